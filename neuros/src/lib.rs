@@ -1,0 +1,30 @@
+//! The NEUROS decision engine.
+
+mod baseline;
+mod candidate;
+mod condition;
+pub mod event;
+pub mod explain;
+mod gate;
+mod memory;
+mod mode;
+mod outcome;
+pub mod policy;
+mod recent;
+mod rule;
+mod signal;
+mod state;
+mod step;
+mod summary;
+pub mod time;
+mod view;
+pub mod wire;
+
+pub use mode::Mode;
+pub use outcome::{Kind, Outcome, Reason};
+pub use policy::Policy;
+pub use rule::{Rule, RuleSet};
+pub use signal::Signal;
+pub use state::{Decision, Indicator, State};
+pub use step::{Explain, step};
+pub use summary::{BaselineSummary, StateSummary};

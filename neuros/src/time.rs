@@ -1,0 +1,164 @@
+//! Instants and lengths of time in whole microseconds; this module never reads a clock.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+
+use serde::{Deserialize, Serialize, Serializer};
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+
+/// A length of time in microseconds; negative when it points back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Micros(pub i64);
+
+/// An instant: microseconds since 1970-01-01T00:00:00Z, without leap seconds.
+///
+/// Its text form (`Display`, `Serialize`) is `2025-03-03T08:00:00.000000Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+/// A day, counted from 1970-01-01, in UTC or in local time as the owner says.
+pub(crate) type Day = i32;
+
+impl Micros {
+    /// `minutes` whole minutes.
+    pub const fn from_minutes(minutes: i64) -> Self {
+        Self(minutes * 60 * MICROS_PER_SECOND)
+    }
+
+    /// `seconds` whole seconds.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds * MICROS_PER_SECOND)
+    }
+
+    /// The length in seconds, for people; the engine itself compares whole microseconds.
+    #[expect(clippy::cast_precision_loss, reason = "for display; exact up to 285 years")]
+    pub fn as_seconds(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+
+    /// The distance regardless of direction.
+    pub(crate) fn abs(self) -> Self {
+        Self(self.0.saturating_abs())
+    }
+}
+
+impl Timestamp {
+    /// The instant `micros` microseconds after 1970-01-01T00:00:00Z.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// The instant of a Kafka timestamp: `millis` milliseconds after 1970-01-01T00:00:00Z.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1_000))
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The same instant, cut to the whole millisecond at or before it.
+    pub(crate) const fn cut_to_millis(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(1_000))
+    }
+
+    /// The UTC day of this instant.
+    pub(crate) fn day(self) -> Day {
+        day_of(self.0)
+    }
+
+    /// Local day and hour (0..=23) of this instant where clocks are `utc_offset_minutes` ahead of UTC.
+    pub(crate) fn local_day_and_hour(self, utc_offset_minutes: i16) -> (Day, u8) {
+        let local = self.0.saturating_add(Micros::from_minutes(utc_offset_minutes.into()).0);
+        let hour = local.rem_euclid(MICROS_PER_DAY) / (3_600 * MICROS_PER_SECOND);
+        (day_of(local), u8::try_from(hour).unwrap_or(0))
+    }
+}
+
+fn day_of(micros: i64) -> Day {
+    // 2^63 µs are 106 million days: every quotient fits.
+    Day::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(Day::MAX)
+}
+
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar (`month` 1..=12).
+///
+/// Years are counted from March, so that the leap day comes last and every month's start is a
+/// linear function of its number.
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    // 719,468 days lie between 0000-03-01 and 1970-01-01.
+    year * 365 + leap_days + day_of_year - 719_468
+}
+
+impl Sub for Timestamp {
+    type Output = Micros;
+
+    fn sub(self, earlier: Self) -> Micros {
+        Micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Micros> for Timestamp {
+    type Output = Self;
+
+    fn add(self, length: Micros) -> Self {
+        Self(self.0.saturating_add(length.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(instant) => write!(f, "{instant:.6}"),
+            Err(_) => write!(f, "{} µs after 1970", self.0),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_prints_six_digits_and_a_z() {
+        let time = Timestamp::from_micros(1_740_988_800_000_001);
+        assert_eq!(time.to_string(), "2025-03-03T08:00:00.000001Z");
+        assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn days_follow_the_calendar() {
+        assert_eq!(days_from_civil(1970, 1, 1), 0);
+        assert_eq!(days_from_civil(2000, 2, 29), 11_016);
+        assert_eq!(days_from_civil(2000, 3, 1), 11_017);
+        assert_eq!(days_from_civil(9999, 12, 31), 2_932_896);
+        assert_eq!(days_from_civil(1969, 12, 31), -1);
+    }
+
+    #[test]
+    fn local_day_and_hour_follow_the_offset() {
+        let midnight = Timestamp::from_micros(0);
+        assert_eq!(midnight.local_day_and_hour(0), (0, 0));
+        assert_eq!(midnight.local_day_and_hour(-1), (-1, 23));
+        assert_eq!(midnight.local_day_and_hour(150), (0, 2));
+    }
+
+    #[test]
+    fn extremes_saturate_instead_of_wrapping() {
+        let far = Timestamp::from_millis(i64::MAX);
+        assert_eq!(far - Timestamp::from_micros(-1), Micros(i64::MAX));
+        assert_eq!(far + Micros(1), far);
+    }
+}

@@ -1,0 +1,376 @@
+//! From the bytes of a message to a record, or to the one reason why they are none. Decoding knows
+//! the producers' shapes and habits; it does not know what any value means.
+//!
+//! Three shapes are read: a `metrics` object, a `readings` list, and a flat `metric_type` with its
+//! `value`; each may come wrapped in a CloudEvent.
+
+mod json;
+mod payload;
+mod reject;
+mod timestamp;
+
+use std::borrow::Cow;
+
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
+use jiff::tz::TimeZone;
+use smallvec::SmallVec;
+
+use json::{Malformed, Scanner, Value};
+use payload::{EnteredReading, EnteredStamp, Envelope, Field, Given, Payload};
+use timestamp::{Resolved, Stamp};
+
+use crate::event::{EventSpan, Reading, Record};
+use crate::time::{Micros, Timestamp};
+
+pub use reject::{Reason, Rejection};
+pub use timestamp::NaiveZones;
+
+/// Readings of one record, at most.
+const READINGS_MAX: usize = 10_000;
+/// Bytes of a user id, device id, event type or session id, at most.
+const NAME_BYTES_MAX: usize = 255;
+
+/// What the reader of the wire format must be told; all of it is configuration.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// Bytes of a message's value, at most; 1 MiB unless configured (`events.max_bytes`).
+    pub bytes_max: usize,
+    /// How far a record may lie in the future of its arrival (the policy's `clock.max_future`).
+    pub future_max: Micros,
+    /// The zones of timestamps without an offset (`events.naive_timestamps`).
+    pub naive_zones: NaiveZones,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            bytes_max: 1 << 20,
+            future_max: Micros::from_minutes(5),
+            naive_zones: NaiveZones::default(),
+        }
+    }
+}
+
+/// A message as it lies in the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Message<'a> {
+    /// The value's bytes; empty when there is none.
+    pub value: &'a [u8],
+    /// The headers that matter to decoding.
+    pub headers: Headers<'a>,
+    /// When the message entered the log; `None` when the log does not say.
+    pub record_time: Option<Timestamp>,
+}
+
+/// The CloudEvents headers of a message (Kafka protocol binding, binary mode).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers<'a> {
+    binary_cloud_event: bool,
+    time: Option<&'a [u8]>,
+    source: Option<&'a [u8]>,
+}
+
+impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
+    /// Picks what decoding needs; of a header given twice the last counts.
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(headers: I) -> Self {
+        let mut picked = Self::default();
+        for (name, value) in headers {
+            match name {
+                "ce_specversion" => picked.binary_cloud_event = true,
+                "ce_time" => picked.time = Some(value),
+                "ce_source" => picked.source = Some(value),
+                _ => {}
+            }
+        }
+        picked
+    }
+}
+
+/// Decodes one message.
+///
+/// # Errors
+///
+/// The first [`Reason`] that applies. A record whose readings are all excluded is no error.
+pub fn decode<'a>(message: &Message<'a>, intake: &Intake) -> Result<Record<'a>, Rejection<'a>> {
+    if message.value.len() > intake.bytes_max {
+        let detail = format!(
+            "the value has {} bytes, more than the {} of `events.max_bytes`",
+            message.value.len(),
+            intake.bytes_max
+        );
+        return Err(reject(Reason::TooLarge, detail));
+    }
+    let text = utf8(message.value)?;
+    let payload = read_object(text)?;
+    let arrival = Arrival { record_time: message.record_time, intake };
+    if message.headers.binary_cloud_event {
+        return arrival.record(payload, message.headers.attributes());
+    }
+    arrival.record_of_structured(payload)
+}
+
+/// What a CloudEvent says around its payload, for a payload that does not say it itself.
+#[derive(Debug, Default)]
+struct Attributes<'a> {
+    /// `Some(None)` when there is a time of no accepted form.
+    stamp: Option<Option<Stamp>>,
+    source: Option<Cow<'a, str>>,
+}
+
+impl<'a> Headers<'a> {
+    fn attributes(&self) -> Attributes<'a> {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        Attributes {
+            stamp: self.time.map(|time| text(time).and_then(Stamp::from_text)),
+            source: self.source.and_then(text).filter(|text| !text.is_empty()).map(Cow::Borrowed),
+        }
+    }
+}
+
+impl<'a> Envelope<'a> {
+    fn attributes(&self) -> Attributes<'a> {
+        Attributes { stamp: self.time.stamp(), source: self.source.non_empty_text() }
+    }
+}
+
+/// What is known of a message beside its value.
+struct Arrival<'i> {
+    record_time: Option<Timestamp>,
+    intake: &'i Intake,
+}
+
+impl Arrival<'_> {
+    /// Takes the payload out of a structured CloudEvent; any other object is its own payload.
+    fn record_of_structured<'a>(&self, outer: Payload<'a>) -> Result<Record<'a>, Rejection<'a>> {
+        let envelope = &outer.envelope;
+        let text = match (envelope.has_spec_version, envelope.data_base64, envelope.data) {
+            (false, _, _) | (true, Field::Absent, None) => {
+                return self.record(outer, Attributes::default());
+            }
+            (true, Field::Absent, Some((written, Field::Absent | Field::Number(_) | Field::Other))) => {
+                return self.record(read_object(written)?, envelope.attributes());
+            }
+            (true, Field::Absent, Some((_, Field::Text(text)))) => text.unescaped().into_owned(),
+            (true, Field::Text(text), _) => base64_text(&text.unescaped()).ok_or_else(|| {
+                reject(Reason::NotJson, "`data_base64` is not padded standard base64 of UTF-8 text")
+            })?,
+            (true, Field::Number(_) | Field::Other, _) => {
+                return Err(reject(Reason::NotJson, "`data_base64` is not a string"));
+            }
+        };
+        let inner = read_object(&text).map_err(Rejection::into_owned)?;
+        let record = self.record(inner, envelope.attributes());
+        record.map(Record::into_owned).map_err(Rejection::into_owned)
+    }
+
+    fn record<'a>(
+        &self,
+        payload: Payload<'a>,
+        attributes: Attributes<'a>,
+    ) -> Result<Record<'a>, Rejection<'a>> {
+        let user_id = read_user_id(&payload.user_id)?;
+        self.record_of(user_id.clone(), payload, attributes).map_err(|(reason, detail)| Rejection {
+            reason,
+            user_id: Some(user_id),
+            detail: detail.into(),
+        })
+    }
+
+    fn record_of<'a>(
+        &self,
+        user_id: Cow<'a, str>,
+        mut payload: Payload<'a>,
+        attributes: Attributes<'a>,
+    ) -> Result<Record<'a>, Refusal> {
+        let device_id = payload.device_id.non_empty_text();
+        let device_type = payload.device_type.non_empty_text();
+        let zone = self.intake.naive_zones.of([
+            device_type.as_deref(),
+            attributes.source.as_deref(),
+            device_id.as_deref(),
+        ]);
+        let stamp = payload.timestamp.stamp().or(attributes.stamp).ok_or(MISSING_TIMESTAMP)?;
+        let at = stamp.and_then(|stamp| stamp.resolve(zone)).ok_or(BAD_TIMESTAMP)?;
+
+        let device_id = device_id.or(device_type).or(attributes.source);
+        let device_id = checked_name(device_id, "unknown", BAD_DEVICE_ID)?;
+        let event_type = payload.event_type.non_empty_text().or_else(|| payload.flat_metric_type());
+        let event_type = checked_name(event_type, "readings", BAD_EVENT_TYPE)?;
+
+        let record_time = self.record_time.unwrap_or_else(|| at.time.cut_to_millis());
+        let readings = payload.take_readings().unwrap_or_default();
+        let count = readings.len();
+        let readings: SmallVec<[TimedReading<'a>; 4]> =
+            readings.into_iter().map(|reading| TimedReading::new(reading, at, zone)).collect();
+        let latest = readings.iter().map(|reading| reading.at.time).fold(at.time, Timestamp::max);
+        if latest > record_time + self.intake.future_max {
+            return Err(TIMESTAMP_IN_FUTURE);
+        }
+        match count {
+            0 => return Err(NO_READINGS),
+            1..=READINGS_MAX => {}
+            _ => return Err(TOO_MANY_READINGS),
+        }
+        let (events, readings) = canonical_events(readings);
+        let session_id = payload.session_id.non_empty_text().filter(|name| is_name(name));
+        Ok(Record { user_id, device_id, event_type, session_id, time: at.time, record_time, events, readings })
+    }
+}
+
+/// A reading with its place in time.
+struct TimedReading<'a> {
+    at: Resolved,
+    reading: Reading<'a>,
+}
+
+impl<'a> TimedReading<'a> {
+    /// A reading whose own timestamp cannot be read is kept at the record's time, without a value.
+    fn new(entered: EnteredReading<'a>, of_record: Resolved, zone: &TimeZone) -> Self {
+        let at = match entered.stamp {
+            EnteredStamp::OfRecord => Some(of_record),
+            EnteredStamp::Own(stamp) => stamp.resolve(zone),
+            EnteredStamp::Unreadable => None,
+        };
+        let value = match entered.value {
+            Given::Number(value) if at.is_some() => Some(value),
+            Given::Number(_) | Given::NotANumber | Given::Absent => None,
+        };
+        let confidence = match entered.confidence {
+            Given::Number(confidence) => Some(confidence),
+            Given::NotANumber => None,
+            Given::Absent => Some(1.0),
+        };
+        let reading = Reading { metric: entered.metric, value, confidence };
+        Self { at: at.unwrap_or(of_record), reading }
+    }
+}
+
+/// Gathers readings of one time into one event, events in time order; of two readings of one
+/// metric at one time the last counts, and the first of all at one time gives the UTC offset.
+fn canonical_events<'a>(
+    mut timed: SmallVec<[TimedReading<'a>; 4]>,
+) -> (SmallVec<[EventSpan; 1]>, SmallVec<[Reading<'a>; 4]>) {
+    timed.sort_by_key(|reading| reading.at.time);
+    let mut events: SmallVec<[EventSpan; 1]> = SmallVec::new();
+    for TimedReading { at, .. } in &timed {
+        if events.last().is_none_or(|event| event.time != at.time) {
+            let Resolved { time, utc_offset_minutes, tz_assumed } = *at;
+            events.push(EventSpan { time, utc_offset_minutes, tz_assumed, readings_end: 0 });
+        }
+    }
+    payload::keep_last_of_equals(&mut timed, |reading, other| {
+        let by_time = reading.at.time.cmp(&other.at.time);
+        by_time.then_with(|| reading.reading.metric.cmp(&other.reading.metric))
+    });
+    let mut end = 0;
+    for event in &mut events {
+        end += timed.iter().skip(end).take_while(|reading| reading.at.time == event.time).count();
+        event.readings_end = end;
+    }
+    (events, timed.into_iter().map(|reading| reading.reading).collect())
+}
+
+/// A reason with its detail, before it is known whose record it is.
+type Refusal = (Reason, &'static str);
+
+const MISSING_TIMESTAMP: Refusal =
+    (Reason::MissingTimestamp, "neither `timestamp` nor a CloudEvents `time` is there");
+const BAD_TIMESTAMP: Refusal = (
+    Reason::BadTimestamp,
+    "the timestamp is neither `YYYY-MM-DDTHH:MM[:SS[.f]][offset]` nor Unix seconds or milliseconds within 1970..9999",
+);
+const BAD_DEVICE_ID: Refusal =
+    (Reason::BadDeviceId, "the device has more than 255 bytes or holds control characters");
+const BAD_EVENT_TYPE: Refusal =
+    (Reason::BadEventType, "the event type has more than 255 bytes or holds control characters");
+const TIMESTAMP_IN_FUTURE: Refusal = (
+    Reason::TimestampInFuture,
+    "the record or a reading is later than its arrival and `clock.max_future` allow; check the device's clock and time zone",
+);
+const NO_READINGS: Refusal =
+    (Reason::NoReadings, "no reading in `metrics`, `readings` or `metric_type` with `value`");
+const TOO_MANY_READINGS: Refusal =
+    (Reason::TooManyReadings, "more than 10,000 readings; send them as several records");
+
+fn reject(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Rejection<'static> {
+    Rejection { reason, user_id: None, detail: detail.into() }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Rejection<'static>> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        reject(Reason::NotJson, format!("not UTF-8 from byte {} on", error.valid_up_to()))
+    })
+}
+
+/// Reads a text that has to be one JSON object.
+fn read_object(text: &str) -> Result<Payload<'_>, Rejection<'static>> {
+    scan_object(text)
+        .map_err(|malformed| {
+            let Malformed { at, wanted } = malformed;
+            reject(Reason::NotJson, format!("not JSON at byte {at}: expected {wanted}"))
+        })?
+        .ok_or_else(|| reject(Reason::NotAnObject, "the payload is JSON, but no object"))
+}
+
+fn scan_object(text: &str) -> Result<Option<Payload<'_>>, Malformed> {
+    let mut scanner = Scanner::new(text);
+    let value = scanner.open()?;
+    let payload = if value == Value::Object {
+        Some(Payload::read(&mut scanner)?)
+    } else {
+        scanner.close(&value)?;
+        None
+    };
+    scanner.finish()?;
+    Ok(payload)
+}
+
+fn read_user_id<'a>(field: &Field<'a>) -> Result<Cow<'a, str>, Rejection<'static>> {
+    match field {
+        Field::Absent => Err(reject(Reason::MissingUserId, "`user_id` is not there")),
+        Field::Text(text) => Some(text.unescaped()).filter(|name| !name.is_empty() && is_name(name)).ok_or_else(|| {
+            let detail = "`user_id` is empty, has more than 255 bytes or holds control characters";
+            reject(Reason::BadUserId, detail)
+        }),
+        Field::Number(_) | Field::Other => {
+            Err(reject(Reason::BadUserId, "`user_id` is not a string"))
+        }
+    }
+}
+
+fn checked_name<'a>(
+    name: Option<Cow<'a, str>>,
+    fallback: &'static str,
+    refusal: Refusal,
+) -> Result<Cow<'a, str>, Refusal> {
+    match name {
+        None => Ok(Cow::Borrowed(fallback)),
+        Some(name) if is_name(&name) => Ok(name),
+        Some(_) => Err(refusal),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= NAME_BYTES_MAX && !holds_control_characters(text)
+}
+
+/// Whether `text` holds U+0000–001F or U+007F–009F.
+fn holds_control_characters(text: &str) -> bool {
+    if text.is_ascii() {
+        text.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        text.chars().any(char::is_control)
+    }
+}
+
+/// Standard alphabet, padded. Bits that padding leaves over may have any value, as in most decoders.
+fn base64_text(encoded: &str) -> Option<String> {
+    const CONFIG: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, CONFIG);
+    String::from_utf8(ENGINE.decode(encoded).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests;

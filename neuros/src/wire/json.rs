@@ -1,0 +1,495 @@
+//! A pull scanner for JSON (RFC 8259): one pass, text borrowed, depth bounded, never recursing
+//! deeper than `DEPTH_MAX`.
+//!
+//! Why not a general library: the wire format rejects lone surrogates even in fields nobody reads,
+//! counts depth to 64, lets the last of two equal keys win, and turns `1e999` into a reading that
+//! is kept but excluded. Parsers at hand skip, recurse or fail there.
+
+use std::borrow::Cow;
+
+/// How many objects and arrays may be open at once, the outermost included.
+const DEPTH_MAX: u8 = 64;
+
+/// Where the text stops being JSON, and what would have had to stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    /// Offset in bytes.
+    pub(crate) at: usize,
+    /// What was expected.
+    pub(crate) wanted: &'static str,
+}
+
+/// Reads one JSON text from left to right.
+#[derive(Debug)]
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u8,
+}
+
+/// A value whose scalar is read whole and whose container has just been opened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool,
+    Number(Number<'a>),
+    Text(Text<'a>),
+    /// Opened: its keys come from [`Scanner::next_key`] until that says `None`.
+    Object,
+    /// Opened: its elements follow as long as [`Scanner::next_element`] says so.
+    Array,
+}
+
+/// A number as it was written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Number<'a>(&'a str);
+
+/// A string between its quotes, escapes checked but not yet replaced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Text<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+/// The place inside an open container: whether a comma must come before the next entry.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    begun: bool,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    /// Reads the start of a value: a scalar whole, an object or array only its bracket.
+    pub(crate) fn open(&mut self) -> Result<Value<'a>, Malformed> {
+        self.skip_space();
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Value::Text(self.text_to_quote()?))
+            }
+            Some(b'-' | b'0'..=b'9') => Ok(Value::Number(self.number()?)),
+            Some(b'{') => self.enter(Value::Object),
+            Some(b'[') => self.enter(Value::Array),
+            Some(b'n') => self.literal("null", Value::Null),
+            Some(b't') => self.literal("true", Value::Bool),
+            Some(b'f') => self.literal("false", Value::Bool),
+            _ => Err(self.wanted("a value")),
+        }
+    }
+
+    /// Skips what is left of a value that [`Scanner::open`] returned.
+    pub(crate) fn close(&mut self, value: &Value<'a>) -> Result<(), Malformed> {
+        let mut entries = Entries::default();
+        match value {
+            Value::Object => {
+                while self.next_key(&mut entries)?.is_some() {
+                    self.skip()?;
+                }
+            }
+            Value::Array => {
+                while self.next_element(&mut entries)? {
+                    self.skip()?;
+                }
+            }
+            Value::Null | Value::Bool | Value::Number(_) | Value::Text(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Skips one whole value; nesting, and so recursion, ends at [`DEPTH_MAX`].
+    pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
+        let value = self.open()?;
+        self.close(&value)
+    }
+
+    /// The next key of the open object, its colon read; `None` when the object closes.
+    #[inline]
+    pub(crate) fn next_key(&mut self, entries: &mut Entries) -> Result<Option<Text<'a>>, Malformed> {
+        if !self.next_entry(entries, b'}')? {
+            return Ok(None);
+        }
+        if self.peek() != Some(b'"') {
+            return Err(self.wanted("a key"));
+        }
+        self.at += 1;
+        let key = self.text_to_quote()?;
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.wanted("`:`"));
+        }
+        self.at += 1;
+        Ok(Some(key))
+    }
+
+    /// Whether another element follows in the open array; `false` when the array closes.
+    pub(crate) fn next_element(&mut self, entries: &mut Entries) -> Result<bool, Malformed> {
+        self.next_entry(entries, b']')
+    }
+
+    /// Checks that nothing but white space is left.
+    pub(crate) fn finish(&mut self) -> Result<(), Malformed> {
+        self.skip_space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.wanted("the end")) }
+    }
+
+    /// The offset of the next value, white space before it skipped.
+    pub(crate) fn start_of_value(&mut self) -> usize {
+        self.skip_space();
+        self.at
+    }
+
+    /// What was read from `start` to here.
+    pub(crate) fn read_since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    #[inline]
+    fn next_entry(&mut self, entries: &mut Entries, closing: u8) -> Result<bool, Malformed> {
+        self.skip_space();
+        let begun = std::mem::replace(&mut entries.begun, true);
+        match self.peek() {
+            Some(byte) if byte == closing => {
+                self.at += 1;
+                self.depth = self.depth.saturating_sub(1);
+                return Ok(false);
+            }
+            Some(b',') if begun => {
+                self.at += 1;
+                self.skip_space();
+                // A bracket here would be a trailing comma: whoever reads the entry refuses it.
+            }
+            _ if begun => return Err(self.wanted("`,` or the closing bracket")),
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn enter(&mut self, container: Value<'a>) -> Result<Value<'a>, Malformed> {
+        if self.depth == DEPTH_MAX {
+            return Err(self.wanted("at most 64 levels of nesting"));
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(container)
+    }
+
+    fn literal(&mut self, word: &'static str, value: Value<'a>) -> Result<Value<'a>, Malformed> {
+        if self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes()))
+        {
+            self.at += word.len();
+            Ok(value)
+        } else {
+            Err(self.wanted("a value"))
+        }
+    }
+
+    fn number(&mut self) -> Result<Number<'a>, Malformed> {
+        let start = self.at;
+        let length = number_length(self.text.as_bytes().get(start..).unwrap_or_default());
+        match length {
+            Ok(length) => {
+                self.at += length;
+                Ok(Number(self.read_since(start)))
+            }
+            Err(length) => {
+                self.at += length;
+                Err(self.wanted("a digit"))
+            }
+        }
+    }
+
+    /// Reads a string whose opening quote is behind us.
+    #[inline]
+    fn text_to_quote(&mut self) -> Result<Text<'a>, Malformed> {
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    let raw = self.read_since(start);
+                    self.at += 1;
+                    return Ok(Text { raw, escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(0..0x20) => return Err(self.wanted("an escape for a control character")),
+                Some(_) => self.at += 1,
+                None => return Err(self.wanted("a closing quote")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Malformed> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(b'u') => match self.code_unit()? {
+                0xD800..0xDC00 if self.peek() == Some(b'\\') => {
+                    self.at += 1;
+                    match self.code_unit()? {
+                        0xDC00..0xE000 => Ok(()),
+                        _ => Err(self.wanted("the second half of a surrogate pair")),
+                    }
+                }
+                0xD800..0xE000 => Err(self.wanted("no lone surrogate")),
+                _ => Ok(()),
+            },
+            _ => Err(self.wanted("an escape")),
+        }
+    }
+
+    /// Reads `uXXXX` behind a backslash.
+    fn code_unit(&mut self) -> Result<u16, Malformed> {
+        if self.peek() != Some(b'u') {
+            return Err(self.wanted("the second half of a surrogate pair"));
+        }
+        let digits = self.text.as_bytes().get(self.at + 1..self.at + 5).unwrap_or_default();
+        let unit = hexadecimal(digits).ok_or_else(|| self.wanted("four hexadecimal digits"))?;
+        self.at += 5;
+        Ok(unit)
+    }
+
+    #[inline]
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn wanted(&self, wanted: &'static str) -> Malformed {
+        Malformed { at: self.at, wanted }
+    }
+}
+
+impl<'a> Text<'a> {
+    /// The string's content, borrowed when it holds no escape.
+    #[inline]
+    pub(crate) fn unescaped(self) -> Cow<'a, str> {
+        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
+    }
+}
+
+impl<'a> Number<'a> {
+    /// The number that `text` is in JSON's grammar, nothing around it.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        (number_length(text.as_bytes()) == Ok(text.len())).then_some(Self(text))
+    }
+
+    /// The nearest double; `None` beyond all finite ones. Minus zero is zero.
+    #[inline]
+    pub(crate) fn finite(self) -> Option<f64> {
+        let value = short_decimal(self.0).or_else(|| self.0.parse().ok())?;
+        // Adding zero turns minus zero into zero and leaves every other double as it is.
+        value.is_finite().then_some(value + 0.0)
+    }
+
+    /// The whole number, when it is written without fraction and exponent.
+    ///
+    /// `Some(None)` is a whole number outside 64 bits.
+    pub(crate) fn whole(self) -> Option<Option<i64>> {
+        let whole = !self.0.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+        whole.then(|| self.0.parse().ok())
+    }
+}
+
+/// Powers of ten that a double holds exactly.
+const EXACT_POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// The value of a plain decimal of at most 15 digits: digits and power of ten are then exact
+/// doubles, so that their quotient is the correctly rounded value (Clinger 1990).
+#[inline]
+fn short_decimal(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.len() > 16 {
+        return None;
+    }
+    let mut whole = 0_u32;
+    let mut mantissa = 0_u64;
+    let mut fraction_digits = None;
+    for byte in digits.bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = mantissa * 10 + u64::from(byte - b'0');
+                whole += 1;
+                fraction_digits = fraction_digits.map(|count: usize| count + 1);
+            }
+            b'.' => fraction_digits = Some(0),
+            _ => return None,
+        }
+    }
+    if whole > 15 {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "15 digits are fewer than 2^53")]
+    let value = mantissa as f64 / EXACT_POWERS.get(fraction_digits.unwrap_or(0))?;
+    Some(if digits.len() == text.len() { value } else { -value })
+}
+
+/// The length of the number at the start of `bytes`; as an error, where it breaks off.
+fn number_length(bytes: &[u8]) -> Result<usize, usize> {
+    let digits_from = |start: usize| {
+        let rest = bytes.get(start..).unwrap_or_default();
+        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    let mut at = usize::from(bytes.first() == Some(&b'-'));
+    at += match (bytes.get(at), digits_from(at)) {
+        (_, 0) => return Err(at),
+        (Some(b'0'), _) => 1,
+        (_, count) => count,
+    };
+    if bytes.get(at) == Some(&b'.') {
+        at += 1;
+        match digits_from(at) {
+            0 => return Err(at),
+            count => at += count,
+        }
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        at += 1;
+        at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
+        match digits_from(at) {
+            0 => return Err(at),
+            count => at += count,
+        }
+    }
+    Ok(at)
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u16> {
+    if digits.len() != 4 {
+        return None;
+    }
+    digits.iter().try_fold(0_u16, |unit, &digit| {
+        let value = char::from(digit).to_digit(16)?;
+        Some(unit << 4 | u16::try_from(value).ok()?)
+    })
+}
+
+/// Replaces the escapes of a string that the scanner has accepted.
+fn unescape(raw: &str) -> String {
+    let mut units: Vec<u16> = Vec::new();
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(backslash) = rest.find('\\') {
+        let (plain, escape) = rest.split_at(backslash);
+        text.push_str(plain);
+        let kind = escape.as_bytes().get(1).copied().unwrap_or(b'\\');
+        let mut length = 2;
+        match kind {
+            b'u' => {
+                // Collects a run of code units, so that surrogate pairs find each other.
+                units.clear();
+                length = 0;
+                while let Some(digits) =
+                    escape.get(length..length + 6).and_then(|unit| unit.strip_prefix("\\u"))
+                {
+                    units.extend(hexadecimal(digits.as_bytes()));
+                    length += 6;
+                }
+                text.extend(
+                    char::decode_utf16(units.iter().copied())
+                        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)),
+                );
+            }
+            b'b' => text.push('\u{8}'),
+            b'f' => text.push('\u{c}'),
+            b'n' => text.push('\n'),
+            b'r' => text.push('\r'),
+            b't' => text.push('\t'),
+            other => text.push(char::from(other)),
+        }
+        // An accepted escape is never cut short; if it were, nothing would be left to read.
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(text: &str) -> Result<(), Malformed> {
+        let mut scanner = Scanner::new(text);
+        scanner.skip()?;
+        scanner.finish()
+    }
+
+    #[test]
+    fn what_is_json_is_accepted() {
+        let texts = [
+            "{}", "[]", " [ 1 , -0.5e+3 , \"x\" ] ", "{\"a\":{\"b\":[true,false,null]}}", "\"\"",
+            "-0", "1E5", "\"\\ud83d\\ude00\"", "\"\u{7f}\"", "0.0000001",
+        ];
+        for text in texts {
+            assert_eq!(whole(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        let texts = [
+            "", " ", "{", "}", "[1,]", "{\"a\":1,}", "{,}", "[,1]", "01", "1.", ".5", "+1", "1e", "-",
+            "NaN", "Infinity", "nul", "tru", "'a'", "\"\n\"", "\"\\x\"", "\"\\u12g4\"", "\"\\ud800\"",
+            "\"\\ud800x\"", "\"\\ud800\\n\"", "\"\\udc00\"", "\"\\ud800\\ud800\"", "1 2", "{\"a\" 1}",
+            "{1:2}", "\u{feff}{}", "[1}", "{\"a\":1]", "\"", "[1 2]", "{\"a\":1 \"b\":2}",
+        ];
+        for text in texts {
+            assert!(whole(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sixty_four_levels_are_accepted_and_one_more_is_not() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(whole(&nested(64)), Ok(()));
+        assert!(whole(&nested(65)).is_err());
+        let wide = format!("[{}]", vec![nested(63); 3].join(","));
+        assert_eq!(whole(&wide), Ok(()));
+    }
+
+    #[test]
+    fn escapes_are_replaced() {
+        let mut scanner = Scanner::new(r#""a\"\\\/\b\f\n\r\t\u0041\ud83d\ude00é""#);
+        let Ok(Value::Text(text)) = scanner.open() else { panic!("not a string") };
+        assert_eq!(text.unescaped(), "a\"\\/\u{8}\u{c}\n\r\tA😀é");
+    }
+
+    #[test]
+    fn short_decimals_equal_the_library_s_correctly_rounded_ones() {
+        for text in ["0", "-0.1", "72", "47.9", "123456789012345", "0.00000000000001", "-99.95"] {
+            assert_eq!(short_decimal(text), text.parse().ok(), "{text}");
+        }
+        for text in ["1e5", "1234567890123456", "0.1234567890123456"] {
+            assert_eq!(short_decimal(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn infinities_are_no_finite_number_and_minus_zero_is_zero() {
+        let finite = |text| Number::parse(text).and_then(Number::finite);
+        assert_eq!(finite("1e999"), None);
+        assert_eq!(finite("-1e999"), None);
+        assert_eq!(finite("-0").map(f64::to_bits), Some(0));
+        assert_eq!(finite("-0.0e5").map(f64::to_bits), Some(0));
+        assert_eq!(finite("1e-999"), Some(0.0));
+        assert_eq!(Number::parse("1 "), None);
+        assert_eq!(Number::parse("0x1"), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! The command line: commands, their help, and how they end.
+
+mod completions;
+mod failure;
+mod policy;
+mod replay;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Turns wearable events into explained, reproducible changes of a person's NEUROS mode.
+#[derive(Debug, Parser)]
+#[command(
+    name = "biometric-bridge",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 success, 64 wrong usage, 65 malformed input, 66 no such input, \
+                  74 input or output failed, 78 invalid policy."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Replay(replay::Arguments),
+    Policy(policy::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let ended = match Cli::try_parse() {
+        Ok(cli) => cli.command.run(),
+        Err(error) => return usage(&error),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough: nothing went wrong.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            complain(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Replay(arguments) => replay::run(arguments),
+            Self::Policy(arguments) => policy::run(arguments),
+            Self::Completions(arguments) => completions::run(&arguments),
+        }
+    }
+}
+
+/// Prints help, version or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    // With a closed terminal there is nobody left to tell.
+    drop(error.print());
+    if error.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Says on stderr what went wrong.
+fn complain(what: &dyn std::fmt::Display) {
+    // With a closed terminal there is nobody left to tell.
+    drop(writeln!(io::stderr(), "biometric-bridge: {what}"));
+}

@@ -1,0 +1,52 @@
+//! How a command can fail, and the exit code for each way (after `sysexits.h`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use neuros::policy::Faults;
+
+/// Wrong usage (`EX_USAGE`).
+pub(super) const USAGE: u8 = 64;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// A line of a log is malformed (`EX_DATAERR`).
+    #[error("{input}, line {line}: {problem}; mend it, or skip such lines with --keep-going")]
+    MalformedLine { input: String, line: u64, problem: crate::replay::Malformed },
+    /// A file cannot be opened (`EX_NOINPUT`).
+    #[error("cannot open {}: {source}", .path.display())]
+    NoInput { path: PathBuf, source: io::Error },
+    /// Reading failed midway (`EX_IOERR`).
+    #[error("cannot read {input}: {source}")]
+    Input { input: String, source: io::Error },
+    /// Writing failed (`EX_IOERR`).
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// A policy is invalid (`EX_CONFIG`).
+    #[error("{}", list(.path, .faults))]
+    Policy { path: PathBuf, faults: Faults },
+}
+
+impl Failure {
+    pub(super) fn exit_code(&self) -> ExitCode {
+        let code = match self {
+            Self::MalformedLine { .. } => 65,
+            Self::NoInput { .. } => 66,
+            Self::Input { .. } | Self::Output(_) => 74,
+            Self::Policy { .. } => 78,
+        };
+        ExitCode::from(code)
+    }
+}
+
+fn list(path: &Path, Faults(faults): &Faults) -> String {
+    let count = faults.len();
+    let mut text = format!("{} is no valid policy ({count} faults):", path.display());
+    for fault in faults {
+        text.push_str("\n  ");
+        text.push_str(&fault.to_string());
+    }
+    text
+}

@@ -1,0 +1,85 @@
+//! `policy`: is a policy valid, and what is in force.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use neuros::policy::{KEYS, Loaded, Source};
+
+use super::failure::Failure;
+
+/// Checks a policy, or shows the values in force.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says whether a policy file is valid, and all that is wrong with it at once.
+    #[command(after_help = "Example:\n  biometric-bridge policy check config/neuros.yaml")]
+    Check {
+        /// The policy file.
+        file: PathBuf,
+    },
+    /// Prints every value in force and where it comes from, as a valid policy file.
+    #[command(after_help = "Example:\n  biometric-bridge policy show --policy my.yaml > whole.yaml")]
+    Show {
+        /// The policy file; without it the built-in policy is shown.
+        #[arg(long = "policy", value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match arguments.command {
+        Command::Check { file } => {
+            let loaded = load(Some(&file))?;
+            writeln!(output, "{}: valid, version {}", file.display(), loaded.policy.version)?;
+        }
+        Command::Show { file } => {
+            let loaded = load(file.as_deref())?;
+            show(&loaded, file.as_deref(), &mut output)?;
+        }
+    }
+    Ok(())
+}
+
+/// The policy in `file`, or the built-in one.
+pub(super) fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
+    let Some(path) = file else { return Ok(Loaded::built_in()) };
+    let text = fs::read_to_string(path)
+        .map_err(|source| Failure::NoInput { path: path.to_owned(), source })?;
+    Loaded::from_yaml(&text).map_err(|faults| Failure::Policy { path: path.to_owned(), faults })
+}
+
+fn show(loaded: &Loaded, file: Option<&Path>, output: &mut impl Write) -> io::Result<()> {
+    let origin = |source: &Source| match (source, file) {
+        (Source::Line(line), Some(file)) => format!("{}:{line}", file.display()),
+        (Source::Line(line), None) => format!("line {line}"),
+        (Source::Default, _) => "default".to_owned(),
+    };
+    let version_origin = match &loaded.version_source {
+        Source::Default => "hash of the content".to_owned(),
+        source @ Source::Line(_) => origin(source),
+    };
+    writeln!(output, "version: {:?}  # {version_origin}", loaded.policy.version)?;
+    let mut current_section = "";
+    for (key, source) in KEYS.iter().zip(&loaded.sources) {
+        let value = key.show(&loaded.policy);
+        match key.path.split_once('.') {
+            Some((section, name)) => {
+                if section != current_section {
+                    writeln!(output, "{section}:")?;
+                    current_section = section;
+                }
+                writeln!(output, "  {name}: {value}  # {}", origin(source))?;
+            }
+            None => writeln!(output, "{}: {value}  # {}", key.path, origin(source))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! `replay`: recorded logs in, outcomes or states out.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use neuros::wire::{Intake, NaiveZones};
+use neuros::{Explain, Policy};
+
+use super::failure::Failure;
+use super::{complain, policy};
+use crate::replay::{Applied, Lines, OutcomeLine, Replay};
+
+/// Replays recorded logs and prints what became of every event.
+///
+/// A log is NDJSON, one record a line: {"record_time_ms": 1740988802000, "value": {…}}, in the
+/// order in which the records were written; a `value` that is a string is the raw message. The
+/// same log under the same policy gives the same output, byte for byte.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  biometric-bridge replay < log.ndjson > outcomes.ndjson
+  biometric-bridge replay --explain --user u1 log.ndjson | jq -r .text
+  biometric-bridge replay --policy my.yaml --state monday.ndjson tuesday.ndjson")]
+pub(super) struct Arguments {
+    /// The logs, replayed one after the other as one log; standard input when none is named.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The policy; without it the built-in one applies.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Print the users' final states instead of outcomes.
+    #[arg(long, conflicts_with = "explain")]
+    state: bool,
+    /// Add to each outcome why, as a sentence (`text`) and as data (`explanation`).
+    #[arg(long)]
+    explain: bool,
+    /// Replay this user's records only.
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// Skip malformed lines, naming each, instead of stopping at the first.
+    #[arg(long)]
+    keep_going: bool,
+    /// The time zone of timestamps without an offset, of all sources or of one (may be repeated).
+    #[arg(long, value_name = "[SOURCE=]ZONE", value_parser = zone_of_source)]
+    naive_timestamps: Vec<(Option<String>, jiff::tz::TimeZone)>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let policy = policy::load(arguments.policy.as_deref())?.policy;
+    let intake = Intake {
+        future_max: policy.clock.max_future,
+        naive_zones: naive_zones(&arguments.naive_timestamps),
+        ..Intake::default()
+    };
+    let mut session = Session::new(&arguments, &policy, intake);
+    if arguments.files.is_empty() {
+        session.replay("standard input", io::stdin().lock())?;
+    }
+    for path in &arguments.files {
+        let file = File::open(path)
+            .map_err(|source| Failure::NoInput { path: path.clone(), source })?;
+        session.replay(&path.display().to_string(), BufReader::with_capacity(1 << 16, file))?;
+    }
+    session.finish()
+}
+
+/// One run of the command.
+struct Session<'p> {
+    replay: Replay<'p>,
+    output: BufWriter<io::StdoutLock<'static>>,
+    progress: Progress,
+    states_only: bool,
+    explain: bool,
+    keep_going: bool,
+    /// The number of the next line, over all files.
+    next_line: u64,
+    malformed: u64,
+}
+
+impl<'p> Session<'p> {
+    fn new(arguments: &Arguments, policy: &'p Policy, intake: Intake) -> Self {
+        let explain = if arguments.explain { Explain::Everything } else { Explain::Switches };
+        Self {
+            replay: Replay::new(policy, intake, explain, arguments.user.clone()),
+            output: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+            progress: Progress::over(&arguments.files),
+            states_only: arguments.state,
+            explain: arguments.explain,
+            keep_going: arguments.keep_going,
+            next_line: 0,
+            malformed: 0,
+        }
+    }
+
+    fn replay(&mut self, input: &str, reader: impl BufRead) -> Result<(), Failure> {
+        let first = self.next_line;
+        let mut lines = Lines::numbered_from(first, reader);
+        let unreadable = |source| Failure::Input { input: input.to_owned(), source };
+        while let Some((number, length, line)) = lines.read().map_err(unreadable)? {
+            self.progress.advance(length);
+            match line {
+                Ok(line) => {
+                    let (explain, output) = (self.explain, &mut self.output);
+                    let silent = self.states_only;
+                    self.replay.apply(&line, |applied| {
+                        if silent { Ok(()) } else { print(number, &applied, explain, output) }
+                    })?;
+                }
+                Err(problem) => {
+                    let (input, line) = (input.to_owned(), number - first + 1);
+                    let failure = Failure::MalformedLine { input, line, problem };
+                    if !self.keep_going {
+                        // What came before the malformed line is good, and is not held back.
+                        self.output.flush()?;
+                        self.progress.clear();
+                        return Err(failure);
+                    }
+                    self.malformed += 1;
+                    self.progress.suspend(|| complain(&failure));
+                }
+            }
+        }
+        self.next_line = lines.next_number();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        if self.states_only {
+            for summary in self.replay.summaries() {
+                write_line(&summary, &mut self.output)?;
+            }
+        }
+        self.output.flush()?;
+        self.progress.clear();
+        if self.malformed > 0 {
+            complain(&format!("{} malformed lines were skipped", self.malformed));
+        }
+        Ok(())
+    }
+}
+
+fn print(i: u64, applied: &Applied<'_>, explain: bool, output: &mut impl Write) -> io::Result<()> {
+    match applied {
+        Applied::Record { user_id, outcomes } => outcomes.iter().try_for_each(|outcome| {
+            write_line(&OutcomeLine::of_outcome(i, user_id, outcome, explain), output)
+        }),
+        Applied::Rejected { rejection, state } => {
+            write_line(&OutcomeLine::of_rejection(i, rejection, *state, explain), output)
+        }
+        Applied::Ignored => Ok(()),
+    }
+}
+
+fn write_line(line: &impl serde::Serialize, output: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, line)?;
+    output.write_all(b"\n")
+}
+
+/// How far we are, on a terminal's stderr.
+struct Progress {
+    bar: ProgressBar,
+    lines: u64,
+    bytes: u64,
+}
+
+impl Progress {
+    /// Lines between two updates: seldom enough to cost nothing.
+    const STRIDE: u64 = 1 << 12;
+
+    fn over(files: &[PathBuf]) -> Self {
+        let sizes = files.iter().map(|file| file.metadata().map(|file| file.len()));
+        let total: Option<u64> = sizes.map(Result::ok).sum();
+        let bar = match total.filter(|&total| total > 0) {
+            _ if !io::stderr().is_terminal() => ProgressBar::hidden(),
+            Some(total) => ProgressBar::new(total).with_style(style(
+                "{bar:32} {percent:>3} % {bytes_per_sec}, {eta} left, {msg}",
+            )),
+            None => ProgressBar::no_length()
+                .with_style(style("{spinner} {bytes} read, {bytes_per_sec}, {msg}")),
+        };
+        Self { bar, lines: 0, bytes: 0 }
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.lines += 1;
+        self.bytes += bytes as u64;
+        if self.lines.is_multiple_of(Self::STRIDE) {
+            self.bar.set_position(self.bytes);
+            self.bar.set_message(format!("{} records", self.lines));
+        }
+    }
+
+    /// Lets `act` write to the terminal without the bar in its way.
+    fn suspend(&self, act: impl FnOnce()) {
+        self.bar.suspend(act);
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn zone_of_source(text: &str) -> Result<(Option<String>, jiff::tz::TimeZone), String> {
+    let (source, zone) = match text.rsplit_once('=') {
+        Some((source, zone)) => (Some(source.to_owned()), zone),
+        None => (None, text),
+    };
+    let zone = jiff::tz::TimeZone::get(zone)
+        .map_err(|_| format!("`{zone}` is no zone of the IANA database, such as Europe/Berlin"))?;
+    Ok((source, zone))
+}
+
+fn naive_zones(given: &[(Option<String>, jiff::tz::TimeZone)]) -> NaiveZones {
+    let mut zones = NaiveZones::default();
+    for (source, zone) in given {
+        match source {
+            Some(source) => {
+                zones.by_source.insert(source.clone(), zone.clone());
+            }
+            None => zones.default = zone.clone(),
+        }
+    }
+    zones
+}

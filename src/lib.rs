@@ -1,0 +1,6 @@
+//! The Biometric Bridge: from wearable events to explained, reproducible mode changes.
+//!
+//! The decisions are made in the crate `neuros`; this crate joins it to the outside.
+
+pub mod cli;
+pub mod replay;
