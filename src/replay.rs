@@ -24,7 +24,6 @@ pub struct Replay<'p> {
 }
 
 /// What one line of a log came to.
-#[derive(Debug)]
 pub enum Applied<'r> {
     /// A record, with an outcome for each of its events.
     Record {

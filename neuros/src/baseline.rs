@@ -65,7 +65,9 @@ impl Segments {
         while self.0.len() >= segments_max {
             // The segments are ordered by device id, and of equals the first is taken.
             let ages = self.0.iter().enumerate();
-            let Some((oldest, _)) = ages.min_by_key(|(_, segment)| segment.last_added) else { break };
+            let Some((oldest, _)) = ages.min_by_key(|(_, segment)| segment.last_added) else {
+                break;
+            };
             self.0.remove(oldest);
         }
         let segment = Segment {

@@ -71,11 +71,10 @@ impl Formula {
 
     /// What `rule` compares.
     #[inline(always)]
-    pub(crate) fn of(rule: Rule, evidence: &Evidence, policy: &Policy) -> Self {
+    pub(crate) fn of(rule: Rule, e: &Evidence, policy: &Policy) -> Self {
         use Is::{Above, AtLeast, Below};
-        let when = |quantity, value, is, threshold| Condition { quantity, value, is, threshold };
-        let (e, reflex, guardian) = (evidence, &policy.reflex, &policy.guardian);
-        let hypothesis = &policy.hypothesis;
+        let (reflex, guardian) = (&policy.reflex, &policy.guardian);
+        let (pattern, hypothesis) = (&policy.pattern, &policy.hypothesis);
         match rule {
             Rule::HrvDropMs => Self::One(when(Quantity::HrvDrop, e.drop, Above, reflex.drop_ms)),
             Rule::HrvDropPercentage => {
@@ -83,44 +82,42 @@ impl Formula {
             }
             Rule::HeartRateElevated => Self::Both(
                 when(Quantity::HeartRate, e.heart_rate, Above, reflex.heart_rate),
-                sustained(Quantity::ElevatedFor, e.elevated_for, evidence, policy),
+                sustained(Quantity::ElevatedFor, e.elevated_for, e, policy),
             ),
             Rule::StressCritical => {
                 Self::One(when(Quantity::Stress, e.stress, Above, reflex.stress))
             }
             Rule::HeartRateExtreme => Self::Both(
                 when(Quantity::Elevation, e.elevation, Above, reflex.elevation),
-                sustained(Quantity::ExtremeFor, e.extreme_for, evidence, policy),
+                sustained(Quantity::ExtremeFor, e.extreme_for, e, policy),
             ),
             Rule::RecoveryLow => {
                 Self::One(when(Quantity::Recovery, e.recovery, Below, guardian.recovery))
             }
-            Rule::OvernightHrvLow => Self::Either(
-                when(Quantity::OvernightDrop, e.overnight_drop, Above, guardian.overnight_drop_ms),
-                when(
-                    Quantity::OvernightDropPercent,
-                    e.overnight_drop_pct,
-                    Above,
-                    guardian.overnight_drop_pct,
-                ),
-            ),
+            Rule::OvernightHrvLow => {
+                let (ms, percent) = (guardian.overnight_drop_ms, guardian.overnight_drop_pct);
+                Self::Either(
+                    when(Quantity::OvernightDrop, e.overnight_drop, Above, ms),
+                    when(Quantity::OvernightDropPercent, e.overnight_drop_pct, Above, percent),
+                )
+            }
             Rule::Depletion => {
-                let legs = Legs::of(evidence, policy).count();
-                Self::One(when(Quantity::Legs, Some(legs.into()), AtLeast, 2.0))
+                let legs = Legs::of(e, policy).count().into();
+                Self::One(when(Quantity::Legs, Some(legs), AtLeast, 2.0))
             }
             Rule::RecurringStressHour => {
-                let needed = policy.pattern.hour_min.into();
-                Self::One(when(Quantity::HardHours, e.hard_hours.map(f64::from), AtLeast, needed))
+                let (days, needed) = (e.hard_hours.map(f64::from), pattern.hour_min.into());
+                Self::One(when(Quantity::HardHours, days, AtLeast, needed))
             }
             Rule::LowRecoveryWeekday => {
-                let (days, needed) = (e.hard_weekdays.map(f64::from), policy.pattern.weekday_min);
-                Self::One(when(Quantity::HardWeekdays, days, AtLeast, needed.into()))
+                let (days, needed) = (e.hard_weekdays.map(f64::from), pattern.weekday_min.into());
+                Self::One(when(Quantity::HardWeekdays, days, AtLeast, needed))
             }
             Rule::HighHrvHighHr => {
                 // Without a baseline no HRV is high.
-                let threshold = e.hrv_usual.map_or(f64::INFINITY, |usual| hypothesis.ratio * usual);
+                let high_hrv = e.hrv_usual.map_or(f64::INFINITY, |usual| hypothesis.ratio * usual);
                 Self::Both(
-                    when(Quantity::Hrv, e.hrv, Above, threshold),
+                    when(Quantity::Hrv, e.hrv, Above, high_hrv),
                     when(Quantity::HeartRate, e.heart_rate, Above, hypothesis.high_hr),
                 )
             }
@@ -130,6 +127,10 @@ impl Formula {
             ),
         }
     }
+}
+
+fn when(quantity: Quantity, value: Option<f64>, is: Is, threshold: f64) -> Condition {
+    Condition { quantity, value, is, threshold }
 }
 
 fn sustained(
@@ -162,15 +163,27 @@ pub(crate) struct Legs {
 
 impl Legs {
     pub(crate) fn of(evidence: &Evidence, policy: &Policy) -> Self {
-        let guardian = &policy.guardian;
-        let above = |value: Option<f64>, threshold| value.is_some_and(|value| value > threshold);
+        let [hrv, drop, beats, elevation, stress] = Self::conditions(evidence, policy);
         Self {
-            hrv: evidence.hrv.is_some_and(|hrv| hrv < guardian.hrv)
-                && above(evidence.drop_pct, guardian.hrv_drop_pct),
-            heart_rate: above(evidence.heart_rate, guardian.heart_rate)
-                && above(evidence.elevation, guardian.elevation),
-            stress: above(evidence.stress_reported, guardian.stress),
+            hrv: hrv.holds() && drop.holds(),
+            heart_rate: beats.holds() && elevation.holds(),
+            stress: stress.holds(),
         }
+    }
+
+    /// What the signs compare: two for HRV, two for heart rate, one for reported stress.
+    #[inline(always)]
+    pub(crate) fn conditions(evidence: &Evidence, policy: &Policy) -> [Condition; 5] {
+        use Is::{Above, Below};
+        let (e, guardian) = (evidence, &policy.guardian);
+        let when = |quantity, value, is, threshold| Condition { quantity, value, is, threshold };
+        [
+            when(Quantity::Hrv, e.hrv, Below, guardian.hrv),
+            when(Quantity::HrvDropPercent, e.drop_pct, Above, guardian.hrv_drop_pct),
+            when(Quantity::HeartRate, e.heart_rate, Above, guardian.heart_rate),
+            when(Quantity::Elevation, e.elevation, Above, guardian.elevation),
+            when(Quantity::Stress, e.stress_reported, Above, guardian.stress),
+        ]
     }
 
     pub(crate) fn count(self) -> u8 {
@@ -181,7 +194,7 @@ impl Legs {
 /// Every rule that fires.
 pub(crate) fn fired(evidence: &Evidence, policy: &Policy) -> RuleSet {
     let mut fired = RuleSet::default();
-    for rule in Rule::ALL {
+    for &rule in &Rule::ALL {
         if Formula::of(rule, evidence, policy).holds() {
             fired.insert(rule);
         }

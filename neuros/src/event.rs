@@ -4,13 +4,15 @@
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64;
 
+use crate::redact::redacted_debug;
 use crate::time::Timestamp;
 
 /// One inbound message, decoded: some canonical events of one user and one device, in time order.
 ///
 /// Text is borrowed from the message where it stands there without escapes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Record<'a> {
     /// Whose body this is about; 1..=255 bytes, no control characters.
     pub user_id: Cow<'a, str>,
@@ -44,7 +46,7 @@ pub(crate) struct EventSpan {
 }
 
 /// One canonical event: all readings of a record that share one time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Event<'r> {
     /// The event's own time, as the device gave it.
     pub time: Timestamp,
@@ -57,7 +59,7 @@ pub struct Event<'r> {
 }
 
 /// One measured value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Reading<'a> {
     /// What was measured.
     pub metric: Metric<'a>,
@@ -68,7 +70,7 @@ pub struct Reading<'a> {
 }
 
 /// A metric's name. The known ones have a unit and an accepted range.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric<'a> {
     /// Heart-rate variability, RMSSD, ms.
     Hrv,
@@ -117,6 +119,8 @@ pub enum Exclusion {
     /// The confidence is below the policy's `quality.min_confidence`.
     LowConfidence,
 }
+
+redacted_debug!(Record<'a>, Event<'a>, Reading<'a>, Metric<'a>);
 
 impl<'a> Record<'a> {
     /// The canonical events in time order.
@@ -168,22 +172,14 @@ impl Reading<'_> {
         }
         match self.confidence {
             Some(confidence) if (0.0..=1.0).contains(&confidence) => {
-                if confidence < confidence_min {
-                    Err(Exclusion::LowConfidence)
-                } else {
-                    Ok(value)
-                }
+                if confidence < confidence_min { Err(Exclusion::LowConfidence) } else { Ok(value) }
             }
             _ => Err(Exclusion::BadConfidence),
         }
     }
 
     fn into_owned<'o>(self) -> Reading<'o> {
-        Reading {
-            metric: self.metric.into_owned(),
-            value: self.value,
-            confidence: self.confidence,
-        }
+        Reading { metric: self.metric.into_owned(), value: self.value, confidence: self.confidence }
     }
 }
 
@@ -229,6 +225,28 @@ impl<'a> Metric<'a> {
             Self::SleepScore => "sleep_score",
             Self::Strain => "strain",
             Self::Other(name) => name,
+        }
+    }
+
+    /// A number for the metric that never changes: digests of records are kept for long.
+    pub(crate) fn code(&self) -> u64 {
+        match self {
+            Self::Hrv => 0,
+            Self::HeartRate => 1,
+            Self::StressLevel => 2,
+            Self::RecoveryScore => 3,
+            Self::StepsPerMinute => 4,
+            Self::DurationMinutes => 5,
+            Self::HrvSdnn => 6,
+            Self::RestingHeartRate => 7,
+            Self::RespiratoryRate => 8,
+            Self::BloodOxygen => 9,
+            Self::BodyTemperature => 10,
+            Self::SkinTemperatureDeviation => 11,
+            Self::ReadinessScore => 12,
+            Self::SleepScore => 13,
+            Self::Strain => 14,
+            Self::Other(name) => xxh3_64(name.as_bytes()) | 1 << 63,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod candidate;
+pub mod checkpoint;
 mod condition;
 pub mod event;
 pub mod explain;
@@ -11,6 +12,7 @@ mod mode;
 mod outcome;
 pub mod policy;
 mod recent;
+mod redact;
 mod rule;
 mod signal;
 mod state;

@@ -1,14 +1,15 @@
 //! What one canonical event did to a user's mode.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::explain::Explanation;
 use crate::mode::Mode;
+use crate::redact::redacted_debug;
 use crate::rule::{Rule, RuleSet};
 use crate::time::Timestamp;
 
 /// The outcome of one canonical event.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Outcome {
     /// The event's time as the engine saw it.
     pub time: Timestamp,
@@ -49,7 +50,7 @@ pub enum Kind {
 }
 
 /// Why an outcome is what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The first fired rule of the candidate in question.
     Rule(Rule),
@@ -62,6 +63,8 @@ pub enum Reason {
     /// Every reading was excluded.
     NoUsableReading,
 }
+
+redacted_debug!(Outcome);
 
 impl Kind {
     /// The kind as messages and logs have it.

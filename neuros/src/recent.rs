@@ -3,30 +3,27 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::event::Record;
 use crate::time::Timestamp;
 
 /// The newest identities, the oldest first.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Recent {
-    identities: VecDeque<Identity>,
+    pub(crate) identities: VecDeque<Identity>,
     /// No remembered record is later: most records are, and need no search.
-    latest: Option<Timestamp>,
+    pub(crate) latest: Option<Timestamp>,
 }
 
-/// A record as the state remembers it.
+/// A record as the state remembers it, by digests (XXH3).
 ///
-/// Source and content are 64-bit XXH3 digests (of device and event type; of the canonical events):
-/// two that collide by chance are one in 10^19, and a producer that seeks collisions deceives only
-/// the user it writes for.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// 64 bits for its identity: among 64 remembered records a chance collision is one in 10^17, and
+/// a producer that seeks collisions deceives only the users it writes for. 48 bits for its
+/// content, which is compared only where the identity is the same.
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Identity {
-    pub(crate) source: u64,
-    pub(crate) time: i64,
+    pub(crate) record: u64,
     pub(crate) content: u64,
 }
 
@@ -41,26 +38,12 @@ pub(crate) enum Novelty {
 }
 
 impl Recent {
-    /// Restores what [`Recent::identities`] gave.
-    pub(crate) fn restore(identities: impl IntoIterator<Item = Identity>) -> Self {
-        let identities: VecDeque<_> = identities.into_iter().collect();
-        let latest = identities.iter().map(|identity| Timestamp::from_micros(identity.time)).max();
-        Self { identities, latest }
-    }
-
-    pub(crate) fn identities(&self) -> impl ExactSizeIterator<Item = &Identity> {
-        self.identities.iter()
-    }
-
     /// Judges `record` and remembers it; beyond `remember` records the oldest is forgotten.
     pub(crate) fn admit(&mut self, record: &Record<'_>, remember: u32) -> Novelty {
-        let identity = Identity {
-            source: digest_of_source(&record.device_id, &record.event_type),
-            time: record.time.as_micros(),
-            content: digest_of_content(record),
-        };
+        let identity =
+            Identity { record: digest_of_identity(record), content: digest_of_content(record) };
         let known = (self.latest >= Some(record.time))
-            .then(|| self.identities.iter_mut().find(|known| known.is_of_same_record(&identity)))
+            .then(|| self.identities.iter_mut().find(|known| known.record == identity.record))
             .flatten();
         if let Some(known) = known {
             let same = known.content == identity.content;
@@ -76,51 +59,35 @@ impl Recent {
     }
 }
 
-impl Identity {
-    fn is_of_same_record(&self, other: &Self) -> bool {
-        self.time == other.time && self.source == other.source
-    }
-}
-
-type Bytes = SmallVec<[u8; 256]>;
-
-fn digest_of_source(device_id: &str, event_type: &str) -> u64 {
-    let mut bytes = Bytes::new();
-    put_text(&mut bytes, device_id);
-    put_text(&mut bytes, event_type);
-    xxh3_64(&bytes)
+/// The digest of what names a record: device, event type and the record's own time.
+fn digest_of_identity(record: &Record<'_>) -> u64 {
+    let device = xxh3_64(record.device_id.as_bytes());
+    let event_type = xxh3_64_with_seed(record.event_type.as_bytes(), device);
+    xxh3_64_with_seed(&record.time.as_micros().to_le_bytes(), event_type)
 }
 
 /// The digest of the canonical events: their own times, metrics, values and confidences.
 ///
 /// Readings are ordered by metric, so that the order in which a producer wrote them is no content.
 fn digest_of_content(record: &Record<'_>) -> u64 {
-    let mut bytes = Bytes::new();
+    let mut digest = 0;
     for event in record.events() {
-        bytes.extend_from_slice(&event.time.as_micros().to_le_bytes());
+        let count = u64::try_from(event.readings.len()).unwrap_or(u64::MAX);
+        digest = digest_of_words([event.time.as_micros().cast_unsigned(), count, 0], digest);
         for reading in event.readings {
-            put_text(&mut bytes, reading.metric.name());
-            put_number(&mut bytes, reading.value);
-            put_number(&mut bytes, reading.confidence);
-        }
-        // No metric name is empty: this ends the event.
-        bytes.push(0);
-    }
-    xxh3_64(&bytes)
-}
-
-fn put_text(bytes: &mut Bytes, text: &str) {
-    // Names are at most 255 bytes long.
-    bytes.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
-    bytes.extend_from_slice(text.as_bytes());
-}
-
-fn put_number(bytes: &mut Bytes, number: Option<f64>) {
-    match number {
-        None => bytes.push(0),
-        Some(number) => {
-            bytes.push(1);
-            bytes.extend_from_slice(&number.to_bits().to_le_bytes());
+            let metric = reading.metric.code();
+            let words = [metric, bits(reading.value), bits(reading.confidence)];
+            digest = digest_of_words(words, digest);
         }
     }
+    digest >> 16
+}
+
+fn digest_of_words(words: [u64; 3], seed: u64) -> u64 {
+    xxh3_64_with_seed(words.map(u64::to_le_bytes).as_flattened(), seed)
+}
+
+/// A number's bits; for none those of a NaN, which no number here is.
+fn bits(number: Option<f64>) -> u64 {
+    number.map_or(u64::MAX, f64::to_bits)
 }

@@ -12,11 +12,12 @@ use crate::memory::{HardDays, HardHours};
 use crate::mode::Mode;
 use crate::outcome::Reason;
 use crate::recent::Recent;
+use crate::redact::redacted_debug;
 use crate::signal::{PerSignal, Signal};
 use crate::time::Timestamp;
 
 /// A person's NEUROS state.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct State {
     pub(crate) mode: Mode,
     /// The mode before the newest switch.
@@ -75,7 +76,7 @@ pub(crate) struct Baselines {
 }
 
 /// A switch, as a state remembers it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Decision {
     /// The number of the switch, from 1.
     pub seq: u64,
@@ -87,8 +88,8 @@ pub struct Decision {
     pub mode: Mode,
     /// Why.
     pub reason: Reason,
-    /// The confidence on entry, 0..=1.
-    pub confidence: f64,
+    /// The confidence on entry, in thousandths, rounded.
+    pub confidence_permille: u16,
 }
 
 /// One of the five things that rules look at.
@@ -110,6 +111,8 @@ pub enum Indicator {
 /// A set of indicators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Indicators(pub(crate) u8);
+
+redacted_debug!(State, Decision);
 
 impl State {
     /// The state of a person of whom `record` is the first.

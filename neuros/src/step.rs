@@ -56,6 +56,8 @@ pub(crate) struct Incoming {
     /// Not later than the record's arrival.
     pub(crate) time: Timestamp,
     pub(crate) utc_offset_minutes: i16,
+    /// On arrival.
+    pub(crate) age: Micros,
     pub(crate) overnight: bool,
     pub(crate) novelty: Novelty,
     /// The age up to which readings are young enough; `None` when none is, whatever its age.
@@ -91,6 +93,7 @@ pub(crate) struct Evaluation {
     pub(crate) last_switch_before: Option<Timestamp>,
     pub(crate) last_confirmed_before: Timestamp,
     pub(crate) disturbed_before: Timestamp,
+    pub(crate) entry_indicators_before: Indicators,
     pub(crate) view: View,
     pub(crate) evidence: Evidence,
     pub(crate) fired: RuleSet,
@@ -122,6 +125,7 @@ impl Incoming {
         let mut incoming = Self {
             time,
             utc_offset_minutes: event.utc_offset_minutes,
+            age,
             overnight,
             novelty,
             live_for,
@@ -131,7 +135,9 @@ impl Incoming {
             any_live: false,
         };
         for reading in event.readings {
-            let Ok(value) = reading.usable(policy.quality.min_confidence) else { continue };
+            let Ok(value) = reading.usable(policy.quality.min_confidence) else {
+                continue;
+            };
             let signal = signal_of(&reading.metric, overnight);
             let live = is_young(signal, age, live_for, policy)
                 && signal.is_none_or(|signal| !state.holds_newer(signal, time));
@@ -279,8 +285,10 @@ fn hold_latest(
     record: &Record<'_>,
     state: &mut State,
 ) {
-    for signal in Signal::ALL {
-        let Some(Sensed { value, live: true }) = *incoming.sensed.get(signal) else { continue };
+    for &signal in &Signal::ALL {
+        let Some(Sensed { value, live: true }) = *incoming.sensed.get(signal) else {
+            continue;
+        };
         let (time, baseline) = (incoming.time, *held.get(signal));
         let latest = state.latest.get_mut(signal);
         match latest {
@@ -303,7 +311,9 @@ fn follow_runs(
     state: &mut State,
     policy: &Policy,
 ) {
-    let Some(Sensed { value, live: true }) = incoming.sensed.heart_rate else { return };
+    let Some(Sensed { value, live: true }) = incoming.sensed.heart_rate else {
+        return;
+    };
     let usual =
         baseline.filter(|baseline| baseline.is_calibrated(Signal::HeartRate, &policy.baseline));
     let elevated = value > policy.reflex.heart_rate;
@@ -350,14 +360,15 @@ fn evaluate(incoming: &Incoming, state: &mut State, policy: &Policy) -> Evaluati
     let [reflex, guardian, pattern, hypothesis] =
         candidate::proposed(fired, &evidence, borderline, state.mode, policy);
     let proposed = [reflex, guardian, pattern, hypothesis];
-    let calm = proposed.iter().all(Option::is_none)
-        && candidate::is_calm(&evidence, &view, state, policy);
+    let calm =
+        proposed.iter().all(Option::is_none) && candidate::is_calm(&evidence, &view, state, policy);
     let mut evaluation = Evaluation {
         t,
         mode_before: state.mode,
         last_switch_before: state.last_switch,
         last_confirmed_before: state.last_confirmed,
         disturbed_before: state.disturbed,
+        entry_indicators_before: state.entry_indicators,
         view,
         evidence,
         fired,
@@ -377,12 +388,7 @@ fn evaluate(incoming: &Incoming, state: &mut State, policy: &Policy) -> Evaluati
 }
 
 /// What only the event itself can ask of the pattern memory: about its own hour and weekday.
-fn recall_patterns(
-    evidence: &mut Evidence,
-    incoming: &Incoming,
-    state: &State,
-    policy: &Policy,
-) {
+fn recall_patterns(evidence: &mut Evidence, incoming: &Incoming, state: &State, policy: &Policy) {
     let pattern = &policy.pattern;
     let (today, hour) = incoming.time.local_day_and_hour(incoming.utc_offset_minutes);
     let live = |sensed: Option<Sensed>| sensed.is_some_and(|sensed| sensed.live);
@@ -445,12 +451,27 @@ fn switch(
     state.entry_indicators = entry_indicators;
     (state.mode_since, state.last_confirmed, state.disturbed) = (t, t, t);
     state.seq += 1;
-    let decision =
-        Decision { seq: state.seq, time: t, previous_mode, mode, reason, confidence };
+    let decision = Decision {
+        seq: state.seq,
+        time: t,
+        previous_mode,
+        mode,
+        reason,
+        confidence_permille: permille(confidence),
+    };
     state.history.push_back(decision);
     while state.history.len() > usize::try_from(policy.history).unwrap_or(usize::MAX) {
         state.history.pop_front();
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a confidence lies in 0..=1"
+)]
+fn permille(confidence: f64) -> u16 {
+    (confidence * 1_000.0).round() as u16
 }
 
 fn outcome(

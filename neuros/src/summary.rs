@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use crate::mode::Mode;
+use crate::redact::redacted_debug;
 use crate::signal::Signal;
 use crate::state::{Indicator, State};
 use crate::time::Timestamp;
 
 /// The part of a state that is compared between runs and shown to people.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 pub struct StateSummary<'a> {
     /// Whose state this is.
     pub user_id: &'a str,
@@ -35,7 +36,7 @@ pub struct StateSummary<'a> {
 }
 
 /// One device's share of one signal, over all days that it holds.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 pub struct BaselineSummary<'a> {
     /// `heart_rate`, `hrv` or `overnight_hrv`.
     pub signal: Signal,
@@ -48,6 +49,8 @@ pub struct BaselineSummary<'a> {
     /// Their mean, in the signal's unit.
     pub mean: f64,
 }
+
+redacted_debug!(StateSummary<'a>, BaselineSummary<'a>);
 
 impl State {
     /// The state of `user_id`, summed up.
@@ -67,7 +70,10 @@ impl State {
             last_switch: self.last_switch,
             last_confirmed: self.last_confirmed,
             entry_indicators,
-            baselines: by_name.into_iter().flat_map(|signal| self.baseline_summary(signal)).collect(),
+            baselines: by_name
+                .into_iter()
+                .flat_map(|signal| self.baseline_summary(signal))
+                .collect(),
         }
     }
 

@@ -85,7 +85,9 @@ impl Sight {
     #[inline]
     fn of(indicator: Indicator, t: Timestamp, state: &State, policy: &Policy) -> Self {
         let signal = indicator.signal();
-        let Some(latest) = state.latest.get(signal) else { return Self::Missing };
+        let Some(latest) = state.latest.get(signal) else {
+            return Self::Missing;
+        };
         let (fresh_for, gated) = match indicator {
             Indicator::Hrv | Indicator::HeartRate => {
                 (policy.fresh_for.default, latest.is_gated(t, state))

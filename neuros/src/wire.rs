@@ -11,16 +11,16 @@ mod timestamp;
 
 use std::borrow::Cow;
 
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::{Engine as _, alphabet};
-use jiff::tz::TimeZone;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use smallvec::SmallVec;
 
 use json::{Malformed, Scanner, Value};
-use payload::{EnteredReading, EnteredStamp, Envelope, Field, Given, Payload};
+use payload::{Entered, EnteredReading, Envelope, Field, Payload};
 use timestamp::{Resolved, Stamp};
 
-use crate::event::{EventSpan, Reading, Record};
+use crate::event::{EventSpan, Record};
+use crate::redact::redacted_debug;
 use crate::time::{Micros, Timestamp};
 
 pub use reject::{Reason, Rejection};
@@ -53,7 +53,7 @@ impl Default for Intake {
 }
 
 /// A message as it lies in the log.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Message<'a> {
     /// The value's bytes; empty when there is none.
     pub value: &'a [u8],
@@ -64,12 +64,14 @@ pub struct Message<'a> {
 }
 
 /// The CloudEvents headers of a message (Kafka protocol binding, binary mode).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Headers<'a> {
     binary_cloud_event: bool,
     time: Option<&'a [u8]>,
     source: Option<&'a [u8]>,
 }
+
+redacted_debug!(Message<'a>, Headers<'a>);
 
 impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
     /// Picks what decoding needs; of a header given twice the last counts.
@@ -101,13 +103,13 @@ pub fn decode<'a>(message: &Message<'a>, intake: &Intake) -> Result<Record<'a>, 
         );
         return Err(reject(Reason::TooLarge, detail));
     }
-    let text = utf8(message.value)?;
-    let payload = read_object(text)?;
+    let mut payload = Payload::default();
+    read_object(utf8(message.value)?, &mut payload)?;
     let arrival = Arrival { record_time: message.record_time, intake };
     if message.headers.binary_cloud_event {
-        return arrival.record(payload, message.headers.attributes());
+        return arrival.record(&mut payload, message.headers.attributes());
     }
-    arrival.record_of_structured(payload)
+    arrival.record_of_structured(&mut payload)
 }
 
 /// What a CloudEvent says around its payload, for a payload that does not say it itself.
@@ -142,47 +144,69 @@ struct Arrival<'i> {
 
 impl Arrival<'_> {
     /// Takes the payload out of a structured CloudEvent; any other object is its own payload.
-    fn record_of_structured<'a>(&self, outer: Payload<'a>) -> Result<Record<'a>, Rejection<'a>> {
+    fn record_of_structured<'a>(
+        &self,
+        outer: &mut Payload<'a>,
+    ) -> Result<Record<'a>, Rejection<'a>> {
         let envelope = &outer.envelope;
         let text = match (envelope.has_spec_version, envelope.data_base64, envelope.data) {
             (false, _, _) | (true, Field::Absent, None) => {
                 return self.record(outer, Attributes::default());
             }
-            (true, Field::Absent, Some((written, Field::Absent | Field::Number(_) | Field::Other))) => {
-                return self.record(read_object(written)?, envelope.attributes());
-            }
             (true, Field::Absent, Some((_, Field::Text(text)))) => text.unescaped().into_owned(),
+            (true, Field::Absent, Some((written, _))) => {
+                let attributes = envelope.attributes();
+                let mut inner = Payload::default();
+                read_object(written, &mut inner)?;
+                return self.record(&mut inner, attributes);
+            }
             (true, Field::Text(text), _) => base64_text(&text.unescaped()).ok_or_else(|| {
-                reject(Reason::NotJson, "`data_base64` is not padded standard base64 of UTF-8 text")
+                reject(Reason::NotJson, "`data_base64` is not padded base64 of UTF-8 text")
             })?,
             (true, Field::Number(_) | Field::Other, _) => {
                 return Err(reject(Reason::NotJson, "`data_base64` is not a string"));
             }
         };
-        let inner = read_object(&text).map_err(Rejection::into_owned)?;
-        let record = self.record(inner, envelope.attributes());
+        let mut inner = Payload::default();
+        read_object(&text, &mut inner)?;
+        let record = self.record(&mut inner, envelope.attributes());
         record.map(Record::into_owned).map_err(Rejection::into_owned)
     }
 
     fn record<'a>(
         &self,
-        payload: Payload<'a>,
+        payload: &mut Payload<'a>,
         attributes: Attributes<'a>,
     ) -> Result<Record<'a>, Rejection<'a>> {
         let user_id = read_user_id(&payload.user_id)?;
-        self.record_of(user_id.clone(), payload, attributes).map_err(|(reason, detail)| Rejection {
-            reason,
-            user_id: Some(user_id),
-            detail: detail.into(),
-        })
+        match self.parts(payload, attributes) {
+            Err((reason, detail)) => {
+                Err(Rejection { reason, user_id: Some(user_id), detail: detail.into() })
+            }
+            Ok((header, readings)) => {
+                let Header { device_id, event_type, session_id, at, record_time } = header;
+                let mut record = Record {
+                    user_id,
+                    device_id,
+                    event_type,
+                    session_id,
+                    time: at.time,
+                    record_time,
+                    events: SmallVec::new(),
+                    readings: SmallVec::new(),
+                };
+                gather_events(readings, at, &mut record);
+                Ok(record)
+            }
+        }
     }
 
-    fn record_of<'a>(
+    /// Judges everything but the user, in the order of the reasons.
+    fn parts<'a, 'p>(
         &self,
-        user_id: Cow<'a, str>,
-        mut payload: Payload<'a>,
+        payload: &'p mut Payload<'a>,
         attributes: Attributes<'a>,
-    ) -> Result<Record<'a>, Refusal> {
+    ) -> Result<(Header<'a>, &'p mut Entered<'a>), Refusal> {
         let device_id = payload.device_id.non_empty_text();
         let device_type = payload.device_type.non_empty_text();
         let zone = self.intake.naive_zones.of([
@@ -192,83 +216,60 @@ impl Arrival<'_> {
         ]);
         let stamp = payload.timestamp.stamp().or(attributes.stamp).ok_or(MISSING_TIMESTAMP)?;
         let at = stamp.and_then(|stamp| stamp.resolve(zone)).ok_or(BAD_TIMESTAMP)?;
-
         let device_id = device_id.or(device_type).or(attributes.source);
-        let device_id = checked_name(device_id, "unknown", BAD_DEVICE_ID)?;
         let event_type = payload.event_type.non_empty_text().or_else(|| payload.flat_metric_type());
-        let event_type = checked_name(event_type, "readings", BAD_EVENT_TYPE)?;
-
-        let record_time = self.record_time.unwrap_or_else(|| at.time.cut_to_millis());
-        let readings = payload.take_readings().unwrap_or_default();
-        let count = readings.len();
-        let readings: SmallVec<[TimedReading<'a>; 4]> =
-            readings.into_iter().map(|reading| TimedReading::new(reading, at, zone)).collect();
-        let latest = readings.iter().map(|reading| reading.at.time).fold(at.time, Timestamp::max);
-        if latest > record_time + self.intake.future_max {
+        let header = Header {
+            device_id: checked_name(device_id, "unknown", BAD_DEVICE_ID)?,
+            event_type: checked_name(event_type, "readings", BAD_EVENT_TYPE)?,
+            session_id: payload.session_id.non_empty_text().filter(|name| is_name(name)),
+            at,
+            record_time: self.record_time.unwrap_or_else(|| at.time.cut_to_millis()),
+        };
+        let readings = payload.placed_readings(zone);
+        let times = readings.iter().map(|reading| reading.at(at).time);
+        if times.fold(at.time, Timestamp::max) > header.record_time + self.intake.future_max {
             return Err(TIMESTAMP_IN_FUTURE);
         }
-        match count {
-            0 => return Err(NO_READINGS),
-            1..=READINGS_MAX => {}
-            _ => return Err(TOO_MANY_READINGS),
+        match readings.len() {
+            0 => Err(NO_READINGS),
+            1..=READINGS_MAX => Ok((header, readings)),
+            _ => Err(TOO_MANY_READINGS),
         }
-        let (events, readings) = canonical_events(readings);
-        let session_id = payload.session_id.non_empty_text().filter(|name| is_name(name));
-        Ok(Record { user_id, device_id, event_type, session_id, time: at.time, record_time, events, readings })
     }
 }
 
-/// A reading with its place in time.
-struct TimedReading<'a> {
+/// What a record says beside its user and readings.
+struct Header<'a> {
+    device_id: Cow<'a, str>,
+    event_type: Cow<'a, str>,
+    session_id: Option<Cow<'a, str>>,
     at: Resolved,
-    reading: Reading<'a>,
+    record_time: Timestamp,
 }
 
-impl<'a> TimedReading<'a> {
-    /// A reading whose own timestamp cannot be read is kept at the record's time, without a value.
-    fn new(entered: EnteredReading<'a>, of_record: Resolved, zone: &TimeZone) -> Self {
-        let at = match entered.stamp {
-            EnteredStamp::OfRecord => Some(of_record),
-            EnteredStamp::Own(stamp) => stamp.resolve(zone),
-            EnteredStamp::Unreadable => None,
-        };
-        let value = match entered.value {
-            Given::Number(value) if at.is_some() => Some(value),
-            Given::Number(_) | Given::NotANumber | Given::Absent => None,
-        };
-        let confidence = match entered.confidence {
-            Given::Number(confidence) => Some(confidence),
-            Given::NotANumber => None,
-            Given::Absent => Some(1.0),
-        };
-        let reading = Reading { metric: entered.metric, value, confidence };
-        Self { at: at.unwrap_or(of_record), reading }
-    }
-}
-
-/// Gathers readings of one time into one event, events in time order; of two readings of one
+/// Gathers the readings of one time into one event, events in time order; of two readings of one
 /// metric at one time the last counts, and the first of all at one time gives the UTC offset.
-fn canonical_events<'a>(
-    mut timed: SmallVec<[TimedReading<'a>; 4]>,
-) -> (SmallVec<[EventSpan; 1]>, SmallVec<[Reading<'a>; 4]>) {
-    timed.sort_by_key(|reading| reading.at.time);
-    let mut events: SmallVec<[EventSpan; 1]> = SmallVec::new();
-    for TimedReading { at, .. } in &timed {
-        if events.last().is_none_or(|event| event.time != at.time) {
-            let Resolved { time, utc_offset_minutes, tz_assumed } = *at;
-            events.push(EventSpan { time, utc_offset_minutes, tz_assumed, readings_end: 0 });
+fn gather_events<'a>(entered: &mut Entered<'a>, of_record: Resolved, record: &mut Record<'a>) {
+    let time = |reading: &EnteredReading<'_>| reading.at(of_record).time;
+    if !entered.is_sorted_by_key(time) {
+        entered.sort_by_key(time);
+    }
+    for reading in entered.iter() {
+        let Resolved { time, utc_offset_minutes, tz_assumed } = reading.at(of_record);
+        if record.events.last().is_none_or(|event| event.time != time) {
+            record.events.push(EventSpan { time, utc_offset_minutes, tz_assumed, readings_end: 0 });
         }
     }
-    payload::keep_last_of_equals(&mut timed, |reading, other| {
-        let by_time = reading.at.time.cmp(&other.at.time);
-        by_time.then_with(|| reading.reading.metric.cmp(&other.reading.metric))
+    payload::keep_last_of_equals(entered, |reading, other| {
+        let by_time = time(reading).cmp(&time(other));
+        by_time.then_with(|| reading.metric.cmp(&other.metric))
     });
     let mut end = 0;
-    for event in &mut events {
-        end += timed.iter().skip(end).take_while(|reading| reading.at.time == event.time).count();
+    for event in &mut record.events {
+        end += entered.iter().skip(end).take_while(|reading| time(reading) == event.time).count();
         event.readings_end = end;
     }
-    (events, timed.into_iter().map(|reading| reading.reading).collect())
+    record.readings.extend(entered.drain(..).map(EnteredReading::into_reading));
 }
 
 /// A reason with its detail, before it is known whose record it is.
@@ -303,36 +304,39 @@ fn utf8(bytes: &[u8]) -> Result<&str, Rejection<'static>> {
     })
 }
 
-/// Reads a text that has to be one JSON object.
-fn read_object(text: &str) -> Result<Payload<'_>, Rejection<'static>> {
-    scan_object(text)
-        .map_err(|malformed| {
-            let Malformed { at, wanted } = malformed;
-            reject(Reason::NotJson, format!("not JSON at byte {at}: expected {wanted}"))
-        })?
-        .ok_or_else(|| reject(Reason::NotAnObject, "the payload is JSON, but no object"))
+/// Reads a text that has to be one JSON object into the empty `payload`.
+fn read_object<'a>(text: &'a str, payload: &mut Payload<'a>) -> Result<(), Rejection<'static>> {
+    match scan_object(text, payload) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(reject(Reason::NotAnObject, "the payload is JSON, but no object")),
+        Err(malformed) => Err(reject(Reason::NotJson, format!("not JSON {malformed}"))),
+    }
 }
 
-fn scan_object(text: &str) -> Result<Option<Payload<'_>>, Malformed> {
+/// Says whether the text is an object.
+fn scan_object<'a>(text: &'a str, payload: &mut Payload<'a>) -> Result<bool, Malformed> {
     let mut scanner = Scanner::new(text);
     let value = scanner.open()?;
-    let payload = if value == Value::Object {
-        Some(Payload::read(&mut scanner)?)
+    let is_object = value == Value::Object;
+    if is_object {
+        payload.read(&mut scanner)?;
     } else {
         scanner.close(&value)?;
-        None
-    };
+    }
     scanner.finish()?;
-    Ok(payload)
+    Ok(is_object)
 }
 
 fn read_user_id<'a>(field: &Field<'a>) -> Result<Cow<'a, str>, Rejection<'static>> {
     match field {
         Field::Absent => Err(reject(Reason::MissingUserId, "`user_id` is not there")),
-        Field::Text(text) => Some(text.unescaped()).filter(|name| !name.is_empty() && is_name(name)).ok_or_else(|| {
-            let detail = "`user_id` is empty, has more than 255 bytes or holds control characters";
-            reject(Reason::BadUserId, detail)
-        }),
+        Field::Text(text) => Some(text.unescaped())
+            .filter(|name| !name.is_empty() && is_name(name))
+            .ok_or_else(|| {
+                let detail =
+                    "`user_id` is empty, has more than 255 bytes or holds control characters";
+                reject(Reason::BadUserId, detail)
+            }),
         Field::Number(_) | Field::Other => {
             Err(reject(Reason::BadUserId, "`user_id` is not a string"))
         }
@@ -356,20 +360,14 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Whether `text` holds U+0000–001F or U+007F–009F.
+#[inline]
 fn holds_control_characters(text: &str) -> bool {
-    if text.is_ascii() {
-        text.bytes().any(|byte| byte.is_ascii_control())
-    } else {
-        text.chars().any(char::is_control)
-    }
+    json::holds_unprintable(text.as_bytes()) && text.chars().any(char::is_control)
 }
 
-/// Standard alphabet, padded. Bits that padding leaves over may have any value, as in most decoders.
+/// The text in padded base64 of the standard alphabet, in its one canonical form.
 fn base64_text(encoded: &str) -> Option<String> {
-    const CONFIG: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
-    const ENGINE: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, CONFIG);
-    String::from_utf8(ENGINE.decode(encoded).ok()?).ok()
+    String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()
 }
 
 #[cfg(test)]

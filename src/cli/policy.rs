@@ -25,7 +25,9 @@ enum Command {
         file: PathBuf,
     },
     /// Prints every value in force and where it comes from, as a valid policy file.
-    #[command(after_help = "Example:\n  biometric-bridge policy show --policy my.yaml > whole.yaml")]
+    #[command(
+        after_help = "Example:\n  biometric-bridge policy show --policy my.yaml > whole.yaml"
+    )]
     Show {
         /// The policy file; without it the built-in policy is shown.
         #[arg(long = "policy", value_name = "FILE")]
@@ -50,7 +52,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// The policy in `file`, or the built-in one.
 pub(super) fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
-    let Some(path) = file else { return Ok(Loaded::built_in()) };
+    let Some(path) = file else {
+        return Ok(Loaded::built_in());
+    };
     let text = fs::read_to_string(path)
         .map_err(|source| Failure::NoInput { path: path.to_owned(), source })?;
     Loaded::from_yaml(&text).map_err(|faults| Failure::Policy { path: path.to_owned(), faults })

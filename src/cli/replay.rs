@@ -59,8 +59,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         session.replay("standard input", io::stdin().lock())?;
     }
     for path in &arguments.files {
-        let file = File::open(path)
-            .map_err(|source| Failure::NoInput { path: path.clone(), source })?;
+        let file =
+            File::open(path).map_err(|source| Failure::NoInput { path: path.clone(), source })?;
         session.replay(&path.display().to_string(), BufReader::with_capacity(1 << 16, file))?;
     }
     session.finish()
@@ -174,9 +174,8 @@ impl Progress {
         let total: Option<u64> = sizes.map(Result::ok).sum();
         let bar = match total.filter(|&total| total > 0) {
             _ if !io::stderr().is_terminal() => ProgressBar::hidden(),
-            Some(total) => ProgressBar::new(total).with_style(style(
-                "{bar:32} {percent:>3} % {bytes_per_sec}, {eta} left, {msg}",
-            )),
+            Some(total) => ProgressBar::new(total)
+                .with_style(style("{bar:32} {percent:>3} % {bytes_per_sec}, {eta} left, {msg}")),
             None => ProgressBar::no_length()
                 .with_style(style("{spinner} {bytes} read, {bytes_per_sec}, {msg}")),
         };

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 pub const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// One record of a log.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub struct Line<'a> {
     /// The Kafka timestamp, ms since 1970; `None` when the record had none.
     record_time_ms: Option<i64>,

@@ -1,12 +1,12 @@
 //! What a replay prints: one JSON object a line for each canonical event or rejected record.
 
-use neuros::{Mode, Outcome, RuleSet, State};
 use neuros::explain::Explanation;
 use neuros::wire::Rejection;
+use neuros::{Mode, Outcome, RuleSet, State};
 use serde::Serialize;
 
 /// One line of a replay's output.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct OutcomeLine<'a> {
     /// The record's line, from 0.
     i: u64,

@@ -83,7 +83,8 @@ impl Loaded {
                 }
             }
             other => {
-                let problem = format!("the policy is {}; wanted are sections with keys", other.describe());
+                let problem =
+                    format!("the policy is {}; wanted are sections with keys", other.describe());
                 reading.fault(Some(line(&root)), "", problem);
             }
         }
@@ -164,7 +165,10 @@ impl Reading {
                 self.loaded.policy.version = version.to_string();
             }
             other => {
-                let problem = format!("is {}; wanted is a text of 1 to 64 printable ASCII characters", other.describe());
+                let problem = format!(
+                    "is {}; wanted is a text of 1 to 64 printable ASCII characters",
+                    other.describe()
+                );
                 self.fault(Some(line(node)), "version", problem);
             }
         }
@@ -202,7 +206,9 @@ fn is_version(text: &str) -> bool {
 fn unknown(path: &str) -> String {
     let near = KEYS.iter().map(|key| (strsim::damerau_levenshtein(path, key.path), key.path)).min();
     match near {
-        Some((distance, near)) if distance <= 3 => format!("is no key of the policy; did you mean `{near}`?"),
+        Some((distance, near)) if distance <= 3 => {
+            format!("is no key of the policy; did you mean `{near}`?")
+        }
         _ => "is no key of the policy".to_owned(),
     }
 }

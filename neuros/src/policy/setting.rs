@@ -45,7 +45,11 @@ impl Setting for f64 {
             Content::Number(value) => Some(value),
             #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 it is out of every range")]
             Content::Whole(value) => Some(value as Self),
-            Content::Null | Content::Bool(_) | Content::Text(_) | Content::List(_) | Content::Mapping(_) => None,
+            Content::Null
+            | Content::Bool(_)
+            | Content::Text(_)
+            | Content::List(_)
+            | Content::Mapping(_) => None,
         };
         within(value, limits, "a number", node)
     }
@@ -60,9 +64,16 @@ impl Setting for u32 {
 
     fn read(node: &Node, limits: &Self::Limits) -> Result<Self, String> {
         let value = match node.value {
-            Content::Whole(value) => Some(Self::try_from(value.clamp(0, Self::MAX.into())).unwrap_or(0))
-                .filter(|&read| i128::from(read) == value),
-            Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) | Content::List(_) | Content::Mapping(_) => None,
+            Content::Whole(value) => {
+                Some(Self::try_from(value.clamp(0, Self::MAX.into())).unwrap_or(0))
+                    .filter(|&read| i128::from(read) == value)
+            }
+            Content::Null
+            | Content::Bool(_)
+            | Content::Number(_)
+            | Content::Text(_)
+            | Content::List(_)
+            | Content::Mapping(_) => None,
         };
         within(value, limits, "a whole number", node)
     }
@@ -73,8 +84,13 @@ impl Setting for u32 {
 }
 
 /// The units of durations, the largest first.
-const UNITS: [(&str, i64); 5] =
-    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+const UNITS: [(&str, i64); 5] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+];
 
 impl Setting for Micros {
     type Limits = RangeInclusive<Self>;
@@ -82,7 +98,12 @@ impl Setting for Micros {
     fn read(node: &Node, limits: &Self::Limits) -> Result<Self, String> {
         let value = match &node.value {
             Content::Text(text) => duration(text),
-            Content::Null | Content::Bool(_) | Content::Whole(_) | Content::Number(_) | Content::List(_) | Content::Mapping(_) => None,
+            Content::Null
+            | Content::Bool(_)
+            | Content::Whole(_)
+            | Content::Number(_)
+            | Content::List(_)
+            | Content::Mapping(_) => None,
         };
         let limits = Shown(*limits.start())..=Shown(*limits.end());
         let wanted = "a duration with its unit (d, h, m, s or ms)";
@@ -102,7 +123,8 @@ fn duration(text: &str) -> Option<Micros> {
     loop {
         let digits = rest.find(|character: char| !character.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|character: char| !character.is_ascii_lowercase()).unwrap_or(tail.len());
+        let unit_end =
+            tail.find(|character: char| !character.is_ascii_lowercase()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let place = units.iter().position(|(name, _)| *name == unit)?;
         let (_, micros) = units.get(place)?;
@@ -134,17 +156,31 @@ impl Setting for EventTypes {
     type Limits = ();
 
     fn read(node: &Node, (): &()) -> Result<Self, String> {
-        let wanted = || format!("is {}; wanted is a list of at most {EVENT_TYPES_MAX} event types, each a text", node.value.describe());
-        let Content::List(list) = &node.value else { return Err(wanted()) };
+        let wanted = || {
+            format!(
+                "is {}; wanted is a list of at most {EVENT_TYPES_MAX} event types, each a text",
+                node.value.describe()
+            )
+        };
+        let Content::List(list) = &node.value else {
+            return Err(wanted());
+        };
         if list.len() > EVENT_TYPES_MAX {
             return Err(wanted());
         }
         let mut names = Vec::new();
         for element in list {
             match &element.value {
-                Content::Text(name) if names.contains(name) => return Err(format!("names `{name}` twice")),
+                Content::Text(name) if names.contains(name) => {
+                    return Err(format!("names `{name}` twice"));
+                }
                 Content::Text(name) if !name.is_empty() => names.push(name.clone()),
-                _ => return Err(format!("holds {}; wanted are event types, each a text", element.value.describe())),
+                _ => {
+                    return Err(format!(
+                        "holds {}; wanted are event types, each a text",
+                        element.value.describe()
+                    ));
+                }
             }
         }
         Ok(Self(names))
@@ -178,7 +214,20 @@ mod tests {
         assert_eq!(duration("1h30m"), Some(Micros::from_minutes(90)));
         assert_eq!(duration("250ms"), Some(Micros(250_000)));
         assert_eq!(duration("0s"), Some(Micros(0)));
-        for text in ["", "15", "m", "15 m", "15min", "1m1h", "1m1m", "-1s", "1.5h", "1h30", "99999999999999999999s", "9999999999999d"] {
+        for text in [
+            "",
+            "15",
+            "m",
+            "15 m",
+            "15min",
+            "1m1h",
+            "1m1m",
+            "-1s",
+            "1.5h",
+            "1h30",
+            "99999999999999999999s",
+            "9999999999999d",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
     }

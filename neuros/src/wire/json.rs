@@ -11,12 +11,16 @@ use std::borrow::Cow;
 const DEPTH_MAX: u8 = 64;
 
 /// Where the text stops being JSON, and what would have had to stand there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed {
+///
+/// Boxed, so that the results of the scanner's many small steps travel in registers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(Box<Fault>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Fault {
     /// Offset in bytes.
-    pub(crate) at: usize,
-    /// What was expected.
-    pub(crate) wanted: &'static str,
+    at: usize,
+    wanted: &'static str,
 }
 
 /// Reads one JSON text from left to right.
@@ -46,9 +50,10 @@ pub(crate) struct Number<'a>(&'a str);
 
 /// A string between its quotes, escapes checked but not yet replaced.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Text<'a> {
-    raw: &'a str,
-    escaped: bool,
+pub(crate) enum Text<'a> {
+    /// Holds no escape: it is what it says.
+    Plain(&'a str),
+    Escaped(&'a str),
 }
 
 /// The place inside an open container: whether a comma must come before the next entry.
@@ -63,6 +68,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the start of a value: a scalar whole, an object or array only its bracket.
+    #[inline(always)]
     pub(crate) fn open(&mut self) -> Result<Value<'a>, Malformed> {
         self.skip_space();
         match self.peek() {
@@ -106,8 +112,11 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next key of the open object, its colon read; `None` when the object closes.
-    #[inline]
-    pub(crate) fn next_key(&mut self, entries: &mut Entries) -> Result<Option<Text<'a>>, Malformed> {
+    #[inline(always)]
+    pub(crate) fn next_key(
+        &mut self,
+        entries: &mut Entries,
+    ) -> Result<Option<Text<'a>>, Malformed> {
         if !self.next_entry(entries, b'}')? {
             return Ok(None);
         }
@@ -186,6 +195,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline]
     fn number(&mut self) -> Result<Number<'a>, Malformed> {
         let start = self.at;
         let length = number_length(self.text.as_bytes().get(start..).unwrap_or_default());
@@ -207,23 +217,24 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
+            self.at += plain_length(self.text.as_bytes().get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     let raw = self.read_since(start);
                     self.at += 1;
-                    return Ok(Text { raw, escaped });
+                    return Ok(if escaped { Text::Escaped(raw) } else { Text::Plain(raw) });
                 }
                 Some(b'\\') => {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(0..0x20) => return Err(self.wanted("an escape for a control character")),
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.wanted("an escape for a control character")),
                 None => return Err(self.wanted("a closing quote")),
             }
         }
     }
 
+    #[cold]
     fn escape(&mut self) -> Result<(), Malformed> {
         self.at += 1;
         match self.peek() {
@@ -259,7 +270,9 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+        // Most producers write none: one comparison then suffices.
+        while let Some(0..=b' ') = self.peek() {
+            let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() else { return };
             self.at += 1;
         }
     }
@@ -269,8 +282,15 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[cold]
     fn wanted(&self, wanted: &'static str) -> Malformed {
-        Malformed { at: self.at, wanted }
+        Malformed(Box::new(Fault { at: self.at, wanted }))
+    }
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at byte {}: expected {}", self.0.at, self.0.wanted)
     }
 }
 
@@ -278,7 +298,10 @@ impl<'a> Text<'a> {
     /// The string's content, borrowed when it holds no escape.
     #[inline]
     pub(crate) fn unescaped(self) -> Cow<'a, str> {
-        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
+        match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Escaped(raw) => Cow::Owned(unescape(raw)),
+        }
     }
 }
 
@@ -319,54 +342,87 @@ fn short_decimal(text: &str) -> Option<f64> {
     if digits.len() > 16 {
         return None;
     }
-    let mut whole = 0_u32;
-    let mut mantissa = 0_u64;
-    let mut fraction_digits = None;
+    let (mut mantissa, mut count) = (0_u64, 0);
+    let mut point_at = None;
     for byte in digits.bytes() {
         match byte {
             b'0'..=b'9' => {
                 mantissa = mantissa * 10 + u64::from(byte - b'0');
-                whole += 1;
-                fraction_digits = fraction_digits.map(|count: usize| count + 1);
+                count += 1;
             }
-            b'.' => fraction_digits = Some(0),
+            b'.' => point_at = Some(count),
             _ => return None,
         }
     }
-    if whole > 15 {
+    if count > 15 {
         return None;
     }
+    let fraction_digits = count - point_at.unwrap_or(count);
     #[expect(clippy::cast_precision_loss, reason = "15 digits are fewer than 2^53")]
-    let value = mantissa as f64 / EXACT_POWERS.get(fraction_digits.unwrap_or(0))?;
+    let mut value = mantissa as f64;
+    if fraction_digits > 0 {
+        value /= EXACT_POWERS.get(fraction_digits)?;
+    }
     Some(if digits.len() == text.len() { value } else { -value })
 }
 
-/// The length of the number at the start of `bytes`; as an error, where it breaks off.
-fn number_length(bytes: &[u8]) -> Result<usize, usize> {
-    let digits_from = |start: usize| {
-        let rest = bytes.get(start..).unwrap_or_default();
-        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
-    };
-    let mut at = usize::from(bytes.first() == Some(&b'-'));
-    at += match (bytes.get(at), digits_from(at)) {
-        (_, 0) => return Err(at),
-        (Some(b'0'), _) => 1,
-        (_, count) => count,
-    };
-    if bytes.get(at) == Some(&b'.') {
-        at += 1;
-        match digits_from(at) {
-            0 => return Err(at),
-            count => at += count,
+/// How many bytes come before a quote, a backslash or a control character.
+///
+/// Eight bytes at a time: the high bit of a byte of `marks` is set where that byte is one of them
+/// (perhaps also above the first such byte, which alone is asked for).
+#[inline]
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut length = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let is_quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+        let is_backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        let is_control = word.wrapping_sub(ONES * 0x20);
+        let marks = (is_quote | is_backslash | is_control) & !word & HIGHS;
+        if marks != 0 {
+            return length + (marks.trailing_zeros() / 8) as usize;
         }
+        length += 8;
     }
-    if let Some(b'e' | b'E') = bytes.get(at) {
-        at += 1;
-        at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
-        match digits_from(at) {
-            0 => return Err(at),
-            count => at += count,
+    length + rest.iter().take_while(|&&byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
+}
+
+/// Whether a byte is a control character of ASCII or no ASCII at all.
+#[inline]
+pub(crate) fn holds_unprintable(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let marks = words.iter().fold(0, |marks, word| {
+        let word = u64::from_le_bytes(*word);
+        // Below 0x20 the subtraction borrows; 0x7f and all above 0x80 have or reach the high bit.
+        marks | word.wrapping_sub(ONES * 0x20) | (word & !HIGHS).wrapping_add(ONES) | word
+    });
+    marks & HIGHS != 0 || rest.iter().any(|byte| !matches!(byte, 0x20..0x7f))
+}
+
+/// The length of the number at the start of `bytes`; as an error, where it breaks off.
+#[inline]
+fn number_length(bytes: &[u8]) -> Result<usize, usize> {
+    let byte_at = |at: usize| bytes.get(at).copied().unwrap_or(0);
+    let digits = |start: usize| {
+        let mut at = start;
+        while byte_at(at).is_ascii_digit() {
+            at += 1;
         }
+        if at > start { Ok(at) } else { Err(at) }
+    };
+    let start = usize::from(byte_at(0) == b'-');
+    let mut at = if byte_at(start) == b'0' { start + 1 } else { digits(start)? };
+    if byte_at(at) == b'.' {
+        at = digits(at + 1)?;
+    }
+    if matches!(byte_at(at), b'e' | b'E') {
+        let signed = matches!(byte_at(at + 1), b'+' | b'-');
+        at = digits(at + 1 + usize::from(signed))?;
     }
     Ok(at)
 }
@@ -434,8 +490,16 @@ mod tests {
     #[test]
     fn what_is_json_is_accepted() {
         let texts = [
-            "{}", "[]", " [ 1 , -0.5e+3 , \"x\" ] ", "{\"a\":{\"b\":[true,false,null]}}", "\"\"",
-            "-0", "1E5", "\"\\ud83d\\ude00\"", "\"\u{7f}\"", "0.0000001",
+            "{}",
+            "[]",
+            " [ 1 , -0.5e+3 , \"x\" ] ",
+            "{\"a\":{\"b\":[true,false,null]}}",
+            "\"\"",
+            "-0",
+            "1E5",
+            "\"\\ud83d\\ude00\"",
+            "\"\u{7f}\"",
+            "0.0000001",
         ];
         for text in texts {
             assert_eq!(whole(text), Ok(()), "{text}");
@@ -445,10 +509,42 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused() {
         let texts = [
-            "", " ", "{", "}", "[1,]", "{\"a\":1,}", "{,}", "[,1]", "01", "1.", ".5", "+1", "1e", "-",
-            "NaN", "Infinity", "nul", "tru", "'a'", "\"\n\"", "\"\\x\"", "\"\\u12g4\"", "\"\\ud800\"",
-            "\"\\ud800x\"", "\"\\ud800\\n\"", "\"\\udc00\"", "\"\\ud800\\ud800\"", "1 2", "{\"a\" 1}",
-            "{1:2}", "\u{feff}{}", "[1}", "{\"a\":1]", "\"", "[1 2]", "{\"a\":1 \"b\":2}",
+            "",
+            " ",
+            "{",
+            "}",
+            "[1,]",
+            "{\"a\":1,}",
+            "{,}",
+            "[,1]",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "-",
+            "NaN",
+            "Infinity",
+            "nul",
+            "tru",
+            "'a'",
+            "\"\n\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\\ud800\"",
+            "\"\\ud800x\"",
+            "\"\\ud800\\n\"",
+            "\"\\udc00\"",
+            "\"\\ud800\\ud800\"",
+            "1 2",
+            "{\"a\" 1}",
+            "{1:2}",
+            "\u{feff}{}",
+            "[1}",
+            "{\"a\":1]",
+            "\"",
+            "[1 2]",
+            "{\"a\":1 \"b\":2}",
         ];
         for text in texts {
             assert!(whole(text).is_err(), "{text}");

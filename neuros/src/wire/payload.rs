@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
+use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
 use super::json::{Entries, Malformed, Number, Scanner, Text, Value};
-use super::timestamp::Stamp;
-use crate::event::Metric;
+use super::timestamp::{Resolved, Stamp};
+use crate::event::{Metric, Reading};
 
 const METRIC_NAME_BYTES_MAX: usize = 64;
 
@@ -20,10 +21,11 @@ pub(super) struct Payload<'a> {
     pub(super) event_type: Field<'a>,
     pub(super) session_id: Field<'a>,
     pub(super) timestamp: Field<'a>,
-    /// `metrics`, when it is an object.
-    pub(super) metrics: Option<Entered<'a>>,
-    /// `readings`, when it is a list.
-    pub(super) readings: Option<Entered<'a>>,
+    /// `metrics` is an object, `readings` is a list.
+    pub(super) has_metrics: bool,
+    pub(super) has_readings: bool,
+    metrics: Entered<'a>,
+    readings: Entered<'a>,
     pub(super) metric_type: Field<'a>,
     pub(super) value: Field<'a>,
     pub(super) confidence: Field<'a>,
@@ -74,48 +76,53 @@ pub(super) enum Given {
     Number(f64),
 }
 
-/// The time of one reading as given.
+/// The time of one reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum EnteredStamp {
     /// None of its own: the record's.
     OfRecord,
+    /// As given.
     Own(Stamp),
+    /// As given, with its place in time.
+    Placed(Resolved),
+    /// Given, but of no accepted form: the record's, and the reading has no value.
     Unreadable,
 }
 
 impl<'a> Payload<'a> {
     /// Reads the members of the object that `scanner` has just opened.
-    pub(super) fn read(scanner: &mut Scanner<'a>) -> Result<Self, Malformed> {
-        let mut payload = Self::default();
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Malformed> {
         let mut entries = Entries::default();
         while let Some(key) = scanner.next_key(&mut entries)? {
-            payload.read_member(&key.unescaped(), scanner)?;
+            self.read_member(key, scanner)?;
         }
-        Ok(payload)
+        Ok(())
     }
 
-    fn read_member(&mut self, key: &str, scanner: &mut Scanner<'a>) -> Result<(), Malformed> {
-        let field = match key {
+    fn read_member(&mut self, key: Text<'a>, scanner: &mut Scanner<'a>) -> Result<(), Malformed> {
+        let field = match key.unescaped().as_ref() {
             "user_id" => &mut self.user_id,
             "device_id" => &mut self.device_id,
-            "device_type" => &mut self.device_type,
             "event_type" => &mut self.event_type,
-            "session_id" => &mut self.session_id,
             "timestamp" => &mut self.timestamp,
-            "metric_type" => &mut self.metric_type,
-            "value" => &mut self.value,
-            "confidence" => &mut self.confidence,
-            "time" => &mut self.envelope.time,
-            "source" => &mut self.envelope.source,
-            "data_base64" => &mut self.envelope.data_base64,
             "metrics" => {
-                self.metrics = read_metrics(scanner)?;
+                self.metrics.clear();
+                self.has_metrics = read_metrics(scanner, &mut self.metrics)?;
                 return Ok(());
             }
             "readings" => {
-                self.readings = read_readings(scanner)?;
+                self.readings.clear();
+                self.has_readings = read_readings(scanner, &mut self.readings)?;
                 return Ok(());
             }
+            "device_type" => &mut self.device_type,
+            "metric_type" => &mut self.metric_type,
+            "value" => &mut self.value,
+            "confidence" => &mut self.confidence,
+            "session_id" => &mut self.session_id,
+            "time" => &mut self.envelope.time,
+            "source" => &mut self.envelope.source,
+            "data_base64" => &mut self.envelope.data_base64,
             "data" => {
                 let start = scanner.start_of_value();
                 let field = Field::read(scanner)?;
@@ -133,28 +140,63 @@ impl<'a> Payload<'a> {
     }
 
     /// The readings, by the first of the three shapes that fits: a metrics object, a readings
-    /// list, a flat metric. `None` when none fits.
-    pub(super) fn take_readings(&mut self) -> Option<Entered<'a>> {
-        if let Some(metrics) = self.metrics.take() {
-            return Some(last_of_each_metric(metrics));
+    /// list, a flat metric; none when none fits.
+    fn readings(&mut self) -> &mut Entered<'a> {
+        if self.has_metrics {
+            keep_last_of_equals(&mut self.metrics, |entry, other| entry.metric.cmp(&other.metric));
+            self.metrics.retain(|entry| entry.value != Given::Absent);
+            return &mut self.metrics;
         }
-        self.readings.take().or_else(|| {
-            let metric = metric_named(self.flat_metric_type()?)?;
-            let value = self.value.given();
-            let reading = EnteredReading {
-                metric,
-                value,
-                confidence: self.confidence.given(),
-                stamp: EnteredStamp::OfRecord,
-            };
-            Some(if value == Given::Absent { Entered::new() } else { Entered::from_iter([reading]) })
-        })
+        if !self.has_readings
+            && let Some(metric) = self.flat_metric_type().and_then(metric_named)
+            && let value @ (Given::Number(_) | Given::NotANumber) = self.value.given()
+        {
+            let (confidence, stamp) = (self.confidence.given(), EnteredStamp::OfRecord);
+            self.readings.push(EnteredReading { metric, value, confidence, stamp });
+        }
+        &mut self.readings
+    }
+
+    /// The readings, each with its place in time.
+    pub(super) fn placed_readings(&mut self, zone: &TimeZone) -> &mut Entered<'a> {
+        let readings = self.readings();
+        for reading in readings.iter_mut() {
+            if let EnteredStamp::Own(stamp) = reading.stamp {
+                let place = stamp.resolve(zone);
+                reading.stamp = place.map_or(EnteredStamp::Unreadable, EnteredStamp::Placed);
+            }
+        }
+        readings
     }
 
     /// The `metric_type` of a flat event; `None` when the object has another shape.
     pub(super) fn flat_metric_type(&self) -> Option<Cow<'a, str>> {
-        let flat = self.metrics.is_none() && self.readings.is_none();
+        let flat = !self.has_metrics && !self.has_readings;
         if flat { self.metric_type.non_empty_text() } else { None }
+    }
+}
+
+impl<'a> EnteredReading<'a> {
+    /// Where the reading lies in time, in a record that lies at `of_record`.
+    pub(super) fn at(&self, of_record: Resolved) -> Resolved {
+        match self.stamp {
+            EnteredStamp::Placed(place) => place,
+            EnteredStamp::OfRecord | EnteredStamp::Own(_) | EnteredStamp::Unreadable => of_record,
+        }
+    }
+
+    /// The reading as the engine knows it.
+    pub(super) fn into_reading(self) -> Reading<'a> {
+        let value = match self.value {
+            Given::Number(value) if self.stamp != EnteredStamp::Unreadable => Some(value),
+            Given::Number(_) | Given::NotANumber | Given::Absent => None,
+        };
+        let confidence = match self.confidence {
+            Given::Number(confidence) => Some(confidence),
+            Given::NotANumber => None,
+            Given::Absent => Some(1.0),
+        };
+        Reading { metric: self.metric, value, confidence }
     }
 }
 
@@ -217,34 +259,25 @@ fn metric_named(name: Cow<'_, str>) -> Option<Metric<'_>> {
     Some(metric)
 }
 
-/// E1: reads `metrics`; `None` when it is no object.
-fn read_metrics<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Entered<'a>>, Malformed> {
+/// E1: reads `metrics` into the empty `metrics`; says whether it is an object.
+fn read_metrics<'a>(
+    scanner: &mut Scanner<'a>,
+    metrics: &mut Entered<'a>,
+) -> Result<bool, Malformed> {
     let value = scanner.open()?;
     if value != Value::Object {
         scanner.close(&value)?;
-        return Ok(None);
+        return Ok(false);
     }
-    let mut metrics = Entered::new();
     let mut entries = Entries::default();
     while let Some(key) = scanner.next_key(&mut entries)? {
         let value = Field::read(scanner)?.given();
         if let Some(metric) = metric_named(key.unescaped()) {
-            metrics.push(EnteredReading {
-                metric,
-                value,
-                confidence: Given::Absent,
-                stamp: EnteredStamp::OfRecord,
-            });
+            let (confidence, stamp) = (Given::Absent, EnteredStamp::OfRecord);
+            metrics.push(EnteredReading { metric, value, confidence, stamp });
         }
     }
-    Ok(Some(metrics))
-}
-
-/// Of each metric the last entry, unless that one is `null`.
-fn last_of_each_metric(mut metrics: Entered<'_>) -> Entered<'_> {
-    keep_last_of_equals(&mut metrics, |entry, other| entry.metric.cmp(&other.metric));
-    metrics.retain(|entry| entry.value != Given::Absent);
-    metrics
+    Ok(true)
 }
 
 /// Sorts `entries` and keeps, of those that compare equal, the one that was given last.
@@ -252,6 +285,9 @@ pub(super) fn keep_last_of_equals<T>(
     entries: &mut SmallVec<[T; 4]>,
     order: impl Fn(&T, &T) -> std::cmp::Ordering,
 ) {
+    if entries.is_sorted_by(|entry, next| order(entry, next).is_lt()) {
+        return;
+    }
     entries.sort_by(&order);
     entries.dedup_by(|later, kept| {
         let equal = order(later, kept).is_eq();
@@ -262,14 +298,16 @@ pub(super) fn keep_last_of_equals<T>(
     });
 }
 
-/// E2: reads `readings`; `None` when it is no list.
-fn read_readings<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Entered<'a>>, Malformed> {
+/// E2: reads `readings` into the empty `readings`; says whether it is a list.
+fn read_readings<'a>(
+    scanner: &mut Scanner<'a>,
+    readings: &mut Entered<'a>,
+) -> Result<bool, Malformed> {
     let value = scanner.open()?;
     if value != Value::Array {
         scanner.close(&value)?;
-        return Ok(None);
+        return Ok(false);
     }
-    let mut readings = Entered::new();
     let mut entries = Entries::default();
     while scanner.next_element(&mut entries)? {
         match scanner.open()? {
@@ -277,7 +315,7 @@ fn read_readings<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Entered<'a>>, M
             other => scanner.close(&other)?,
         }
     }
-    Ok(Some(readings))
+    Ok(true)
 }
 
 /// Reads one object of `readings`; `None` for one that is skipped or dropped.
@@ -301,7 +339,9 @@ fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Option<EnteredReading<'a>
     if value == Field::Absent {
         return Ok(None);
     }
-    let Some(metric) = metric.non_empty_text().and_then(metric_named) else { return Ok(None) };
+    let Some(metric) = metric.non_empty_text().and_then(metric_named) else {
+        return Ok(None);
+    };
     let stamp = match timestamp.stamp() {
         None => EnteredStamp::OfRecord,
         Some(None) => EnteredStamp::Unreadable,

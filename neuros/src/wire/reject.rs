@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::redact::redacted_debug;
+
 /// The machine-readable reasons, in the order in which they are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
@@ -34,7 +36,7 @@ pub enum Reason {
 }
 
 /// A message that is no record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rejection<'a> {
     /// The first reason that applies.
     pub reason: Reason,
@@ -43,6 +45,8 @@ pub struct Rejection<'a> {
     /// What is wrong and where; holds nothing of what was sent.
     pub detail: Cow<'static, str>,
 }
+
+redacted_debug!(Rejection<'a>);
 
 impl Reason {
     /// All reasons, in order.
