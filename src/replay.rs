@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use neuros::wire::{self, Intake, Rejection};
 use neuros::{Explain, Outcome, Policy, State, StateSummary, step};
 
-pub use log::{LINE_BYTES_MAX, Line, Lines, Malformed};
+pub use log::{LINE_BYTES_MAX, Line, Lines, Malformed, Numbered};
 pub use output::OutcomeLine;
 
 /// Everybody's states, as a log builds them up.

@@ -94,8 +94,8 @@ fn replaying(criterion: &mut Criterion) {
             let mut replay = Replay::new(&policy, Intake::default(), Explain::Switches, None);
             let mut lines = Lines::numbered_from(0, BufReader::new(people_log().as_bytes()));
             let mut events = 0;
-            while let Ok(Some((_, _, line))) = lines.read() {
-                let Ok(line) = line else { continue };
+            while let Ok(Some(numbered)) = lines.read() {
+                let Ok(line) = numbered.line else { continue };
                 events += replay.apply(&line, |applied| match applied {
                     Applied::Record { outcomes, .. } => outcomes.len(),
                     Applied::Rejected { .. } | Applied::Ignored => 0,

@@ -4,18 +4,21 @@
 mod input;
 mod rules;
 mod text;
+mod units;
 
 use serde::Serialize;
 
 use crate::candidate::{Candidate, Skip};
+use crate::evaluate::Evaluation;
 use crate::event::Event;
+use crate::incoming::Incoming;
 use crate::mode::Mode;
 use crate::outcome::{Kind, Reason};
 use crate::policy::Policy;
 use crate::redact::redacted_debug;
 use crate::rule::RuleSet;
 use crate::state::{Indicator, State};
-use crate::step::{Evaluation, Incoming, Taken};
+use crate::step::Taken;
 use crate::time::Timestamp;
 use crate::view::{Evidence, View};
 

@@ -2,20 +2,18 @@
 //! the same records in the same order give the same states and outcomes, byte for byte.
 
 use crate::baseline::Baseline;
-use crate::candidate::{self, Candidate, Candidates};
-use crate::condition::{self, Legs};
-use crate::event::{Event, Metric, Record};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::event::{Event, Record};
 use crate::explain::Explanation;
 use crate::gate::Gate;
-use crate::mode::Mode;
+use crate::incoming::{Incoming, Sensed};
 use crate::outcome::{Kind, Outcome, Reason};
 use crate::policy::Policy;
 use crate::recent::Novelty;
 use crate::rule::RuleSet;
 use crate::signal::{PerSignal, Signal};
-use crate::state::{Decision, Indicators, Latest, Run, State};
-use crate::time::{Micros, Timestamp};
-use crate::view::{Evidence, View};
+use crate::state::{Latest, Run, State};
+use crate::time::Micros;
 
 /// Which outcomes carry an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,32 +48,6 @@ pub fn step(
     }
 }
 
-/// A canonical event as the engine sees it.
-#[derive(Debug)]
-pub(crate) struct Incoming {
-    /// Not later than the record's arrival.
-    pub(crate) time: Timestamp,
-    pub(crate) utc_offset_minutes: i16,
-    /// On arrival.
-    pub(crate) age: Micros,
-    pub(crate) overnight: bool,
-    pub(crate) novelty: Novelty,
-    /// The age up to which readings are young enough; `None` when none is, whatever its age.
-    pub(crate) live_for: Option<Micros>,
-    /// The usable readings of signals.
-    pub(crate) sensed: PerSignal<Option<Sensed>>,
-    duration_minutes: f64,
-    any_usable: bool,
-    any_live: bool,
-}
-
-/// A usable reading of a signal.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Sensed {
-    pub(crate) value: f64,
-    pub(crate) live: bool,
-}
-
 /// What became of an event.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one event")]
@@ -83,123 +55,6 @@ pub(crate) enum Taken {
     Duplicate,
     NotEvaluated(Reason),
     Evaluated(Evaluation),
-}
-
-/// All that an evaluation looked at and found.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Evaluation {
-    pub(crate) t: Timestamp,
-    pub(crate) mode_before: Mode,
-    pub(crate) last_switch_before: Option<Timestamp>,
-    pub(crate) last_confirmed_before: Timestamp,
-    pub(crate) disturbed_before: Timestamp,
-    pub(crate) entry_indicators_before: Indicators,
-    pub(crate) view: View,
-    pub(crate) evidence: Evidence,
-    pub(crate) fired: RuleSet,
-    pub(crate) borderline: bool,
-    pub(crate) calm: bool,
-    pub(crate) candidates: Candidates,
-    pub(crate) verdict: Verdict,
-}
-
-/// What follows from an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Verdict {
-    pub(crate) kind: Kind,
-    pub(crate) reason: Option<Reason>,
-}
-
-impl Incoming {
-    fn of(
-        event: &Event<'_>,
-        record: &Record<'_>,
-        overnight: bool,
-        novelty: Novelty,
-        state: &State,
-        policy: &Policy,
-    ) -> Self {
-        let time = record.seen_at(event.time);
-        let age = record.record_time - time;
-        let live_for = live_for(overnight, event, record, policy);
-        let mut incoming = Self {
-            time,
-            utc_offset_minutes: event.utc_offset_minutes,
-            age,
-            overnight,
-            novelty,
-            live_for,
-            sensed: PerSignal::default(),
-            duration_minutes: 0.0,
-            any_usable: false,
-            any_live: false,
-        };
-        for reading in event.readings {
-            let Ok(value) = reading.usable(policy.quality.min_confidence) else {
-                continue;
-            };
-            let signal = signal_of(&reading.metric, overnight);
-            let live = is_young(signal, age, live_for, policy)
-                && signal.is_none_or(|signal| !state.holds_newer(signal, time));
-            if let Some(signal) = signal {
-                *incoming.sensed.get_mut(signal) = Some(Sensed { value, live });
-            }
-            if reading.metric == Metric::DurationMinutes {
-                incoming.duration_minutes = value;
-            }
-            incoming.any_usable = true;
-            incoming.any_live |= live;
-        }
-        incoming
-    }
-}
-
-/// The signal that a reading of `metric` belongs to, if any: of a night only two count.
-pub(crate) fn signal_of(metric: &Metric<'_>, overnight: bool) -> Option<Signal> {
-    match (metric, overnight) {
-        (Metric::Hrv, true) => Some(Signal::OvernightHrv),
-        (Metric::RecoveryScore, _) => Some(Signal::RecoveryScore),
-        (_, true) => None,
-        (Metric::Hrv, false) => Some(Signal::Hrv),
-        (Metric::HeartRate, false) => Some(Signal::HeartRate),
-        (Metric::StressLevel, false) => Some(Signal::StressLevel),
-        (Metric::StepsPerMinute, false) => Some(Signal::StepsPerMinute),
-        (_, false) => None,
-    }
-}
-
-/// How old readings of the event may be; points of a series inside an overnight event are never
-/// young enough.
-fn live_for(
-    overnight: bool,
-    event: &Event<'_>,
-    record: &Record<'_>,
-    policy: &Policy,
-) -> Option<Micros> {
-    match overnight {
-        true => (event.time == record.time).then_some(policy.live_for.overnight),
-        false => Some(policy.live_for.default),
-    }
-}
-
-/// Whether a reading of this age may be live; a recovery score sums up a night in any event.
-pub(crate) fn is_young(
-    signal: Option<Signal>,
-    age: Micros,
-    live_for: Option<Micros>,
-    policy: &Policy,
-) -> bool {
-    live_for.is_some_and(|live_for| match signal {
-        Some(Signal::RecoveryScore) => age <= policy.live_for.overnight,
-        _ => age <= live_for,
-    })
-}
-
-impl State {
-    /// Whether a reading of `signal` later than `time` is held.
-    pub(crate) fn holds_newer(&self, signal: Signal, time: Timestamp) -> bool {
-        self.latest.get(signal).as_ref().is_some_and(|latest| latest.time > time)
-    }
 }
 
 /// Takes an event into the state, in the order that the specification gives.
@@ -346,132 +201,6 @@ fn feed_baselines(
     if let Some(hrv) = sensed.overnight_hrv {
         state.baselines.overnight_hrv.add(device_id, time, hrv.value, policy);
     }
-}
-
-/// Looks at the state as the event has left it, decides, and carries the decision out.
-fn evaluate(incoming: &Incoming, state: &mut State, policy: &Policy) -> Evaluation {
-    let t = state.clock.map_or(incoming.time, |clock| clock.max(incoming.time));
-    state.clock = Some(t);
-    let view = View::at(t, state, policy);
-    let mut evidence = Evidence::of(&view, t, state, policy);
-    recall_patterns(&mut evidence, incoming, state, policy);
-    let fired = condition::fired(&evidence, policy);
-    let borderline = candidate::is_borderline(fired, &evidence, policy);
-    let [reflex, guardian, pattern, hypothesis] =
-        candidate::proposed(fired, &evidence, borderline, state.mode, policy);
-    let proposed = [reflex, guardian, pattern, hypothesis];
-    let calm =
-        proposed.iter().all(Option::is_none) && candidate::is_calm(&evidence, &view, state, policy);
-    let mut evaluation = Evaluation {
-        t,
-        mode_before: state.mode,
-        last_switch_before: state.last_switch,
-        last_confirmed_before: state.last_confirmed,
-        disturbed_before: state.disturbed,
-        entry_indicators_before: state.entry_indicators,
-        view,
-        evidence,
-        fired,
-        borderline,
-        calm,
-        candidates: [reflex, guardian, pattern, hypothesis, None],
-        verdict: Verdict { kind: Kind::Unchanged, reason: None },
-    };
-    if !calm {
-        state.disturbed = t;
-    }
-    let [.., back] = &mut evaluation.candidates;
-    *back = candidate::return_to_pattern(calm, t, state, policy);
-    let selected = candidate::select(&mut evaluation.candidates, t, state, policy);
-    evaluation.verdict = decide(selected, &evaluation, state, policy);
-    evaluation
-}
-
-/// What only the event itself can ask of the pattern memory: about its own hour and weekday.
-fn recall_patterns(evidence: &mut Evidence, incoming: &Incoming, state: &State, policy: &Policy) {
-    let pattern = &policy.pattern;
-    let (today, hour) = incoming.time.local_day_and_hour(incoming.utc_offset_minutes);
-    let live = |sensed: Option<Sensed>| sensed.is_some_and(|sensed| sensed.live);
-    if live(incoming.sensed.hrv) && evidence.hrv.is_some() {
-        evidence.hard_hours = Some(state.hard_hours.count(today, hour, pattern.hour_days));
-    }
-    if live(incoming.sensed.recovery_score) {
-        evidence.hard_weekdays = Some(state.hard_days.count(today, pattern.weekdays));
-    }
-}
-
-/// Carries out what was selected, or the expiry of the mode when nothing was.
-fn decide(
-    selected: Option<Candidate>,
-    evaluation: &Evaluation,
-    state: &mut State,
-    policy: &Policy,
-) -> Verdict {
-    let t = evaluation.t;
-    if let Some(candidate) = selected {
-        let reason = candidate.reason();
-        let kind = if candidate.mode == state.mode {
-            state.last_confirmed = t;
-            state.confidence = candidate.weight();
-            Kind::Held
-        } else {
-            let legs = Legs::of(&evaluation.evidence, policy);
-            let indicators = candidate.indicators(legs);
-            switch(state, candidate.mode, candidate.weight(), reason, indicators, t, policy);
-            state.last_switch = Some(t);
-            Kind::Switched
-        };
-        return Verdict { kind, reason: Some(reason) };
-    }
-    let unconfirmed = t - state.last_confirmed;
-    if policy.mode_ttl(state.mode).is_some_and(|ttl| unconfirmed > ttl) {
-        switch(state, Mode::Pattern, 0.5, Reason::Expired, Indicators::default(), t, policy);
-        return Verdict { kind: Kind::Switched, reason: Some(Reason::Expired) };
-    }
-    match evaluation.candidates.iter().flatten().next() {
-        Some(first) => Verdict { kind: Kind::Suppressed, reason: Some(first.reason()) },
-        None => Verdict { kind: Kind::Unchanged, reason: None },
-    }
-}
-
-/// Changes the mode and remembers that it did.
-fn switch(
-    state: &mut State,
-    mode: Mode,
-    confidence: f64,
-    reason: Reason,
-    entry_indicators: Indicators,
-    t: Timestamp,
-    policy: &Policy,
-) {
-    let previous_mode = state.mode;
-    state.mode = mode;
-    state.previous_mode = Some(previous_mode);
-    state.confidence = confidence;
-    state.entry_indicators = entry_indicators;
-    (state.mode_since, state.last_confirmed, state.disturbed) = (t, t, t);
-    state.seq += 1;
-    let decision = Decision {
-        seq: state.seq,
-        time: t,
-        previous_mode,
-        mode,
-        reason,
-        confidence_permille: permille(confidence),
-    };
-    state.history.push_back(decision);
-    while state.history.len() > usize::try_from(policy.history).unwrap_or(usize::MAX) {
-        state.history.pop_front();
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a confidence lies in 0..=1"
-)]
-fn permille(confidence: f64) -> u16 {
-    (confidence * 1_000.0).round() as u16
 }
 
 fn outcome(

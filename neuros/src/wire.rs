@@ -5,6 +5,7 @@
 //! `value`; each may come wrapped in a CloudEvent.
 
 mod json;
+mod number;
 mod payload;
 mod reject;
 mod timestamp;

@@ -11,7 +11,7 @@ use neuros::{Explain, Policy};
 
 use super::failure::Failure;
 use super::{complain, policy};
-use crate::replay::{Applied, Lines, OutcomeLine, Replay};
+use crate::replay::{Applied, Lines, Numbered, OutcomeLine, Replay};
 
 /// Replays recorded logs and prints what became of every event.
 ///
@@ -98,8 +98,8 @@ impl<'p> Session<'p> {
         let first = self.next_line;
         let mut lines = Lines::numbered_from(first, reader);
         let unreadable = |source| Failure::Input { input: input.to_owned(), source };
-        while let Some((number, length, line)) = lines.read().map_err(unreadable)? {
-            self.progress.advance(length);
+        while let Some(Numbered { number, bytes, line }) = lines.read().map_err(unreadable)? {
+            self.progress.advance(bytes);
             match line {
                 Ok(line) => {
                     let (explain, output) = (self.explain, &mut self.output);

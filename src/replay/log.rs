@@ -92,6 +92,16 @@ impl<'a> Text<'a> {
     }
 }
 
+/// A line in its place.
+pub struct Numbered<'a> {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Its length.
+    pub bytes: usize,
+    /// The record, unless it is none.
+    pub line: Result<Line<'a>, Malformed>,
+}
+
 /// The lines of a log, numbered from 0; blank ones are counted and skipped.
 pub struct Lines<R> {
     reader: R,
@@ -110,27 +120,27 @@ impl<R: BufRead> Lines<R> {
         self.next
     }
 
-    /// The next line with its number and length in bytes.
+    /// The next line, if there is one.
     ///
     /// # Errors
     ///
     /// What the reader says. A malformed line is no such error: the next call goes on behind it.
-    pub fn read(&mut self) -> io::Result<Option<(u64, usize, Result<Line<'_>, Malformed>)>> {
+    pub fn read(&mut self) -> io::Result<Option<Numbered<'_>>> {
         loop {
             self.buffer.clear();
             let mut bounded = self.reader.by_ref().take(LINE_BYTES_MAX + 1);
-            let length = bounded.read_until(b'\n', &mut self.buffer)?;
-            if length == 0 {
+            let bytes = bounded.read_until(b'\n', &mut self.buffer)?;
+            if bytes == 0 {
                 return Ok(None);
             }
             let number = self.next;
             self.next += 1;
             if bounded.limit() == 0 && self.buffer.last() != Some(&b'\n') {
                 self.reader.skip_until(b'\n')?;
-                return Ok(Some((number, length, Err(Malformed::TooLong))));
+                return Ok(Some(Numbered { number, bytes, line: Err(Malformed::TooLong) }));
             }
             if !self.buffer.trim_ascii().is_empty() {
-                return Ok(Some((number, length, Line::parse(&self.buffer))));
+                return Ok(Some(Numbered { number, bytes, line: Line::parse(&self.buffer) }));
             }
         }
     }

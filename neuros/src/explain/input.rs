@@ -5,11 +5,11 @@ use serde::{Serialize, Serializer};
 use super::ViewReport;
 use crate::candidate::known_normal;
 use crate::event::{Event, Exclusion};
+use crate::incoming::{Incoming, is_young, signal_of};
 use crate::policy::Policy;
 use crate::redact::redacted_debug;
 use crate::signal::Signal;
 use crate::state::{Indicator, Latest, State};
-use crate::step::{Incoming, is_young, signal_of};
 use crate::time::{Micros, Timestamp};
 use crate::view::{Evidence, Sight, View};
 

@@ -4,11 +4,11 @@
 use serde::Serialize;
 
 use crate::condition::{Condition, Formula, Is, Legs, Quantity};
+use crate::evaluate::Evaluation;
 use crate::policy::Policy;
 use crate::redact::redacted_debug;
 use crate::rule::Rule;
 use crate::state::Indicator;
-use crate::step::Evaluation;
 use crate::view::Sight;
 
 /// One rule as it was judged.

@@ -5,13 +5,13 @@ use std::fmt::{self, Display};
 
 use super::input::{IndicatorReport, ReadingUse, Status};
 use super::rules::{RuleReport, RuleStatus};
+use super::units::{clock, indicator_name, length, metric_name, number};
 use super::{CandidateReport, Explanation, StressOrigin};
 use crate::candidate::Skip;
 use crate::mode::Mode;
 use crate::outcome::{Kind, Reason};
 use crate::rule::{Rule, RuleSet};
 use crate::state::Indicator;
-use crate::time::Timestamp;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -381,47 +381,5 @@ fn calibration(report: &IndicatorReport) -> String {
     match baseline.samples_needed {
         Some(needed) => format!("{}/{needed} samples or {days}", baseline.samples),
         None => days,
-    }
-}
-
-fn indicator_name(indicator: Indicator) -> &'static str {
-    match indicator {
-        Indicator::Hrv => "HRV",
-        Indicator::HeartRate => "heart rate",
-        Indicator::Stress => "stress",
-        Indicator::Recovery => "recovery",
-        Indicator::OvernightHrv => "overnight HRV",
-    }
-}
-
-fn metric_name(metric: &str) -> String {
-    match metric {
-        "hrv" => "HRV".into(),
-        other => other.replace('_', " "),
-    }
-}
-
-/// At most two decimals for small numbers, one for others, and none that says nothing.
-fn number(value: f64) -> String {
-    let text = if value.abs() < 2.0 { format!("{value:.2}") } else { format!("{value:.1}") };
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn length(seconds: f64) -> String {
-    let (value, unit) = match seconds.abs() {
-        0.0..120.0 => (seconds, "s"),
-        120.0..7_200.0 => (seconds / 60.0, "min"),
-        7_200.0..172_800.0 => (seconds / 3_600.0, "h"),
-        _ => (seconds / 86_400.0, "days"),
-    };
-    format!("{} {unit}", number(value))
-}
-
-/// Day, hour and minute.
-fn clock(time: Timestamp) -> String {
-    let text = time.to_string();
-    match text.get(..16) {
-        Some(minute) => format!("{} UTC", minute.replace('T', " ")),
-        None => text,
     }
 }

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
-use super::json::{Entries, Malformed, Number, Scanner, Text, Value};
+use super::json::{Entries, Malformed, Scanner, Text, Value};
+use super::number::Number;
 use super::timestamp::{Resolved, Stamp};
 use crate::event::{Metric, Reading};
 

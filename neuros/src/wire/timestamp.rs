@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::civil;
 use jiff::tz::TimeZone;
 
-use super::json::Number;
+use super::number::Number;
 use crate::time::{Timestamp, days_from_civil};
 
 /// 9999-12-31T23:59:59.999999Z, the last instant that is accepted; the first is 1970.
