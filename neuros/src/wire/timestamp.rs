@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(number("100000000000"), Some(100_000_000_000_000_000));
         assert_eq!(number("100000000001"), Some(100_000_000_001_000));
         assert_eq!(number("1740988800.5"), Some(EIGHT + 500_000));
-        assert_eq!(number("1740988800.0000004"), Some(EIGHT));
+        assert_eq!(number("1740988800.0000001"), Some(EIGHT));
         assert_eq!(number("1.7409888e9"), Some(EIGHT));
         assert_eq!(number("1740988800000.5"), Some(EIGHT + 500));
         assert_eq!(number("-0"), Some(0));
