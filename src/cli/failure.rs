@@ -42,8 +42,11 @@ impl Failure {
 }
 
 fn list(path: &Path, Faults(faults): &Faults) -> String {
-    let count = faults.len();
-    let mut text = format!("{} is no valid policy ({count} faults):", path.display());
+    let count = match faults.len() {
+        1 => "1 fault".to_owned(),
+        more => format!("{more} faults"),
+    };
+    let mut text = format!("{} is no valid policy ({count}):", path.display());
     for fault in faults {
         text.push_str("\n  ");
         text.push_str(&fault.to_string());

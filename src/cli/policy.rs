@@ -66,11 +66,12 @@ fn show(loaded: &Loaded, file: Option<&Path>, output: &mut impl Write) -> io::Re
         (Source::Line(line), None) => format!("line {line}"),
         (Source::Default, _) => "default".to_owned(),
     };
-    let version_origin = match &loaded.version_source {
-        Source::Default => "hash of the content".to_owned(),
-        source @ Source::Line(_) => origin(source),
-    };
-    writeln!(output, "version: {:?}  # {version_origin}", loaded.policy.version)?;
+    let version = &loaded.policy.version;
+    match &loaded.version_source {
+        // As a comment: the hash of this content must not be taken along to another.
+        Source::Default => writeln!(output, "# version: {version:?}, the hash of the content")?,
+        source @ Source::Line(_) => writeln!(output, "version: {version:?}  # {}", origin(source))?,
+    }
     let mut current_section = "";
     for (key, source) in KEYS.iter().zip(&loaded.sources) {
         let value = key.show(&loaded.policy);

@@ -1,6 +1,9 @@
 //! From text to a policy, or to all that is wrong with the text at once.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
 use super::node::{Content, Node, line};
 use super::{KEYS, Policy};
@@ -73,6 +76,7 @@ impl Loaded {
         let root = parse_yaml(text)?;
         let mut reading = Reading {
             loaded: Self { policy: Policy::unnamed(), ..Self::built_in() },
+            met: BTreeMap::new(),
             faults: Vec::new(),
         };
         match &root.value {
@@ -102,7 +106,12 @@ impl Loaded {
 }
 
 fn parse_yaml(text: &str) -> Result<Node, Faults> {
-    serde_saphyr::from_str(text).map_err(|error| {
+    // What the parser would refuse at once is let through, to be named beside the other faults.
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let message = error.without_snippet().to_string();
         Faults(vec![Fault {
             line: error.location().map(|location| location.line()),
@@ -115,11 +124,16 @@ fn parse_yaml(text: &str) -> Result<Node, Faults> {
 /// A policy text on the way.
 struct Reading {
     loaded: Loaded,
+    /// Where each key and section was first met.
+    met: BTreeMap<String, u64>,
     faults: Vec<Fault>,
 }
 
 impl Reading {
     fn read_top(&mut self, name: &str, line_of_key: u64, node: &Node) {
+        if self.is_repeated(name, line_of_key) {
+            return;
+        }
         if name == "version" {
             return self.read_version(node);
         }
@@ -127,7 +141,10 @@ impl Reading {
         match &node.value {
             Content::Mapping(entries) if is_section => {
                 for (key, value) in entries {
-                    self.read_key(&format!("{name}.{}", key.value), line(key), value);
+                    let path = format!("{name}.{}", key.value);
+                    if !self.is_repeated(&path, line(key)) {
+                        self.read_key(&path, line(key), value);
+                    }
                 }
             }
             // An empty section keeps its defaults.
@@ -153,6 +170,16 @@ impl Reading {
             }
             Err(problem) => self.fault(Some(line_of_key), path, problem),
         }
+    }
+
+    /// Whether `path` has been met before, which is a fault.
+    fn is_repeated(&mut self, path: &str, line: u64) -> bool {
+        let Some(first) = self.met.get(path).copied() else {
+            self.met.insert(path.to_owned(), line);
+            return false;
+        };
+        self.fault(Some(line), path, format!("stands on line {first} already"));
+        true
     }
 
     fn read_version(&mut self, node: &Node) {
@@ -210,5 +237,110 @@ fn unknown(path: &str) -> String {
             format!("is no key of the policy; did you mean `{near}`?")
         }
         _ => "is no key of the policy".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        let Err(Faults(faults)) = Loaded::from_yaml(text) else { return Vec::new() };
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_text_is_the_built_in_policy() {
+        for text in ["", "# nothing", "{}", "reflex:"] {
+            let loaded = Loaded::from_yaml(text).expect("valid");
+            assert_eq!(loaded.policy, Policy::default(), "{text}");
+            assert_eq!(loaded.sources, Loaded::built_in().sources);
+        }
+    }
+
+    #[test]
+    fn what_is_given_replaces_the_default_and_knows_its_line() {
+        let loaded = Loaded::from_yaml("reflex:\n  drop_ms: 30\nhistory: 7\n").expect("valid");
+        assert_eq!(loaded.policy.reflex.drop_ms.to_bits(), 30.0_f64.to_bits());
+        assert_eq!(loaded.policy.history, 7);
+        assert_eq!(loaded.line_of("reflex.drop_ms"), Some(2));
+        assert_eq!(loaded.line_of("history"), Some(3));
+        assert_eq!(loaded.line_of("reflex.drop_pct"), None);
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once_each_with_key_and_line() {
+        let text = "reflex:
+  drop_ms: 25ms
+  heart_rat: 95
+return: {after_calm: 10}
+quality: {min_confidence: .nan}
+history: -1
+baseline: 7
+overnight: {event_types: sleep}
+activity: {event_types: [a, a]}
+pattern: {hour_min: 40}
+mode_ttl: {reflex: 400d}
+borderline: {min: 1.5}
+history: 3
+version: ''
+";
+        let expected = [
+            "line 2: `reflex.drop_ms` is `25ms`; wanted is a number from 0 to 300",
+            "line 3: `reflex.heart_rat` is no key of the policy; did you mean `reflex.heart_rate`?",
+            "line 4: `return.after_calm` is `10`; wanted is a duration with its unit (d, h, m, s or ms) from 0s to 366d",
+            "line 5: `quality.min_confidence` is `.nan`; wanted is a number from 0 to 1",
+            "line 6: `history` is `-1`; wanted is a whole number from 0 to 200",
+            "line 7: `baseline` is `7`; wanted are keys below it",
+            "line 8: `overnight.event_types` is `sleep`; wanted is a list of at most 64 event types, each a text",
+            "line 9: `activity.event_types` names `a` twice",
+            "line 10: `pattern.hour_min` is more than `pattern.hour_days`: the rule could never fire",
+            "line 11: `mode_ttl.reflex` is `400d`; wanted is a duration with its unit (d, h, m, s or ms) from 0s to 366d",
+            "line 12: `borderline.min` is `1.5`; wanted is a whole number from 1 to 3",
+            "line 13: `history` stands on line 6 already",
+            "line 14: `version` is ``; wanted is a text of 1 to 64 printable ASCII characters",
+        ];
+        assert_eq!(faults(text), expected);
+    }
+
+    #[test]
+    fn a_contradiction_with_a_default_names_the_key_that_was_set() {
+        let found = faults("baseline: {window_days: 3}");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("`baseline.min_days` is more than"), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_no_yaml_mapping_is_one_fault() {
+        for text in ["[1]", "text", "a: [", "? [1]\n: 2\n", "a: 1\n---\nb: 2\n", "\u{0}"] {
+            assert_eq!(faults(text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_values_make_the_version() {
+        let version = |text| Loaded::from_yaml(text).expect("valid").policy.version;
+        assert_eq!(version("reflex: {drop_ms: 25}  # as ever"), Policy::default().version);
+        assert_eq!(
+            version("overnight: {event_types: [b, a]}"),
+            version("overnight: {event_types: [a, b]}")
+        );
+        assert_ne!(version("reflex: {drop_ms: 26}"), Policy::default().version);
+        assert_eq!(version("version: 2026-11\nreflex: {drop_ms: 26}"), "2026-11");
+    }
+
+    #[test]
+    fn a_policy_that_is_shown_reads_back_as_itself() {
+        let policy = Loaded::from_yaml("mode_ttl: {reflex: 90s}\nborderline: {stress: 0.7}")
+            .expect("valid")
+            .policy;
+        let shown = KEYS.iter().map(|key| match key.path.split_once('.') {
+            Some((section, name)) => format!("{section}: {{{name}: {}}}\n", key.show(&policy)),
+            None => format!("{}: {}\n", key.path, key.show(&policy)),
+        });
+        for (key, text) in KEYS.iter().zip(shown) {
+            let reread = Loaded::from_yaml(&text).expect("valid").policy;
+            assert_eq!(key.show(&reread), key.show(&policy), "{}", key.path);
+        }
     }
 }

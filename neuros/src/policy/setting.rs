@@ -21,13 +21,18 @@ pub(super) trait Setting: Sized {
     fn show(&self) -> String;
 }
 
-/// A set of event types.
+/// A set of event types, in alphabetical order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventTypes(Vec<String>);
 
 impl EventTypes {
     pub(super) fn of(names: &[&str]) -> Self {
-        Self(names.iter().map(|&name| name.to_owned()).collect())
+        Self::sorted(names.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    fn sorted(mut names: Vec<String>) -> Self {
+        names.sort_unstable();
+        Self(names)
     }
 
     /// Whether `event_type` is one of them.
@@ -183,7 +188,7 @@ impl Setting for EventTypes {
                 }
             }
         }
-        Ok(Self(names))
+        Ok(Self::sorted(names))
     }
 
     fn show(&self) -> String {
