@@ -135,7 +135,10 @@ impl<'p> Session<'p> {
         self.output.flush()?;
         self.progress.clear();
         if self.malformed > 0 {
-            complain(&format!("{} malformed lines were skipped", self.malformed));
+            complain(&match self.malformed {
+                1 => "1 malformed line was skipped".to_owned(),
+                more => format!("{more} malformed lines were skipped"),
+            });
         }
         Ok(())
     }

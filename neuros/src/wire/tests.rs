@@ -1,7 +1,5 @@
 //! The wire format, sentence by sentence: what is accepted, how it is read, what is rejected and why.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
