@@ -2,6 +2,7 @@
 //! Built from what the evaluation looked at; nothing here decides anything.
 
 mod input;
+mod phrase;
 mod rules;
 mod text;
 mod units;
@@ -54,7 +55,7 @@ pub struct Explanation {
     pub candidates: Vec<CandidateReport>,
     /// Whether the evaluation was calm.
     pub calm: bool,
-    /// Since when all evaluations have been calm.
+    /// The newest disturbance, or the entry into the mode: every evaluation after it was calm.
     pub calm_since: Option<Timestamp>,
     /// Close to reflex without reaching it.
     pub borderline: bool,
@@ -158,6 +159,8 @@ pub struct SelectionReport {
     pub cooldown_until: Option<Timestamp>,
     /// Until then weaker modes had to wait, when they had to.
     pub step_down_until: Option<Timestamp>,
+    /// When the mode returns to pattern, should all evaluations stay calm.
+    pub returns_at: Option<Timestamp>,
     /// When the mode ends, should nothing confirm it.
     pub expires_at: Option<Timestamp>,
 }
@@ -205,6 +208,11 @@ impl Explanation {
         explanation.borderline = found.borderline;
         let selection = &mut explanation.selection;
         (selection.kind, selection.reason) = (found.verdict.kind, found.verdict.reason);
+        if selection.mode != Mode::Pattern {
+            let calm_since = explanation.calm_since;
+            selection.returns_at =
+                calm_since.map(|since| since + policy.return_to_pattern.after_calm);
+        }
         selection.confirmed_at = found.last_confirmed_before;
         (selection.cooldown_until, selection.step_down_until) = (cooldown_until, step_down_until);
         explanation
@@ -253,6 +261,7 @@ impl Explanation {
                 confirmed_at: state.last_confirmed,
                 cooldown_until: None,
                 step_down_until: None,
+                returns_at: None,
                 expires_at,
             },
         }

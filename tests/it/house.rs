@@ -102,8 +102,9 @@ fn the_engine_has_no_clock_no_chance_and_no_way_out() {
         "Timestamp::now",
         "Zoned::now",
     ];
-    for path in files("neuros/src", ".rs") {
-        for (number, line) in read(&path).lines().enumerate() {
+    let engine = files("neuros/src", ".rs");
+    for path in engine.iter().filter(|path| !path.to_string_lossy().contains("tests")) {
+        for (number, line) in read(path).lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             for word in forbidden {
                 let place = format!("{}:{}", path.display(), number + 1);

@@ -4,13 +4,14 @@
 use std::fmt::{self, Display};
 
 use super::input::{IndicatorReport, ReadingUse, Status};
-use super::rules::{RuleReport, RuleStatus};
+use super::phrase::relative_margin;
+use super::rules::RuleStatus;
 use super::units::{clock, indicator_name, length, metric_name, number};
-use super::{CandidateReport, Explanation, StressOrigin};
+use super::{CandidateReport, Explanation};
 use crate::candidate::Skip;
 use crate::mode::Mode;
 use crate::outcome::{Kind, Reason};
-use crate::rule::{Rule, RuleSet};
+use crate::rule::RuleSet;
 use crate::state::Indicator;
 
 impl Display for Explanation {
@@ -30,10 +31,10 @@ impl Explanation {
         let (before, after) = (self.mode_before.as_str(), self.selection.mode.as_str());
         match (self.selection.kind, self.selection.reason) {
             (Kind::Switched, Some(Reason::ReturnToPattern)) => {
-                let since = self
-                    .calm_since
-                    .map_or_else(String::new, |since| format!(" since {}", clock(since)));
-                format!("Returned to pattern from {before}: what is known has been normal{since}.")
+                let since = self.calm_since.map_or_else(|| "long".into(), clock);
+                format!(
+                    "Returned to pattern from {before}: nothing out of the ordinary since {since}."
+                )
             }
             (Kind::Switched, Some(Reason::Expired)) => {
                 let confirmed = clock(self.selection.confirmed_at);
@@ -108,13 +109,14 @@ impl Explanation {
         }
     }
 
-    /// The rule that came closest to changing the mode, and what it needs.
+    /// In pattern, the rule that came closest to changing the mode, and what it needs.
     fn nearest(&self) -> String {
-        let current = RuleSet::of_mode(self.mode_before);
+        if self.mode_before != Mode::Pattern {
+            return "nothing speaks for another mode".into();
+        }
         let judged = self.rules.iter().filter(|rule| {
-            rule.status == RuleStatus::NotFired
-                && !current.contains(rule.id)
-                && !RuleSet::of_mode(Mode::Pattern).contains(rule.id)
+            let recalls = RuleSet::of_mode(Mode::Pattern).contains(rule.id);
+            rule.status == RuleStatus::NotFired && !recalls
         });
         let nearest = judged
             .filter_map(|rule| Some((relative_margin(rule)?, rule)))
@@ -162,7 +164,10 @@ impl Explanation {
             return None;
         }
         if let Some(since) = self.calm_since {
-            return Some(format!("All that is known has been normal since {}.", clock(since)));
+            let back = self.selection.returns_at.map_or_else(String::new, |at| {
+                format!("; if it stays so, pattern follows from {} on", clock(at))
+            });
+            return Some(format!("Nothing out of the ordinary since {}{back}.", clock(since)));
         }
         let wanting = Indicator::ALL.into_iter().filter_map(|indicator| {
             let report = self.view.get(indicator);
@@ -181,7 +186,8 @@ impl Explanation {
 
     /// What the rules could not see.
     fn hidden(&self) -> Option<String> {
-        if self.rules.is_empty() {
+        // Of what did happen the evidence is in the first sentence.
+        if !matches!(self.selection.kind, Kind::Unchanged | Kind::Suppressed) {
             return None;
         }
         let hidden = Indicator::ALL.into_iter().filter_map(|indicator| {
@@ -217,101 +223,6 @@ impl Explanation {
             .collect();
         (!excluded.is_empty()).then(|| format!("Excluded: {}.", excluded.join(", ")))
     }
-
-    /// What a rule sees.
-    fn phrase(&self, rule: Rule) -> String {
-        let value =
-            |indicator| self.view.get(indicator).value.map_or_else(|| "unknown".into(), number);
-        let (hrv, beats) = (value(Indicator::Hrv), value(Indicator::HeartRate));
-        let report = self.rules.iter().find(|report| report.id == rule);
-        let count = report.and_then(|report| report.value).unwrap_or_default();
-        match rule {
-            Rule::HrvDropMs | Rule::HrvDropPercentage => {
-                format!(
-                    "HRV {hrv} ms {}",
-                    against(&self.view.hrv, self.derived.drop, self.derived.drop_pct)
-                )
-            }
-            Rule::OvernightHrvLow => {
-                let (drop, percent) =
-                    (self.derived.overnight_drop, self.derived.overnight_drop_pct);
-                let night = value(Indicator::OvernightHrv);
-                format!(
-                    "overnight HRV {night} ms {}",
-                    against(&self.view.overnight_hrv, drop, percent)
-                )
-            }
-            Rule::HeartRateElevated => format!("heart rate is {beats}{}", lasting(report)),
-            Rule::HeartRateExtreme => {
-                let above = self.derived.elevation.unwrap_or_default();
-                let usual = usual(&self.view.heart_rate);
-                format!(
-                    "heart rate {beats} is {} above the usual {usual}{}",
-                    number(above),
-                    lasting(report)
-                )
-            }
-            Rule::StressCritical => match self.derived.stress {
-                Some(stress) if stress.origin == StressOrigin::Derived => {
-                    format!("stress, derived from HRV and heart rate, is {}", number(stress.value))
-                }
-                Some(stress) => format!("reported stress is {}", number(stress.value)),
-                None => "stress is not known".into(),
-            },
-            Rule::RecoveryLow => format!("recovery is {}", value(Indicator::Recovery)),
-            Rule::Depletion => {
-                let signs = report.map(signs_of_depletion).unwrap_or_default();
-                format!("{count} of 3 signs of depletion hold{signs}")
-            }
-            Rule::RecurringStressHour => format!("this hour was hard on {count} of the last days"),
-            Rule::LowRecoveryWeekday => {
-                format!("recovery was low on {count} of the last days of this weekday")
-            }
-            Rule::HighHrvHighHr => format!("HRV {hrv} ms and heart rate {beats} are both high"),
-            Rule::LowHrvLowHr => format!("HRV {hrv} ms and heart rate {beats} are both low"),
-        }
-    }
-
-    /// What a rule that did not fire needs in order to fire.
-    fn need(&self, report: &RuleReport) -> String {
-        let threshold = |rule| {
-            let report = self.rules.iter().find(|report| report.id == rule);
-            let condition = report.and_then(|report| report.conditions.first());
-            condition.and_then(|first| first.threshold).map_or_else(|| "unknown".into(), number)
-        };
-        let of_part = |place: usize| {
-            let condition = report.conditions.get(place);
-            condition.and_then(|part| part.threshold).map_or_else(|| "unknown".into(), number)
-        };
-        let (first, second) = (of_part(0), of_part(1));
-        match report.id {
-            Rule::HrvDropMs | Rule::HrvDropPercentage => format!(
-                "reflex needs more than {} ms or {} %",
-                threshold(Rule::HrvDropMs),
-                threshold(Rule::HrvDropPercentage)
-            ),
-            Rule::HeartRateElevated | Rule::HeartRateExtreme => {
-                let seconds = report.conditions.get(1).and_then(|part| part.threshold);
-                format!(
-                    "reflex needs more than {first} for {}",
-                    length(seconds.unwrap_or_default())
-                )
-            }
-            Rule::StressCritical => format!("reflex needs more than {first}"),
-            Rule::RecoveryLow => format!("guardian needs less than {first}"),
-            Rule::OvernightHrvLow => format!("guardian needs more than {first} ms or {second} %"),
-            Rule::Depletion => format!("guardian needs {first}"),
-            Rule::RecurringStressHour | Rule::LowRecoveryWeekday => {
-                format!("pattern needs {first}")
-            }
-            Rule::HighHrvHighHr => {
-                format!("hypothesis needs HRV above {first} ms and heart rate above {second}")
-            }
-            Rule::LowHrvLowHr => {
-                format!("hypothesis needs HRV below {first} ms and heart rate below {second}")
-            }
-        }
-    }
 }
 
 impl CandidateReport {
@@ -319,58 +230,6 @@ impl CandidateReport {
     fn reason_phrase(&self) -> Option<&'static str> {
         self.rules.is_empty().then_some("the return to pattern")
     }
-}
-
-/// How far a rule is from firing, against how far it usually is.
-fn relative_margin(report: &RuleReport) -> Option<f64> {
-    let margin = report.margin?;
-    let usual_distance = match report.id {
-        Rule::HeartRateElevated => 40.0,
-        Rule::RecoveryLow => 60.0,
-        _ => report.threshold?.max(1e-9),
-    };
-    Some(margin / usual_distance)
-}
-
-fn against(report: &IndicatorReport, drop: Option<f64>, percent: Option<f64>) -> String {
-    let usual = usual(report);
-    match (drop, percent) {
-        (Some(drop), Some(percent)) if drop > 0.0 => {
-            format!("is {} ms below the usual {usual} ({} %)", number(drop), number(percent))
-        }
-        _ => format!("is not below the usual {usual}"),
-    }
-}
-
-fn usual(report: &IndicatorReport) -> String {
-    report.baseline.and_then(|baseline| baseline.mean).map_or_else(|| "unknown".into(), number)
-}
-
-/// For how long a heart rate has been high, where it is.
-fn lasting(report: Option<&RuleReport>) -> String {
-    let condition = report.and_then(|report| report.conditions.get(1));
-    let high = report.and_then(|report| report.conditions.first()).is_some_and(|part| part.holds);
-    match condition.and_then(|part| part.value) {
-        Some(seconds) if high => format!(", for {}", length(seconds)),
-        _ => String::new(),
-    }
-}
-
-/// The signs of depletion that hold: HRV, heart rate, reported stress.
-fn signs_of_depletion(report: &RuleReport) -> String {
-    let [_, hrv, drop, beats, elevation, stress] = report.conditions.as_slice() else {
-        return String::new();
-    };
-    let signs = [
-        (hrv.holds && drop.holds, "HRV", hrv.value),
-        (beats.holds && elevation.holds, "heart rate", beats.value),
-        (stress.holds, "stress", stress.value),
-    ];
-    let holding = signs.into_iter().filter(|(holds, _, _)| *holds);
-    let named =
-        holding.map(|(_, name, value)| format!("{name} {}", number(value.unwrap_or_default())));
-    let list = named.collect::<Vec<_>>().join(", ");
-    if list.is_empty() { list } else { format!(" ({list})") }
 }
 
 fn calibration(report: &IndicatorReport) -> String {
