@@ -189,8 +189,8 @@ impl Progress {
         self.lines += 1;
         self.bytes += bytes as u64;
         if self.lines.is_multiple_of(Self::STRIDE) {
-            self.bar.set_position(self.bytes);
             self.bar.set_message(format!("{} records", self.lines));
+            self.bar.set_position(self.bytes);
         }
     }
 
