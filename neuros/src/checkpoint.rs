@@ -1,12 +1,13 @@
 //! The binary form of a state: versioned, compact, and the same bytes for the same state.
 //!
 //! One byte of version, then the fields of [`Stored`] in the `postcard` wire format (variable-length
-//! integers, little-endian doubles). Times are kept as distances from the mode's start, days from
+//! integers, little-endian doubles), then four bytes of checksum (XXH3) over all before. Times are kept as distances from the mode's start, days from
 //! its day, device ids once each.
 
 mod restore;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::baseline::{Baseline, Bucket, Segments};
 use crate::mode::Mode;
@@ -40,7 +41,10 @@ impl State {
         let mut devices = Devices::default();
         let stored = Stored::of(self, &mut devices);
         // Writing into a vector cannot fail, and no part of a state refuses to be written.
-        postcard::to_extend(&(devices.0, stored), vec![VERSION]).unwrap_or_default()
+        let mut bytes =
+            postcard::to_extend(&(devices.0, stored), vec![VERSION]).unwrap_or_default();
+        bytes.extend_from_slice(&checksum(&bytes));
+        bytes
     }
 
     /// The state that [`State::to_checkpoint`] gave as `bytes`.
@@ -53,13 +57,23 @@ impl State {
         if version != VERSION {
             return Err(Error::UnknownVersion(version));
         }
+        let (body, sum) = body.split_last_chunk().ok_or(Error::Damaged("it breaks off"))?;
+        let sealed = bytes.get(..bytes.len() - sum.len()).unwrap_or_default();
+        if *sum != checksum(sealed) {
+            return Err(Error::Damaged("its checksum is wrong"));
+        }
         let ((devices, stored), rest) = postcard::take_from_bytes::<(Vec<&str>, Stored)>(body)
-            .map_err(|_| Error::Damaged("it breaks off or holds an impossible value"))?;
+            .map_err(|_| Error::Damaged("it holds an impossible value"))?;
         if !rest.is_empty() {
             return Err(Error::Damaged("it does not end where it should"));
         }
         stored.restore(&devices)
     }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let [sum @ .., _, _, _, _] = xxh3_64(bytes).to_le_bytes();
+    sum
 }
 
 /// A state with everything relative to where its mode began.
@@ -97,8 +111,8 @@ struct Stored {
 type Distance = i64;
 /// Place in the list of device ids.
 type Device = u16;
-/// Identity, and the six bytes of the content's digest.
-type StoredIdentity = ([u8; 8], [u8; 6]);
+/// The bytes of the digests of identity and content.
+type StoredIdentity = ([u8; 7], [u8; 5]);
 /// Time, mode, reason (its place in [`REASONS`]) and confidence in thousandths.
 type StoredDecision = (Distance, Mode, u8, u16);
 
@@ -175,7 +189,10 @@ impl Stored {
             let stored = segments.0.iter().map(|segment| StoredSegment {
                 device: devices.place_of(&segment.device_id),
                 last_added: distance(segment.last_added),
-                first_day: segment.buckets.first().map_or(0, |first| first.day - origin.day()),
+                first_day: segment
+                    .buckets
+                    .first()
+                    .map_or(0, |first| first.day.saturating_sub(origin.day())),
                 buckets: store_buckets(&segment.buckets),
             });
             stored.collect()
@@ -217,8 +234,9 @@ impl Stored {
 }
 
 fn store_identity(identity: &Identity) -> StoredIdentity {
-    let [content @ .., _, _] = identity.content.to_le_bytes();
-    (identity.record.to_le_bytes(), content)
+    let [record @ .., _] = identity.record.to_le_bytes();
+    let [content @ .., _, _, _] = identity.content.to_le_bytes();
+    (record, content)
 }
 
 fn store_decision(decision: &Decision, time: Distance) -> StoredDecision {

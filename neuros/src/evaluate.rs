@@ -138,7 +138,7 @@ fn switch(
     state.confidence = confidence;
     state.entry_indicators = entry_indicators;
     (state.mode_since, state.last_confirmed, state.disturbed) = (t, t, t);
-    state.seq += 1;
+    state.seq = state.seq.saturating_add(1);
     let decision = Decision {
         seq: state.seq,
         time: t,

@@ -251,7 +251,7 @@ impl<'a> Metric<'a> {
     }
 
     /// Whether a body can have this value (the accepted ranges of the specification's section 1).
-    fn accepts(&self, value: f64) -> bool {
+    pub(crate) fn accepts(&self, value: f64) -> bool {
         match self {
             Self::Hrv => value > 0.0 && value <= 300.0,
             Self::HeartRate | Self::RestingHeartRate => (20.0..=250.0).contains(&value),

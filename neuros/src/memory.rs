@@ -60,7 +60,7 @@ impl HardDays {
     pub(crate) fn count(&self, today: Day, weeks: u32) -> u32 {
         let marked = self.0.iter().filter(|&&marked| {
             marked <= today
-                && (today - marked) % 7 == 0
+                && today.saturating_sub(marked) % 7 == 0
                 && is_among(marked, today, weeks.saturating_mul(7))
         });
         marked.fold(0, |count, _| count + 1)

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Metric;
+
 /// A stream of readings that the rules look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +42,18 @@ impl Signal {
         Self::RecoveryScore,
         Self::OvernightHrv,
     ];
+
+    /// Whether a body can have this value.
+    pub(crate) fn accepts(self, value: f64) -> bool {
+        let metric = match self {
+            Self::Hrv | Self::OvernightHrv => Metric::Hrv,
+            Self::HeartRate => Metric::HeartRate,
+            Self::StressLevel => Metric::StressLevel,
+            Self::StepsPerMinute => Metric::StepsPerMinute,
+            Self::RecoveryScore => Metric::RecoveryScore,
+        };
+        metric.accepts(value)
+    }
 }
 
 impl<T> PerSignal<T> {

@@ -1,4 +1,5 @@
-//! From the stored form back to a state; whatever the bytes say, the state is one that can be.
+//! From the stored form back to a state. A checksum keeps accidents out; bytes that somebody made
+//! up are refused where they could do harm later.
 
 use std::collections::VecDeque;
 
@@ -26,7 +27,7 @@ impl Stored {
         let mut latest: PerSignal<Option<Latest>> = PerSignal::default();
         for signal in Signal::ALL {
             if let Some(stored) = self.latest.get(signal) {
-                *latest.get_mut(signal) = Some(frame.latest(stored)?);
+                *latest.get_mut(signal) = Some(frame.latest(signal, stored)?);
             }
         }
         let hours = days(origin.day(), self.hard_hours.iter().map(|(gap, _)| *gap))?;
@@ -105,11 +106,14 @@ impl Frame<'_> {
         device_id.ok_or(Error::Damaged("a device is not in its list"))
     }
 
-    fn latest(&self, stored: &StoredLatest) -> Result<Latest, Error> {
+    fn latest(&self, signal: Signal, stored: &StoredLatest) -> Result<Latest, Error> {
         let StoredLatest { value, time, device, baseline } = *stored;
-        let finite = value.is_finite() && baseline.is_none_or(|held| held.mean.is_finite());
-        if !finite {
-            return Err(Error::Damaged("a reading is no finite number"));
+        // A mean may lie a rounding beyond the values that it is of.
+        let possible = signal.accepts(value)
+            && baseline
+                .is_none_or(|held| held.samples > 0 && held.mean > 0.0 && held.mean.is_finite());
+        if !possible {
+            return Err(Error::Damaged("a reading is none that can be"));
         }
         Ok(Latest { value, time: self.at(time), device_id: self.device(device)?, baseline })
     }
@@ -132,10 +136,11 @@ impl Frame<'_> {
 }
 
 fn restore_identity((record, content): &StoredIdentity) -> Identity {
-    let [a, b, c, d, e, f] = *content;
+    let [a, b, c, d, e, f, g] = *record;
+    let [h, i, j, k, l] = *content;
     Identity {
-        record: u64::from_le_bytes(*record),
-        content: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+        record: u64::from_le_bytes([a, b, c, d, e, f, g, 0]),
+        content: u64::from_le_bytes([h, i, j, k, l, 0, 0, 0]),
     }
 }
 
