@@ -210,29 +210,36 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string whose opening quote is behind us.
-    #[inline]
+    #[inline(always)]
     fn text_to_quote(&mut self) -> Result<Text<'a>, Malformed> {
         let start = self.at;
-        let mut escaped = false;
+        self.at += plain_length(self.text.as_bytes().get(start..).unwrap_or_default());
+        if self.peek() == Some(b'"') {
+            let text = Text::Plain(self.read_since(start));
+            self.at += 1;
+            return Ok(text);
+        }
+        self.escaped_text_to_quote(start)
+    }
+
+    /// Reads on in a string that began at `start`, up to what is neither plain nor its end.
+    #[cold]
+    fn escaped_text_to_quote(&mut self, start: usize) -> Result<Text<'a>, Malformed> {
         loop {
-            self.at += plain_length(self.text.as_bytes().get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
-                    let raw = self.read_since(start);
+                    let text = Text::Escaped(self.read_since(start));
                     self.at += 1;
-                    return Ok(if escaped { Text::Escaped(raw) } else { Text::Plain(raw) });
+                    return Ok(text);
                 }
-                Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
-                }
+                Some(b'\\') => self.escape()?,
                 Some(_) => return Err(self.wanted("an escape for a control character")),
                 None => return Err(self.wanted("a closing quote")),
             }
+            self.at += plain_length(self.text.as_bytes().get(self.at..).unwrap_or_default());
         }
     }
 
-    #[cold]
     fn escape(&mut self) -> Result<(), Malformed> {
         self.at += 1;
         match self.peek() {
@@ -307,7 +314,7 @@ impl<'a> Text<'a> {
 ///
 /// Eight bytes at a time: the high bit of a byte of `marks` is set where that byte is one of them
 /// (perhaps also above the first such byte, which alone is asked for).
-#[inline]
+#[inline(always)]
 fn plain_length(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
