@@ -234,3 +234,6 @@ fn outcome(
             .then(|| Box::new(Explanation::of(&taken, incoming, event, state, policy))),
     }
 }
+
+#[cfg(test)]
+mod tests;
