@@ -55,7 +55,7 @@ fn stepping(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("step");
     let (policy, records) = (Policy::default(), people_records());
     group.throughput(Throughput::Elements(records.len() as u64));
-    group.bench_function("recorded people", |bencher| {
+    group.bench_function("twenty people", |bencher| {
         bencher.iter(|| fold(&policy, black_box(&records)));
     });
     group.finish();
@@ -89,7 +89,7 @@ fn replaying(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("replay");
     let policy = Policy::default();
     group.throughput(Throughput::Elements(people_log().lines().count() as u64));
-    group.bench_function("recorded people, from text to outcomes", |bencher| {
+    group.bench_function("twenty people, from text to outcomes", |bencher| {
         bencher.iter(|| {
             let mut replay = Replay::new(&policy, Intake::default(), Explain::Switches, None);
             let mut lines = Lines::numbered_from(0, BufReader::new(people_log().as_bytes()));

@@ -1,4 +1,4 @@
-//! The load for the benchmarks: messages in the three shapes, and recorded days of twenty people.
+//! The load for the benchmarks: messages in the three shapes, and a week of twenty example people.
 //! The same on every run.
 
 use std::fmt::Write as _;
@@ -52,7 +52,7 @@ fn message(shape: Shape, i: u64) -> String {
     written.map(|()| text).unwrap_or_default()
 }
 
-/// The recorded days of twenty people, as a log.
+/// A week of twenty example people, as a log.
 pub fn people_log() -> &'static str {
     include_str!("../../tests/data/golden/people.ndjson")
 }

@@ -1,8 +1,8 @@
 //! The binary form of a state: versioned, compact, and the same bytes for the same state.
 //!
-//! One byte of version, then the fields of [`Stored`] in the `postcard` wire format (variable-length
-//! integers, little-endian doubles), then four bytes of checksum (XXH3) over all before. Times are kept as distances from the mode's start, days from
-//! its day, device ids once each.
+//! One byte of version, then the stored fields in the `postcard` wire format (variable-length
+//! integers, little-endian doubles), then four bytes of checksum (XXH3) over all before. Times are
+//! kept as distances from the mode's start, days from its day, device ids once each.
 
 mod restore;
 

@@ -153,6 +153,8 @@ pub struct SelectionReport {
     pub mode: Mode,
     /// The confidence after the event, 0..=1.
     pub confidence: f64,
+    /// The confidence below which a candidate is passed over, 0..=1.
+    pub confidence_needed: f64,
     /// When the mode before was last entered or confirmed.
     pub confirmed_at: Timestamp,
     /// Until then candidates for other modes were weakened, when they were.
@@ -186,6 +188,9 @@ impl Explanation {
             }
         };
         explanation.readings = readings;
+        if matches!(taken, Taken::Duplicate) {
+            explanation.readings.iter_mut().for_each(ReadingReport::repeat);
+        }
         explanation.excluded = excluded;
         explanation
     }
@@ -258,6 +263,7 @@ impl Explanation {
                 reason: None,
                 mode: state.mode,
                 confidence: state.confidence,
+                confidence_needed: policy.selection.min_confidence,
                 confirmed_at: state.last_confirmed,
                 cooldown_until: None,
                 step_down_until: None,

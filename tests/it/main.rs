@@ -1,5 +1,12 @@
 //! The integration tests: the program and its files as a user meets them, in one binary.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test that cannot go on has failed, also in a helper"
+)]
+
 mod command_line;
 mod documents;
 mod golden;

@@ -160,7 +160,7 @@ fn restore_buckets(segment: &StoredSegment, origin: Day) -> Result<Vec<Bucket>, 
     if buckets.is_empty() { Err(DAMAGED) } else { Ok(buckets) }
 }
 
-/// The days that [`gaps`] were taken of: each later than the one before.
+/// The days that `gaps` were taken of: each later than the one before.
 fn days(origin: Day, gaps: impl Iterator<Item = i32>) -> Result<Vec<Day>, Error> {
     const DAMAGED: Error = Error::Damaged("marked days are out of order");
     let mut day = origin;

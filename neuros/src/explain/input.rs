@@ -26,6 +26,8 @@ pub struct IndicatorReport {
     pub device_id: Option<String>,
     /// Whether it is normal again, as a return to pattern asks; `None` when it is not known.
     pub normal: Option<bool>,
+    /// What a return to pattern asks of it.
+    pub normal_when: String,
     /// What was usual on that device before it; `None` for indicators without a baseline.
     pub baseline: Option<BaselineReport>,
 }
@@ -88,6 +90,8 @@ pub enum ReadingUse {
     OlderThanHeld,
     /// It is a point of a series inside a night; it feeds the overnight baseline.
     InsideNight,
+    /// It was used when it came first.
+    Repeated,
     /// It is kept, and nothing else.
     Excluded(Exclusion),
 }
@@ -111,6 +115,7 @@ impl ReadingUse {
             Self::TooOld => "too_old",
             Self::OlderThanHeld => "older_than_held",
             Self::InsideNight => "inside_night",
+            Self::Repeated => "repeated",
             Self::Excluded(reason) => reason.as_str(),
         }
     }
@@ -119,6 +124,15 @@ impl ReadingUse {
 impl Serialize for ReadingUse {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl ReadingReport {
+    /// Says of a reading of a repeated record that it was used before.
+    pub(super) fn repeat(&mut self) {
+        if !matches!(self.used, ReadingUse::Excluded(_)) {
+            self.used = ReadingUse::Repeated;
+        }
     }
 }
 
@@ -174,6 +188,7 @@ impl ViewReport {
     ) -> Self {
         let report = |indicator| IndicatorReport {
             normal: known_normal(indicator, evidence, view, policy),
+            normal_when: normal_when(indicator, policy),
             ..IndicatorReport::of(indicator, view, t, state, policy)
         };
         Self {
@@ -213,6 +228,7 @@ impl IndicatorReport {
             age_seconds: latest.map(|latest| (t - latest.time).as_seconds()),
             device_id: latest.map(|latest| latest.device_id.to_string()),
             normal: None,
+            normal_when: String::new(),
             baseline: latest
                 .filter(|_| has_baseline)
                 .map(|latest| BaselineReport::of(latest, signal, policy)),
@@ -232,5 +248,17 @@ impl BaselineReport {
             days_needed: policy.baseline.min_days,
             calibrated: held.is_some_and(|held| held.is_calibrated(signal, &policy.baseline)),
         }
+    }
+}
+
+fn normal_when(indicator: Indicator, policy: &Policy) -> String {
+    let normal = &policy.return_to_pattern;
+    match indicator {
+        Indicator::Hrv | Indicator::OvernightHrv => {
+            format!("at most {} ms and {} % below the usual", normal.drop_ms, normal.drop_pct)
+        }
+        Indicator::HeartRate => format!("at most {}", normal.heart_rate),
+        Indicator::Stress => format!("at most {}", normal.stress),
+        Indicator::Recovery => format!("at least {}", normal.recovery),
     }
 }

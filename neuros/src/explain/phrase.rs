@@ -1,99 +1,90 @@
 //! What a rule sees, and what it needs, in words.
 
-use super::input::IndicatorReport;
-use super::rules::{RuleReport, RuleStatus};
-use super::units::{length, number};
+use super::rules::{ConditionReport, RuleReport, RuleStatus};
+use super::units::{length_beside, number, number_beside};
 use super::{Explanation, StressOrigin};
 use crate::rule::Rule;
 use crate::state::Indicator;
 
 impl Explanation {
-    /// What a rule sees.
-    pub(super) fn phrase(&self, rule: Rule) -> String {
+    /// What a rule sees; when it fired, also the limit that was passed.
+    pub(super) fn phrase(&self, report: &RuleReport) -> String {
         let value =
             |indicator| self.view.get(indicator).value.map_or_else(|| "unknown".into(), number);
-        let (hrv, beats) = (value(Indicator::Hrv), value(Indicator::HeartRate));
-        let report = self.rules.iter().find(|report| report.id == rule);
-        let count = report.and_then(|report| report.value).unwrap_or_default();
-        let fired = report.is_some_and(|report| report.status == RuleStatus::Fired);
-        match rule {
+        let fired = report.status == RuleStatus::Fired;
+        let count = number(report.value.unwrap_or_default());
+        match report.id {
             Rule::HrvDropMs | Rule::HrvDropPercentage => {
-                format!(
-                    "HRV {hrv} ms {}",
-                    against(&self.view.hrv, self.derived.drop, self.derived.drop_pct)
-                )
+                let limits = [Rule::HrvDropMs, Rule::HrvDropPercentage]
+                    .map(|rule| self.rule(rule).and_then(|report| report.conditions.first()));
+                format!("HRV {}", self.against(Indicator::Hrv, limits, fired))
             }
             Rule::OvernightHrvLow => {
-                let (drop, percent) =
-                    (self.derived.overnight_drop, self.derived.overnight_drop_pct);
-                let night = value(Indicator::OvernightHrv);
-                format!(
-                    "overnight HRV {night} ms {}",
-                    against(&self.view.overnight_hrv, drop, percent)
-                )
+                let limits = [0, 1].map(|place| report.conditions.get(place));
+                format!("overnight HRV {}", self.against(Indicator::OvernightHrv, limits, fired))
             }
-            Rule::HeartRateElevated => format!("heart rate is {beats}{}", lasting(report)),
+            Rule::HeartRateElevated => {
+                let now = condition_value(report.conditions.first());
+                high_for(report, &format!("heart rate is {now} beats/min"), "above")
+            }
             Rule::HeartRateExtreme => {
-                let above = self.derived.elevation.unwrap_or_default();
-                let usual = usual(&self.view.heart_rate);
-                format!(
-                    "heart rate {beats} is {} above the usual {usual}{}",
-                    number(above),
-                    lasting(report)
-                )
+                let (beats, above) =
+                    (value(Indicator::HeartRate), condition_value(report.conditions.first()));
+                let usual = self.usual(Indicator::HeartRate);
+                let now =
+                    format!("heart rate {beats} beats/min is {above} above the usual {usual}");
+                high_for(report, &now, "by more than")
             }
-            Rule::StressCritical => match self.derived.stress {
-                Some(stress) if stress.origin == StressOrigin::Derived => {
-                    format!("stress, derived from HRV and heart rate, is {}", number(stress.value))
-                }
-                Some(stress) => format!("reported stress is {}", number(stress.value)),
-                None => "stress is not known".into(),
-            },
-            Rule::RecoveryLow => format!("recovery is {}", value(Indicator::Recovery)),
+            Rule::StressCritical => {
+                let stress = condition_value(report.conditions.first());
+                let origin = match self.derived.stress.map(|stress| stress.origin) {
+                    Some(StressOrigin::Derived) => "stress, derived from HRV and heart rate,",
+                    Some(StressOrigin::Reported) | None => "reported stress",
+                };
+                format!("{origin} is {stress}{}", passed("more than", report, fired))
+            }
+            Rule::RecoveryLow => {
+                let recovery = condition_value(report.conditions.first());
+                format!("recovery is {recovery}{}", passed("less than", report, fired))
+            }
             Rule::Depletion => {
-                let signs = report.map(signs_of_depletion).unwrap_or_default();
-                format!("{count} of 3 signs of depletion hold{signs}")
+                format!("{count} of 3 signs of depletion hold{}", signs_of_depletion(report))
             }
-            Rule::RecurringStressHour => format!("this hour was hard on {count} of the last days"),
+            Rule::RecurringStressHour => {
+                format!("this hour of the day was hard on {count} recent days")
+            }
             Rule::LowRecoveryWeekday => {
-                format!("recovery was low on {count} of the last days of this weekday")
-            }
-            Rule::HighHrvHighHr if fired => {
-                format!("HRV {hrv} ms and heart rate {beats} are both high")
-            }
-            Rule::LowHrvLowHr if fired => {
-                format!("HRV {hrv} ms and heart rate {beats} are both low")
+                format!("recovery was low on {count} recent days of this weekday")
             }
             Rule::HighHrvHighHr | Rule::LowHrvLowHr => {
-                format!("HRV is {hrv} ms and heart rate {beats}")
+                let [hrv, beats] =
+                    [0, 1].map(|place| condition_value(report.conditions.get(place)));
+                let high = if report.id == Rule::HighHrvHighHr { "high" } else { "low" };
+                if fired {
+                    format!("HRV {hrv} ms and heart rate {beats} beats/min are both {high}")
+                } else {
+                    format!("HRV is {hrv} ms and heart rate {beats} beats/min")
+                }
             }
         }
     }
 
     /// What a rule that did not fire needs in order to fire.
     pub(super) fn need(&self, report: &RuleReport) -> String {
-        let threshold = |rule| {
-            let report = self.rules.iter().find(|report| report.id == rule);
-            let condition = report.and_then(|report| report.conditions.first());
-            condition.and_then(|first| first.threshold).map_or_else(|| "unknown".into(), number)
-        };
-        let of_part = |place: usize| {
-            let condition = report.conditions.get(place);
-            condition.and_then(|part| part.threshold).map_or_else(|| "unknown".into(), number)
-        };
-        let (first, second) = (of_part(0), of_part(1));
+        let limit = |rule| self.rule(rule).and_then(|report| report.conditions.first());
+        let [first, second] = [0, 1].map(|place| limit_of(report.conditions.get(place)));
         match report.id {
             Rule::HrvDropMs | Rule::HrvDropPercentage => format!(
                 "reflex needs more than {} ms or {} %",
-                threshold(Rule::HrvDropMs),
-                threshold(Rule::HrvDropPercentage)
+                limit_of(limit(Rule::HrvDropMs)),
+                limit_of(limit(Rule::HrvDropPercentage))
             ),
             Rule::HeartRateElevated | Rule::HeartRateExtreme => {
+                let high = report.conditions.first().is_some_and(|part| part.holds);
                 let seconds = report.conditions.get(1).and_then(|part| part.threshold);
-                format!(
-                    "reflex needs more than {first} for {}",
-                    length(seconds.unwrap_or_default())
-                )
+                let needed = length_beside(seconds.unwrap_or_default(), f64::NAN);
+                let more = if high { String::new() } else { format!("more than {first} for ") };
+                format!("reflex needs {more}{needed}")
             }
             Rule::StressCritical => format!("reflex needs more than {first}"),
             Rule::RecoveryLow => format!("guardian needs less than {first}"),
@@ -110,44 +101,83 @@ impl Explanation {
             }
         }
     }
+
+    pub(super) fn rule(&self, rule: Rule) -> Option<&RuleReport> {
+        self.rules.iter().find(|report| report.id == rule)
+    }
+
+    /// An HRV against its baseline; `limits` in ms and in percent.
+    fn against(
+        &self,
+        indicator: Indicator,
+        limits: [Option<&ConditionReport>; 2],
+        fired: bool,
+    ) -> String {
+        let hrv = self.view.get(indicator).value.map_or_else(|| "unknown".into(), number);
+        let usual = self.usual(indicator);
+        let [drop, percent] = limits.map(condition_value);
+        if limits.iter().flatten().all(|limit| limit.value == Some(0.0)) {
+            return format!("{hrv} ms is not below the usual {usual}");
+        }
+        let passed = match limits.map(limit_of) {
+            [ms, share] if fired => format!(", more than {ms} ms or {share} %"),
+            _ => String::new(),
+        };
+        format!("{hrv} ms is {drop} ms below the usual {usual} ({percent} %){passed}")
+    }
+
+    fn usual(&self, indicator: Indicator) -> String {
+        let baseline = self.view.get(indicator).baseline;
+        baseline.and_then(|baseline| baseline.mean).map_or_else(|| "unknown".into(), number)
+    }
 }
 
 /// How far a rule is from firing, against how far it is on an ordinary day, so that rules about
 /// different quantities can be ranked.
 pub(super) fn relative_margin(report: &RuleReport) -> Option<f64> {
     let (margin, threshold) = (report.margin?, report.threshold?);
+    let high = report.conditions.first().is_some_and(|part| part.holds);
     let usual_distance = match report.id {
+        // High, but not for long enough: the time decides.
+        Rule::HeartRateElevated | Rule::HeartRateExtreme if high => threshold,
         // From a resting heart rate of 60, an HRV of 60 ms, a recovery score of 100.
         Rule::HeartRateElevated | Rule::LowHrvLowHr => 40.0,
         Rule::RecoveryLow => 60.0,
         // The threshold lies at one and a half times what is usual.
         Rule::HighHrvHighHr => threshold / 3.0,
-        _ => threshold.max(1e-9),
+        _ => threshold,
     };
-    Some(margin / usual_distance)
+    Some(margin / usual_distance.max(1e-9))
 }
 
-fn against(report: &IndicatorReport, drop: Option<f64>, percent: Option<f64>) -> String {
-    let usual = usual(report);
-    match (drop, percent) {
-        (Some(drop), Some(percent)) if drop > 0.0 => {
-            format!("is {} ms below the usual {usual} ({} %)", number(drop), number(percent))
-        }
-        _ => format!("is not below the usual {usual}"),
-    }
+/// The value of a comparison, with as many digits as show on which side of the limit it lies.
+fn condition_value(condition: Option<&ConditionReport>) -> String {
+    let value = condition.and_then(|condition| {
+        Some(number_beside(condition.value?, condition.threshold.unwrap_or(f64::NAN)))
+    });
+    value.unwrap_or_else(|| "unknown".into())
 }
 
-fn usual(report: &IndicatorReport) -> String {
-    report.baseline.and_then(|baseline| baseline.mean).map_or_else(|| "unknown".into(), number)
+fn limit_of(condition: Option<&ConditionReport>) -> String {
+    let limit = condition.and_then(|condition| condition.threshold);
+    limit.map_or_else(|| "unknown".into(), number)
 }
 
-/// For how long a heart rate has been high, where it is.
-fn lasting(report: Option<&RuleReport>) -> String {
-    let condition = report.and_then(|report| report.conditions.get(1));
-    let high = report.and_then(|report| report.conditions.first()).is_some_and(|part| part.holds);
-    match condition.and_then(|part| part.value) {
-        Some(seconds) if high => format!(", for {}", length(seconds)),
-        _ => String::new(),
+/// The limit that a rule with one comparison has passed.
+fn passed(side: &str, report: &RuleReport, fired: bool) -> String {
+    if fired { format!(", {side} {}", limit_of(report.conditions.first())) } else { String::new() }
+}
+
+/// What a heart rate is now, and since when it has been above its limit.
+fn high_for(report: &RuleReport, now: &str, above: &str) -> String {
+    let [level, sustained] = report.conditions.as_slice() else { return now.to_owned() };
+    let Some(seconds) = sustained.value.filter(|_| level.holds) else { return now.to_owned() };
+    let limit = limit_of(Some(level));
+    if seconds > 0.0 {
+        let time = length_beside(seconds, sustained.threshold.unwrap_or(f64::NAN));
+        format!("{now}, {above} {limit} for {time}")
+    } else {
+        format!("{now}, {above} {limit} only just now")
     }
 }
 
@@ -157,13 +187,13 @@ fn signs_of_depletion(report: &RuleReport) -> String {
         return String::new();
     };
     let signs = [
-        (hrv.holds && drop.holds, "HRV", hrv.value),
-        (beats.holds && elevation.holds, "heart rate", beats.value),
-        (stress.holds, "stress", stress.value),
+        (hrv.holds && drop.holds, "HRV", hrv, " ms"),
+        (beats.holds && elevation.holds, "heart rate", beats, " beats/min"),
+        (stress.holds, "stress", stress, ""),
     ];
-    let holding = signs.into_iter().filter(|(holds, _, _)| *holds);
-    let named =
-        holding.map(|(_, name, value)| format!("{name} {}", number(value.unwrap_or_default())));
+    let holding = signs.into_iter().filter(|(holds, ..)| *holds);
+    let named = holding
+        .map(|(_, name, sign, unit)| format!("{name} {}{unit}", condition_value(Some(sign))));
     let list = named.collect::<Vec<_>>().join(", ");
     if list.is_empty() { list } else { format!(" ({list})") }
 }

@@ -22,7 +22,8 @@ pub struct RuleReport {
     pub value: Option<f64>,
     /// The deciding comparison's threshold; `None` when it follows from an unknown baseline.
     pub threshold: Option<f64>,
-    /// How far the rule is from firing, in the unit of `value`; negative when it fired.
+    /// How far the rule is from firing, in the unit of `value`; negative when it fired, `None` when
+    /// it could not be judged.
     pub margin: Option<f64>,
     /// All that the rule compares. The deciding one is the first that fails, else the first; of
     /// alternatives the one that comes closest.
@@ -82,12 +83,13 @@ impl RuleReport {
             conditions.extend(legs(found, policy));
         }
         let scale = scale(deciding.quantity);
+        let judged = matches!(status, RuleStatus::Fired | RuleStatus::NotFired);
         Self {
             id: rule,
             status,
             value: deciding.value.map(|value| value / scale),
             threshold: Some(deciding.threshold / scale).filter(|value| value.is_finite()),
-            margin: margin(deciding).map(|margin| margin / scale),
+            margin: margin(deciding).filter(|_| judged).map(|margin| margin / scale),
             conditions,
         }
     }

@@ -6,7 +6,9 @@ use std::fmt::{self, Display};
 use super::input::{IndicatorReport, ReadingUse, Status};
 use super::phrase::relative_margin;
 use super::rules::RuleStatus;
-use super::units::{clock, indicator_name, length, metric_name, number};
+use super::units::{
+    clock, indicator_name, length, length_beside, list, metric_name, number, number_beside,
+};
 use super::{CandidateReport, Explanation};
 use crate::candidate::Skip;
 use crate::mode::Mode;
@@ -17,7 +19,14 @@ use crate::state::Indicator;
 impl Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.headline())?;
-        let rest = [self.waiting(), self.calm_sentence(), self.hidden(), self.unused()];
+        let rest = [
+            self.close(),
+            self.waiting(),
+            self.calm_sentence(),
+            self.hidden(),
+            self.late(),
+            self.unused(),
+        ];
         for sentence in rest.into_iter().flatten() {
             write!(f, " {sentence}")?;
         }
@@ -68,7 +77,7 @@ impl Explanation {
         let rules = candidate.map(|candidate| candidate.rules).unwrap_or_default();
         let mut seen: Vec<String> = Vec::new();
         for rule in rules.iter() {
-            let phrase = self.phrase(rule);
+            let phrase = self.rule(rule).map_or_else(String::new, |report| self.phrase(report));
             if !seen.contains(&phrase) {
                 seen.push(phrase);
             }
@@ -90,13 +99,18 @@ impl Explanation {
     }
 
     fn why_skipped(&self, candidate: &CandidateReport) -> String {
-        let confidence = number(candidate.cooled.unwrap_or(candidate.confidence));
+        let needed = self.selection.confidence_needed;
+        let confidence = number_beside(candidate.cooled.unwrap_or(candidate.confidence), needed);
         match (candidate.skipped, self.selection.cooldown_until, self.selection.step_down_until) {
-            (Some(Skip::Confidence), Some(until), _) if candidate.cooled.is_some() => {
-                format!(
-                    "is too weak so soon after a switch (confidence {confidence} until {})",
-                    clock(until)
-                )
+            (Some(Skip::Confidence), cooldown, _) => {
+                let weak =
+                    format!("is too weak: confidence {confidence}, {} is needed", number(needed));
+                match cooldown.filter(|_| candidate.cooled.is_some()) {
+                    Some(until) => {
+                        format!("{weak}, and until {} other modes are held back", clock(until))
+                    }
+                    None => weak,
+                }
             }
             (Some(Skip::StepDown), _, Some(until)) => {
                 format!("has to wait until {}, being weaker than the current mode", clock(until))
@@ -104,15 +118,23 @@ impl Explanation {
             (Some(Skip::StepDown), _, None) => {
                 "has to wait, being weaker than the current mode".into()
             }
-            (Some(Skip::Confidence), _, _) => format!("is too weak (confidence {confidence})"),
             (None, _, _) => "was not needed".into(),
         }
     }
 
     /// In pattern, the rule that came closest to changing the mode, and what it needs.
     fn nearest(&self) -> String {
-        if self.mode_before != Mode::Pattern {
-            return "nothing speaks for another mode".into();
+        let fired = self.rules.iter().find(|rule| rule.status == RuleStatus::Fired);
+        match (fired, self.mode_before) {
+            (Some(rule), Mode::Pattern) => {
+                return format!("{}, which speaks for the current mode", self.phrase(rule));
+            }
+            (Some(rule), _) => {
+                let seen = self.phrase(rule);
+                return format!("{seen}, but so close to reflex it is not taken for a pattern");
+            }
+            (None, Mode::Pattern) => {}
+            (None, _) => return "nothing speaks for another mode".into(),
         }
         let judged = self.rules.iter().filter(|rule| {
             let recalls = RuleSet::of_mode(Mode::Pattern).contains(rule.id);
@@ -122,7 +144,7 @@ impl Explanation {
             .filter_map(|rule| Some((relative_margin(rule)?, rule)))
             .min_by(|(near, _), (other, _)| near.total_cmp(other));
         match nearest {
-            Some((_, rule)) => format!("{}; {}", self.phrase(rule.id), self.need(rule)),
+            Some((_, rule)) => format!("{}; {}", self.phrase(rule), self.need(rule)),
             None => "nothing that could change it can be judged yet".into(),
         }
     }
@@ -142,46 +164,96 @@ impl Explanation {
                 format!("{metric} is a point of a series inside a night, which tells of the past")
             }
             ReadingUse::OlderThanHeld => format!("a newer {metric} is already held"),
-            ReadingUse::TooOld | ReadingUse::Live | ReadingUse::Excluded(_) => format!(
-                "{metric} arrived {} late, and only {} may pass for it to count as the present",
-                length(reading.age_seconds),
-                reading.live_for_seconds.map_or_else(|| "nothing".into(), length),
-            ),
+            _ => {
+                let limit = reading.live_for_seconds.unwrap_or_default();
+                let late = length_beside(reading.age_seconds, limit);
+                let limit = length(limit);
+                format!(
+                    "{metric} arrived {late} late, and only {limit} may pass for it to count as the present"
+                )
+            }
         }
     }
 
-    /// What an activity gate or an unconfirmed heart rate is waiting for.
+    /// What of the event did not count as the present, in an event of which something did.
+    fn late(&self) -> Option<String> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let late: Vec<String> = self
+            .readings
+            .iter()
+            .filter_map(|reading| {
+                let name = metric_name(&reading.metric);
+                match reading.used {
+                    ReadingUse::OlderThanHeld => Some(format!("{name} (a newer one is held)")),
+                    ReadingUse::TooOld => {
+                        Some(format!("{name} ({} late)", length(reading.age_seconds)))
+                    }
+                    _ => None,
+                }
+            })
+            .collect();
+        (!late.is_empty()).then(|| format!("Not the present: {}.", list(late.into_iter())))
+    }
+
+    /// What the activity gate withholds.
     fn waiting(&self) -> Option<String> {
         let gated = [&self.view.hrv, &self.view.heart_rate];
         let gate =
             self.gate.filter(|_| gated.iter().any(|report| report.status == Status::Gated))?;
-        Some(format!("Movement explains heart rate and HRV until {}.", clock(gate.until)))
+        let until = clock(gate.until);
+        Some(if Some(gate.until) < self.evaluated_at {
+            format!("Movement until {until} explains heart rate and HRV.")
+        } else {
+            format!("Movement explains heart rate and HRV until {until}.")
+        })
+    }
+
+    /// That reflex was close.
+    fn close(&self) -> Option<String> {
+        let told = matches!(self.selection.kind, Kind::Unchanged | Kind::Suppressed);
+        (told && self.borderline).then(|| "Close to reflex without reaching it.".into())
     }
 
     /// What keeps a mode other than pattern from ending.
     fn calm_sentence(&self) -> Option<String> {
-        if self.selection.kind != Kind::Unchanged || self.selection.mode == Mode::Pattern {
+        let mode = self.selection.mode;
+        if self.selection.kind != Kind::Unchanged || mode == Mode::Pattern {
             return None;
         }
+        let ends = self.selection.expires_at.map_or_else(String::new, |at| {
+            format!(" Unconfirmed, {} ends after {}.", mode.as_str(), clock(at))
+        });
         if let Some(since) = self.calm_since {
             let back = self.selection.returns_at.map_or_else(String::new, |at| {
                 format!("; if it stays so, pattern follows from {} on", clock(at))
             });
             return Some(format!("Nothing out of the ordinary since {}{back}.", clock(since)));
         }
-        let wanting = Indicator::ALL.into_iter().filter_map(|indicator| {
-            let report = self.view.get(indicator);
-            match report.normal {
-                Some(true) => None,
-                Some(false) => Some(format!("{} is not normal", indicator_name(indicator))),
-                None => self
-                    .entry_indicators
-                    .contains(&indicator)
-                    .then(|| format!("{} is not known", indicator_name(indicator))),
-            }
-        });
-        let wanting = wanting.collect::<Vec<_>>().join(", ");
-        (!wanting.is_empty()).then(|| format!("Not calm yet: {wanting}."))
+        let wanting: Vec<String> = Indicator::ALL
+            .into_iter()
+            .filter_map(|indicator| {
+                let (report, name) = (self.view.get(indicator), indicator_name(indicator));
+                match report.normal {
+                    Some(true) => None,
+                    Some(false) => {
+                        let derived = self.derived.stress.map(|stress| stress.value);
+                        let stress = derived.filter(|_| indicator == Indicator::Stress);
+                        let value = number(stress.or(report.value).unwrap_or_default());
+                        Some(format!("{name} is {value} (normal is {})", report.normal_when))
+                    }
+                    None if self.entry_indicators.contains(&indicator) => {
+                        Some(format!("{name} is not known"))
+                    }
+                    None => None,
+                }
+            })
+            .collect();
+        let wanting = wanting.join(", ");
+        let wanting =
+            if wanting.is_empty() { String::new() } else { format!("Not calm yet: {wanting}.") };
+        Some(format!("{wanting}{ends}").trim_start().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// What the rules could not see.
@@ -210,18 +282,11 @@ impl Explanation {
     }
 
     fn unused(&self) -> Option<String> {
-        let excluded: Vec<String> = self
-            .excluded
-            .iter()
-            .map(|reading| {
-                format!(
-                    "{} ({})",
-                    metric_name(&reading.metric),
-                    reading.reason.as_str().replace('_', " ")
-                )
-            })
-            .collect();
-        (!excluded.is_empty()).then(|| format!("Excluded: {}.", excluded.join(", ")))
+        let excluded = self.excluded.iter().map(|reading| {
+            let reason = reading.reason.as_str().replace('_', " ");
+            format!("{} ({reason})", metric_name(&reading.metric))
+        });
+        (!self.excluded.is_empty()).then(|| format!("Excluded: {}.", list(excluded)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Names, numbers, lengths and times as people write them.
 
+use crate::event::Metric;
 use crate::state::Indicator;
 use crate::time::Timestamp;
 
@@ -13,27 +14,62 @@ pub(super) fn indicator_name(indicator: Indicator) -> &'static str {
     }
 }
 
+/// A metric's name in words; one that we do not know in quotes, since it can say anything.
 pub(super) fn metric_name(metric: &str) -> String {
-    match metric {
-        "hrv" => "HRV".into(),
-        other => other.replace('_', " "),
+    match Metric::named(metric.into()) {
+        Metric::Hrv => "HRV".into(),
+        Metric::Other(name) => format!("\"{name}\""),
+        known => known.name().replace('_', " "),
     }
+}
+
+/// The first few of `items`, and how many more there are.
+pub(super) fn list(items: impl ExactSizeIterator<Item = String>) -> String {
+    const NAMED: usize = 5;
+    let more = items.len().saturating_sub(NAMED);
+    let named = items.take(NAMED).collect::<Vec<_>>().join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
 /// At most two decimals for small numbers, one for others, and none that says nothing.
 pub(super) fn number(value: f64) -> String {
-    let text = if value.abs() < 2.0 { format!("{value:.2}") } else { format!("{value:.1}") };
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    number_beside(value, f64::NAN)
 }
 
-pub(super) fn length(seconds: f64) -> String {
-    let (value, unit) = match seconds.abs() {
-        0.0..120.0 => (seconds, "s"),
-        120.0..7_200.0 => (seconds / 60.0, "min"),
-        7_200.0..172_800.0 => (seconds / 3_600.0, "h"),
-        _ => (seconds / 86_400.0, "days"),
+/// A number with as many decimals as show on which side of `limit` it lies.
+pub(super) fn number_beside(value: f64, limit: f64) -> String {
+    let fewest = if value.abs() < 2.0 { 2 } else { 1 };
+    let written = |decimals: usize| {
+        let text = format!("{value:.decimals$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
     };
-    format!("{} {unit}", number(value))
+    let on_its_side = |text: &String| {
+        let shown: f64 = text.parse().unwrap_or(value);
+        limit.is_nan() || shown.partial_cmp(&limit) == value.partial_cmp(&limit)
+    };
+    (fewest..17).map(written).find(on_its_side).unwrap_or_else(|| value.to_string())
+}
+
+/// A length of time in the unit that suits it.
+pub(super) fn length(seconds: f64) -> String {
+    length_beside(seconds, f64::NAN)
+}
+
+/// A length of time that shows on which side of `limit` it lies; both in seconds.
+pub(super) fn length_beside(seconds: f64, limit: f64) -> String {
+    let (unit, name) = match seconds.abs() {
+        0.0..120.0 => (1.0, "s"),
+        120.0..7_200.0 => (60.0, "min"),
+        7_200.0..172_800.0 => (3_600.0, "h"),
+        _ => (86_400.0, "days"),
+    };
+    let text = number(seconds / unit);
+    let shown = text.parse().unwrap_or(seconds) * unit;
+    if limit.is_nan() || shown.partial_cmp(&limit) == seconds.partial_cmp(&limit) {
+        format!("{text} {name}")
+    } else {
+        format!("{} s", number_beside(seconds, limit))
+    }
 }
 
 /// Day, hour and minute.

@@ -8,6 +8,7 @@ mod expiry;
 mod explanations;
 mod gates;
 mod live;
+mod margins;
 mod patterns;
 mod repeats;
 mod rules;

@@ -1,4 +1,4 @@
-//! Which candidate is selected, and what a switch, a hold and an expiry leave behind.
+//! Which candidate is selected, and what a switch and a hold leave behind.
 
 use super::*;
 use crate::candidate::Skip;
