@@ -8,8 +8,8 @@ PERSON ?= w007
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: build ## replays a week of an example person, one sentence for each mode change
-	@target/release/biometric-bridge replay --explain --user $(PERSON) tests/data/golden/people.ndjson \
+demo: ## replays a week of an example person, one sentence for each mode change
+	@$(CARGO) run --release --locked --quiet -- replay --explain --user $(PERSON) tests/data/golden/people.ndjson \
 	  | sed -n 's/.*"kind":"switched".*"text":"\([^"]*\)".*/\1/p'
 
 build: ## the program, optimised

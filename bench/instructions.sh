@@ -10,7 +10,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 count() { # PART ROUNDS: the instructions, and the events that came out
     valgrind --tool=callgrind --callgrind-out-file="$scratch/out" --log-file="$scratch/log" \
-        target/release/hot_path "$1" "$2" > "$scratch/events"
+        "${CARGO_TARGET_DIR:-target}/release/hot_path" "$1" "$2" > "$scratch/events"
     instructions=$(sed -n 's/.*Collected : //p' "$scratch/log")
     events=$(cat "$scratch/events")
 }

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 
 /// Turns wearable events into explained, reproducible changes of a person's NEUROS mode.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "biometric-bridge",
     version,
@@ -26,7 +26,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Replay(replay::Arguments),
     Policy(policy::Arguments),

@@ -7,11 +7,11 @@ use crate::signal::Signal;
 use crate::time::{Day, Timestamp};
 
 /// The segments of one signal, one for each device, by device id.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Segments(pub(crate) Vec<Segment>);
 
 /// One device's share of a signal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Segment {
     pub(crate) device_id: SmolStr,
     /// By day, the oldest first; never empty.
@@ -20,7 +20,7 @@ pub(crate) struct Segment {
 }
 
 /// What one UTC day contributes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Bucket {
     pub(crate) day: Day,
     pub(crate) samples: u32,
@@ -28,7 +28,7 @@ pub(crate) struct Bucket {
 }
 
 /// The usual value at the time of a reading, the reading itself not included.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Baseline {
     pub(crate) mean: f64,
     pub(crate) samples: u32,

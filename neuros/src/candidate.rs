@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 use crate::view::{Evidence, View};
 
 /// A mode that something speaks for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Candidate {
     pub(crate) mode: Mode,
     /// The fired rules that speak for it; none speak for a return.

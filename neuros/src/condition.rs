@@ -7,7 +7,7 @@ use crate::time::Micros;
 use crate::view::Evidence;
 
 /// One comparison; what is not known never holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Condition {
     pub(crate) quantity: Quantity,
     pub(crate) value: Option<f64>,
@@ -43,7 +43,7 @@ pub(crate) enum Quantity {
 }
 
 /// The comparisons of one rule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) enum Formula {
     One(Condition),
     Both(Condition, Condition),
@@ -154,7 +154,7 @@ fn exact(length: Micros) -> f64 {
 }
 
 /// The three signs of which two make a depletion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Legs {
     pub(crate) hrv: bool,
     pub(crate) heart_rate: bool,

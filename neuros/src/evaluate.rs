@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use crate::view::{Evidence, View};
 
 /// All that an evaluation looked at and found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Evaluation {
     pub(crate) t: Timestamp,
     pub(crate) mode_before: Mode,
@@ -30,7 +30,7 @@ pub(crate) struct Evaluation {
 }
 
 /// What follows from an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Verdict {
     pub(crate) kind: Kind,
     pub(crate) reason: Option<Reason>,

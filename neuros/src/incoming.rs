@@ -8,7 +8,6 @@ use crate::state::State;
 use crate::time::{Micros, Timestamp};
 
 /// A canonical event as the engine sees it.
-#[derive(Debug)]
 pub(crate) struct Incoming {
     /// Not later than the record's arrival.
     pub(crate) time: Timestamp,
@@ -28,7 +27,7 @@ pub(crate) struct Incoming {
 }
 
 /// A usable reading of a signal.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Sensed {
     pub(crate) value: f64,
     pub(crate) live: bool,

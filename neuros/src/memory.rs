@@ -3,11 +3,11 @@
 use crate::time::Day;
 
 /// Marked hours of the newest days, the oldest day first.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct HardHours(pub(crate) Vec<HardDay>);
 
 /// The marked hours of one local day.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct HardDay {
     pub(crate) day: Day,
     /// Bit `h` stands for the hour from `h` to `h + 1`.
@@ -15,7 +15,7 @@ pub(crate) struct HardDay {
 }
 
 /// Marked days, the oldest first.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct HardDays(pub(crate) Vec<Day>);
 
 impl HardHours {

@@ -19,8 +19,6 @@ pub use setting::EventTypes;
 pub struct Key {
     /// The dotted name: `reflex.drop_ms`.
     pub path: &'static str,
-    /// What the key decides, one line.
-    pub doc: &'static str,
     read: fn(&mut Policy, &Node) -> Result<(), String>,
     show: fn(&Policy) -> String,
 }
@@ -74,13 +72,11 @@ macro_rules! policy {
         pub const KEYS: &[Key] = &[
             $( $( Key {
                 path: concat!($section_name, ".", stringify!($key)),
-                doc: $key_doc,
                 read: |policy, node| Setting::read(node, &$limits).map(|value| policy.$section.$key = value),
                 show: |policy| Setting::show(&policy.$section.$key),
             }, )* )*
             Key {
                 path: "history",
-                doc: " How many of the newest decisions a state keeps.",
                 read: |policy, node| Setting::read(node, &(0..=200)).map(|count| policy.history = count),
                 show: |policy| Setting::show(&policy.history),
             },

@@ -51,7 +51,7 @@ pub struct State {
 }
 
 /// The newest live reading of a signal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Latest {
     pub(crate) value: f64,
     pub(crate) time: Timestamp,
@@ -61,14 +61,14 @@ pub(crate) struct Latest {
 }
 
 /// A stretch of live readings that all met a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) since: Timestamp,
     pub(crate) last: Timestamp,
 }
 
 /// The baselines of the three signals that have one.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Baselines {
     pub(crate) hrv: Segments,
     pub(crate) heart_rate: Segments,
@@ -109,7 +109,7 @@ pub enum Indicator {
 }
 
 /// A set of indicators.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Indicators(pub(crate) u8);
 
 redacted_debug!(State, Decision);

@@ -49,7 +49,6 @@ pub fn step(
 }
 
 /// What became of an event.
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one event")]
 pub(crate) enum Taken {
     Duplicate,

@@ -5,7 +5,7 @@ use crate::state::{Indicator, Latest, Run, State};
 use crate::time::{Micros, Timestamp};
 
 /// The five indicators as they stand at one evaluation time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct View {
     pub(crate) hrv: Sight,
     pub(crate) heart_rate: Sight,
@@ -15,7 +15,7 @@ pub(crate) struct View {
 }
 
 /// One indicator: its value, or why there is none.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Sight {
     /// Never seen.
     Missing,
@@ -31,7 +31,7 @@ pub(crate) enum Sight {
 }
 
 /// What the view and the runs give the rules to compare; `None` where something is not known.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Evidence {
     pub(crate) hrv: Option<f64>,
     /// The calibrated baseline of `hrv`.

@@ -9,7 +9,7 @@ use super::Cli;
 use super::failure::Failure;
 
 /// Prints completions for a shell.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "Example:\n  biometric-bridge completions bash > \
                         /etc/bash_completion.d/biometric-bridge")]
 pub(super) struct Arguments {

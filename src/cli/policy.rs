@@ -1,7 +1,7 @@
 //! `policy`: is a policy valid, and what is in force.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -9,14 +9,17 @@ use neuros::policy::{KEYS, Loaded, Source};
 
 use super::failure::Failure;
 
+/// Bytes of a policy file, at most: the complete one has four thousand.
+const POLICY_BYTES_MAX: u64 = 1 << 20;
+
 /// Checks a policy, or shows the values in force.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Says whether a policy file is valid, and all that is wrong with it at once.
     #[command(after_help = "Example:\n  biometric-bridge policy check config/neuros.yaml")]
@@ -55,8 +58,15 @@ pub(super) fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
     let Some(path) = file else {
         return Ok(Loaded::built_in());
     };
-    let text = fs::read_to_string(path)
-        .map_err(|source| Failure::NoInput { path: path.to_owned(), source })?;
+    let file =
+        File::open(path).map_err(|source| Failure::NoInput { path: path.to_owned(), source })?;
+    let unreadable = |source| Failure::Input { input: path.display().to_string(), source };
+    let mut text = String::new();
+    file.take(POLICY_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > POLICY_BYTES_MAX {
+        let problem = format!("longer than {POLICY_BYTES_MAX} bytes");
+        return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, problem)));
+    }
     Loaded::from_yaml(&text).map_err(|faults| Failure::Policy { path: path.to_owned(), faults })
 }
 

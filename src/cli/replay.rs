@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,13 +18,13 @@ use crate::replay::{Applied, Lines, Numbered, OutcomeLine, Replay};
 /// A log is NDJSON, one record a line: {"record_time_ms": 1740988802000, "value": {…}}, in the
 /// order in which the records were written; a `value` that is a string is the raw message. The
 /// same log under the same policy gives the same output, byte for byte.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "Examples:
   biometric-bridge replay < log.ndjson > outcomes.ndjson
   biometric-bridge replay --explain --user u1 log.ndjson | jq -r .text
   biometric-bridge replay --policy my.yaml --state monday.ndjson tuesday.ndjson")]
 pub(super) struct Arguments {
-    /// The logs, replayed one after the other as one log; standard input when none is named.
+    /// The logs, replayed one after the other as one log; `-`, or none, is standard input.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The policy; without it the built-in one applies.
@@ -54,16 +54,40 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         naive_zones: naive_zones(&arguments.naive_timestamps),
         ..Intake::default()
     };
+    // A log that is not there is told before any other is replayed.
+    let inputs =
+        arguments.files.iter().map(|path| Input::open(path)).collect::<Result<Vec<_>, _>>()?;
     let mut session = Session::new(&arguments, &policy, intake);
-    if arguments.files.is_empty() {
-        session.replay("standard input", io::stdin().lock())?;
+    if inputs.is_empty() {
+        session.replay(Input::standard())?;
     }
-    for path in &arguments.files {
-        let file =
-            File::open(path).map_err(|source| Failure::NoInput { path: path.clone(), source })?;
-        session.replay(&path.display().to_string(), BufReader::with_capacity(1 << 16, file))?;
+    for input in inputs {
+        session.replay(input)?;
     }
-    session.finish()
+    session.finish(arguments.user.is_some())
+}
+
+/// A log that can be read, and what to call it.
+struct Input {
+    name: String,
+    reader: Box<dyn BufRead>,
+}
+
+impl Input {
+    fn standard() -> Self {
+        Self { name: "standard input".to_owned(), reader: Box::new(BufReader::new(io::stdin())) }
+    }
+
+    /// Opens a file; `-` is standard input.
+    fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Ok(Self::standard());
+        }
+        let file = File::open(path)
+            .map_err(|source| Failure::NoInput { path: path.to_owned(), source })?;
+        let reader = Box::new(BufReader::with_capacity(1 << 16, file));
+        Ok(Self { name: path.display().to_string(), reader })
+    }
 }
 
 /// One run of the command.
@@ -77,6 +101,8 @@ struct Session<'p> {
     /// The number of the next line, over all files.
     next_line: u64,
     malformed: u64,
+    /// There was a record of the user asked for, or of anybody.
+    matched: bool,
 }
 
 impl<'p> Session<'p> {
@@ -91,25 +117,28 @@ impl<'p> Session<'p> {
             keep_going: arguments.keep_going,
             next_line: 0,
             malformed: 0,
+            matched: false,
         }
     }
 
-    fn replay(&mut self, input: &str, reader: impl BufRead) -> Result<(), Failure> {
+    fn replay(&mut self, input: Input) -> Result<(), Failure> {
         let first = self.next_line;
-        let mut lines = Lines::numbered_from(first, reader);
-        let unreadable = |source| Failure::Input { input: input.to_owned(), source };
+        let mut lines = Lines::numbered_from(first, input.reader);
+        let unreadable = |source| Failure::Input { input: input.name.clone(), source };
         while let Some(Numbered { number, bytes, line }) = lines.read().map_err(unreadable)? {
             self.progress.advance(bytes);
             match line {
                 Ok(line) => {
                     let (explain, output) = (self.explain, &mut self.output);
                     let silent = self.states_only;
+                    let matched = &mut self.matched;
                     self.replay.apply(&line, |applied| {
+                        *matched |= !matches!(applied, Applied::Ignored);
                         if silent { Ok(()) } else { print(number, &applied, explain, output) }
                     })?;
                 }
                 Err(problem) => {
-                    let (input, line) = (input.to_owned(), number - first + 1);
+                    let (input, line) = (input.name.clone(), number - first + 1);
                     let failure = Failure::MalformedLine { input, line, problem };
                     if !self.keep_going {
                         // What came before the malformed line is good, and is not held back.
@@ -126,7 +155,7 @@ impl<'p> Session<'p> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
+    fn finish(mut self, one_user: bool) -> Result<(), Failure> {
         if self.states_only {
             for summary in self.replay.summaries() {
                 write_line(&summary, &mut self.output)?;
@@ -134,6 +163,9 @@ impl<'p> Session<'p> {
         }
         self.output.flush()?;
         self.progress.clear();
+        if one_user && !self.matched {
+            complain(&"no record is of the user asked for");
+        }
         if self.malformed > 0 {
             complain(&match self.malformed {
                 1 => "1 malformed line was skipped".to_owned(),

@@ -16,6 +16,7 @@ pub const LINE_BYTES_MAX: u64 = 16 << 20;
 #[derive(Deserialize)]
 pub struct Line<'a> {
     /// The Kafka timestamp, ms since 1970; `None` when the record had none.
+    #[serde(deserialize_with = "Option::deserialize")]
     record_time_ms: Option<i64>,
     #[serde(borrow, default)]
     headers: Option<BTreeMap<Cow<'a, str>, Option<Cow<'a, str>>>>,
@@ -44,13 +45,21 @@ impl<'a> Line<'a> {
     ///
     /// [`Malformed::NotARecord`] when it is not of the log's form.
     pub fn parse(line: &'a [u8]) -> Result<Self, Malformed> {
-        let line: Self = serde_json::from_slice(line).map_err(|error| {
+        let line = std::str::from_utf8(line)
+            .map_err(|error| not_a_record(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+        if line.starts_with('\u{feff}') {
+            return Err(not_a_record("it begins with a byte order mark"));
+        }
+        if line.trim_start().starts_with('[') {
+            return Err(not_a_record("a list"));
+        }
+        let line: Self = serde_json::from_str(line).map_err(|error| {
             // Error texts of the library may quote values, and values are health data.
             let kind = match error.classify() {
                 serde_json::error::Category::Data => "a field has the wrong type or is missing",
                 _ => "not JSON",
             };
-            Malformed::NotARecord(format!("{kind} at column {}", error.column()))
+            not_a_record(format!("{kind} at column {}", error.column()))
         })?;
         line.raw_string().map(|_| line)
     }
@@ -82,13 +91,16 @@ impl<'a> Line<'a> {
     }
 }
 
+fn not_a_record(problem: impl Into<String>) -> Malformed {
+    Malformed::NotARecord(problem.into())
+}
+
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Text<'a> {
     fn parse(json: &'a str) -> Result<Self, Malformed> {
-        serde_json::from_str(json)
-            .map_err(|_| Malformed::NotARecord("`value` is not a valid string".to_owned()))
+        serde_json::from_str(json).map_err(|_| not_a_record("`value` is not a valid string"))
     }
 }
 

@@ -77,6 +77,27 @@ fn an_invalid_policy_shows_all_its_faults_and_ends_with_78() {
 }
 
 #[test]
+fn what_is_no_policy_file_is_told_as_what_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path.to_str().expect("a readable path").to_owned()
+    };
+    let long = file("long.yaml", &[b'#'; (1 << 20) + 1]);
+    let binary = file("binary.yaml", &[0xff, 0xfe]);
+    for (path, problem) in [
+        (long.as_str(), "longer than 1048576 bytes"),
+        (binary.as_str(), "stream did not contain valid UTF-8"),
+        ("src", "Is a directory"),
+    ] {
+        let output = run(&["policy", "check", path], "");
+        assert_eq!(output.status.code(), Some(74), "{path}");
+        assert!(stderr(&output).contains(problem), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn what_is_shown_says_where_each_value_is_from_and_is_a_policy_itself() {
     let policy = "tests/data/golden/policy2.yaml";
     let output = run(&["policy", "show", "--policy", policy], "");

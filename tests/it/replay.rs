@@ -29,7 +29,9 @@ fn a_switch_says_why_in_words_and_data() {
     assert_eq!(switch["kind"], "switched");
     assert_eq!(switch["reason"], "heart_rate_elevated");
     let text = switch["text"].as_str().expect("a text");
-    assert!(text.starts_with("Switched from pattern to reflex: heart rate is 110, for 10 min."));
+    assert!(text.starts_with(
+        "Switched from pattern to reflex: heart rate is 110 beats/min, above 100 for 10 min."
+    ));
     let rule = &switch["explanation"]["rules"][2];
     assert_eq!((&rule["id"], &rule["status"]), (&"heart_rate_elevated".into(), &"fired".into()));
     assert_eq!(rule["margin"], -10.0);
@@ -40,7 +42,9 @@ fn a_malformed_line_is_named_and_stops_with_65_after_what_was_good() {
     let good = heart_rate("u1", 0, 60);
     for (bad, problem) in [
         ("{", "not JSON"),
-        ("[]", "a field has the wrong type or is missing"),
+        ("[]", "a list"),
+        ("{\"value\":{}}", "a field has the wrong type or is missing"),
+        ("\u{feff}{\"record_time_ms\":1,\"value\":{}}", "it begins with a byte order mark"),
         ("{\"record_time_ms\":1}", "a field has the wrong type or is missing"),
         ("{\"record_time_ms\":\"x\",\"value\":{}}", "a field has the wrong type or is missing"),
         ("{\"record_time_ms\":1,\"value\":\"\\ud800\"}", "`value` is not a valid string"),
@@ -112,6 +116,22 @@ fn one_user_can_be_asked_for() {
     assert_eq!(lines[2]["mode"], "pattern", "a rejected record leaves its user's mode");
     let states = run(&["replay", "--user", "u2", "--state"], &log);
     assert_eq!(stdout(&states).lines().count(), 1);
+}
+
+#[test]
+fn a_user_of_whom_there_is_no_record_is_said_to_be_none() {
+    let output = run(&["replay", "--user", "u3"], &heart_rate("u1", 0, 60));
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("no record is of the user asked for"));
+}
+
+#[test]
+fn a_dash_is_standard_input_and_a_missing_log_is_told_first() {
+    let log = heart_rate("u1", 0, 60);
+    assert_eq!(stdout(&run(&["replay", "-"], &log)), stdout(&run(&["replay"], &log)));
+    assert!(run(&["replay", "-", "-"], &log).status.success(), "its end is reached once");
+    let output = run(&["replay", "-", "no-such-log.ndjson"], &log);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(66), ""));
 }
 
 #[test]

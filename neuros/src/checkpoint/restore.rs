@@ -151,7 +151,7 @@ fn restore_buckets(segment: &StoredSegment, origin: Day) -> Result<Vec<Bucket>, 
     for (place, &(packed, sum)) in segment.buckets.iter().enumerate() {
         let gap = Day::try_from(packed & ((1 << DAY_GAP_BITS) - 1)).map_err(|_| DAMAGED)?;
         let samples = u32::try_from(packed >> DAY_GAP_BITS).map_err(|_| DAMAGED)?;
-        if (gap == 0) != (place == 0) || samples == 0 || !sum.is_finite() {
+        if (gap == 0) != (place == 0) || samples == 0 || !(sum > 0.0 && sum.is_finite()) {
             return Err(DAMAGED);
         }
         day = day.checked_add(gap).ok_or(DAMAGED)?;

@@ -5,6 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
+/// Bytes of a text that a message shows, at most.
+const SHOWN_BYTES_MAX: usize = 64;
+
 /// A YAML value with its line.
 pub(super) type Node = Spanned<Content>;
 
@@ -32,7 +35,10 @@ impl Content {
             Self::Null => "nothing".into(),
             Self::Bool(value) => format!("`{value}`"),
             Self::Whole(value) => format!("`{value}`"),
-            Self::Number(value) => format!("`{value}`"),
+            // With its point, so that `5.0` is told from `5`.
+            Self::Number(value) => format!("`{value:?}`"),
+            Self::Text(value) if value.parse::<f64>().is_ok() => format!("the text `{value}`"),
+            Self::Text(value) if value.len() > SHOWN_BYTES_MAX => "a long text".into(),
             Self::Text(value) => format!("`{value}`"),
             Self::List(_) => "a list".into(),
             Self::Mapping(_) => "a section".into(),

@@ -153,6 +153,10 @@ impl Reading {
                 let problem = format!("is {}; wanted are keys below it", other.describe());
                 self.fault(Some(line_of_key), name, problem);
             }
+            _ if name.contains('.') => {
+                let problem = "cannot be written so; write the section, and the key below it";
+                self.fault(Some(line_of_key), name, problem.to_owned());
+            }
             _ => self.read_key(name, line_of_key, node),
         }
     }
@@ -229,10 +233,12 @@ fn is_version(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// What to say of a key that does not exist: the nearest one that does.
+/// What to say of a key that does not exist: the nearest key or section that does.
 fn unknown(path: &str) -> String {
-    let near = KEYS.iter().map(|key| (strsim::damerau_levenshtein(path, key.path), key.path)).min();
-    match near {
+    let sections = KEYS.iter().filter_map(|key| section_of(key.path));
+    let known = KEYS.iter().map(|key| key.path).chain(sections);
+    let distance = |known| strsim::damerau_levenshtein(&path.to_lowercase(), known);
+    match known.map(|known| (distance(known), known)).min() {
         Some((distance, near)) if distance <= 3 => {
             format!("is no key of the policy; did you mean `{near}`?")
         }
@@ -304,6 +310,27 @@ version: ''
     }
 
     #[test]
+    fn values_of_another_kind_and_misspelt_sections_are_told_apart() {
+        let text = "history: 5.0
+reflex: {drop_ms: '25'}
+Reflex: {}
+clok: {}
+reflex.drop_ms: 25
+activity: {event_types: [\"a\\u0001\"]}
+";
+        let expected = [
+            "line 1: `history` is `5.0`; wanted is a whole number from 0 to 200",
+            "line 2: `reflex.drop_ms` is the text `25`; wanted is a number from 0 to 300",
+            "line 3: `Reflex` is no key of the policy; did you mean `reflex`?",
+            "line 4: `clok` is no key of the policy; did you mean `clock`?",
+            "line 5: `reflex.drop_ms` cannot be written so; write the section, and the key below it",
+        ];
+        let found = faults(text);
+        assert_eq!(found[..5], expected);
+        assert!(found[5].contains("without control characters"), "{found:?}");
+    }
+
+    #[test]
     fn a_contradiction_with_a_default_names_the_key_that_was_set() {
         let found = faults("baseline: {window_days: 3}");
         assert_eq!(found.len(), 1);
@@ -325,15 +352,18 @@ version: ''
             version("overnight: {event_types: [b, a]}"),
             version("overnight: {event_types: [a, b]}")
         );
+        assert_eq!(version("reflex: {min: -0.0}"), version("reflex: {min: 0}"));
         assert_ne!(version("reflex: {drop_ms: 26}"), Policy::default().version);
         assert_eq!(version("version: 2026-11\nreflex: {drop_ms: 26}"), "2026-11");
     }
 
     #[test]
     fn a_policy_that_is_shown_reads_back_as_itself() {
-        let policy = Loaded::from_yaml("mode_ttl: {reflex: 90s}\nborderline: {stress: 0.7}")
-            .expect("valid")
-            .policy;
+        let policy = Loaded::from_yaml(
+            "mode_ttl: {reflex: 90s}\nactivity: {event_types: [\"it's a\\u200bb: #\"]}",
+        )
+        .expect("valid")
+        .policy;
         let shown = KEYS.iter().map(|key| match key.path.split_once('.') {
             Some((section, name)) => format!("{section}: {{{name}: {}}}\n", key.show(&policy)),
             None => format!("{}: {}\n", key.path, key.show(&policy)),

@@ -56,7 +56,8 @@ impl Setting for f64 {
             | Content::List(_)
             | Content::Mapping(_) => None,
         };
-        within(value, limits, "a number", node)
+        // Minus zero is zero, and makes no other policy.
+        within(value.map(|value| value + 0.0), limits, "a number", node)
     }
 
     fn show(&self) -> String {
@@ -179,11 +180,12 @@ impl Setting for EventTypes {
                 Content::Text(name) if names.contains(name) => {
                     return Err(format!("names `{name}` twice"));
                 }
-                Content::Text(name) if !name.is_empty() => names.push(name.clone()),
-                _ => {
+                Content::Text(name) if is_event_type(name) => names.push(name.clone()),
+                other => {
                     return Err(format!(
-                        "holds {}; wanted are event types, each a text",
-                        element.value.describe()
+                        "holds {}; wanted are event types, each a text of 1 to 255 bytes without \
+                         control characters",
+                        other.describe()
                     ));
                 }
             }
@@ -192,9 +194,15 @@ impl Setting for EventTypes {
     }
 
     fn show(&self) -> String {
-        let quoted: Vec<String> = self.0.iter().map(|name| format!("{name:?}")).collect();
-        format!("[{}]", quoted.join(", "))
+        // Between single quotes YAML replaces nothing but a doubled quote.
+        let quoted = self.0.iter().map(|name| format!("'{}'", name.replace('\'', "''")));
+        format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
     }
+}
+
+/// Whether a record can have this event type.
+fn is_event_type(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
 fn within<T: PartialOrd + Display>(

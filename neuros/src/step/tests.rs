@@ -169,7 +169,7 @@ impl Person {
         Self { policy: Policy::default(), state: None }
     }
 
-    /// A person for whom these readings are usual: calibrated by samples, a minute before the start.
+    /// A person for whom these readings are usual: twenty of them, up to a minute before the start.
     fn used_to(usual: &[(&str, f64)]) -> Self {
         let mut person = Self::new();
         person.repeats(20, usual, -MINUTE);

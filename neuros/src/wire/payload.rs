@@ -14,7 +14,7 @@ use crate::event::{Metric, Reading};
 const METRIC_NAME_BYTES_MAX: usize = 64;
 
 /// What an inbound object says, field by field.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Payload<'a> {
     pub(super) user_id: Field<'a>,
     pub(super) device_id: Field<'a>,
@@ -34,7 +34,7 @@ pub(super) struct Payload<'a> {
 }
 
 /// The CloudEvents attributes of an object, which count only when it proves to be an envelope.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Envelope<'a> {
     pub(super) has_spec_version: bool,
     pub(super) time: Field<'a>,
@@ -45,7 +45,7 @@ pub(super) struct Envelope<'a> {
 }
 
 /// A field's value, as far as the wire format tells values apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub(super) enum Field<'a> {
     /// Not there, or `null`.
     #[default]
@@ -60,7 +60,7 @@ pub(super) enum Field<'a> {
 pub(super) type Entered<'a> = SmallVec<[EnteredReading<'a>; 4]>;
 
 /// A reading as given: kept, though perhaps excluded later.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct EnteredReading<'a> {
     pub(super) metric: Metric<'a>,
     pub(super) value: Given,
@@ -69,7 +69,7 @@ pub(super) struct EnteredReading<'a> {
 }
 
 /// A quantity as given.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Given {
     Absent,
     /// Something, but no finite number.
@@ -78,7 +78,7 @@ pub(super) enum Given {
 }
 
 /// The time of one reading.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum EnteredStamp {
     /// None of its own: the record's.
     OfRecord,

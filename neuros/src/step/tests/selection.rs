@@ -177,6 +177,17 @@ fn a_cooled_confidence_below_05_suppresses() {
 }
 
 #[test]
+fn the_cooled_confidence_is_the_one_that_must_reach_05() {
+    // 0.714 and 0.715 before the cooldown, 0.4998 and 0.5005 after it.
+    for (recovery, expected) in [(28.6, "suppressed hypothesis"), (28.5, "switched guardian")] {
+        let mut person = Person::new();
+        person.sends(contradiction(0));
+        let outcome = person.sends(contradiction_over(at(MINUTE).recovery(recovery)));
+        assert_eq!(brief(&outcome), format!("{expected} recovery_low"));
+    }
+}
+
+#[test]
 fn a_skipped_candidate_leaves_the_way_to_the_next() {
     let mut person = Person::new();
     person.sends(contradiction(0));
