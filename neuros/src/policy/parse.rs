@@ -315,7 +315,7 @@ version: ''
 reflex: {drop_ms: '25'}
 Reflex: {}
 clok: {}
-reflex.drop_ms: 25
+guardian.hrv: 25
 activity: {event_types: [\"a\\u0001\"]}
 ";
         let expected = [
@@ -323,7 +323,7 @@ activity: {event_types: [\"a\\u0001\"]}
             "line 2: `reflex.drop_ms` is the text `25`; wanted is a number from 0 to 300",
             "line 3: `Reflex` is no key of the policy; did you mean `reflex`?",
             "line 4: `clok` is no key of the policy; did you mean `clock`?",
-            "line 5: `reflex.drop_ms` cannot be written so; write the section, and the key below it",
+            "line 5: `guardian.hrv` cannot be written so; write the section, and the key below it",
         ];
         let found = faults(text);
         assert_eq!(found[..5], expected);
