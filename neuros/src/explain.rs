@@ -49,7 +49,7 @@ pub struct Explanation {
     pub gate: Option<GateReport>,
     /// Whether steps are known, so that a minute of high heart rate counts.
     pub activity_known: bool,
-    /// All twelve rules in the table's order; none when nothing was evaluated.
+    /// All twelve rules in the table's order.
     pub rules: Vec<RuleReport>,
     /// What spoke for a mode, by priority.
     pub candidates: Vec<CandidateReport>,
@@ -206,7 +206,7 @@ impl Explanation {
         let mut explanation = Self::of_sight(Some(t), &found.view, &found.evidence, state, policy);
         explanation.mode_before = found.mode_before;
         explanation.entry_indicators = found.entry_indicators_before.iter().collect();
-        explanation.rules = rules::report(found, policy);
+        explanation.rules = rules::report(&found.view, &found.evidence, true, policy);
         explanation.candidates = found.candidates.iter().flatten().map(Into::into).collect();
         explanation.calm = found.calm;
         explanation.calm_since = found.calm.then_some(found.disturbed_before);
@@ -229,6 +229,7 @@ impl Explanation {
         let view = View::at(t, state, policy);
         let evidence = Evidence::of(&view, t, state, policy);
         let mut explanation = Self::of_sight(state.clock, &view, &evidence, state, policy);
+        explanation.rules = rules::report(&view, &evidence, false, policy);
         (explanation.selection.kind, explanation.selection.reason) = (kind, reason);
         explanation
     }

@@ -4,12 +4,11 @@
 use serde::Serialize;
 
 use crate::condition::{Condition, Formula, Is, Legs, Quantity};
-use crate::evaluate::Evaluation;
 use crate::policy::Policy;
 use crate::redact::redacted_debug;
 use crate::rule::Rule;
 use crate::state::Indicator;
-use crate::view::Sight;
+use crate::view::{Evidence, Sight, View};
 
 /// One rule as it was judged.
 #[derive(Clone, PartialEq, Serialize)]
@@ -23,7 +22,7 @@ pub struct RuleReport {
     /// The deciding comparison's threshold; `None` when it follows from an unknown baseline.
     pub threshold: Option<f64>,
     /// How far the rule is from firing, in the unit of `value`; negative when it fired, `None` when
-    /// it could not be judged.
+    /// it could not be judged or nothing was evaluated.
     pub margin: Option<f64>,
     /// All that the rule compares. The deciding one is the first that fails, else the first; of
     /// alternatives the one that comes closest.
@@ -67,23 +66,30 @@ pub struct ConditionReport {
 
 redacted_debug!(RuleReport, ConditionReport);
 
-/// All rules as `found` judged them.
-pub(super) fn report(found: &Evaluation, policy: &Policy) -> Vec<RuleReport> {
-    Rule::ALL.into_iter().map(|rule| RuleReport::of(rule, found, policy)).collect()
+/// All rules as `view` and `evidence` show them; when nothing was `evaluated`, none of them fired and
+/// none has a margin, whatever they would say.
+pub(super) fn report(
+    view: &View,
+    evidence: &Evidence,
+    evaluated: bool,
+    policy: &Policy,
+) -> Vec<RuleReport> {
+    let report = |rule| RuleReport::of(rule, view, evidence, evaluated, policy);
+    Rule::ALL.into_iter().map(report).collect()
 }
 
 impl RuleReport {
-    fn of(rule: Rule, found: &Evaluation, policy: &Policy) -> Self {
-        let formula = Formula::of(rule, &found.evidence, policy);
+    fn of(rule: Rule, view: &View, evidence: &Evidence, evaluated: bool, policy: &Policy) -> Self {
+        let formula = Formula::of(rule, evidence, policy);
         let deciding = deciding(&formula);
-        let status = status(rule, formula.holds(), found);
+        let status = status(rule, evaluated && formula.holds(), view, evidence);
         let mut conditions: Vec<ConditionReport> =
             parts(&formula).into_iter().flatten().map(Into::into).collect();
         if rule == Rule::Depletion {
-            conditions.extend(legs(found, policy));
+            conditions.extend(Legs::conditions(evidence, policy).iter().map(ConditionReport::from));
         }
         let scale = scale(deciding.quantity);
-        let judged = matches!(status, RuleStatus::Fired | RuleStatus::NotFired);
+        let judged = evaluated && matches!(status, RuleStatus::Fired | RuleStatus::NotFired);
         Self {
             id: rule,
             status,
@@ -111,12 +117,6 @@ impl From<&Condition> for ConditionReport {
             holds: condition.holds(),
         }
     }
-}
-
-/// The signs of depletion, which the rule only counts.
-fn legs(found: &Evaluation, policy: &Policy) -> Vec<ConditionReport> {
-    let conditions = Legs::conditions(&found.evidence, policy);
-    conditions.iter().map(Into::into).collect()
 }
 
 fn parts(formula: &Formula) -> [Option<&Condition>; 2] {
@@ -161,16 +161,16 @@ fn margin(condition: &Condition) -> Option<f64> {
 
 /// Fired or not; when it did not and something was hidden from it, what hid the first of its
 /// indicators in the order of the view.
-fn status(rule: Rule, fired: bool, found: &Evaluation) -> RuleStatus {
+fn status(rule: Rule, fired: bool, view: &View, evidence: &Evidence) -> RuleStatus {
     if fired {
         return RuleStatus::Fired;
     }
     // Known stress needs nothing else: the indicators it is derived from may be hidden.
-    if rule == Rule::StressCritical && found.evidence.stress.is_some() {
+    if rule == Rule::StressCritical && evidence.stress.is_some() {
         return RuleStatus::NotFired;
     }
     let hidden =
-        needs(rule).iter().find_map(|&(indicator, needs_usual)| match found.view.of(indicator) {
+        needs(rule).iter().find_map(|&(indicator, needs_usual)| match view.of(indicator) {
             Sight::Missing => Some(RuleStatus::Missing),
             Sight::Stale => Some(RuleStatus::Stale),
             Sight::Gated => Some(RuleStatus::Gated),
@@ -178,8 +178,8 @@ fn status(rule: Rule, fired: bool, found: &Evaluation) -> RuleStatus {
             Sight::Seen { .. } => None,
         });
     let asked_of_event = match rule {
-        Rule::RecurringStressHour => found.evidence.hard_hours.is_some(),
-        Rule::LowRecoveryWeekday => found.evidence.hard_weekdays.is_some(),
+        Rule::RecurringStressHour => evidence.hard_hours.is_some(),
+        Rule::LowRecoveryWeekday => evidence.hard_weekdays.is_some(),
         _ => true,
     };
     hidden.unwrap_or(if asked_of_event { RuleStatus::NotFired } else { RuleStatus::Missing })

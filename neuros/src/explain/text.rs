@@ -177,7 +177,7 @@ impl Explanation {
 
     /// What of the event did not count as the present, in an event of which something did.
     fn late(&self) -> Option<String> {
-        if self.rules.is_empty() {
+        if matches!(self.selection.kind, Kind::NotEvaluated | Kind::Duplicate) {
             return None;
         }
         let late: Vec<String> = self

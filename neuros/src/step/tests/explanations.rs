@@ -154,11 +154,16 @@ fn an_event_that_is_not_evaluated_says_why_and_judges_no_rule() {
     let outcome = Person::new().sends(at(0).hrv(60.0).late_by(HOUR));
     let explanation = why(&outcome);
     assert_eq!(explanation.selection.reason.map(|reason| reason.as_str()), Some("backfill"));
-    assert!(explanation.rules.is_empty() && explanation.candidates.is_empty());
-    assert_eq!(explanation.evaluated_at, None);
+    let judged = |explanation: &Explanation| {
+        let fired = |rule: &RuleReport| rule.status == RuleStatus::Fired || rule.margin.is_some();
+        explanation.rules.iter().any(fired)
+    };
+    assert_eq!((explanation.rules.len(), judged(explanation)), (12, false));
+    assert_eq!((explanation.candidates.len(), explanation.evaluated_at), (0, None));
     let mut person = Person::new();
-    person.sends(at(0).hrv(60.0));
-    let duplicate = person.sends(at(0).hrv(60.0));
+    person.sends(at(0).stress(0.9));
+    let duplicate = person.sends(at(0).stress(0.9));
+    assert_eq!((why(&duplicate).rules.len(), judged(why(&duplicate))), (12, false));
     assert_eq!(why(&duplicate).selection.kind.as_str(), "duplicate");
     assert_eq!(why(&duplicate).evaluated_at, Some(instant(0)));
 }
