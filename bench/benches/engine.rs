@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::BufReader;
 
-use bench::{Shape, decode_all, fold, messages, people_log, people_records};
+use bench::{Shape, decode_all, decode_and_step, fold, messages, people_log, people_records};
 use biometric_bridge::replay::{Applied, Lines, Replay};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use neuros::wire::{Intake, Message, decode};
-use neuros::{Explain, Policy, State, step};
+use neuros::wire::Intake;
+use neuros::{Explain, Policy};
 use serde::Deserialize;
 
 const COUNT: u64 = 10_000;
@@ -62,25 +62,14 @@ fn stepping(criterion: &mut Criterion) {
 }
 
 fn decoding_and_stepping(criterion: &mut Criterion) {
+    // A hundred events of each user: what a state costs once does not count much.
+    let count = 10 * COUNT;
     let mut group = criterion.benchmark_group("decode and step");
-    group.throughput(Throughput::Elements(COUNT));
+    group.throughput(Throughput::Elements(count)).sample_size(30);
     let (policy, intake) = (Policy::default(), Intake::default());
-    let load = messages(Shape::E1, COUNT);
+    let load = messages(Shape::E1, count);
     group.bench_function("E1", |bencher| {
-        bencher.iter(|| {
-            let mut states: Vec<Option<Box<State>>> = vec![None; 1_000];
-            let mut outcomes = Vec::new();
-            for (i, text) in black_box(&load).iter().enumerate() {
-                let message = Message { value: text.as_bytes(), ..Message::default() };
-                let Ok(record) = decode(&message, &intake) else {
-                    continue;
-                };
-                let state = states[i % 1_000].get_or_insert_with(|| Box::new(State::born(&record)));
-                step(&policy, state, &record, Explain::Switches, &mut outcomes);
-                outcomes.clear();
-            }
-            states
-        });
+        bencher.iter(|| decode_and_step(&policy, black_box(&load), &intake));
     });
     group.finish();
 }

@@ -97,6 +97,27 @@ pub fn fold(policy: &Policy, records: &[(usize, Record<'_>)]) -> usize {
     count
 }
 
+/// Decodes and steps each message, as the service does; returns how many outcomes there were.
+///
+/// `messages` are those of [`messages`], so that the user follows from the place.
+pub fn decode_and_step(policy: &Policy, messages: &[String], intake: &Intake) -> usize {
+    let users = usize::try_from(USERS).unwrap_or(1);
+    let mut states: Vec<Option<Box<State>>> = vec![None; users];
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut count = 0;
+    for (text, user) in messages.iter().zip((0..users).cycle()) {
+        let message = Message { value: text.as_bytes(), ..Message::default() };
+        let Ok(record) = decode(&message, intake) else { continue };
+        if let Some(slot) = states.get_mut(user) {
+            let state = slot.get_or_insert_with(|| Box::new(State::born(&record)));
+            step(policy, state, &record, Explain::Switches, &mut outcomes);
+        }
+        count += outcomes.len();
+        outcomes.clear();
+    }
+    count
+}
+
 /// Decodes each message; returns how many are records.
 pub fn decode_all(messages: &[String], intake: &Intake) -> usize {
     let decoded = messages.iter().map(|text| {

@@ -1,11 +1,11 @@
 //! Runs one part of the hot path a given number of times, for counting its instructions.
 //!
-//! `hot_path decode-e1|decode-e2|decode-e3|step ROUNDS`; prints how many events came out.
+//! `hot_path decode-e1|decode-e2|decode-e3|step|decode-and-step ROUNDS`; prints how many events came out.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bench::{Shape, decode_all, fold, messages, people_records};
+use bench::{Shape, decode_all, decode_and_step, fold, messages, people_records};
 use neuros::Policy;
 use neuros::wire::Intake;
 
@@ -21,6 +21,11 @@ fn main() -> ExitCode {
         "decode-e1" => decode_rounds(Shape::E1, rounds),
         "decode-e2" => decode_rounds(Shape::E2, rounds),
         "decode-e3" => decode_rounds(Shape::E3, rounds),
+        "decode-and-step" => {
+            let (policy, intake) = (Policy::default(), Intake::default());
+            let load = messages(Shape::E1, 100_000);
+            (0..rounds).map(|_| decode_and_step(&policy, &load, &intake)).sum()
+        }
         "step" => {
             let (policy, records) = (Policy::default(), people_records());
             (0..rounds).map(|_| fold(&policy, &records)).sum()
