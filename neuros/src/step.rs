@@ -44,7 +44,7 @@ pub fn step(
         } else {
             take(&incoming, record, state, policy)
         };
-        outcomes.push(outcome(taken, &incoming, &event, state, policy, explain));
+        outcomes.push(outcome(&taken, &incoming, &event, state, policy, explain));
     }
 }
 
@@ -203,19 +203,19 @@ fn feed_baselines(
 }
 
 fn outcome(
-    taken: Taken,
+    taken: &Taken,
     incoming: &Incoming,
     event: &Event<'_>,
     state: &State,
     policy: &Policy,
     explain: Explain,
 ) -> Outcome {
-    let (kind, reason) = match &taken {
+    let (kind, reason) = match taken {
         Taken::Duplicate => (Kind::Duplicate, None),
         Taken::NotEvaluated(reason) => (Kind::NotEvaluated, Some(*reason)),
         Taken::Evaluated(evaluation) => (evaluation.verdict.kind, evaluation.verdict.reason),
     };
-    let (mode_before, fired, borderline) = match &taken {
+    let (mode_before, fired, borderline) = match taken {
         Taken::Evaluated(found) => (found.mode_before, found.fired, found.borderline),
         Taken::Duplicate | Taken::NotEvaluated(_) => (state.mode, RuleSet::default(), false),
     };
@@ -230,7 +230,7 @@ fn outcome(
         fired,
         borderline,
         explanation: wanted
-            .then(|| Box::new(Explanation::of(&taken, incoming, event, state, policy))),
+            .then(|| Box::new(Explanation::of(taken, incoming, event, state, policy))),
     }
 }
 
