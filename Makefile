@@ -30,7 +30,7 @@ integration: ## the program as a user meets it
 	$(CARGO) test --test it --locked
 
 fuzz-build: ## the fuzz targets compile
-	$(CARGO) check --manifest-path neuros/fuzz/Cargo.toml
+	$(CARGO) check --manifest-path neuros/fuzz/Cargo.toml --locked
 
 RUNS ?= 10000000
 fuzz: ## hostile messages; needs a nightly compiler and `cargo install cargo-fuzz` (RUNS=10000000)
