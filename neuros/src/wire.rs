@@ -64,12 +64,14 @@ pub struct Message<'a> {
     pub record_time: Option<Timestamp>,
 }
 
-/// The CloudEvents headers of a message (Kafka protocol binding, binary mode).
+/// The headers of a message that mean something here: those of a CloudEvent (Kafka protocol binding,
+/// binary mode), and the trace that it belongs to.
 #[derive(Clone, Copy, Default)]
 pub struct Headers<'a> {
     binary_cloud_event: bool,
     time: Option<&'a [u8]>,
     source: Option<&'a [u8]>,
+    traceparent: Option<&'a [u8]>,
 }
 
 redacted_debug!(Message<'a>, Headers<'a>);
@@ -83,6 +85,7 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
                 "ce_specversion" => picked.binary_cloud_event = true,
                 "ce_time" => picked.time = Some(value),
                 "ce_source" => picked.source = Some(value),
+                "traceparent" => picked.traceparent = Some(value),
                 _ => {}
             }
         }
@@ -122,6 +125,23 @@ struct Attributes<'a> {
 }
 
 impl<'a> Headers<'a> {
+    /// The trace to continue: a `traceparent` as W3C Trace Context (version 00) writes it; one that
+    /// is not so written is none, and no reason to reject the message.
+    pub fn traceparent(&self) -> Option<&'a str> {
+        let text = std::str::from_utf8(self.traceparent?).ok()?;
+        let mut parts = text.split('-');
+        let mut hexadecimal = |length: usize| {
+            let part = parts.next()?;
+            let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            (part.len() == length && part.bytes().all(lower)).then_some(part)
+        };
+        let (version, trace) = (hexadecimal(2)?, hexadecimal(32)?);
+        let (parent, _flags) = (hexadecimal(16)?, hexadecimal(2)?);
+        let names_something = |id: &str| id.bytes().any(|digit| digit != b'0');
+        let whole = version == "00" && parts.next().is_none();
+        (whole && names_something(trace) && names_something(parent)).then_some(text)
+    }
+
     fn attributes(&self) -> Attributes<'a> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         Attributes {

@@ -549,3 +549,28 @@ fn a_time_without_an_offset_is_read_in_the_zone_of_its_source_and_marked() {
     assert_eq!(read("oura_ring"), ["-3600000000, 60?: x 1 1", "0, 60: x 2 1"]);
     assert_eq!(read("whoop_band"), ["0, 0?: x 2 1"]);
 }
+
+#[test]
+fn a_trace_is_continued_when_it_is_well_formed() {
+    let of = |text: &str| {
+        let headers: Headers<'_> = [("traceparent", text.as_bytes())].into_iter().collect();
+        headers.traceparent().is_some()
+    };
+    let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    assert!(of(&format!("00-{trace}-{parent}-01")));
+    for bad in [
+        String::new(),
+        format!("00-{trace}-{parent}"),
+        format!("00-{trace}-{parent}-01-x"),
+        format!("01-{trace}-{parent}-01"),
+        format!("ff-{trace}-{parent}-01"),
+        format!("00-{}-{parent}-01", trace.to_uppercase()),
+        format!("00-{}-{parent}-01", "0".repeat(32)),
+        format!("00-{trace}-{}-01", "0".repeat(16)),
+        format!("00-{trace}x-{parent}-01"),
+        format!("00-{trace}-{parent}-1"),
+    ] {
+        assert!(!of(&bad), "{bad}");
+    }
+    assert!(Headers::default().traceparent().is_none());
+}
