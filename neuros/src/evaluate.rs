@@ -45,11 +45,11 @@ pub(crate) fn evaluate(incoming: &Incoming, state: &mut State, policy: &Policy) 
     recall_patterns(&mut evidence, incoming, state, policy);
     let fired = condition::fired(&evidence, policy);
     let borderline = candidate::is_borderline(fired, &evidence, policy);
-    let [reflex, guardian, pattern, hypothesis] =
-        candidate::proposed(fired, &evidence, borderline, state.mode, policy);
-    let proposed = [reflex, guardian, pattern, hypothesis];
+    let proposed = candidate::proposed(fired, &evidence, borderline, state.mode, policy);
     let calm =
         proposed.iter().all(Option::is_none) && candidate::is_calm(&evidence, &view, state, policy);
+    let [reflex, guardian, pattern, hypothesis] = proposed;
+    let back = candidate::return_to_pattern(calm, t, state, policy);
     let mut evaluation = Evaluation {
         t,
         mode_before: state.mode,
@@ -62,14 +62,12 @@ pub(crate) fn evaluate(incoming: &Incoming, state: &mut State, policy: &Policy) 
         fired,
         borderline,
         calm,
-        candidates: [reflex, guardian, pattern, hypothesis, None],
+        candidates: [reflex, guardian, pattern, hypothesis, back],
         verdict: Verdict { kind: Kind::Unchanged, reason: None },
     };
     if !calm {
         state.disturbed = t;
     }
-    let [.., back] = &mut evaluation.candidates;
-    *back = candidate::return_to_pattern(calm, t, state, policy);
     let selected = candidate::select(&mut evaluation.candidates, t, state, policy);
     evaluation.verdict = decide(selected, &evaluation, state, policy);
     evaluation
@@ -78,7 +76,7 @@ pub(crate) fn evaluate(incoming: &Incoming, state: &mut State, policy: &Policy) 
 /// What only the event itself can ask of the pattern memory: about its own hour and weekday.
 fn recall_patterns(evidence: &mut Evidence, incoming: &Incoming, state: &State, policy: &Policy) {
     let pattern = &policy.pattern;
-    let (today, hour) = incoming.time.local_day_and_hour(incoming.utc_offset_minutes);
+    let (today, hour) = incoming.local_day_and_hour;
     let live = |sensed: Option<Sensed>| sensed.is_some_and(|sensed| sensed.live);
     if live(incoming.sensed.hrv) && evidence.hrv.is_some() {
         evidence.hard_hours = Some(state.hard_hours.count(today, hour, pattern.hour_days));

@@ -179,7 +179,7 @@ impl Explanation {
         policy: &Policy,
     ) -> Self {
         let readings = input::readings(incoming, event, policy);
-        let excluded = input::excluded(event, policy);
+        let excluded = input::excluded(&readings);
         let mut explanation = match taken {
             Taken::Evaluated(found) => Self::of_evaluation(found, state, policy),
             Taken::Duplicate => Self::of_standstill(Kind::Duplicate, None, state, policy),

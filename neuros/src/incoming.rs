@@ -5,13 +5,14 @@ use crate::policy::Policy;
 use crate::recent::Novelty;
 use crate::signal::{PerSignal, Signal};
 use crate::state::State;
-use crate::time::{Micros, Timestamp};
+use crate::time::{Day, Micros, Timestamp};
 
 /// A canonical event as the engine sees it.
 pub(crate) struct Incoming {
     /// Not later than the record's arrival.
     pub(crate) time: Timestamp,
-    pub(crate) utc_offset_minutes: i16,
+    /// The same on the wearer's clock.
+    pub(crate) local_day_and_hour: (Day, u8),
     /// On arrival.
     pub(crate) age: Micros,
     pub(crate) overnight: bool,
@@ -47,7 +48,7 @@ impl Incoming {
         let live_for = live_for(overnight, event, record, policy);
         let mut incoming = Self {
             time,
-            utc_offset_minutes: event.utc_offset_minutes,
+            local_day_and_hour: time.local_day_and_hour(event.utc_offset_minutes),
             age,
             overnight,
             novelty,
@@ -62,7 +63,7 @@ impl Incoming {
                 continue;
             };
             let signal = signal_of(&reading.metric, overnight);
-            let live = is_young(signal, age, live_for, policy)
+            let live = young_for(signal, live_for, policy).is_some_and(|limit| age <= limit)
                 && signal.is_none_or(|signal| !state.holds_newer(signal, time));
             if let Some(signal) = signal {
                 *incoming.sensed.get_mut(signal) = Some(Sensed { value, live });
@@ -105,17 +106,17 @@ fn live_for(
     }
 }
 
-/// Whether a reading of this age may be live; a recovery score sums up a night in any event.
-pub(crate) fn is_young(
+/// The age up to which a reading is young enough, in an event whose readings are so up to
+/// `live_for`; a recovery score sums up a night in any event.
+pub(crate) fn young_for(
     signal: Option<Signal>,
-    age: Micros,
     live_for: Option<Micros>,
     policy: &Policy,
-) -> bool {
-    live_for.is_some_and(|live_for| match signal {
-        Some(Signal::RecoveryScore) => age <= policy.live_for.overnight,
-        _ => age <= live_for,
-    })
+) -> Option<Micros> {
+    match signal {
+        Some(Signal::RecoveryScore) => live_for.and(Some(policy.live_for.overnight)),
+        _ => live_for,
+    }
 }
 
 impl State {

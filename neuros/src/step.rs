@@ -119,7 +119,7 @@ fn mark_patterns(
     policy: &Policy,
 ) {
     let pattern = &policy.pattern;
-    let (day, hour) = incoming.time.local_day_and_hour(incoming.utc_offset_minutes);
+    let (day, hour) = incoming.local_day_and_hour;
     let usual =
         hrv_baseline.filter(|baseline| baseline.is_calibrated(Signal::Hrv, &policy.baseline));
     if let (Some(hrv), Some(usual), false) = (incoming.sensed.hrv, usual, gated)

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use super::ViewReport;
 use crate::candidate::known_normal;
 use crate::event::{Event, Exclusion};
-use crate::incoming::{Incoming, is_young, signal_of};
+use crate::incoming::{Incoming, signal_of, young_for};
 use crate::policy::Policy;
 use crate::redact::redacted_debug;
 use crate::signal::Signal;
@@ -144,17 +144,12 @@ pub(super) fn readings(
     let mut reports = Vec::new();
     for reading in event.readings {
         let signal = signal_of(&reading.metric, incoming.overnight);
-        let live_for = match signal {
-            Some(Signal::RecoveryScore) => incoming.live_for.and(Some(policy.live_for.overnight)),
-            _ => incoming.live_for,
-        };
-        let used = match reading.usable(policy.quality.min_confidence) {
-            Err(reason) => ReadingUse::Excluded(reason),
-            Ok(_) if incoming.live_for.is_none() => ReadingUse::InsideNight,
-            Ok(_) if !is_young(signal, incoming.age, incoming.live_for, policy) => {
-                ReadingUse::TooOld
-            }
-            Ok(_) => {
+        let limit = young_for(signal, incoming.live_for, policy);
+        let used = match (reading.usable(policy.quality.min_confidence), limit) {
+            (Err(reason), _) => ReadingUse::Excluded(reason),
+            (Ok(_), None) => ReadingUse::InsideNight,
+            (Ok(_), Some(limit)) if incoming.age > limit => ReadingUse::TooOld,
+            (Ok(_), Some(_)) => {
                 let sensed = signal.and_then(|signal| *incoming.sensed.get(signal));
                 let live = sensed.is_none_or(|sensed| sensed.live);
                 if live { ReadingUse::Live } else { ReadingUse::OlderThanHeld }
@@ -164,16 +159,18 @@ pub(super) fn readings(
             metric: reading.metric.name().to_owned(),
             used,
             age_seconds: incoming.age.as_seconds(),
-            live_for_seconds: live_for.map(Micros::as_seconds),
+            live_for_seconds: limit.map(Micros::as_seconds),
         });
     }
     reports
 }
 
-pub(super) fn excluded(event: &Event<'_>, policy: &Policy) -> Vec<ExcludedReading> {
-    let excluded = event.readings.iter().filter_map(|reading| {
-        let reason = reading.usable(policy.quality.min_confidence).err()?;
-        Some(ExcludedReading { metric: reading.metric.name().to_owned(), reason })
+pub(super) fn excluded(readings: &[ReadingReport]) -> Vec<ExcludedReading> {
+    let excluded = readings.iter().filter_map(|reading| match reading.used {
+        ReadingUse::Excluded(reason) => {
+            Some(ExcludedReading { metric: reading.metric.clone(), reason })
+        }
+        _ => None,
     });
     excluded.collect()
 }
