@@ -1,6 +1,6 @@
 //! The NEUROS decision engine: from the bytes of a wearable's message to an explained mode change.
 //!
-//! [`wire::decode`] makes a message a [`event::Record`], [`step`] folds it into a person's [`State`]
+//! [`wire::decode`] makes a message a [`event::Record`], [`step`](fn@step) folds it into a person's [`State`]
 //! under a [`Policy`] and gives an [`Outcome`] for each of its events. Nothing here reads a clock,
 //! does I/O or draws a random number: the same records in the same order give the same outcomes.
 
