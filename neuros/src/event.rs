@@ -1,6 +1,8 @@
 //! What a wearable said: records, their canonical events and readings; nothing is judged here but
 //! whether a single reading can be used.
 
+pub mod stored;
+
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
@@ -204,6 +206,29 @@ impl<'a> Metric<'a> {
             "strain" => Self::Strain,
             _ => Self::Other(name),
         }
+    }
+
+    /// The known metric whose [`Metric::code`] that is.
+    fn of_code(code: u8) -> Option<Self> {
+        let known = match code {
+            0 => Self::Hrv,
+            1 => Self::HeartRate,
+            2 => Self::StressLevel,
+            3 => Self::RecoveryScore,
+            4 => Self::StepsPerMinute,
+            5 => Self::DurationMinutes,
+            6 => Self::HrvSdnn,
+            7 => Self::RestingHeartRate,
+            8 => Self::RespiratoryRate,
+            9 => Self::BloodOxygen,
+            10 => Self::BodyTemperature,
+            11 => Self::SkinTemperatureDeviation,
+            12 => Self::ReadinessScore,
+            13 => Self::SleepScore,
+            14 => Self::Strain,
+            _ => return None,
+        };
+        Some(known)
     }
 
     /// The name as producers write it.

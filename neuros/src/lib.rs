@@ -36,3 +36,7 @@ pub use signal::Signal;
 pub use state::{Decision, Indicator, State};
 pub use step::{Explain, step};
 pub use summary::{BaselineSummary, StateSummary};
+
+/// The version of what the engine decides: it changes when the same records under the same policy
+/// could give another outcome or another state. Stored records name the one that they were decided by.
+pub const ENGINE_VERSION: u16 = 1;

@@ -1,0 +1,102 @@
+//! What the lanes tell whoever watches: numbers and conditions, never whose and never what.
+
+use std::time::Duration;
+
+use crate::lane::{Counts, Lane, ModeCounts, PerSource, Positions};
+use crate::rows::Sink;
+
+/// Watches lanes; must not block.
+pub trait Observer: Send + Sync {
+    /// A lane's condition changed.
+    fn lane(&self, lane: Lane, condition: Condition);
+    /// A batch was committed.
+    fn committed(&self, report: &BatchReport);
+    /// A batch could not be committed yet.
+    fn commit_failed(&self, lane: Lane, kind: CommitFailure);
+    /// States were rebuilt from stored records because their checkpoint was missing or unreadable.
+    fn rebuilt(&self, lane: Lane, users: usize);
+    /// Users that the lane holds in memory.
+    fn live_users(&self, lane: Lane, users: usize);
+    /// Messages left, or did not.
+    fn published(&self, lane: Lane, sink: Sink, report: &Published);
+    /// The cache took states, or did not.
+    fn cached(&self, available: bool);
+    /// A user's evaluation panicked; the user is in quarantine.
+    fn quarantined(&self, lane: Lane);
+}
+
+/// What a lane is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Taking the lane.
+    Claiming,
+    /// Loading what checkpoints do not hold yet.
+    Restoring,
+    /// Reading, deciding, committing.
+    Running,
+    /// Wants to go on, and cannot until something comes back.
+    Waiting {
+        /// Which part is away: `postgres`, `kafka` or `keys`.
+        part: &'static str,
+        /// What it said.
+        problem: String,
+    },
+    /// Does not go on without an operator.
+    Halted {
+        /// Why, and the cure.
+        problem: String,
+    },
+    /// Somebody else's.
+    Left,
+}
+
+/// A committed batch, in numbers.
+#[derive(Clone, Debug)]
+pub struct BatchReport {
+    /// Whose.
+    pub lane: Lane,
+    /// What became of its records.
+    pub counts: PerSource<Counts>,
+    /// Canonical events evaluated or not.
+    pub events: u64,
+    /// Mode changes.
+    pub transitions: u64,
+    /// Dead letters by reason.
+    pub dead_letters: Vec<(&'static str, u64)>,
+    /// Where to read on.
+    pub positions: Positions,
+    /// Users by mode.
+    pub modes: ModeCounts,
+    /// From the begin of the transaction to its end.
+    pub commit_time: Duration,
+    /// From the entry of the batch's oldest new record into the log to the commit; `None` without one.
+    pub event_age: Option<Duration>,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Batches of the lane that wait for their commit.
+    pub queued: usize,
+}
+
+/// How a commit failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitFailure {
+    /// Somebody else owns the lane.
+    Fenced,
+    /// The store was away; it is tried again.
+    Away,
+    /// Nobody knows the outcome; the lane is claimed anew.
+    Unknown,
+    /// The store said no: an alarm.
+    Refused,
+}
+
+/// What became of an attempt to publish.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Messages that are safe at the sink.
+    pub messages: u64,
+    /// Why the rest is not.
+    pub problem: Option<String>,
+    /// Rows that wait.
+    pub waiting: i64,
+}

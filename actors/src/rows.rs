@@ -1,0 +1,224 @@
+//! What one batch writes: everything is ready, sealed and in order before the transaction begins.
+
+use neuros::time::Timestamp;
+use uuid::Uuid;
+
+use crate::lane::{FenceToken, Lane, Progress, Source, UserNumber};
+use crate::seal::Sealed;
+
+/// One transaction of one lane.
+pub struct Batch {
+    /// Whose.
+    pub lane: Lane,
+    /// The right to write it.
+    pub token: FenceToken,
+    /// How far the lane had come before it.
+    pub before: Progress,
+    /// How far it has come with it; `batch` is one more, `stamp` later.
+    pub after: Progress,
+    /// Records in the order in which they were applied; by `position`.
+    pub records: Vec<RecordRow>,
+    /// Users that are new, or have a new checkpoint or flag; by number, each once.
+    pub users: Vec<UserRow>,
+    /// Mode changes; by user, then `n`.
+    pub transitions: Vec<TransitionRow>,
+    /// Changes of alerts; by user, then `n`.
+    pub alerts: Vec<AlertRow>,
+    /// What could not be applied; by outbox number.
+    pub dead_letters: Vec<DeadLetterRow>,
+    /// What must leave; numbered without gaps from `before.outbox + 1`.
+    pub outbox: Vec<OutboxRow>,
+    /// Who did what to whose data.
+    pub audit: AuditRow,
+    /// Base checkpoints, when a horizon is crossed; by user.
+    pub bases: Vec<BaseRow>,
+}
+
+/// A record that has changed its user's state. Its time in the store is the batch's stamp.
+pub struct RecordRow {
+    /// Its place among the batch's records, from 0.
+    pub position: i32,
+    /// Whose.
+    pub user: UserNumber,
+    /// Numbers the user's records, from 1, without gaps.
+    pub number: i64,
+    /// Where it was read.
+    pub source: Source,
+    /// The offset there.
+    pub offset: i64,
+    /// When it entered the log.
+    pub record_time: Timestamp,
+    /// The policy that it was decided under.
+    pub policy: i32,
+    /// The engine that decided it.
+    pub engine: i16,
+    /// The device that measured.
+    pub device_id: String,
+    /// What the producer calls it.
+    pub event_type: String,
+    /// The decoded record.
+    pub body: Sealed,
+}
+
+/// A user, as far as the store has to know.
+pub struct UserRow {
+    /// The user.
+    pub user: UserNumber,
+    /// The user's id.
+    pub user_id: String,
+    /// Not stored yet.
+    pub is_new: bool,
+    /// The number of the newest record that the checkpoint holds.
+    pub record_number: i64,
+    /// The number of the newest outgoing message up to there.
+    pub message_number: i64,
+    /// The state after that record; `None` leaves the stored one alone.
+    pub checkpoint: Option<Sealed>,
+    /// The user's evaluation panicked: put the user in quarantine.
+    pub quarantine: bool,
+}
+
+/// A mode change.
+pub struct TransitionRow {
+    /// Whose.
+    pub user: UserNumber,
+    /// Numbers the user's mode changes, from 1, without gaps.
+    pub seq: i64,
+    /// Numbers the user's outgoing messages, from 1, without gaps.
+    pub n: i64,
+    /// The record that caused it.
+    pub record_number: i64,
+    /// The de-duplication key of the message.
+    pub message_id: Uuid,
+    /// The event's time.
+    pub time: Timestamp,
+    /// The policy.
+    pub policy: i32,
+    /// The message with its explanation, JSON.
+    pub body: Sealed,
+}
+
+/// A change of an alert.
+pub struct AlertRow {
+    /// Whose.
+    pub user: UserNumber,
+    /// Numbers the user's outgoing messages.
+    pub n: i64,
+    /// The record that caused it.
+    pub record_number: i64,
+    /// Names the episode.
+    pub alert_id: Uuid,
+    /// The de-duplication key of the message.
+    pub message_id: Uuid,
+    /// `firing`, `acknowledged`, `resolved` or `expired`.
+    pub status: &'static str,
+    /// When the episode began (event time).
+    pub started_at: Timestamp,
+    /// The time of the change (event time).
+    pub updated_at: Timestamp,
+    /// When it ended (event time).
+    pub ended_at: Option<Timestamp>,
+    /// The message, JSON.
+    pub body: Sealed,
+}
+
+/// A record that could not be applied.
+pub struct DeadLetterRow {
+    /// Its number in the lane's outbox.
+    pub outbox: i64,
+    /// Where it was read.
+    pub source: Source,
+    /// The offset there.
+    pub offset: i64,
+    /// When it entered the log.
+    pub record_time: Option<Timestamp>,
+    /// Why, machine-readable.
+    pub reason: &'static str,
+    /// Why, for people; quotes nothing of the record.
+    pub detail: String,
+    /// Whose, when it is kept for the user's release from quarantine.
+    pub user: Option<UserNumber>,
+    /// The record as it came ([`crate::incoming::Raw`]).
+    pub body: Sealed,
+}
+
+/// Where an outbox row goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sink {
+    /// `neuros.mode.transitions`.
+    Transitions,
+    /// `biometric.alerts`.
+    Alerts,
+    /// `biometric.events.dlq`.
+    DeadLetters,
+}
+
+impl Sink {
+    /// All, in the order of their numbers in tables.
+    pub const ALL: [Self; 3] = [Self::Transitions, Self::Alerts, Self::DeadLetters];
+
+    /// Its number in tables, from 0.
+    pub fn number(self) -> i16 {
+        self as i16
+    }
+
+    /// The sink of that number.
+    pub fn of_number(number: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|sink| sink.number() == number)
+    }
+
+    /// Its name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transitions => "transitions",
+            Self::Alerts => "alerts",
+            Self::DeadLetters => "dead_letters",
+        }
+    }
+}
+
+/// Something that must leave once the batch is committed.
+pub struct OutboxRow {
+    /// Numbers the lane's outbox, from 1, without gaps.
+    pub number: i64,
+    /// Where to.
+    pub sink: Sink,
+    /// Whose; `None` for a dead letter.
+    pub user: Option<UserNumber>,
+    /// The user's message number; `None` for a dead letter.
+    pub n: Option<i64>,
+    /// The message, JSON; `None` for a dead letter, whose row has it.
+    pub body: Option<Sealed>,
+}
+
+/// One row for each batch: the service wrote these people's data.
+pub struct AuditRow {
+    /// The process, as `service/instance`.
+    pub accessor_id: String,
+    /// What it did.
+    pub access_type: &'static str,
+    /// To which table, mainly.
+    pub table_name: &'static str,
+    /// To which part of it.
+    pub record_id: String,
+    /// Whose, when it is one person's.
+    pub user: Option<UserNumber>,
+    /// How many records.
+    pub records: i64,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// A state that is kept for good, so that replay can begin there.
+pub struct BaseRow {
+    /// Whose.
+    pub user: UserNumber,
+    /// The newest record in it.
+    pub record_number: i64,
+    /// The newest message up to there.
+    pub message_number: i64,
+    /// The engine that wrote it.
+    pub engine: i16,
+    /// The state.
+    pub body: Sealed,
+}

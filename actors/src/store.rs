@@ -1,0 +1,275 @@
+//! The store as the lanes need it: claims, batches, users, the outbox. PostgreSQL is the truth; what a
+//! lane holds in memory is only ahead of it.
+
+use async_trait::async_trait;
+use neuros::time::Timestamp;
+
+use crate::lane::{FenceToken, Lane, Progress, Routing, Source, UserNumber};
+use crate::rows::{Batch, Sink};
+
+/// Where everything that must survive is kept.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// How users map to lanes; `None` before the topics were ever adopted.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn routing(&self) -> Result<Option<Routing>, StoreError>;
+
+    /// Takes a lane: a fresh token, one more epoch; waits for what its previous owner has in flight,
+    /// and ends the previous owner's connections when they hang on for longer than three seconds.
+    ///
+    /// A lane that nobody ever had begins at `Positions` 0 and 0.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when `routing` differs from what the store says; else when it is away.
+    async fn claim(&self, lane: Lane, owner: &str, routing: &Routing) -> Result<Claim, StoreError>;
+
+    /// Whether the lane's token is still `token`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn holds(&self, lane: Lane, token: FenceToken) -> Result<bool, StoreError>;
+
+    /// Writes a batch, all or nothing. The transaction is never abandoned half way, even when the
+    /// caller goes away.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommitError`].
+    async fn commit(&self, batch: &Batch) -> Result<(), CommitError>;
+
+    /// Records of a lane with stamps after `after`, in order of stamp and position, at most `limit`:
+    /// those that checkpoints may not hold yet.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn records_of_lane(
+        &self,
+        lane: Lane,
+        after: (Timestamp, i32),
+        limit: i64,
+    ) -> Result<Vec<StoredRecord>, StoreError>;
+
+    /// Records of a user with numbers above `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn records_of_user(
+        &self,
+        user: UserNumber,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredRecord>, StoreError>;
+
+    /// The users that are known, of those asked for, in any order.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn users(&self, asked: Asked<'_>) -> Result<Vec<StoredUser>, StoreError>;
+
+    /// The newest base checkpoint of a user, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn base(&self, user: UserNumber) -> Result<Option<StoredBase>, StoreError>;
+
+    /// Ids of all users in quarantine.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn quarantined(&self) -> Result<Vec<String>, StoreError>;
+
+    /// The number of a policy, given one and kept with its text if it is new.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn keep_policy(&self, version: &str, text: &str) -> Result<i32, StoreError>;
+
+    /// Version and text of a policy.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away, or has no such policy.
+    async fn policy(&self, number: i32) -> Result<(String, String), StoreError>;
+
+    /// Rows of a lane's outbox for one sink with numbers above `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn outbox(
+        &self,
+        lane: Lane,
+        sink: Sink,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredOutbox>, StoreError>;
+
+    /// The number up to which a sink has taken a lane's outbox; 0 before anything.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn cursor(&self, lane: Lane, sink: Sink) -> Result<i64, StoreError>;
+
+    /// Moves that number up; says whether the token still holds, else nothing is moved.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn move_cursor(
+        &self,
+        lane: Lane,
+        token: FenceToken,
+        sink: Sink,
+        to: i64,
+    ) -> Result<bool, StoreError>;
+}
+
+/// What a claim gives.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The right to write.
+    pub token: FenceToken,
+    /// How often the lane has been claimed.
+    pub epoch: i64,
+    /// How far the lane has come.
+    pub progress: Progress,
+}
+
+/// Which users to look up.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// By id.
+    Ids(&'a [&'a str]),
+    /// By number.
+    Numbers(&'a [UserNumber]),
+}
+
+/// A user as the store knows them.
+#[derive(Clone)]
+pub struct StoredUser {
+    /// The user's number.
+    pub user: UserNumber,
+    /// The user's id.
+    pub user_id: String,
+    /// The newest record in the checkpoint.
+    pub record_number: i64,
+    /// The newest message up to there.
+    pub message_number: i64,
+    /// The sealed state; `None` when it was deleted.
+    pub checkpoint: Option<Vec<u8>>,
+    /// Nothing of this user is evaluated until an operator releases them.
+    pub quarantined: bool,
+}
+
+/// A record as the store knows it.
+#[derive(Clone)]
+pub struct StoredRecord {
+    /// The stamp of its batch.
+    pub stamp: Timestamp,
+    /// Its place in the batch.
+    pub position: i32,
+    /// Whose.
+    pub user: UserNumber,
+    /// Its number among the user's.
+    pub number: i64,
+    /// Where it was read.
+    pub source: Source,
+    /// The offset there.
+    pub offset: i64,
+    /// The policy that it was decided under.
+    pub policy: i32,
+    /// The engine that decided it.
+    pub engine: i16,
+    /// The sealed record.
+    pub body: Vec<u8>,
+}
+
+/// A base checkpoint.
+#[derive(Clone)]
+pub struct StoredBase {
+    /// The newest record in it.
+    pub record_number: i64,
+    /// The newest message up to there.
+    pub message_number: i64,
+    /// The engine that wrote it.
+    pub engine: i16,
+    /// The sealed state.
+    pub body: Vec<u8>,
+}
+
+/// A row of the outbox, or with it the dead letter that it stands for.
+#[derive(Clone)]
+pub struct StoredOutbox {
+    /// Its number.
+    pub number: i64,
+    /// Whose.
+    pub user: Option<UserNumber>,
+    /// The user's id, the key of the message.
+    pub user_id: Option<String>,
+    /// The user's message number.
+    pub n: Option<i64>,
+    /// The sealed message; of a dead letter the sealed record.
+    pub body: Vec<u8>,
+    /// Of a dead letter: what is said about it.
+    pub dead_letter: Option<StoredDeadLetter>,
+}
+
+/// What is said about a dead letter.
+#[derive(Clone)]
+pub struct StoredDeadLetter {
+    /// Where it was read.
+    pub source: Source,
+    /// The offset there.
+    pub offset: i64,
+    /// When it entered the log.
+    pub record_time: Option<Timestamp>,
+    /// Why, machine-readable.
+    pub reason: String,
+    /// Why, for people.
+    pub detail: String,
+    /// When it failed.
+    pub failed_at: Timestamp,
+}
+
+/// Why the store did not do what it was asked for. Texts name servers and tables, never values.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or cannot answer now: trying again may help.
+    #[error("the store is away: {0}")]
+    Away(String),
+    /// It answers, and the answer is no: trying again does not help.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Why a batch is not known to be committed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else owns the lane. Nothing was written.
+    #[error("fenced: the lane has another owner")]
+    Fenced,
+    /// The token holds, but the lane is not where the batch begins. Nothing was written.
+    #[error("the lane is not at the batch before this one")]
+    OutOfStep,
+    /// Certainly not committed; trying again may help.
+    #[error("not committed: {0}")]
+    Away(String),
+    /// The connection died while waiting for the answer to COMMIT: nobody knows.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// Certainly not committed, and never will be: a row was there already, or does not fit. An alarm.
+    #[error("the store refused the batch: {0}")]
+    Refused(String),
+}
