@@ -33,6 +33,12 @@ pub struct Raw {
 }
 
 impl Incoming<'_> {
+    /// Bytes of key, value and headers together.
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        self.key.map_or(0, <[u8]>::len) + self.value.len() + headers.sum::<usize>()
+    }
+
     /// A copy that outlives the client's buffer.
     pub fn to_raw(&self) -> Raw {
         let headers = self.headers.iter();
@@ -71,6 +77,8 @@ impl Origin {
     const OFFSET: &'static str = "origin.offset";
     const PREVIOUS: &'static str = "origin.previous";
     const TIME: &'static str = "origin.time";
+    /// Bytes that the five headers take at most, with what the log adds for each.
+    pub const HEADER_BYTES_MAX: usize = 5 * (20 + 20 + 10);
 
     /// Whether `name` is one of these headers.
     pub fn owns(name: &str) -> bool {

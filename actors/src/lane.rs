@@ -89,6 +89,19 @@ impl Counts {
     }
 }
 
+impl Counts {
+    /// What was added after `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            new: self.new - before.new,
+            duplicate: self.duplicate - before.duplicate,
+            dead_letter: self.dead_letter - before.dead_letter,
+            forwarded: self.forwarded - before.forwarded,
+            skipped: self.skipped - before.skipped,
+        }
+    }
+}
+
 /// How many users are in each mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModeCounts([i64; 4]);

@@ -1,13 +1,38 @@
 //! One event's way from the log to a committed decision: the lanes, their actors and the ports through
 //! which they meet the outside. Nothing here knows Kafka, SQL, ciphers or HTTP.
+//!
+//! [`own`] holds a lane. A batch goes one way: ingest, router, users, alert, audit, persist, push.
 
+mod alert;
+mod audit;
+mod batch;
 pub mod cache;
+pub mod capacity;
 pub mod clock;
+pub mod dead_letter;
+mod decide;
+mod gather;
 pub mod home;
 pub mod incoming;
+mod ingest;
+pub mod intake;
 pub mod lane;
 pub mod log;
+pub mod message;
 pub mod observe;
+mod owner;
+mod persist;
+pub mod person;
+pub mod ports;
+mod push;
+mod relay;
+mod residents;
+pub mod restore;
+mod restoring;
+mod router;
 pub mod rows;
 pub mod seal;
 pub mod store;
+pub mod user;
+
+pub use owner::own;

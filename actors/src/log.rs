@@ -20,6 +20,13 @@ pub trait Log: Send + Sync {
     async fn open(&self, lane: Lane, positions: Positions)
     -> Result<Box<dyn LaneReader>, LogError>;
 
+    /// Where the log of a lane begins.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be reached.
+    async fn starts(&self, lane: Lane) -> Result<Positions, LogError>;
+
     /// The offset that the next record forwarded to `lane` will have: everything forwarded before
     /// this question lies below it.
     ///
@@ -109,7 +116,7 @@ pub trait Forwarder: Send + Sync {
 }
 
 /// A message for one of the output topics.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Outgoing {
     /// The user id, or of a dead letter what it came with.
     pub key: Option<Vec<u8>>,

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use neuros::time::Timestamp;
 
-use crate::lane::{FenceToken, Lane, Progress, Routing, Source, UserNumber};
+use crate::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use crate::rows::{Batch, Sink};
 
 /// Where everything that must survive is kept.
@@ -26,6 +26,13 @@ pub trait Store: Send + Sync {
     ///
     /// [`StoreError::Refused`] when `routing` differs from what the store says; else when it is away.
     async fn claim(&self, lane: Lane, owner: &str, routing: &Routing) -> Result<Claim, StoreError>;
+
+    /// Moves a lane that nobody runs up to where its log begins, with a new token, and records the gap.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn skip_gap(&self, lane: Lane, starts: Positions) -> Result<(), StoreError>;
 
     /// Whether the lane's token is still `token`.
     ///

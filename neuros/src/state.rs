@@ -151,6 +151,11 @@ impl State {
         self.confidence
     }
 
+    /// Since when the current mode holds (evaluation time).
+    pub fn mode_since(&self) -> Timestamp {
+        self.mode_since
+    }
+
     /// How often the mode has changed.
     pub fn seq(&self) -> u64 {
         self.seq

@@ -1,0 +1,35 @@
+//! Every queue of a lane: how much it holds, why, and what happens when it is full.
+
+/// Batches of a lane on their way from ingest to commit, unless configured (`batch.in_flight_max`).
+///
+/// One is being committed, one waits for it with its rows ready, one is being decided. Full: ingest
+/// reads no further, the client's own queue fills, and the broker is not asked for more.
+pub const BATCHES_IN_FLIGHT: usize = 3;
+
+/// Mailboxes of the actors that batches pass through (router, alert, audit, persist): as many as there
+/// are batches in flight, so a batch that has its permit always finds room.
+pub const BATCH_MAILBOX: usize = 16;
+
+/// A user's mailbox: one message for each batch in flight. It cannot be full while the permits hold;
+/// were it so, the lane would start anew from what is committed.
+pub const USER_MAILBOX: usize = 16;
+
+/// Messages that a sink has been handed after their commit and has not published yet. Full: the sink
+/// forgets them and reads them from the outbox, where they are anyway.
+pub const LIVE_OUTBOX: usize = 4_096;
+
+/// Rows that a sink reads from the outbox at once.
+pub const OUTBOX_PAGE: i64 = 512;
+
+/// Batches whose states wait for the cache. Full: the newer batch is not handed over, and the cache
+/// is older for a while.
+pub const CACHE_QUEUE: usize = 4;
+
+/// Records that are read at once to restore states.
+pub const RESTORE_PAGE: i64 = 20_000;
+
+/// Users whose checkpoints are loaded at once.
+pub const USERS_PAGE: usize = 5_000;
+
+/// Checkpoints that are added to one batch for users who have gone quiet.
+pub const QUIET_CHECKPOINTS: usize = 2_000;

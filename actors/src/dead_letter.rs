@@ -1,0 +1,70 @@
+//! A dead letter on its way out: the record as it came, and headers that say what was wrong with it.
+
+use neuros::time::Timestamp;
+
+use crate::incoming::Raw;
+use crate::lane::Lane;
+use crate::log::Outgoing;
+use crate::seal::Place;
+
+/// The version of the headers (`dlq.version`).
+const VERSION: &str = "1";
+
+/// What is said about a dead letter.
+pub struct Failure<'a> {
+    /// Why, machine-readable.
+    pub reason: &'a str,
+    /// Why, for people.
+    pub detail: &'a str,
+    /// The topic that it was read from.
+    pub topic: &'a str,
+    /// The partition.
+    pub lane: Lane,
+    /// The offset.
+    pub offset: i64,
+    /// When it failed.
+    pub failed_at: Timestamp,
+}
+
+/// The message for the dead letter topic: key, value and headers untouched, then the `dlq.*` headers.
+///
+/// A value that would make the message larger than `bytes_max` stays in the store; the message then
+/// comes without it and with the header `dlq.truncated`.
+pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
+    let Raw { key, value, mut headers } = raw;
+    let mut add = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
+    add("dlq.reason", failure.reason.to_owned());
+    add("dlq.detail", failure.detail.to_owned());
+    add("dlq.topic", failure.topic.to_owned());
+    add("dlq.partition", failure.lane.to_string());
+    add("dlq.offset", failure.offset.to_string());
+    add("dlq.failed_at", failure.failed_at.to_string());
+    add("dlq.version", VERSION.to_owned());
+    let of_headers = headers.iter().map(|(name, value)| name.len() + value.len() + OVERHEAD);
+    let bytes = key.as_ref().map_or(0, Vec::len) + value.len() + of_headers.sum::<usize>();
+    let value = if bytes <= bytes_max {
+        Some(value)
+    } else {
+        headers.push(("dlq.truncated".to_owned(), b"true".to_vec()));
+        None
+    };
+    Outgoing { key, value, headers }
+}
+
+/// What the log's format adds to a header, at most.
+const OVERHEAD: usize = 10;
+
+/// Where a dead letter's record lies; the service's own key seals it.
+pub fn place(lane: Lane, outbox: i64) -> Place {
+    Place { table: "dead_letters", column: "body", user: i64::from(lane.0), record: outbox }
+}
+
+/// The bytes that are sealed.
+pub fn to_bytes(raw: &Raw) -> Vec<u8> {
+    postcard::to_allocvec(raw).unwrap_or_default()
+}
+
+/// The record in opened bytes; `None` when they are none.
+pub fn of_bytes(bytes: &[u8]) -> Option<Raw> {
+    postcard::from_bytes(bytes).ok()
+}

@@ -1,0 +1,165 @@
+//! From the users' answers to one decided batch: rows in their order, counts, and how far the lane has
+//! come with it.
+
+use crate::batch::{Dead, Decided, End, Passport};
+use crate::cache::CachedState;
+use crate::dead_letter::{self, Failure};
+use crate::lane::{Progress, UserNumber};
+use crate::log::Outgoing;
+use crate::message;
+use crate::residents::{Resident, Residents};
+use crate::router::UserWork;
+use crate::rows::{DeadLetterRow, RecordRow, Sink, UserRow};
+use crate::user::{Steps, Switch};
+
+/// What the batch's users come to.
+#[derive(Default)]
+struct Sum {
+    records: Vec<RecordRow>,
+    users: Vec<UserRow>,
+    switches: Vec<Switch>,
+    states: Vec<CachedState>,
+    events: u64,
+}
+
+impl Residents {
+    /// Makes a decided batch of the answers; `None` when there is nothing to write.
+    ///
+    /// `read` is how far ingest has come: its positions, marks and counts are taken, everything else
+    /// the router knows better.
+    pub(crate) fn decide(
+        &mut self,
+        passport: Passport,
+        works: Vec<UserWork>,
+        answers: Vec<Steps>,
+        dead: Vec<Dead>,
+        read: Progress,
+    ) -> Result<Option<Decided>, End> {
+        let before = self.progress.clone();
+        let mut after = read;
+        let mut sum = Sum::default();
+        let mut counts = before.counts;
+        let mut modes = before.modes;
+        for (work, steps) in works.into_iter().zip(answers) {
+            counts.add(&steps.counts);
+            match steps.mode {
+                Some(mode) if steps.mode_before != Some(mode) => {
+                    modes.moved(steps.mode_before, mode);
+                }
+                _ => {}
+            }
+            self.add(work, steps, &passport, &mut sum);
+        }
+        for source in crate::lane::Source::ALL {
+            let (found, total) = (counts.of(source), after.counts.of_mut(source));
+            (total.new, total.duplicate) = (found.new, found.duplicate);
+        }
+        let dead_letters = self.dead_letters(dead, &passport, before.outbox);
+        after.modes = modes;
+        after.users = self.progress.users;
+        after.outbox = before.outbox + count(&dead_letters) + messages(&sum.switches);
+        after.checkpointed = self.checkpointed(passport.stamp);
+        after.batch = before.batch + 1;
+        after.stamp = passport.stamp;
+        if after.positions == before.positions && sum.users.is_empty() {
+            // Only a quiet lane's look after checkpoints, and there were none to write.
+            return Ok(None);
+        }
+        sum.records.sort_unstable_by_key(|record| record.position);
+        sum.users.sort_unstable_by_key(|row| row.user);
+        sum.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
+        self.progress = after.clone();
+        let Sum { records, users, switches, states, events } = sum;
+        Ok(Some(Decided {
+            passport,
+            before,
+            after,
+            records,
+            users,
+            switches,
+            dead_letters,
+            events,
+            states,
+        }))
+    }
+
+    fn add(&mut self, work: UserWork, steps: Steps, passport: &Passport, sum: &mut Sum) {
+        let UserWork { user_id, quarantine, .. } = work;
+        let Some(Resident { user, is_stored, .. }) = self.live.get_mut(&*user_id) else { return };
+        let (user, is_new) = (*user, !std::mem::replace(is_stored, true));
+        if steps.writes_checkpoint {
+            self.written(&user_id);
+        } else if !steps.records.is_empty() {
+            self.lags(&user_id, passport.stamp);
+        }
+        if is_new || steps.writes_checkpoint || quarantine {
+            let written = steps.writes_checkpoint;
+            sum.users.push(UserRow {
+                user,
+                user_id: user_id.as_ref().to_owned(),
+                is_new,
+                record_number: if written { steps.record_number } else { 0 },
+                message_number: if written { steps.message_number } else { 0 },
+                checkpoint: steps.state.clone().filter(|_| written),
+                quarantine,
+            });
+        }
+        if self.rules.cache
+            && let Some(body) = steps.state
+        {
+            let user_id = user_id.as_ref().to_owned();
+            sum.states.push(CachedState { user_id, version: steps.record_number, body });
+        }
+        sum.events += steps.events;
+        sum.records.extend(steps.records);
+        sum.switches.extend(steps.switches);
+    }
+
+    fn dead_letters(
+        &self,
+        dead: Vec<Dead>,
+        passport: &Passport,
+        outbox: i64,
+    ) -> Vec<(DeadLetterRow, Outgoing)> {
+        let bytes_max = self.ports.publisher.bytes_max(Sink::DeadLetters);
+        let numbered = dead.into_iter().zip(outbox + 1..);
+        let row = |(Dead { source, offset, user_id, letter }, number): (Dead, i64)| {
+            let place = dead_letter::place(passport.lane, number);
+            let bytes = dead_letter::to_bytes(&letter.raw);
+            let row = DeadLetterRow {
+                outbox: number,
+                source,
+                offset,
+                record_time: letter.record_time,
+                reason: letter.reason,
+                detail: letter.detail,
+                user: user_id.and_then(|user_id| self.number_of(&user_id)),
+                body: self.ports.seal.seal(&self.service_key, place, &bytes),
+            };
+            let failure = Failure {
+                reason: row.reason,
+                detail: &row.detail,
+                topic: self.rules.topics.of(source),
+                lane: passport.lane,
+                offset,
+                failed_at: passport.stamp,
+            };
+            let outgoing = dead_letter::outgoing(letter.raw, &failure, bytes_max);
+            (row, outgoing)
+        };
+        numbered.map(row).collect()
+    }
+
+    fn number_of(&self, user_id: &str) -> Option<UserNumber> {
+        self.live.get(user_id).map(|resident| resident.user)
+    }
+}
+
+fn count<T>(items: &[T]) -> i64 {
+    i64::try_from(items.len()).unwrap_or(i64::MAX)
+}
+
+fn messages(switches: &[Switch]) -> i64 {
+    let of = |switch: &Switch| message::count(switch.alert.previous_mode, switch.alert.mode);
+    switches.iter().map(of).sum()
+}

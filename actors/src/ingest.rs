@@ -1,0 +1,274 @@
+//! The ingest actor: reads a lane in micro-batches, judges each record, sends on those that live
+//! elsewhere, and hands the rest to the router. It holds no user's state.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler,
+    WrapFuture as _,
+};
+use neuros::time::{Micros, Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Dead, End, Passport, Read};
+use crate::incoming::Incoming;
+use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Verdict};
+use crate::lane::{FenceToken, Lane, Progress, Source};
+use crate::log::{LaneReader, LogError};
+use crate::ports::{BatchRules, Ports, Rules};
+use crate::router::Router;
+use crate::user::Taken;
+
+/// What ingest must not evaluate.
+#[derive(Clone, Default)]
+pub(crate) struct Suspects {
+    /// Records whose evaluation panicked.
+    pub records: BTreeSet<(Source, i64)>,
+    /// Users whose state cannot be restored.
+    pub users: BTreeSet<String>,
+    /// Users in quarantine.
+    pub quarantined: BTreeSet<String>,
+}
+
+/// Reads one lane.
+pub(crate) struct Ingest {
+    work: Option<Work>,
+    end: mpsc::Sender<End>,
+}
+
+/// The store says that the lane has another owner.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Fenced;
+
+impl Handler<Fenced> for Ingest {
+    type Result = ();
+
+    fn handle(&mut self, _: Fenced, _: &mut Self::Context) {
+        // The first reason to end counts.
+        let _later = self.end.try_send(End::Claim { fenced: true });
+    }
+}
+
+/// All that the reading needs.
+pub(crate) struct Work {
+    pub(crate) lane: Lane,
+    pub(crate) token: FenceToken,
+    pub(crate) ports: Ports,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) reader: Box<dyn LaneReader>,
+    pub(crate) progress: Progress,
+    pub(crate) suspects: Suspects,
+    pub(crate) router: Addr<Router>,
+    pub(crate) permits: Arc<Semaphore>,
+    /// Users whose stored checkpoint is behind them.
+    pub(crate) unwritten_users: Rc<Cell<usize>>,
+    pub(crate) end: mpsc::Sender<End>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Ingest {
+    pub(crate) fn new(work: Work) -> Self {
+        let end = work.end.clone();
+        Self { work: Some(work), end }
+    }
+}
+
+impl Actor for Ingest {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let Some(work) = self.work.take() else { return };
+        let stop_when_done = |(), _: &mut Self, context: &mut Context<Self>| context.stop();
+        context.spawn(work.run().into_actor(self).map(stop_when_done));
+    }
+}
+
+impl Work {
+    async fn run(mut self) {
+        let end = match self.read_all().await {
+            Ok(()) => End::Stopped,
+            Err(end) => end,
+        };
+        // The first reason to end counts; a lane that ends already needs no second.
+        let _first = self.end.try_send(end);
+    }
+
+    async fn read_all(&mut self) -> Result<(), End> {
+        let intake = Intake::new(
+            self.lane,
+            self.rules.routing.clone(),
+            self.rules.wire.clone(),
+            self.ports.forwarder.bytes_max(),
+        );
+        loop {
+            let permits = Arc::clone(&self.permits);
+            let permit = tokio::select! {
+                permit = permits.acquire_owned() => permit,
+                () = self.stop.cancelled() => return Ok(()),
+            };
+            // The semaphore is closed when the lane ends.
+            let Ok(permit) = permit else { return Ok(()) };
+            let stop = self.stop.clone();
+            let filled = tokio::select! {
+                filled = self.fill(&intake) => filled.map_err(End::Log)?,
+                () = stop.cancelled() => return Ok(()),
+            };
+            let read = self.close(filled, permit).await?;
+            self.router.try_send(read).map_err(|_| End::Stopped)?;
+        }
+    }
+
+    /// Reads until the batch is full, the linger is over or, without records, a quiet user's
+    /// checkpoint is due. What was taken when the future is dropped is read anew by the next owner.
+    async fn fill(&mut self, intake: &Intake) -> Result<Filling, LogError> {
+        let rules = self.rules.batch;
+        let quiet = self.rules.checkpoint.every.max(QUIET_MIN);
+        let mut filling = Filling::default();
+        let mut until = Instant::now() + quiet;
+        loop {
+            let (progress, suspects) = (&mut self.progress, &mut self.suspects);
+            let mut take = |incoming: Incoming<'_>| {
+                filling.take(&incoming, intake, progress, suspects);
+                if filling.is_full(&rules) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            };
+            match tokio::time::timeout_at(until, self.reader.read(&mut take)).await {
+                Ok(read) => read?,
+                Err(_) if filling.records > 0 || self.unwritten_users.get() > 0 => {
+                    return Ok(filling);
+                }
+                Err(_) => {
+                    until = Instant::now() + quiet;
+                    continue;
+                }
+            }
+            if rules.linger.is_zero() || filling.is_full(&rules) {
+                return Ok(filling);
+            }
+            until = until.min(Instant::now() + rules.linger);
+        }
+    }
+
+    /// Puts what lives elsewhere in the way and stamps the batch.
+    async fn close(&mut self, filling: Filling, permit: OwnedSemaphorePermit) -> Result<Read, End> {
+        let away = |error: LogError| End::Away { part: "kafka", problem: error.to_string() };
+        let mut forwarded = Vec::with_capacity(filling.forwards.len());
+        for Forward { home, raw, origin } in &filling.forwards {
+            let sent = self.ports.forwarder.forward(*home, raw, *origin).await;
+            forwarded.push(sent.map_err(away)?);
+        }
+        let now = self.ports.clock.now();
+        // Stamps order a lane's batches for ever, so a clock that was set back must not repeat one.
+        self.progress.stamp = now.max(self.progress.stamp + Micros(1));
+        Ok(Read {
+            passport: Passport {
+                lane: self.lane,
+                token: self.token,
+                permit,
+                stamp: self.progress.stamp,
+                oldest: filling.oldest,
+                forwarded,
+            },
+            applications: filling.applications,
+            dead_letters: filling.dead_letters,
+            quarantine: filling.quarantine,
+            progress: self.progress.clone(),
+        })
+    }
+}
+
+/// How often, at most, a lane without records looks after checkpoints.
+const QUIET_MIN: Duration = Duration::from_millis(10);
+
+/// A batch that is being filled.
+#[derive(Default)]
+struct Filling {
+    applications: Vec<Taken>,
+    dead_letters: Vec<Dead>,
+    quarantine: Vec<String>,
+    forwards: Vec<Forward>,
+    oldest: Option<Timestamp>,
+    records: usize,
+    bytes: usize,
+}
+
+impl Filling {
+    fn is_full(&self, rules: &BatchRules) -> bool {
+        self.records >= rules.records_max || self.bytes >= rules.bytes_max
+    }
+
+    fn take(
+        &mut self,
+        incoming: &Incoming<'_>,
+        intake: &Intake,
+        progress: &mut Progress,
+        suspects: &mut Suspects,
+    ) {
+        self.records += 1;
+        self.bytes += incoming.value.len();
+        let (source, offset) = (incoming.source, incoming.offset);
+        match intake.judge(incoming, progress) {
+            Verdict::Apply(application) => {
+                let Application { record, traceparent } = *application;
+                let record_time = record.record_time;
+                self.oldest =
+                    Some(self.oldest.map_or(record_time, |oldest| oldest.min(record_time)));
+                if suspects.hold_back(source, offset, &record.user_id, &mut self.quarantine) {
+                    progress.counts.of_mut(source).dead_letter += 1;
+                    let user_id = Some(record.user_id.into_owned());
+                    let letter =
+                        intake::letter(incoming, Some(record_time), QUARANTINED, QUARANTINE);
+                    self.dead_letters.push(Dead { source, offset, user_id, letter });
+                } else {
+                    // A batch has at most `records_max` records.
+                    let position = i32::try_from(self.applications.len()).unwrap_or(i32::MAX);
+                    let taken = Taken { position, source, offset, traceparent, record };
+                    self.applications.push(taken);
+                }
+            }
+            Verdict::Forward(forward) => self.forwards.push(*forward),
+            Verdict::DeadLetter(letter) => {
+                self.dead_letters.push(Dead { source, offset, user_id: None, letter: *letter });
+            }
+            Verdict::Skip(skip) => {
+                tracing::debug!(source = ?source, offset, ?skip, "a forwarded record is skipped");
+            }
+        }
+    }
+}
+
+const QUARANTINE: &str =
+    "an evaluation of this user has failed; the record waits for the user's release";
+
+impl Suspects {
+    /// Whether a user's record must not be evaluated; a user who is first met so is added to
+    /// `quarantine`.
+    fn hold_back(
+        &mut self,
+        source: Source,
+        offset: i64,
+        user_id: &str,
+        quarantine: &mut Vec<String>,
+    ) -> bool {
+        if self.quarantined.contains(user_id) {
+            return true;
+        }
+        let suspect = self.records.contains(&(source, offset)) || self.users.contains(user_id);
+        if suspect {
+            self.quarantined.insert(user_id.to_owned());
+            quarantine.push(user_id.to_owned());
+        }
+        suspect
+    }
+}

@@ -1,0 +1,240 @@
+//! What is to be done with a record of a lane: applied, forwarded, kept as a dead letter or skipped.
+//! Pure: it knows how far the lane has come and moves that on; nothing is sent or written here.
+
+use neuros::event::Record;
+use neuros::time::Timestamp;
+use neuros::wire::{self, Headers, Intake as Wire, Message};
+
+use crate::home::home;
+use crate::incoming::{Incoming, Origin, Raw};
+use crate::lane::{Lane, Progress, Routing, Source};
+
+/// Judges the records of one lane, in order.
+pub struct Intake {
+    lane: Lane,
+    routing: Routing,
+    wire: Wire,
+    forward_bytes_max: usize,
+}
+
+/// What is to be done with a record.
+pub enum Verdict {
+    /// It is its user's next record.
+    Apply(Box<Application>),
+    /// It must be sent to its user's home lane.
+    Forward(Box<Forward>),
+    /// It cannot be applied; what became of it is kept.
+    DeadLetter(Box<DeadLetter>),
+    /// It must not be applied, and there is nothing to keep.
+    Skip(Skip),
+}
+
+/// A record to be applied.
+pub struct Application {
+    /// What it says.
+    pub record: Record<'static>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<Box<str>>,
+}
+
+/// A record to be sent on.
+pub struct Forward {
+    /// Where to.
+    pub home: Lane,
+    /// The record as it came.
+    pub raw: Raw,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A record to be kept as it came.
+pub struct DeadLetter {
+    /// Why, machine-readable.
+    pub reason: &'static str,
+    /// Why, for people; quotes nothing of the record.
+    pub detail: String,
+    /// The record as it came.
+    pub raw: Raw,
+    /// When it entered the log.
+    pub record_time: Option<Timestamp>,
+}
+
+/// Why a forwarded record is not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// It was forwarded under another generation.
+    OtherGeneration,
+    /// It was applied already.
+    Repeat,
+    /// Another one must come before it; it will come again.
+    OutOfTurn {
+        /// The partition that it came from.
+        origin: i32,
+        /// The offset there of the record that must come before it.
+        previous: i64,
+    },
+}
+
+/// A forwarded record whose user lives elsewhere, or that says not where it came from.
+pub const MISROUTED: &str = "misrouted";
+/// A record that does not fit into the topic that it should be sent on through.
+pub const TOO_LARGE: &str = "too_large";
+/// A record of a user in quarantine.
+pub const QUARANTINED: &str = "quarantined";
+
+impl Intake {
+    /// Judges for `lane`; `wire` is how messages are read, and larger records than
+    /// `forward_bytes_max` cannot be sent on.
+    pub fn new(lane: Lane, routing: Routing, wire: Wire, forward_bytes_max: usize) -> Self {
+        Self { lane, routing, wire, forward_bytes_max }
+    }
+
+    /// Judges a record and moves `progress` past it. Positions only grow.
+    pub fn judge(&self, incoming: &Incoming<'_>, progress: &mut Progress) -> Verdict {
+        *progress.positions.of_mut(incoming.source) = incoming.offset + 1;
+        let verdict = match incoming.source {
+            Source::Events => self.judge_event(incoming, progress),
+            Source::ByUser => self.judge_forwarded(incoming, progress),
+        };
+        let counts = progress.counts.of_mut(incoming.source);
+        match &verdict {
+            // Whether it is new or a duplicate only its user can tell.
+            Verdict::Apply(_) => {}
+            Verdict::Forward(_) => counts.forwarded += 1,
+            Verdict::DeadLetter(_) => counts.dead_letter += 1,
+            Verdict::Skip(_) => counts.skipped += 1,
+        }
+        verdict
+    }
+
+    fn judge_event(&self, incoming: &Incoming<'_>, progress: &mut Progress) -> Verdict {
+        let record = match self.decode(incoming, incoming.record_time) {
+            Ok(application) => application,
+            Err(refused) => return refused,
+        };
+        let home = home(&record.record.user_id, self.routing.partition_count);
+        if home == self.lane {
+            return Verdict::Apply(record);
+        }
+        if incoming.bytes() + Origin::HEADER_BYTES_MAX > self.forward_bytes_max {
+            let detail = "with its headers too large to be sent on to its user's home lane";
+            return dead_letter(incoming, incoming.record_time, TOO_LARGE, detail);
+        }
+        let previous = progress.forwarded.insert(home.0, incoming.offset).unwrap_or(-1);
+        let origin = Origin {
+            generation: self.routing.generation,
+            partition: self.lane.0,
+            offset: incoming.offset,
+            previous,
+            time: incoming.record_time.map(|time| time.as_micros().div_euclid(1_000)),
+        };
+        Verdict::Forward(Box::new(Forward { home, raw: incoming.to_raw(), origin }))
+    }
+
+    /// In this order: generation, repeat, home, turn.
+    fn judge_forwarded(&self, incoming: &Incoming<'_>, progress: &mut Progress) -> Verdict {
+        let Some(origin) = Origin::of_headers(incoming.headers) else {
+            return misrouted(incoming, "it does not say where it was forwarded from");
+        };
+        let Some(marks) = self.marks(&origin, progress) else {
+            return Verdict::Skip(Skip::OtherGeneration);
+        };
+        let mark = marks.get(&origin.partition).copied().unwrap_or(-1);
+        if origin.offset <= mark {
+            return Verdict::Skip(Skip::Repeat);
+        }
+        if !(0..self.routing.partition_count).contains(&origin.partition) {
+            return misrouted(incoming, "the partition that it was forwarded from does not exist");
+        }
+        let record_time = origin.time.map(Timestamp::from_millis);
+        let decoded = self.decode(incoming, record_time);
+        let in_turn = origin.previous == mark;
+        let lives_here = |application: &Application| {
+            home(&application.record.user_id, self.routing.partition_count) == self.lane
+        };
+        let verdict = match decoded {
+            Ok(application) if !lives_here(&application) => {
+                misrouted(incoming, "its user's home is another lane")
+            }
+            _ if !in_turn => {
+                let Origin { partition, previous, .. } = origin;
+                return Verdict::Skip(Skip::OutOfTurn { origin: partition, previous });
+            }
+            Ok(application) => Verdict::Apply(application),
+            Err(refused) => refused,
+        };
+        if in_turn && let Some(marks) = self.marks(&origin, progress) {
+            marks.insert(origin.partition, origin.offset);
+        }
+        verdict
+    }
+
+    /// The marks that count for a forwarded record; `None` when its generation is over.
+    fn marks<'p>(
+        &self,
+        origin: &Origin,
+        progress: &'p mut Progress,
+    ) -> Option<&'p mut std::collections::BTreeMap<i32, i64>> {
+        if origin.generation == self.routing.generation {
+            return Some(&mut progress.marks);
+        }
+        let closed = progress.closed.as_mut()?;
+        let last = closed.last.get(&origin.partition).copied().unwrap_or(-1);
+        let counts = origin.generation == closed.generation && origin.offset <= last;
+        counts.then_some(&mut closed.marks)
+    }
+
+    fn decode(
+        &self,
+        incoming: &Incoming<'_>,
+        record_time: Option<Timestamp>,
+    ) -> Result<Box<Application>, Verdict> {
+        let headers: Headers<'_> = incoming.headers.iter().copied().collect();
+        let message = Message { value: incoming.value, headers, record_time };
+        match wire::decode(&message, &self.wire) {
+            Ok(record) => Ok(Box::new(Application {
+                record: record.into_owned(),
+                traceparent: headers.traceparent().map(Box::from),
+            })),
+            Err(rejection) => {
+                let (reason, detail) = (rejection.reason.as_str(), rejection.detail);
+                Err(dead_letter(incoming, record_time, reason, detail))
+            }
+        }
+    }
+}
+
+/// The verdict [`Verdict::DeadLetter`] on `incoming`.
+fn dead_letter(
+    incoming: &Incoming<'_>,
+    record_time: Option<Timestamp>,
+    reason: &'static str,
+    detail: impl Into<String>,
+) -> Verdict {
+    Verdict::DeadLetter(Box::new(letter(incoming, record_time, reason, detail)))
+}
+
+/// A dead letter of `incoming`; what forwarding added to its headers is taken off again.
+pub fn letter(
+    incoming: &Incoming<'_>,
+    record_time: Option<Timestamp>,
+    reason: &'static str,
+    detail: impl Into<String>,
+) -> DeadLetter {
+    let mut raw = incoming.to_raw();
+    if incoming.source == Source::ByUser {
+        strip_origin(&mut raw);
+    }
+    DeadLetter { reason, detail: detail.into(), raw, record_time }
+}
+
+fn misrouted(incoming: &Incoming<'_>, detail: &str) -> Verdict {
+    dead_letter(incoming, incoming.record_time, MISROUTED, detail)
+}
+
+/// Forwarding appends its headers, so they are the last five; a producer's own stay.
+fn strip_origin(raw: &mut Raw) {
+    let added = raw.headers.iter().rev().take(5).take_while(|(name, _)| Origin::owns(name));
+    let kept = raw.headers.len() - added.count();
+    raw.headers.truncate(kept);
+}

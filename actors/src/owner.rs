@@ -1,0 +1,376 @@
+//! A lane's life in this process: claim, restore, run, and again, until somebody else owns it or an
+//! operator must look. Correctness rests on the claim's token alone; nothing here trusts a callback.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor as _, Addr};
+use neuros::time::{Micros, Timestamp};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::alert::Alerts;
+use crate::audit::Audit;
+use crate::batch::End;
+use crate::cache::CachedState;
+use crate::capacity::{CACHE_QUEUE, RESTORE_PAGE};
+use crate::home::home;
+use crate::ingest::{self, Ingest, Suspects};
+use crate::lane::Lane;
+use crate::log::LogError;
+use crate::observe::Condition;
+use crate::persist::{self, Persist};
+use crate::ports::{BelowStart, Ports, Rules};
+use crate::push::Push;
+use crate::relay::Relay;
+use crate::residents::{Residents, keys_end, store_end};
+use crate::restore::Restorer;
+use crate::restoring::Restoring;
+use crate::router::{self, Router};
+use crate::store::Claim;
+
+/// Owns one lane until `stop`; must run on the thread on which its users shall live.
+///
+/// Returns when what was in flight is committed, or dropped after the rules' `drain`.
+pub async fn own(lane: Lane, ports: Ports, rules: Arc<Rules>, stop: CancellationToken) {
+    let mut owner = Owner {
+        lane,
+        ports,
+        rules,
+        stop,
+        suspects: Suspects::default(),
+        pause: PAUSE.0,
+        panics: VecDeque::new(),
+    };
+    while !owner.stop.is_cancelled() {
+        let end = owner.hold().await;
+        if !owner.handle(end).await {
+            break;
+        }
+    }
+    owner.ports.observer.lane(lane, Condition::Left);
+}
+
+/// Pauses before a lane is tried again, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+struct Owner {
+    lane: Lane,
+    ports: Ports,
+    rules: Arc<Rules>,
+    stop: CancellationToken,
+    suspects: Suspects,
+    pause: Duration,
+    /// When evaluations panicked, within the last minute.
+    panics: VecDeque<Timestamp>,
+}
+
+impl Owner {
+    /// Claims, restores and runs the lane; says why that ended.
+    async fn hold(&mut self) -> End {
+        self.condition(Condition::Claiming);
+        match self.claim_and_run().await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    async fn claim_and_run(&mut self) -> Result<End, End> {
+        let store = Arc::clone(&self.ports.store);
+        let claim = store.claim(self.lane, &self.rules.owner, &self.rules.routing).await;
+        let claim = claim.map_err(store_end)?;
+        self.condition(Condition::Restoring);
+        let count = self.rules.routing.partition_count;
+        let quarantined = store.quarantined().await.map_err(store_end)?;
+        self.suspects.quarantined =
+            quarantined.into_iter().filter(|user_id| home(user_id, count) == self.lane).collect();
+        let committed = Rc::new(Cell::new(claim.progress.stamp));
+        let residents = self.restore(&claim, Rc::clone(&committed)).await?;
+        let reader = self.ports.log.open(self.lane, claim.progress.positions).await;
+        let reader = reader.map_err(End::Log)?;
+        let running = self.start(claim, residents, committed, reader);
+        self.condition(Condition::Running);
+        self.pause = PAUSE.0;
+        Ok(running.wait(&self.stop, self.rules.drain).await)
+    }
+
+    /// Brings into memory whom checkpoints lag behind.
+    async fn restore(
+        &self,
+        claim: &Claim,
+        committed: Rc<Cell<Timestamp>>,
+    ) -> Result<Residents, End> {
+        let service_key = self.ports.keys.service_key().await.map_err(keys_end)?;
+        let mut residents = Residents {
+            lane: self.lane,
+            ports: self.ports.clone(),
+            rules: Arc::clone(&self.rules),
+            restorer: Restorer::new(self.ports.clone(), &self.rules),
+            progress: claim.progress.clone(),
+            service_key,
+            live: hashbrown::HashMap::default(),
+            unwritten: VecDeque::new(),
+            unwritten_users: Rc::new(Cell::new(0)),
+            committed,
+            swept: claim.progress.stamp,
+        };
+        let mut restoring = Restoring::default();
+        let mut after = (claim.progress.checkpointed, i32::MAX);
+        loop {
+            let page = self.ports.store.records_of_lane(self.lane, after, RESTORE_PAGE).await;
+            let page = page.map_err(store_end)?;
+            let Some(last) = page.last() else { break };
+            after = (last.stamp, last.position);
+            restoring.meet(&page, &residents).await?;
+            for record in &page {
+                restoring.apply(record, &residents, &self.suspects).await?;
+            }
+        }
+        restoring.settle(&mut residents);
+        Ok(residents)
+    }
+
+    fn start(
+        &self,
+        claim: Claim,
+        residents: Residents,
+        committed: Rc<Cell<Timestamp>>,
+        reader: Box<dyn crate::log::LaneReader>,
+    ) -> Running {
+        let Claim { token, progress, .. } = claim;
+        let (end, ends) = mpsc::channel(16);
+        let (stop_reading, drop_rest) = (CancellationToken::new(), CancellationToken::new());
+        let in_flight_max = self.rules.batch.in_flight_max.max(1);
+        let permits = Arc::new(Semaphore::new(in_flight_max));
+        let relay = Rc::new(Relay {
+            lane: self.lane,
+            token,
+            ports: self.ports.clone(),
+            service_key: residents.service_key.clone(),
+            topics: self.rules.topics.clone(),
+        });
+        let push = Push::start(relay, progress.outbox, &end, &drop_rest);
+        let desk = persist::Desk {
+            ports: self.ports.clone(),
+            push,
+            cache: self.start_cache(&drop_rest),
+            committed,
+            drop_rest: drop_rest.clone(),
+            in_flight_max,
+            permits: Arc::clone(&permits),
+        };
+        let persist = Persist::new(desk, end.clone()).start();
+        let accessor_id = self.rules.owner.clone();
+        let audit = Audit { accessor_id, persist, end: end.clone() }.start();
+        let alerts = Alerts { ports: self.ports.clone(), audit, end: end.clone() }.start();
+        let unwritten_users = Rc::clone(&residents.unwritten_users);
+        let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
+        let ingest = Ingest::new(ingest::Work {
+            lane: self.lane,
+            token,
+            ports: self.ports.clone(),
+            rules: Arc::clone(&self.rules),
+            reader,
+            progress,
+            suspects: self.suspects.clone(),
+            router,
+            permits: Arc::clone(&permits),
+            unwritten_users,
+            end,
+            stop: stop_reading.clone(),
+        })
+        .start();
+        self.watch_token(token, &ingest, &drop_rest);
+        Running { ingest, ends, permits, in_flight_max, stop_reading, drop_rest }
+    }
+
+    fn start_cache(&self, stop: &CancellationToken) -> mpsc::Sender<Vec<CachedState>> {
+        let (states, mut waiting) = mpsc::channel::<Vec<CachedState>>(CACHE_QUEUE);
+        let (ports, stop) = (self.ports.clone(), stop.clone());
+        actix::spawn(async move {
+            loop {
+                let states = tokio::select! {
+                    states = waiting.recv() => states,
+                    () = stop.cancelled() => return,
+                };
+                let Some(states) = states else { return };
+                let kept = ports.cache.keep(states).await;
+                ports.observer.cached(kept.is_ok());
+                if let Err(error) = kept {
+                    tracing::debug!(%error, "the cache did not take states");
+                }
+            }
+        });
+        states
+    }
+
+    /// An idle owner finds out from the table that it owns the lane no longer.
+    fn watch_token(
+        &self,
+        token: crate::lane::FenceToken,
+        ingest: &Addr<Ingest>,
+        stop: &CancellationToken,
+    ) {
+        let (lane, ports, stop) = (self.lane, self.ports.clone(), stop.clone());
+        let ingest = ingest.clone();
+        actix::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(TOKEN_POLL) => {}
+                    () = stop.cancelled() => return,
+                }
+                // A store that is away is found out by whoever writes.
+                if let Ok(false) = ports.store.holds(lane, token).await {
+                    let _ended = ingest.try_send(ingest::Fenced);
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Says whether the lane is to be tried again.
+    async fn handle(&mut self, end: End) -> bool {
+        match end {
+            End::Stopped => return !self.stop.is_cancelled(),
+            End::Claim { fenced } => {
+                if fenced {
+                    tracing::warn!(lane = self.lane.0, "fenced: another owner has the lane");
+                }
+                return self.rest().await;
+            }
+            End::Panicked(panicked) => {
+                tracing::error!(
+                    lane = self.lane.0,
+                    source = ?panicked.source,
+                    offset = panicked.offset,
+                    "the evaluation of a record has failed; its user goes into quarantine"
+                );
+                self.suspects.records.insert((panicked.source, panicked.offset));
+                self.ports.observer.quarantined(self.lane);
+                if self.too_many_panics() {
+                    let problem = "evaluations of too many users have failed within a minute; the \
+                                   release may be broken: roll it back, then start again"
+                        .to_owned();
+                    return self.halt(problem).await;
+                }
+                return true;
+            }
+            End::Unreadable { user_id, problem } => {
+                tracing::error!(lane = self.lane.0, %problem, "a user's state cannot be restored");
+                self.suspects.users.insert(user_id);
+                self.ports.observer.quarantined(self.lane);
+                return true;
+            }
+            End::Away { part, problem } => {
+                tracing::warn!(lane = self.lane.0, part, %problem, "the lane waits");
+                self.condition(Condition::Waiting { part, problem });
+            }
+            End::Log(LogError::Away(problem)) => {
+                tracing::warn!(lane = self.lane.0, %problem, "the lane waits");
+                self.condition(Condition::Waiting { part: "kafka", problem });
+            }
+            End::Log(LogError::BelowStart { .. })
+                if self.rules.below_start == BelowStart::Earliest =>
+            {
+                return self.skip_gap().await;
+            }
+            End::Log(error) => return self.halt(error.to_string()).await,
+            End::Halted { problem } => return self.halt(problem).await,
+        }
+        self.rest().await
+    }
+
+    /// Waits, longer each time; says whether the lane is still ours to try.
+    async fn rest(&mut self) -> bool {
+        // Spread by the lane's number, so that lanes do not all come back at once.
+        let jitter = Duration::from_millis(u64::from(self.lane.0.unsigned_abs()) * 7 % 100);
+        tokio::select! {
+            () = tokio::time::sleep(self.pause + jitter) => {}
+            () = self.stop.cancelled() => return false,
+        }
+        self.pause = (self.pause * 2).min(PAUSE.1);
+        true
+    }
+
+    /// Stays where it is until the lane is taken away or the process ends.
+    async fn halt(&self, problem: String) -> bool {
+        tracing::error!(lane = self.lane.0, %problem, "the lane has stopped");
+        self.condition(Condition::Halted { problem });
+        self.stop.cancelled().await;
+        false
+    }
+
+    async fn skip_gap(&mut self) -> bool {
+        let starts = self.ports.log.starts(self.lane).await;
+        let skipped = match starts {
+            Ok(starts) => self.ports.store.skip_gap(self.lane, starts).await.map_err(store_end),
+            Err(error) => Err(End::Log(error)),
+        };
+        match skipped {
+            Ok(()) => true,
+            Err(End::Halted { problem }) => self.halt(problem).await,
+            Err(_) => self.rest().await,
+        }
+    }
+
+    fn too_many_panics(&mut self) -> bool {
+        let now = self.ports.clock.now();
+        self.panics.push_back(now);
+        while self.panics.front().is_some_and(|then| now - *then > Micros::from_minutes(1)) {
+            self.panics.pop_front();
+        }
+        self.panics.len() > self.rules.quarantines_per_minute
+    }
+
+    fn condition(&self, condition: Condition) {
+        self.ports.observer.lane(self.lane, condition);
+    }
+}
+
+/// How often an owner looks whether it still is one.
+const TOKEN_POLL: Duration = Duration::from_secs(2);
+
+/// A lane that runs.
+struct Running {
+    ingest: Addr<Ingest>,
+    ends: mpsc::Receiver<End>,
+    permits: Arc<Semaphore>,
+    in_flight_max: usize,
+    stop_reading: CancellationToken,
+    drop_rest: CancellationToken,
+}
+
+impl Running {
+    /// Waits for an end, or for `stop` and then for what is in flight, but not longer than `drain`.
+    async fn wait(mut self, stop: &CancellationToken, drain: Duration) -> End {
+        let end = tokio::select! {
+            end = self.ends.recv() => end,
+            () = stop.cancelled() => {
+                self.stop_reading.cancel();
+                let all = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
+                tokio::select! {
+                    _ = tokio::time::timeout(drain, self.permits.acquire_many(all)) => {}
+                    _ = failure(&mut self.ends) => {}
+                }
+                Some(End::Stopped)
+            }
+        };
+        self.stop_reading.cancel();
+        self.drop_rest.cancel();
+        self.permits.close();
+        drop(self.ingest);
+        end.unwrap_or(End::Claim { fenced: false })
+    }
+}
+
+/// The next end that is not ingest's own, which has been told to stop.
+async fn failure(ends: &mut mpsc::Receiver<End>) -> Option<End> {
+    loop {
+        match ends.recv().await {
+            Some(End::Stopped) => {}
+            other => return other,
+        }
+    }
+}

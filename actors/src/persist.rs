@@ -1,0 +1,201 @@
+//! The persist actor: commits a lane's batches, one after the other, and releases their effects after
+//! that and never before. It retries what certainly failed, and never guesses at what is unknown.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler,
+    WrapFuture as _,
+};
+use neuros::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Audited, Committed, Effects, End, Passport};
+use crate::cache::CachedState;
+use crate::capacity::BATCH_MAILBOX;
+use crate::lane::{Counts, PerSource, Source};
+use crate::observe::{BatchReport, CommitFailure, Condition};
+use crate::ports::Ports;
+use crate::push::Push;
+use crate::rows::Batch;
+use crate::store::CommitError;
+
+/// Commits the batches of one lane.
+pub(crate) struct Persist {
+    /// Away while a batch is being committed.
+    desk: Option<Desk>,
+    end: mpsc::Sender<End>,
+}
+
+/// What a commit needs.
+pub(crate) struct Desk {
+    pub(crate) ports: Ports,
+    pub(crate) push: Addr<Push>,
+    pub(crate) cache: mpsc::Sender<Vec<CachedState>>,
+    pub(crate) committed: Rc<Cell<Timestamp>>,
+    /// The lane ends: what has not been committed by now is read anew.
+    pub(crate) drop_rest: CancellationToken,
+    /// Batches between ingest and commit, at most; with the semaphore, how many wait.
+    pub(crate) in_flight_max: usize,
+    pub(crate) permits: std::sync::Arc<tokio::sync::Semaphore>,
+}
+
+impl Persist {
+    pub(crate) fn new(desk: Desk, end: mpsc::Sender<End>) -> Self {
+        Self { desk: Some(desk), end }
+    }
+}
+
+impl Actor for Persist {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(BATCH_MAILBOX);
+    }
+}
+
+impl Handler<Audited> for Persist {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, audited: Audited, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.take();
+        let work = async move {
+            let desk = desk?;
+            let persisted = desk.persist(audited).await;
+            Some((desk, persisted))
+        };
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|done, persist, context| {
+            let Some((desk, persisted)) = done else { return context.stop() };
+            if let Err(end) = persisted {
+                // The first reason to end counts. Batches behind this one are dropped with the desk.
+                let _later = persist.end.try_send(end);
+                context.stop();
+            } else {
+                persist.desk = Some(desk);
+            }
+        })))
+    }
+}
+
+impl Desk {
+    async fn persist(&self, audited: Audited) -> Result<(), End> {
+        let Audited { mut passport, batch, effects, events } = audited;
+        self.await_forwarded(&mut passport).await?;
+        let began = Instant::now();
+        self.commit(&batch).await?;
+        let commit_time = began.elapsed();
+        self.committed.set(passport.stamp);
+        let report = self.report(&passport, &batch, events, commit_time);
+        let states = effects.states.len();
+        self.release(&batch, effects);
+        self.ports.observer.committed(&report);
+        self.ports.log.note_position(batch.lane, batch.after.positions.events);
+        tracing::trace!(lane = batch.lane.0, batch = batch.after.batch, states, "committed");
+        Ok(())
+    }
+
+    /// A batch is committed only when all that it has forwarded is safe at its home.
+    async fn await_forwarded(&self, passport: &mut Passport) -> Result<(), End> {
+        for sent in std::mem::take(&mut passport.forwarded) {
+            if let Err(error) = sent.await {
+                let problem = format!("a forwarded record was not accepted: {error}");
+                // Records behind it may be in the way already: only a new process begins cleanly.
+                let _full = self.ports.fatal.try_send(problem.clone());
+                return Err(End::Halted { problem });
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<(), End> {
+        let mut pause = PAUSE_MIN;
+        let mut waiting = false;
+        loop {
+            let observer = &self.ports.observer;
+            match self.ports.store.commit(batch).await {
+                Ok(()) => {
+                    if waiting {
+                        observer.lane(batch.lane, Condition::Running);
+                    }
+                    return Ok(());
+                }
+                Err(CommitError::Fenced) => {
+                    observer.commit_failed(batch.lane, CommitFailure::Fenced);
+                    return Err(End::Claim { fenced: true });
+                }
+                Err(CommitError::OutOfStep) => return Err(End::Claim { fenced: false }),
+                Err(CommitError::Unknown(problem)) => {
+                    tracing::warn!(lane = batch.lane.0, %problem, "the outcome of a commit is unknown");
+                    observer.commit_failed(batch.lane, CommitFailure::Unknown);
+                    return Err(End::Claim { fenced: false });
+                }
+                Err(CommitError::Refused(problem)) => {
+                    observer.commit_failed(batch.lane, CommitFailure::Refused);
+                    return Err(End::Halted { problem });
+                }
+                Err(CommitError::Away(problem)) => {
+                    tracing::warn!(lane = batch.lane.0, %problem, "a commit is tried again");
+                    observer.commit_failed(batch.lane, CommitFailure::Away);
+                    let part = "postgres";
+                    observer.lane(batch.lane, Condition::Waiting { part, problem });
+                    waiting = true;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                () = self.drop_rest.cancelled() => return Err(End::Stopped),
+            }
+        }
+    }
+
+    fn release(&self, batch: &Batch, effects: Effects) {
+        let Effects { messages, states } = effects;
+        let head = batch.after.outbox;
+        if !messages.is_empty() && self.push.try_send(Committed { messages, head }).is_err() {
+            // The outbox has them; the next owner's relay finds them there.
+            tracing::debug!(lane = batch.lane.0, "the lane's relay has ended already");
+        }
+        if !states.is_empty() && self.cache.try_send(states).is_err() {
+            tracing::debug!(lane = batch.lane.0, "the cache is behind and misses a batch");
+        }
+    }
+
+    fn report(
+        &self,
+        passport: &Passport,
+        batch: &Batch,
+        events: u64,
+        commit_time: Duration,
+    ) -> BatchReport {
+        let mut counts = PerSource::<Counts>::default();
+        for source in Source::ALL {
+            let (after, before) = (batch.after.counts.of(source), batch.before.counts.of(source));
+            *counts.of_mut(source) = after.since(before);
+        }
+        let mut reasons = std::collections::BTreeMap::<&'static str, u64>::new();
+        for dead in &batch.dead_letters {
+            *reasons.entry(dead.reason).or_default() += 1;
+        }
+        let age = passport.oldest.map(|oldest| (self.ports.clock.now() - oldest).0);
+        BatchReport {
+            lane: batch.lane,
+            counts,
+            events,
+            transitions: batch.transitions.len() as u64,
+            dead_letters: reasons.into_iter().collect(),
+            positions: batch.after.positions,
+            modes: batch.after.modes,
+            commit_time,
+            event_age: age.and_then(|age| u64::try_from(age).ok()).map(Duration::from_micros),
+            checkpoints: batch.users.iter().filter(|row| row.checkpoint.is_some()).count() as u64,
+            queued: self.in_flight_max.saturating_sub(self.permits.available_permits() + 1),
+        }
+    }
+}
+
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,148 @@
+//! The push actor: relays a lane's committed outbox to its sinks, each at its own pace, in order, at
+//! least once. What it was handed after a commit it sends at once; whatever it missed it reads from the
+//! store, which is the truth.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Committed, End};
+use crate::capacity::{BATCH_MAILBOX, LIVE_OUTBOX};
+use crate::log::Outgoing;
+use crate::relay::Relay;
+use crate::rows::Sink;
+
+/// Relays one lane's outbox.
+pub(crate) struct Push {
+    sinks: Vec<(Sink, Rc<Inbox>)>,
+}
+
+/// What a sink is handed.
+pub(crate) struct Inbox {
+    live: std::cell::RefCell<Live>,
+    pub(crate) changed: Notify,
+}
+
+/// Messages in the order of their numbers.
+#[derive(Default)]
+struct Live {
+    messages: VecDeque<(i64, Outgoing)>,
+    /// Everything of the sink with a number above this is in `messages`, up to `head`.
+    complete_after: i64,
+    /// The newest number of the lane's outbox.
+    head: i64,
+}
+
+/// The next thing for a sink to do.
+pub(crate) enum Next {
+    /// Send these: they follow directly what was sent before.
+    Send(Vec<(i64, Outgoing)>),
+    /// Read the store from the cursor up to this number.
+    CatchUp(i64),
+    /// Nothing is left.
+    Idle,
+}
+
+impl Inbox {
+    pub(crate) fn new(head: i64) -> Self {
+        let live = Live { messages: VecDeque::new(), complete_after: head, head };
+        Self { live: live.into(), changed: Notify::new() }
+    }
+
+    fn put(&self, messages: impl Iterator<Item = (i64, Outgoing)>, head: i64) {
+        let live = &mut *self.live.borrow_mut();
+        live.messages.extend(messages);
+        live.head = head;
+        if live.messages.len() > LIVE_OUTBOX {
+            live.messages.clear();
+            live.complete_after = head;
+        }
+        self.changed.notify_one();
+    }
+
+    /// What to do when everything up to `cursor` has left; takes at most `limit` messages.
+    pub(crate) fn next(&self, cursor: i64, limit: usize) -> Next {
+        let live = &mut *self.live.borrow_mut();
+        if cursor < live.complete_after {
+            return Next::CatchUp(live.complete_after);
+        }
+        while live.messages.front().is_some_and(|(number, _)| *number <= cursor) {
+            live.messages.pop_front();
+        }
+        if live.messages.is_empty() {
+            return Next::Idle;
+        }
+        let take = limit.min(live.messages.len());
+        let messages: Vec<_> = live.messages.drain(..take).collect();
+        live.complete_after = messages.last().map_or(cursor, |(number, _)| *number);
+        Next::Send(messages)
+    }
+}
+
+impl Inbox {
+    /// What was taken and has not left must be read from the outbox: everything above `cursor`.
+    pub(crate) fn forget(&self, cursor: i64) {
+        let live = &mut *self.live.borrow_mut();
+        live.messages.clear();
+        live.complete_after = live.head.max(cursor + 1);
+    }
+
+    /// Rows of the lane's outbox above `cursor`, of whatever sink, while there are any of this one.
+    pub(crate) fn behind(&self, cursor: i64) -> i64 {
+        let live = self.live.borrow();
+        let waits = cursor < live.complete_after || !live.messages.is_empty();
+        if waits { live.head - cursor } else { 0 }
+    }
+}
+
+impl Push {
+    /// Relays from each sink's cursor on; `head` is the newest number of the lane's outbox.
+    pub(crate) fn start(
+        relay: Rc<Relay>,
+        head: i64,
+        end: &mpsc::Sender<End>,
+        stop: &CancellationToken,
+    ) -> actix::Addr<Self> {
+        let mut sinks = Vec::with_capacity(Sink::ALL.len());
+        for sink in Sink::ALL {
+            let inbox = Rc::new(Inbox::new(head));
+            let (relay, inbox_of_relay) = (Rc::clone(&relay), Rc::clone(&inbox));
+            let (end, stop) = (end.clone(), stop.clone());
+            actix::spawn(async move { relay.run(sink, &inbox_of_relay, &end, &stop).await });
+            sinks.push((sink, inbox));
+        }
+        Actor::start(Self { sinks })
+    }
+}
+
+impl Actor for Push {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(BATCH_MAILBOX);
+    }
+}
+
+impl Handler<Committed> for Push {
+    type Result = ();
+
+    fn handle(&mut self, committed: Committed, _: &mut Self::Context) {
+        let mut of_sinks: Vec<Vec<(i64, Outgoing)>> = vec![Vec::new(); self.sinks.len()];
+        for (number, sink, outgoing) in committed.messages {
+            let place = self.sinks.iter().position(|(known, _)| *known == sink);
+            if let Some(messages) = place.and_then(|place| of_sinks.get_mut(place)) {
+                messages.push((number, outgoing));
+            }
+        }
+        for ((_, inbox), messages) in self.sinks.iter().zip(of_sinks) {
+            inbox.put(messages.into_iter(), committed.head);
+        }
+    }
+}
+
+/// How long a sink that failed is left alone, at first and at most.
+pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

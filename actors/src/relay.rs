@@ -1,0 +1,202 @@
+//! The relay of one sink: from the outbox of a lane to a topic. Its cursor moves only behind what is
+//! safe at the sink, and only with the lane's token.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::End;
+use crate::capacity::OUTBOX_PAGE;
+use crate::dead_letter::{self, Failure};
+use crate::lane::{FenceToken, Lane, PerSource, UserNumber};
+use crate::log::{LogError, Outgoing};
+use crate::observe::Published;
+use crate::ports::Ports;
+use crate::push::{Inbox, Next, PAUSE};
+use crate::rows::Sink;
+use crate::seal::DataKey;
+use crate::store::{StoreError, StoredOutbox};
+use crate::user::outbox_place;
+
+/// Relays a lane's outbox.
+pub(crate) struct Relay {
+    pub(crate) lane: Lane,
+    pub(crate) token: FenceToken,
+    pub(crate) ports: Ports,
+    pub(crate) service_key: DataKey,
+    pub(crate) topics: PerSource<String>,
+}
+
+/// Why a sink does not go on now.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Keys(String),
+    #[error("fenced")]
+    Fenced,
+}
+
+impl Relay {
+    /// Relays until the lane ends.
+    pub(crate) async fn run(
+        &self,
+        sink: Sink,
+        inbox: &Inbox,
+        end: &mpsc::Sender<End>,
+        stop: &CancellationToken,
+    ) {
+        let mut pause = PAUSE.0;
+        let mut cursor = None;
+        loop {
+            let turn = tokio::select! {
+                turn = self.turn(sink, inbox, &mut cursor) => turn,
+                () = stop.cancelled() => return,
+            };
+            match turn {
+                Ok(()) => pause = PAUSE.0,
+                Err(Trouble::Fenced) => {
+                    // The first reason to end counts.
+                    let _later = end.try_send(End::Claim { fenced: true });
+                    return;
+                }
+                Err(trouble) => {
+                    self.report(sink, 0, Some(trouble.to_string()), inbox, cursor);
+                    if !rest(pause, stop).await {
+                        return;
+                    }
+                    pause = (pause * 2).min(PAUSE.1);
+                }
+            }
+        }
+    }
+
+    /// One page of messages, or a wait for some.
+    async fn turn(
+        &self,
+        sink: Sink,
+        inbox: &Inbox,
+        cursor: &mut Option<i64>,
+    ) -> Result<(), Trouble> {
+        let from = match *cursor {
+            Some(known) => known,
+            None => *cursor.insert(self.ports.store.cursor(self.lane, sink).await?),
+        };
+        let limit = usize::try_from(OUTBOX_PAGE).unwrap_or(1);
+        let (messages, to) = match inbox.next(from, limit) {
+            Next::Idle => {
+                inbox.changed.notified().await;
+                return Ok(());
+            }
+            Next::Send(messages) => {
+                let to = messages.last().map_or(from, |(number, _)| *number);
+                (messages.into_iter().map(|(_, outgoing)| outgoing).collect(), to)
+            }
+            Next::CatchUp(upto) => self.page(sink, from, upto).await?,
+        };
+        let count = messages.len() as u64;
+        if count > 0 {
+            self.ports.publisher.publish(sink, messages).await.inspect_err(|_| {
+                // What was taken from the inbox is read from the outbox next time.
+                *cursor = Some(from);
+                inbox.forget(from);
+            })?;
+        }
+        if to > from {
+            let moved = self.ports.store.move_cursor(self.lane, self.token, sink, to).await;
+            *cursor = Some(to);
+            if !moved? {
+                return Err(Trouble::Fenced);
+            }
+        }
+        self.report(sink, count, None, inbox, *cursor);
+        Ok(())
+    }
+
+    /// A page of the outbox in the clear, and the number up to which it is complete.
+    async fn page(
+        &self,
+        sink: Sink,
+        from: i64,
+        upto: i64,
+    ) -> Result<(Vec<Outgoing>, i64), Trouble> {
+        let rows = self.ports.store.outbox(self.lane, sink, from, OUTBOX_PAGE).await?;
+        let is_last = i64::try_from(rows.len()).unwrap_or(0) < OUTBOX_PAGE;
+        let to = if is_last {
+            upto.max(rows.last().map_or(upto, |row| row.number))
+        } else {
+            rows.last().map_or(upto, |row| row.number)
+        };
+        let users: Vec<UserNumber> = rows.iter().filter_map(|row| row.user).collect();
+        let keys = if users.is_empty() {
+            Vec::new()
+        } else {
+            let keys = self.ports.keys.keys_of(&users).await;
+            keys.map_err(|error| Trouble::Keys(error.to_string()))?
+        };
+        let mut keys = keys.into_iter();
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = row.user.and_then(|_| keys.next());
+            match self.open(sink, &row, key.as_ref()) {
+                Some(outgoing) => messages.push(outgoing),
+                None => tracing::warn!(
+                    lane = self.lane.0,
+                    number = row.number,
+                    "an outbox row does not open and is passed over"
+                ),
+            }
+        }
+        Ok((messages, to))
+    }
+
+    fn open(&self, sink: Sink, row: &StoredOutbox, key: Option<&DataKey>) -> Option<Outgoing> {
+        let seal = &self.ports.seal;
+        if let Some(said) = &row.dead_letter {
+            let place = dead_letter::place(self.lane, row.number);
+            let bytes = seal.open(&self.service_key, place, &row.body).ok()?;
+            let failure = Failure {
+                reason: &said.reason,
+                detail: &said.detail,
+                topic: self.topics.of(said.source),
+                lane: self.lane,
+                offset: said.offset,
+                failed_at: said.failed_at,
+            };
+            let bytes_max = self.ports.publisher.bytes_max(sink);
+            return Some(dead_letter::outgoing(
+                dead_letter::of_bytes(&bytes)?,
+                &failure,
+                bytes_max,
+            ));
+        }
+        let place = outbox_place(row.user?, row.n?);
+        let message = seal.open(key?, place, &row.body).ok()?;
+        let key = row.user_id.as_ref().map(|user_id| user_id.as_bytes().to_vec());
+        Some(Outgoing { key, value: Some(message), headers: Vec::new() })
+    }
+
+    fn report(
+        &self,
+        sink: Sink,
+        messages: u64,
+        problem: Option<String>,
+        inbox: &Inbox,
+        cursor: Option<i64>,
+    ) {
+        let waiting = inbox.behind(cursor.unwrap_or(0));
+        self.ports.observer.published(self.lane, sink, &Published { messages, problem, waiting });
+    }
+}
+
+/// Waits; says whether the lane goes on.
+async fn rest(pause: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => true,
+        () = stop.cancelled() => false,
+    }
+}

@@ -1,0 +1,267 @@
+//! The users of a lane that are in memory: who they are, where their actors are, and how far their
+//! stored checkpoints lag behind them. Nobody whose steps are not safely written leaves.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor as _, Addr};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use neuros::time::{Micros, Timestamp};
+
+use crate::batch::End;
+use crate::capacity::{QUIET_CHECKPOINTS, USERS_PAGE};
+use crate::gather::Gathering;
+use crate::lane::{Lane, Progress, UserNumber};
+use crate::person::Person;
+use crate::ports::{Ports, Rules};
+use crate::restore::{RestoreError, Restorer};
+use crate::router::UserWork;
+use crate::seal::{DataKey, KeysAway};
+use crate::store::{Asked, StoreError, StoredUser};
+use crate::user::{BatchContext, User};
+
+/// The users of one lane that are in memory.
+pub(crate) struct Residents {
+    pub(crate) lane: Lane,
+    pub(crate) ports: Ports,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) restorer: Restorer,
+    /// How far the lane has come with the newest decided batch.
+    pub(crate) progress: Progress,
+    pub(crate) service_key: DataKey,
+    /// Never iterated where order matters.
+    pub(crate) live: HashMap<Arc<str>, Resident, RandomState>,
+    /// Users with records that their stored checkpoint has not, by when that began; entries that no
+    /// longer hold are passed over.
+    pub(crate) unwritten: VecDeque<(Timestamp, Arc<str>)>,
+    /// How many there are, for ingest.
+    pub(crate) unwritten_users: Rc<Cell<usize>>,
+    /// The stamp of the newest committed batch.
+    pub(crate) committed: Rc<Cell<Timestamp>>,
+    pub(crate) swept: Timestamp,
+}
+
+/// A user in memory.
+pub(crate) struct Resident {
+    pub(crate) user: UserNumber,
+    pub(crate) address: Addr<User>,
+    /// The store has, or will have with the batches in flight, a row.
+    pub(crate) is_stored: bool,
+    /// The stamp of the newest batch with something of this user.
+    pub(crate) touched: Timestamp,
+    /// The stamp of the oldest batch whose records the stored checkpoint has not.
+    pub(crate) unwritten_since: Option<Timestamp>,
+}
+
+impl Residents {
+    /// The actor of a user in memory.
+    pub(crate) fn address(&self, user_id: &str) -> Option<&Addr<User>> {
+        self.live.get(user_id).map(|resident| &resident.address)
+    }
+
+    /// What the users of a batch share.
+    pub(crate) fn context(&self, stamp: Timestamp, users: usize) -> BatchContext {
+        BatchContext {
+            stamp,
+            policy: Arc::clone(&self.rules.policy),
+            policy_number: self.rules.policy_number,
+            seal: Arc::clone(&self.ports.seal),
+            checkpoint_every: self.rules.checkpoint.every_records.max(1),
+            states: self.rules.cache && users <= CACHED_USERS,
+        }
+    }
+
+    /// Brings everybody of a batch into memory, with one query for all who are not there.
+    pub(crate) async fn admit(&mut self, works: &[UserWork], stamp: Timestamp) -> Result<(), End> {
+        self.sweep(stamp);
+        let absent: Vec<&Arc<str>> = works
+            .iter()
+            .map(|work| &work.user_id)
+            .filter(|user_id| !self.live.contains_key(&***user_id))
+            .collect();
+        for page in absent.chunks(USERS_PAGE) {
+            self.load(page, stamp).await?;
+        }
+        for work in works {
+            if let Some(resident) = self.live.get_mut(&*work.user_id) {
+                resident.touched = stamp;
+            }
+        }
+        self.ports.observer.live_users(self.lane, self.live.len());
+        Ok(())
+    }
+
+    async fn load(&mut self, absent: &[&Arc<str>], stamp: Timestamp) -> Result<(), End> {
+        let ids: Vec<&str> = absent.iter().map(|user_id| &***user_id).collect();
+        let known = self.ports.store.users(Asked::Ids(&ids)).await.map_err(store_end)?;
+        let known: BTreeMap<&str, &StoredUser> =
+            known.iter().map(|stored| (stored.user_id.as_str(), stored)).collect();
+        let mut numbered = Vec::with_capacity(absent.len());
+        for user_id in absent {
+            let stored = known.get(&***user_id).copied();
+            let user = match stored {
+                Some(stored) => stored.user,
+                None => self.progress.number_user(self.lane),
+            };
+            numbered.push((Arc::clone(user_id), user, stored));
+        }
+        let users: Vec<UserNumber> = numbered.iter().map(|(_, user, _)| *user).collect();
+        let keys = self.ports.keys.keys_of(&users).await.map_err(keys_end)?;
+        let mut rebuilt = 0;
+        for ((user_id, user, stored), key) in numbered.into_iter().zip(keys) {
+            let person = match stored {
+                Some(stored) => {
+                    let (person, anew) = self.restorer.person(stored, &key).await.map_err(end)?;
+                    rebuilt += usize::from(anew);
+                    person
+                }
+                None => Person::default(),
+            };
+            self.settle(user_id, user, key, person, stored.is_some(), stamp, 0);
+        }
+        if rebuilt > 0 {
+            self.ports.observer.rebuilt(self.lane, rebuilt);
+        }
+        Ok(())
+    }
+
+    /// Gives a person an actor.
+    #[expect(clippy::too_many_arguments, reason = "all of them are the new resident's own facts")]
+    pub(crate) fn settle(
+        &mut self,
+        user_id: Arc<str>,
+        user: UserNumber,
+        key: DataKey,
+        person: Person,
+        is_stored: bool,
+        touched: Timestamp,
+        unwritten: u32,
+    ) {
+        let address = User::new(user, key, person, unwritten).start();
+        let unwritten_since = None;
+        let resident = Resident { user, address, is_stored, touched, unwritten_since };
+        self.live.insert(user_id, resident);
+    }
+
+    /// A user's records of the batch stamped `since` are not in their stored checkpoint.
+    pub(crate) fn lags(&mut self, user_id: &Arc<str>, since: Timestamp) {
+        if let Some(resident) = self.live.get_mut(&**user_id)
+            && resident.unwritten_since.is_none()
+        {
+            resident.unwritten_since = Some(since);
+            self.unwritten.push_back((since, Arc::clone(user_id)));
+            self.unwritten_users.set(self.unwritten_users.get() + 1);
+        }
+    }
+
+    /// A user's checkpoint is written with the batch that is being decided.
+    pub(crate) fn written(&mut self, user_id: &str) {
+        if let Some(resident) = self.live.get_mut(user_id)
+            && resident.unwritten_since.take().is_some()
+        {
+            self.unwritten_users.set(self.unwritten_users.get().saturating_sub(1));
+        }
+    }
+
+    /// All checkpoints hold everything up to this stamp, once the batch stamped `stamp` is committed.
+    pub(crate) fn checkpointed(&mut self, stamp: Timestamp) -> Timestamp {
+        self.drop_written();
+        self.unwritten.front().map_or(stamp, |(since, _)| *since + Micros(-1))
+    }
+
+    /// Adds those to the batch whose checkpoint has been due for a while and who may not come by
+    /// themselves.
+    pub(crate) fn add_due_checkpoints(&mut self, gathering: &mut Gathering, stamp: Timestamp) {
+        self.drop_written();
+        let every = micros(self.rules.checkpoint.every);
+        let due: Vec<Arc<str>> = self
+            .unwritten
+            .iter()
+            .take_while(|(since, _)| stamp - *since >= every)
+            .take(QUIET_CHECKPOINTS)
+            .filter(|(since, user_id)| self.still_unwritten(*since, user_id))
+            .map(|(_, user_id)| Arc::clone(user_id))
+            .collect();
+        for user_id in &due {
+            if let Some(work) = gathering.work_of(user_id) {
+                work.checkpoint = true;
+            }
+        }
+    }
+
+    fn still_unwritten(&self, since: Timestamp, user_id: &str) -> bool {
+        self.live.get(user_id).is_some_and(|resident| resident.unwritten_since == Some(since))
+    }
+
+    fn drop_written(&mut self) {
+        while let Some((since, user_id)) = self.unwritten.front() {
+            if self.still_unwritten(*since, user_id) {
+                break;
+            }
+            self.unwritten.pop_front();
+        }
+    }
+
+    /// Lets go of those who are idle, and of the longest idle when there are too many; never of one
+    /// with steps that are not committed or not in a checkpoint.
+    fn sweep(&mut self, stamp: Timestamp) {
+        let rules = self.rules.users;
+        let too_many = self.live.len() > rules.live_max;
+        if !too_many && stamp - self.swept < micros(SWEEP_EVERY.min(rules.idle_after)) {
+            return;
+        }
+        self.swept = stamp;
+        let committed = self.committed.get();
+        let may_leave = |resident: &Resident| {
+            resident.unwritten_since.is_none() && resident.touched <= committed
+        };
+        let idle = micros(rules.idle_after);
+        self.live.retain(|_, resident| !may_leave(resident) || stamp - resident.touched < idle);
+        if self.live.len() <= rules.live_max {
+            return;
+        }
+        // Down to nine tenths, so that the next batch does not have to look again.
+        let surplus = self.live.len() - rules.live_max / 10 * 9;
+        let mut leaving: Vec<Timestamp> =
+            self.live.values().filter(|resident| may_leave(resident)).map(|r| r.touched).collect();
+        leaving.sort_unstable();
+        if let Some(newest) = leaving.get(surplus.min(leaving.len()).saturating_sub(1)).copied() {
+            self.live.retain(|_, resident| !may_leave(resident) || resident.touched > newest);
+        }
+    }
+}
+
+/// How often the idle are looked for.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Users of a batch up to whom the cache gets every state; larger batches give it checkpoints only.
+const CACHED_USERS: usize = 512;
+
+fn micros(duration: std::time::Duration) -> Micros {
+    Micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// How a lane ends when the store does not do its part.
+pub(crate) fn store_end(error: StoreError) -> End {
+    match error {
+        StoreError::Away(problem) => End::Away { part: "postgres", problem },
+        StoreError::Refused(problem) => End::Halted { problem },
+    }
+}
+
+/// How a lane ends when the keys are away.
+pub(crate) fn keys_end(error: KeysAway) -> End {
+    End::Away { part: "keys", problem: error.0 }
+}
+
+/// How a lane ends when a state cannot be restored.
+pub(crate) fn end(error: RestoreError) -> End {
+    match error {
+        RestoreError::Store(error) => store_end(error),
+        RestoreError::Keys(error) => keys_end(error),
+        RestoreError::Unreadable { user_id, problem } => End::Unreadable { user_id, problem },
+    }
+}

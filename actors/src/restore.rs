@@ -1,0 +1,188 @@
+//! States from the store: opened from checkpoints, and folded on from stored records where those are
+//! newer or checkpoints are missing. Without effects: nothing here is sent or written.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use neuros::event::Record;
+use neuros::policy::Loaded;
+use neuros::{ENGINE_VERSION, Outcome, Policy};
+
+use crate::capacity::RESTORE_PAGE;
+use crate::person::Person;
+use crate::ports::{Ports, Rules};
+use crate::seal::{DataKey, KeysAway, Place};
+use crate::store::{StoreError, StoredRecord, StoredUser};
+use crate::user::{checkpoint_place, record_place};
+
+/// Why a state cannot be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The store does not answer, or has not what it should have.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keys are away.
+    #[error(transparent)]
+    Keys(#[from] KeysAway),
+    /// This user cannot be restored by this release; others can.
+    #[error("a user's state cannot be restored: {problem}")]
+    Unreadable {
+        /// Who.
+        user_id: String,
+        /// Why; quotes nothing of the state.
+        problem: String,
+    },
+}
+
+/// Where a user's base checkpoint lies.
+pub fn base_place(user: crate::lane::UserNumber, record_number: i64) -> Place {
+    Place { table: "base_checkpoints", column: "body", user: user.0, record: record_number }
+}
+
+/// Restores persons, and remembers the policies that it needed.
+pub struct Restorer {
+    ports: Ports,
+    policies: RefCell<Vec<(i32, Arc<Policy>)>>,
+}
+
+impl Restorer {
+    /// A restorer that knows the policy in force already.
+    pub fn new(ports: Ports, rules: &Rules) -> Self {
+        let policies = RefCell::new(vec![(rules.policy_number, Arc::clone(&rules.policy))]);
+        Self { ports, policies }
+    }
+
+    /// The person whose checkpoint the store has; says with it whether they had to be rebuilt.
+    ///
+    /// # Errors
+    ///
+    /// See [`RestoreError`].
+    pub async fn person(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+    ) -> Result<(Person, bool), RestoreError> {
+        if stored.record_number == 0 && stored.checkpoint.is_none() {
+            return Ok((Person::default(), false));
+        }
+        if let Some(sealed) = &stored.checkpoint {
+            let place = checkpoint_place(stored.user, stored.record_number);
+            let opened = self.ports.seal.open(key, place, sealed).map_err(|e| e.to_string());
+            let (record_number, message_number) = (stored.record_number, stored.message_number);
+            let person = opened.and_then(|bytes| {
+                Person::of_checkpoint(&bytes, record_number, message_number)
+                    .map_err(|error| error.to_string())
+            });
+            match person {
+                Ok(person) => return Ok((person, false)),
+                Err(problem) => {
+                    tracing::warn!(user = stored.user.0, %problem, "a checkpoint is rebuilt");
+                }
+            }
+        }
+        let person = self.rebuild(stored, key, stored.record_number).await?;
+        if person.record_number < stored.record_number {
+            return Err(unreadable(stored, "stored records that its checkpoint held are missing"));
+        }
+        Ok((person, true))
+    }
+
+    /// The person as the newest base and the records after it, up to number `upto`, make them.
+    ///
+    /// # Errors
+    ///
+    /// See [`RestoreError`].
+    pub async fn rebuild(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        upto: i64,
+    ) -> Result<Person, RestoreError> {
+        let mut person = Person::default();
+        if let Some(base) = self.ports.store.base(stored.user).await?
+            && base.record_number <= upto
+        {
+            let place = base_place(stored.user, base.record_number);
+            let bytes = self.ports.seal.open(key, place, &base.body);
+            let bytes = bytes.map_err(|error| unreadable(stored, error))?;
+            person = Person::of_checkpoint(&bytes, base.record_number, base.message_number)
+                .map_err(|error| unreadable(stored, error))?;
+        }
+        while person.record_number < upto {
+            let after = person.record_number;
+            let page = self.ports.store.records_of_user(stored.user, after, RESTORE_PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for record in page.iter().take_while(|record| record.number <= upto) {
+                self.replay(&mut person, stored, key, record).await?;
+            }
+            if person.record_number == after {
+                break;
+            }
+        }
+        Ok(person)
+    }
+
+    /// Applies a stored record to its person.
+    ///
+    /// # Errors
+    ///
+    /// See [`RestoreError`].
+    pub async fn replay(
+        &self,
+        person: &mut Person,
+        stored: &StoredUser,
+        key: &DataKey,
+        record: &StoredRecord,
+    ) -> Result<(), RestoreError> {
+        if record.number != person.record_number + 1 {
+            let problem = format!("record {} is missing", person.record_number + 1);
+            return Err(unreadable(stored, problem));
+        }
+        if record.engine != ENGINE_VERSION.cast_signed() {
+            let problem = format!(
+                "record {} was decided by engine version {}, and this release knows only {}",
+                record.number, record.engine, ENGINE_VERSION
+            );
+            return Err(unreadable(stored, problem));
+        }
+        let place = record_place(stored.user, record.number);
+        let bytes = self.ports.seal.open(key, place, &record.body);
+        let bytes = bytes.map_err(|error| unreadable(stored, error))?;
+        let user_id = stored.user_id.as_str().into();
+        let decoded = Record::from_stored(user_id, &bytes);
+        let decoded = decoded.map_err(|error| unreadable(stored, error))?;
+        let policy = self.policy(record.policy).await?;
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        person.replay(&policy, &decoded, &mut outcomes);
+        if person.record_number != record.number {
+            let problem = format!("record {} now counts as a duplicate", record.number);
+            return Err(unreadable(stored, problem));
+        }
+        Ok(())
+    }
+
+    /// The policy of that number.
+    ///
+    /// # Errors
+    ///
+    /// When the store has no such policy, or its text is none that this release understands.
+    pub async fn policy(&self, number: i32) -> Result<Arc<Policy>, StoreError> {
+        let known = self.policies.borrow().iter().find(|known| known.0 == number).cloned();
+        if let Some((_, policy)) = known {
+            return Ok(policy);
+        }
+        let (version, text) = self.ports.store.policy(number).await?;
+        let loaded = Loaded::from_yaml(&text).map_err(|faults| {
+            StoreError::Refused(format!("the stored policy {version} cannot be read: {faults}"))
+        })?;
+        let policy = Arc::new(loaded.policy);
+        self.policies.borrow_mut().push((number, Arc::clone(&policy)));
+        Ok(policy)
+    }
+}
+
+fn unreadable(stored: &StoredUser, problem: impl ToString) -> RestoreError {
+    RestoreError::Unreadable { user_id: stored.user_id.clone(), problem: problem.to_string() }
+}

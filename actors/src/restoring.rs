@@ -1,0 +1,104 @@
+//! What a claim restores: users whose stored checkpoints lag behind their stored records are folded on
+//! to where they were, without effects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use neuros::time::Timestamp;
+
+use crate::batch::End;
+use crate::capacity::USERS_PAGE;
+use crate::ingest::Suspects;
+use crate::lane::UserNumber;
+use crate::person::Person;
+use crate::residents::{Residents, end, keys_end, store_end};
+use crate::restore::RestoreError;
+use crate::store::{Asked, StoredRecord, StoredUser};
+
+/// Users whose stored checkpoints lag, while they are restored.
+#[derive(Default)]
+pub(crate) struct Restoring {
+    users: BTreeMap<UserNumber, Restored>,
+}
+
+struct Restored {
+    stored: StoredUser,
+    key: crate::seal::DataKey,
+    person: Person,
+    unwritten: u32,
+    since: Option<Timestamp>,
+}
+
+impl Restoring {
+    /// Loads the users of a page who were not met before.
+    pub(crate) async fn meet(
+        &mut self,
+        page: &[StoredRecord],
+        residents: &Residents,
+    ) -> Result<(), End> {
+        let mut new: Vec<UserNumber> = page
+            .iter()
+            .map(|record| record.user)
+            .filter(|user| !self.users.contains_key(user))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        for users in new.chunks(USERS_PAGE) {
+            let stored = residents.ports.store.users(Asked::Numbers(users)).await;
+            let stored = stored.map_err(store_end)?;
+            let numbers: Vec<UserNumber> = stored.iter().map(|stored| stored.user).collect();
+            let keys = residents.ports.keys.keys_of(&numbers).await.map_err(keys_end)?;
+            for (stored, key) in stored.into_iter().zip(keys) {
+                let person = residents.restorer.person(&stored, &key).await;
+                let person = match person {
+                    Ok((person, anew)) => {
+                        if anew {
+                            residents.ports.observer.rebuilt(residents.lane, 1);
+                        }
+                        person
+                    }
+                    Err(error) => return Err(end(error)),
+                };
+                let restored = Restored { key, person, unwritten: 0, since: None, stored };
+                self.users.insert(restored.stored.user, restored);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn apply(
+        &mut self,
+        record: &StoredRecord,
+        residents: &Residents,
+        suspects: &Suspects,
+    ) -> Result<(), End> {
+        let Some(restored) = self.users.get_mut(&record.user) else { return Ok(()) };
+        let Restored { stored, key, person, unwritten, since } = restored;
+        if record.number <= person.record_number || suspects.users.contains(&stored.user_id) {
+            return Ok(());
+        }
+        let replayed = residents.restorer.replay(person, stored, key, record).await;
+        replayed.map_err(|error: RestoreError| end(error))?;
+        *unwritten += 1;
+        since.get_or_insert(record.stamp);
+        Ok(())
+    }
+
+    pub(crate) fn settle(self, residents: &mut Residents) {
+        let mut lagging = Vec::new();
+        for (user, restored) in self.users {
+            let Restored { stored, key, person, unwritten, since } = restored;
+            let user_id: Arc<str> = stored.user_id.as_str().into();
+            let touched = residents.progress.stamp;
+            residents.settle(Arc::clone(&user_id), user, key, person, true, touched, unwritten);
+            if let Some(since) = since {
+                lagging.push((since, user_id));
+            }
+        }
+        // The queue is by time.
+        lagging.sort_unstable();
+        for (since, user_id) in lagging {
+            residents.lags(&user_id, since);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The router: brings each record of a batch to its user's actor, loads those who are not in memory, and
+//! gathers what the users answer into one decided batch. It decides nothing about anybody itself.
+
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext as _, ActorFutureExt as _, AtomicResponse, Context, Handler};
+use actix::{Addr, WrapFuture as _};
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+
+use crate::alert::Alerts;
+use crate::batch::{Decided, End, Read};
+use crate::capacity::BATCH_MAILBOX;
+use crate::gather::Gathering;
+use crate::residents::Residents;
+use crate::user::{Apply, BatchContext, Stepped, Steps, Taken};
+
+/// Routes the batches of one lane, one at a time and in order.
+pub(crate) struct Router {
+    /// Away while a batch is being worked on.
+    desk: Option<Desk>,
+    end: mpsc::Sender<End>,
+}
+
+/// What the router works with.
+pub(crate) struct Desk {
+    pub(crate) residents: Residents,
+    pub(crate) alerts: Addr<Alerts>,
+}
+
+impl Router {
+    pub(crate) fn new(desk: Desk, end: mpsc::Sender<End>) -> Self {
+        Self { desk: Some(desk), end }
+    }
+}
+
+impl Actor for Router {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(BATCH_MAILBOX);
+    }
+}
+
+impl Handler<Read> for Router {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, read: Read, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.take();
+        let work = async move {
+            let mut desk = desk?;
+            let routed = desk.route(read).await;
+            Some((desk, routed))
+        };
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|done, router, context| {
+            let Some((desk, routed)) = done else { return context.stop() };
+            router.desk = Some(desk);
+            if let Err(end) = routed {
+                // The first reason to end counts.
+                let _later = router.end.try_send(end);
+                router.desk = None;
+                context.stop();
+            }
+        })))
+    }
+}
+
+/// A user's part of a batch.
+pub(crate) struct UserWork {
+    pub(crate) user_id: Arc<str>,
+    pub(crate) records: SmallVec<[Taken; 1]>,
+    /// Write a checkpoint even if nothing is new.
+    pub(crate) checkpoint: bool,
+    /// The user's quarantine begins.
+    pub(crate) quarantine: bool,
+}
+
+impl Desk {
+    async fn route(&mut self, read: Read) -> Result<(), End> {
+        let Read { passport, applications, dead_letters, quarantine, progress } = read;
+        let stamp = passport.stamp;
+        let mut gathering = Gathering::of(applications, &dead_letters, &quarantine);
+        self.residents.admit(&gathering.works, stamp).await?;
+        self.residents.add_due_checkpoints(&mut gathering, stamp);
+        let context = self.residents.context(stamp, gathering.works.len());
+        let answers = self.ask(&mut gathering.works, context).await?;
+        let decided =
+            self.residents.decide(passport, gathering.works, answers, dead_letters, progress)?;
+        match decided {
+            Some(decided) => self.pass_on(decided),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands each user their records, then waits for all answers; in the order of `works`.
+    async fn ask(&self, works: &mut [UserWork], context: BatchContext) -> Result<Vec<Steps>, End> {
+        let context = Arc::new(context);
+        let (reply, mut answers) = mpsc::channel(works.len().max(1));
+        for (slot, work) in works.iter_mut().enumerate() {
+            let apply = Apply {
+                slot,
+                records: std::mem::take(&mut work.records),
+                checkpoint: work.checkpoint,
+                context: Arc::clone(&context),
+                reply: reply.clone(),
+            };
+            let address = self.residents.address(&work.user_id).ok_or(LOST)?;
+            address.try_send(apply).map_err(|_| LOST)?;
+        }
+        drop(reply);
+        let mut steps: Vec<Option<Steps>> = Vec::new();
+        steps.resize_with(works.len(), || None);
+        while let Some(Stepped { slot, result }) = answers.recv().await {
+            let place = steps.get_mut(slot).ok_or(LOST)?;
+            *place = Some(result.map_err(End::Panicked)?);
+        }
+        steps.into_iter().collect::<Option<Vec<_>>>().ok_or(LOST)
+    }
+
+    fn pass_on(&self, decided: Decided) -> Result<(), End> {
+        self.alerts.try_send(decided).map_err(|_| LOST)
+    }
+}
+
+/// An actor that should be there is not, or has no room that it should have: what is committed is the
+/// truth, so the lane starts anew from there.
+const LOST: End = End::Claim { fenced: false };

@@ -1,0 +1,329 @@
+//! The user actor: one person's state, alone. It folds what it is handed, in order, and answers with
+//! sealed rows; it never waits, reads or writes anything itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, Message};
+use neuros::event::Record;
+use neuros::time::Timestamp;
+use neuros::{ENGINE_VERSION, Kind, Mode, Outcome, Policy};
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+
+use crate::capacity::USER_MAILBOX;
+use crate::lane::{Counts, PerSource, Source, UserNumber};
+use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch};
+use crate::person::{Applied, Person};
+use crate::rows::{RecordRow, TransitionRow};
+use crate::seal::{DataKey, Place, Seal, Sealed};
+
+/// What all users of a batch share.
+pub struct BatchContext {
+    /// When the batch was made.
+    pub stamp: Timestamp,
+    /// The policy in force, and its number in the store.
+    pub policy: Arc<Policy>,
+    /// See `policy`.
+    pub policy_number: i32,
+    /// Seals what leaves.
+    pub seal: Arc<dyn Seal>,
+    /// Records after which a checkpoint is written.
+    pub checkpoint_every: u32,
+    /// Give every state, for the cache.
+    pub states: bool,
+}
+
+/// A record for a user.
+pub struct Taken {
+    /// Its place among all records of the batch.
+    pub position: i32,
+    /// Where it was read.
+    pub source: Source,
+    /// The offset there.
+    pub offset: i64,
+    /// The trace that it belongs to.
+    pub traceparent: Option<Box<str>>,
+    /// What it says.
+    pub record: Record<'static>,
+}
+
+/// Apply these records, all of one batch that are this user's.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Apply {
+    /// The user's place among the users of the batch.
+    pub slot: usize,
+    /// In the order of the log.
+    pub records: SmallVec<[Taken; 1]>,
+    /// Write a checkpoint, whatever the count says.
+    pub checkpoint: bool,
+    /// What all users share.
+    pub context: Arc<BatchContext>,
+    /// Where the answer goes; has room for it.
+    pub reply: mpsc::Sender<Stepped>,
+}
+
+/// The answer: what became of a user's records.
+pub struct Stepped {
+    /// The user's place among the users of the batch.
+    pub slot: usize,
+    /// The rows, or the record whose evaluation panicked.
+    pub result: Result<Steps, Panicked>,
+}
+
+/// A record that this release cannot evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panicked {
+    /// Where it was read.
+    pub source: Source,
+    /// The offset there.
+    pub offset: i64,
+}
+
+/// What a user's records of one batch have changed.
+#[derive(Default)]
+pub struct Steps {
+    /// Records applied.
+    pub records: SmallVec<[RecordRow; 1]>,
+    /// Counts of new and duplicate records.
+    pub counts: PerSource<Counts>,
+    /// Canonical events.
+    pub events: u64,
+    /// Mode changes.
+    pub switches: Vec<Switch>,
+    /// The mode before, of a user who had one.
+    pub mode_before: Option<Mode>,
+    /// The mode afterwards; `None` when the user still has no state.
+    pub mode: Option<Mode>,
+    /// The newest record.
+    pub record_number: i64,
+    /// The newest message.
+    pub message_number: i64,
+    /// The state, when it is time to write it or the cache wants it.
+    pub state: Option<Sealed>,
+    /// The state is to be written as the user's checkpoint.
+    pub writes_checkpoint: bool,
+}
+
+/// A mode change, ready to be written and to leave.
+pub struct Switch {
+    /// Its row.
+    pub row: TransitionRow,
+    /// The message for the outbox.
+    pub outgoing: Sealed,
+    /// The same in the clear, to be published once the batch is committed.
+    pub message: Vec<u8>,
+    /// What the alerts have to know.
+    pub alert: AlertCause,
+    /// The user's key, for what the alerts write.
+    pub key: DataKey,
+}
+
+/// One person, in memory.
+pub struct User {
+    user: UserNumber,
+    key: DataKey,
+    person: Person,
+    /// Records since the last checkpoint.
+    unwritten: u32,
+}
+
+impl User {
+    /// The actor of a person; `unwritten` records are not in their stored checkpoint yet.
+    pub fn new(user: UserNumber, key: DataKey, person: Person, unwritten: u32) -> Self {
+        Self { user, key, person, unwritten }
+    }
+
+    fn apply(
+        &mut self,
+        records: &[Taken],
+        checkpoint: bool,
+        context: &BatchContext,
+    ) -> Result<Steps, Panicked> {
+        let mut steps = Steps {
+            mode_before: self.person.state.as_ref().map(|state| state.mode()),
+            ..Steps::default()
+        };
+        let mut outcomes = Vec::new();
+        for taken in records {
+            let whole = AssertUnwindSafe(|| self.take(taken, context, &mut outcomes, &mut steps));
+            // What the panic has left of this state is never looked at again: the lane starts anew.
+            catch_unwind(whole)
+                .map_err(|_| Panicked { source: taken.source, offset: taken.offset })?;
+        }
+        self.unwritten += u32::try_from(steps.records.len()).unwrap_or(u32::MAX);
+        steps.record_number = self.person.record_number;
+        steps.message_number = self.person.message_number;
+        steps.mode = self.person.state.as_ref().map(|state| state.mode());
+        if self.unwritten > 0 && (checkpoint || self.unwritten >= context.checkpoint_every) {
+            steps.writes_checkpoint = true;
+            self.unwritten = 0;
+        }
+        if steps.writes_checkpoint || context.states {
+            steps.state = self.checkpoint(context);
+        }
+        Ok(steps)
+    }
+
+    fn take(
+        &mut self,
+        taken: &Taken,
+        context: &BatchContext,
+        outcomes: &mut Vec<Outcome>,
+        steps: &mut Steps,
+    ) {
+        let state = self.person.state.as_deref();
+        let seq = state.map_or(0, neuros::State::seq);
+        let since = state.map(neuros::State::mode_since);
+        let counts = steps.counts.of_mut(taken.source);
+        match self.person.apply(&context.policy, &taken.record, outcomes) {
+            Applied::Duplicate => counts.duplicate += 1,
+            Applied::Numbered(number) => {
+                counts.new += 1;
+                steps.events += outcomes.len() as u64;
+                steps.records.push(self.record_row(taken, number, context));
+                let mut before = Before { seq, since: since.unwrap_or(taken.record.time) };
+                for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
+                    steps.switches.extend(self.switch(taken, outcome, &mut before, context));
+                }
+            }
+        }
+    }
+
+    fn record_row(&self, taken: &Taken, number: i64, context: &BatchContext) -> RecordRow {
+        let mut body = Vec::with_capacity(128);
+        taken.record.to_stored(&mut body);
+        let place = record_place(self.user, number);
+        RecordRow {
+            position: taken.position,
+            user: self.user,
+            number,
+            source: taken.source,
+            offset: taken.offset,
+            record_time: taken.record.record_time,
+            policy: context.policy_number,
+            engine: ENGINE_VERSION.cast_signed(),
+            device_id: taken.record.device_id.as_ref().to_owned(),
+            event_type: taken.record.event_type.as_ref().to_owned(),
+            body: context.seal.seal(&self.key, place, &body),
+        }
+    }
+
+    fn switch(
+        &mut self,
+        taken: &Taken,
+        outcome: &Outcome,
+        before: &mut Before,
+        context: &BatchContext,
+    ) -> Option<Switch> {
+        // A switch always comes with its explanation.
+        let explanation = outcome.explanation.as_deref()?;
+        let record = &taken.record;
+        before.seq += 1;
+        let seq = i64::try_from(before.seq).unwrap_or(i64::MAX);
+        let n = self.person.message_number + 1;
+        self.person.message_number += message::count(outcome.previous_mode, outcome.mode);
+        let stamp = context.stamp;
+        let traceparent = taken.traceparent.as_deref();
+        let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
+        let switch = ModeSwitch::of(&cause);
+        let message = to_json(&switch);
+        let explained = to_json(&ExplainedSwitch { message: &switch, explanation });
+        let place = |table| Place { table, column: "body", user: self.user.0, record: n };
+        let entered = explanation.evaluated_at.unwrap_or(outcome.time);
+        let alert = AlertCause {
+            user_id: record.user_id.as_ref().to_owned(),
+            previous_mode: outcome.previous_mode,
+            mode: outcome.mode,
+            seq,
+            n,
+            time: entered,
+            previous_since: std::mem::replace(&mut before.since, entered),
+            reason_text: explanation.headline(),
+            reason: outcome.reason.map_or("", neuros::Reason::as_str),
+            policy_version: explanation.policy_version.clone(),
+            stamp,
+        };
+        let row = TransitionRow {
+            user: self.user,
+            seq,
+            n,
+            record_number: self.person.record_number,
+            message_id: message::message_id(&record.user_id, n),
+            time: outcome.time,
+            policy: context.policy_number,
+            body: context.seal.seal(&self.key, place(TRANSITIONS), &explained),
+        };
+        let outgoing = context.seal.seal(&self.key, place(OUTBOX), &message);
+        Some(Switch { row, outgoing, message, alert, key: self.key.clone() })
+    }
+
+    fn checkpoint(&self, context: &BatchContext) -> Option<Sealed> {
+        let bytes = self.person.state.as_ref()?.to_checkpoint();
+        let place = checkpoint_place(self.user, self.person.record_number);
+        Some(context.seal.seal(&self.key, place, &bytes))
+    }
+}
+
+/// What held before a mode change.
+struct Before {
+    seq: u64,
+    since: Timestamp,
+}
+
+/// The tables whose sealed bodies are bound to them.
+pub(crate) const TRANSITIONS: &str = "mode_transitions";
+pub(crate) const OUTBOX: &str = "outbox";
+pub(crate) const ALERTS: &str = "alert_changes";
+
+/// Where a record's body lies.
+pub fn record_place(user: UserNumber, number: i64) -> Place {
+    Place { table: "event_records", column: "body", user: user.0, record: number }
+}
+
+/// Where a checkpoint lies.
+pub fn checkpoint_place(user: UserNumber, record_number: i64) -> Place {
+    Place { table: "users", column: "checkpoint", user: user.0, record: record_number }
+}
+
+/// Where a message waits in the outbox.
+pub fn outbox_place(user: UserNumber, n: i64) -> Place {
+    Place { table: OUTBOX, column: "body", user: user.0, record: n }
+}
+
+/// Where a mode change with its explanation lies.
+pub fn transition_place(user: UserNumber, n: i64) -> Place {
+    Place { table: TRANSITIONS, column: "body", user: user.0, record: n }
+}
+
+/// Where a change of an alert lies.
+pub fn alert_place(user: UserNumber, n: i64) -> Place {
+    Place { table: ALERTS, column: "body", user: user.0, record: n }
+}
+
+/// Nothing that is made here refuses to be written, and a vector always takes it.
+pub(crate) fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+impl Actor for User {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(USER_MAILBOX);
+    }
+}
+
+impl Handler<Apply> for User {
+    type Result = ();
+
+    fn handle(&mut self, apply: Apply, _: &mut Self::Context) {
+        let Apply { slot, records, checkpoint, context, reply } = apply;
+        let result = self.apply(&records, checkpoint, &context);
+        // The queue has room for each user of the batch; it is closed when the lane has been dropped.
+        if reply.try_send(Stepped { slot, result }).is_err() {
+            tracing::debug!("a batch was dropped while its users worked on it");
+        }
+    }
+}
