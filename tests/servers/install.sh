@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+# Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients.
+# Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
+#
+# Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
+# there says where each thing is, and is all that the tests read.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+cache="${BRIDGE_SERVERS:-${HOME:?}/.cache/biometric-bridge-servers}"
+allow_missing=false
+case "${1:-}" in
+    "") ;;
+    --allow-missing) allow_missing=true ;;
+    *) echo "usage: $0 [--allow-missing]" >&2; exit 64 ;;
+esac
+
+mkdir -p "$cache"
+cache="$(cd "$cache" && pwd)"
+log="$cache/install.log"
+kafka_version="$(sed -n 's:.*<kafka\.version>\(.*\)</kafka\.version>.*:\1:p' "$here/pom.xml")"
+kafka="$cache/kafka-$kafka_version"
+python="$cache/python"
+missing="$cache/missing"
+
+# Two runs at a time would install over each other.
+exec 9> "$cache/lock"
+flock 9
+
+has() { command -v "$1" > /dev/null 2>&1; }
+# Notes what is missing, with the cure, as one sentence.
+complain() { echo "$*" >> "$missing"; }
+say() { echo "servers: $*" >&2; }
+
+apt_try() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -o DPkg::Lock::Timeout=300 "$@" >> "$log" 2>&1 < /dev/null 9>&-
+}
+
+# Installs Debian packages, as far as they can be had; the caller looks afterwards at what is there.
+apt_install() {
+    has apt-get || return 0
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo && sudo -n true 2> /dev/null || return 0
+        as_root=(sudo -n)
+    fi
+    say "installing $*"
+    local install=(install -y -q --no-install-recommends)
+    apt_try "${install[@]}" "$@" && return 0
+    # The package lists may be older than the archive.
+    apt_try update || true
+    apt_try "${install[@]}" "$@" && return 0
+    # One that cannot be had must not keep the others away.
+    for package in "$@"; do apt_try "${install[@]}" "$package" || true; done
+}
+
+# The folder of the newest PostgreSQL server of at least version 15, or nothing.
+postgres_bin() {
+    local candidates candidate version
+    candidates="$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -t / -k 5 -rn)"
+    if has pg_config; then candidates+=$'\n'"$(pg_config --bindir)"; fi
+    while read -r candidate; do
+        if ! [ -x "$candidate/postgres" ] || ! [ -x "$candidate/initdb" ] || ! [ -x "$candidate/psql" ]; then continue; fi
+        version="$("$candidate/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')"
+        if [ "${version:-0}" -ge 15 ]; then echo "$candidate"; return; fi
+    done <<< "$candidates"
+}
+
+install_packages() {
+    local wanted=()
+    if ! kafka_is_there; then
+        has java || wanted+=(default-jre-headless)
+        has mvn || wanted+=(maven)
+    fi
+    [ -n "$(postgres_bin)" ] || wanted+=(postgresql)
+    has redis-server || wanted+=(redis-server)
+    has kcat || wanted+=(kcat)
+    has python3 || wanted+=(python3 python3-venv)
+    has setpriv || wanted+=(util-linux)
+    [ "${#wanted[@]}" -eq 0 ] || apt_install "${wanted[@]}"
+}
+
+# What the installed Kafka was made from: another Java, version or setting makes it anew.
+kafka_stamp() {
+    local java=none
+    if has java; then java="$(readlink -f "$(command -v java)")"; java+=" $(stat -c %Y "$java")"; fi
+    echo "$java $kafka $(cat "$here"/{install.sh,pom.xml,log4j2.properties,server.properties} | cksum)"
+}
+
+kafka_is_there() { [ "$(cat "$kafka/stamp" 2> /dev/null)" = "$(kafka_stamp)" ]; }
+
+# Options and class path of every later start, as one argument file for java.
+write_java_arguments() {
+    local jars=("$kafka"/libs/*.jar) path
+    path="$(IFS=:; echo "${jars[*]}")"
+    printf '%s\n' -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true \
+        "\"-Dlog4j2.configurationFile=$kafka/log4j2.properties\"" "$@" -cp "\"$path\"" > "$kafka/java.args"
+}
+
+# Starts the broker once, lets it serve a client, and keeps its loaded classes for later starts.
+make_class_archive() {
+    local scratch port tries=0 server
+    scratch="$(mktemp -d)"
+    # Below the ports that the kernel hands out, and beside those of the tests.
+    port=$((22000 + RANDOM % 10000))
+    {
+        cat "$here/server.properties"
+        echo "controller.quorum.voters=1@127.0.0.1:$((port + 1))"
+        echo "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))"
+        echo "advertised.listeners=PLAINTEXT://127.0.0.1:$port"
+        echo "auto.create.topics.enable=true"
+        echo "log.dirs=$scratch/data"
+    } > "$scratch/server.properties"
+    java "@$kafka/java.args" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qk \
+        -c "$scratch/server.properties" >> "$log" 2>&1 9>&- || return 1
+    # A formatted folder is the same for every test: tests copy it, which saves a start of Java each.
+    rm -rf "$kafka/formatted"
+    cp -r "$scratch/data" "$kafka/formatted"
+    java "@$kafka/java.args" "-XX:ArchiveClassesAtExit=$kafka/kafka.jsa" kafka.Kafka "$scratch/server.properties" \
+        >> "$log" 2>&1 9>&- &
+    server=$!
+    until (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do
+        tries=$((tries + 1))
+        if ! kill -0 "$server" 2> /dev/null || [ "$tries" -gt 600 ]; then
+            kill -KILL "$server" 2> /dev/null || true
+            rm -rf "$scratch"
+            return 1
+        fi
+        sleep 0.1
+    done
+    if has kcat; then
+        echo once | timeout 20 kcat -P -b "127.0.0.1:$port" -t once >> "$log" 2>&1 9>&- || true
+        timeout 20 kcat -C -e -b "127.0.0.1:$port" -t once >> "$log" 2>&1 9>&- || true
+    fi
+    kill -TERM "$server"
+    wait "$server" || true
+    rm -rf "$scratch"
+    [ -s "$kafka/kafka.jsa" ]
+}
+
+install_kafka() {
+    kafka_is_there && return 0
+    has java || { complain "Java 17 or newer is missing, which runs Kafka: install default-jre-headless (as root: apt-get install default-jre-headless)."; return 0; }
+    has mvn || { complain "Maven is missing, which fetches Kafka $kafka_version: install maven (as root: apt-get install maven)."; return 0; }
+    say "fetching Kafka $kafka_version"
+    rm -rf "$kafka"
+    mkdir -p "$kafka"
+    if ! mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+        "-DoutputDirectory=$kafka/libs" >> "$log" 2>&1 9>&-; then
+        complain "Kafka $kafka_version is missing because Maven could not fetch it: see $log and make Maven Central reachable."
+        return 0
+    fi
+    cp "$here/log4j2.properties" "$kafka/"
+    write_java_arguments
+    for _ in 1 2 3; do
+        # Another program may have taken the port: a new attempt has a new one.
+        if make_class_archive; then
+            write_java_arguments "\"-XX:SharedArchiveFile=$kafka/kafka.jsa\""
+            kafka_stamp > "$kafka/stamp"
+            return 0
+        fi
+    done
+    complain "Kafka $kafka_version is missing because it does not start here: see $log; it needs Java 17 or newer."
+}
+
+install_python() {
+    local stamp
+    stamp="$(cksum < "$here/requirements.txt")"
+    if [ -x "$python/bin/python" ] && [ "$(cat "$python/stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
+    has python3 || { complain "Python 3 is missing, which runs the Kafka clients: install python3 and python3-venv."; return 0; }
+    say "fetching the Python clients"
+    rm -rf "$python"
+    if ! python3 -m venv "$python" >> "$log" 2>&1; then
+        apt_install python3-venv
+        rm -rf "$python"
+        if ! python3 -m venv "$python" >> "$log" 2>&1; then
+            complain "A Python environment cannot be made: install python3-venv."
+            return 0
+        fi
+    fi
+    if ! "$python/bin/python" -m pip install --quiet --disable-pip-version-check \
+        -r "$here/requirements.txt" >> "$log" 2>&1 9>&-; then
+        complain "The Python clients of requirements.txt cannot be installed: see $log and make the package index reachable."
+        return 0
+    fi
+    echo "$stamp" > "$python/stamp"
+}
+
+# Notes what is there as `name=path`, and what is not as a sentence.
+note() { found+="$1=$2"$'\n'; }
+note_command() {
+    if has "$1"; then note "$1" "$(command -v "$1")"; else complain "$1 is missing: install $2 (as root: apt-get install $2)."; fi
+}
+
+: > "$log"
+: > "$missing"
+install_packages
+# Two cores: one fetches and unpacks while the other waits for Java.
+install_python &
+install_kafka
+wait $!
+
+found=""
+if kafka_is_there; then note java "$(command -v java)"; note kafka "$kafka"; fi
+postgres="$(postgres_bin)"
+if [ -n "$postgres" ]; then
+    note postgres "$postgres"
+else
+    complain "PostgreSQL 15 or newer is missing: install postgresql (as root: apt-get install postgresql)."
+fi
+note_command redis-server redis-server
+note_command kcat kcat
+note_command setpriv util-linux
+if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
+if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
+    printf '%s' "$found" > "$cache/found.new"
+    mv "$cache/found.new" "$cache/found"
+fi
+
+if [ -s "$missing" ]; then
+    cat "$missing" >&2
+    "$allow_missing" || exit 1
+fi
