@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PERSON ?= w007
 
-.PHONY: help demo build test check unit integration fuzz-build fuzz bench instructions
+.PHONY: help demo build test check unit integration fuzz-build fuzz bench instructions servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +26,11 @@ unit: ## the crates' own tests, properties included
 	$(CARGO) test --workspace --exclude biometric-bridge --locked
 	$(CARGO) test --lib --bins --locked
 
-integration: ## the program as a user meets it
-	$(CARGO) test --test it --locked
+servers: ## installs the servers and clients that the tests talk to (ALLOW_MISSING=1: as far as they can be had)
+	@tests/servers/install.sh $(if $(ALLOW_MISSING),--allow-missing)
+
+integration: servers ## the program as a user meets it, with real servers (ALLOW_MISSING=1: skips tests whose server is missing)
+	$(if $(ALLOW_MISSING),BRIDGE_ALLOW_MISSING_SERVERS=1 )$(CARGO) test --test it --locked
 
 fuzz-build: ## the fuzz targets compile
 	$(CARGO) check --manifest-path neuros/fuzz/Cargo.toml --locked

@@ -12,4 +12,6 @@ mod documents;
 mod golden;
 mod house;
 mod replay;
+mod servers;
+mod servers_work;
 mod support;

@@ -1,0 +1,125 @@
+//! The real servers that tests talk to: Kafka, PostgreSQL and Redis, as `tests/servers/install.sh` installs them.
+//!
+//! [`Servers::shared`] has one of each for the whole test process. A test that stops, kills or pauses a
+//! server starts its own ([`Kafka::start`], [`Postgres::start`], [`Redis::start`]), and [`Server`] does it.
+//! All end with the test process, also when that is killed; nothing is left on disk.
+
+mod kafka;
+mod messages;
+mod postgres;
+mod process;
+mod redis;
+mod scratch;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, OnceLock};
+
+pub(crate) use kafka::Kafka;
+pub(crate) use messages::{Message, Outgoing};
+pub(crate) use postgres::Postgres;
+pub(crate) use process::Server;
+pub(crate) use redis::Redis;
+pub(crate) use scratch::folder;
+
+/// What the servers and clients are called in the installer's list.
+const NEEDED: [&str; 7] =
+    ["java", "kafka", "kcat", "postgres", "python", "redis-server", "setpriv"];
+
+/// When set, tests that need what is missing are skipped instead of failing.
+const ALLOW_MISSING: &str = "BRIDGE_ALLOW_MISSING_SERVERS";
+
+/// One server of each kind, which all tests of this process share.
+pub(crate) struct Servers {
+    pub(crate) kafka: Kafka,
+    pub(crate) postgres: Postgres,
+    pub(crate) redis: Redis,
+}
+
+impl Servers {
+    /// The shared servers; the first caller starts them, and who comes meanwhile waits.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
+        // A failed start is remembered: every test then fails with the reason, and at once.
+        SHARED.get_or_init(Self::start).as_ref().unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// Whether the tests can have servers. If not, it says that the test is skipped when that is
+    /// allowed, and fails the test otherwise.
+    pub(crate) fn available() -> bool {
+        let Err(reason) = &*INSTALLED else { return true };
+        assert!(std::env::var_os(ALLOW_MISSING).is_some_and(|set| set == "1"), "{reason}");
+        skipped(reason);
+        false
+    }
+
+    fn start() -> Result<Self, String> {
+        // Checked once, so that one sentence names all that is missing.
+        INSTALLED.as_ref().map_err(String::clone)?;
+        std::thread::scope(|scope| {
+            let kafka = scope.spawn(|| Kafka::try_start(&[]));
+            let postgres = scope.spawn(|| Postgres::try_start(false));
+            let redis = scope.spawn(Redis::try_start);
+            Ok(Self {
+                kafka: kafka.join().map_err(|_| "Kafka's start panicked")??,
+                postgres: postgres.join().map_err(|_| "PostgreSQL's start panicked")??,
+                redis: redis.join().map_err(|_| "Redis's start panicked")??,
+            })
+        })
+    }
+}
+
+/// Says so past the test harness, which keeps what a passing test prints to itself: a skipped test must
+/// not look like one that passed.
+fn skipped(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    writeln!(std::io::stderr(), "skipped {test}: {reason}").expect("there is a standard error");
+}
+
+/// The Python that has kafka-python and confluent-kafka.
+pub(crate) fn python() -> &'static Path {
+    installed("python")
+}
+
+/// The command-line client of Kafka.
+pub(crate) fn kcat() -> &'static Path {
+    installed("kcat")
+}
+
+static INSTALLED: LazyLock<Result<BTreeMap<String, PathBuf>, String>> = LazyLock::new(find);
+
+/// Where the installer put a thing of [`NEEDED`].
+fn installed(name: &str) -> &'static Path {
+    match &*INSTALLED {
+        Ok(found) => &found[name],
+        Err(reason) => panic!("{reason}"),
+    }
+}
+
+/// The folder that the installer fills.
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    std::env::var_os("BRIDGE_SERVERS")
+        .filter(|folder| !folder.is_empty())
+        .map_or_else(|| home().join(".cache/biometric-bridge-servers"), PathBuf::from)
+}
+
+fn find() -> Result<BTreeMap<String, PathBuf>, String> {
+    let list = std::fs::read_to_string(cache().join("found")).unwrap_or_default();
+    let entries = list.lines().filter_map(|line| line.split_once('='));
+    let found: BTreeMap<String, PathBuf> = entries
+        .map(|(name, path)| (name.to_owned(), PathBuf::from(path)))
+        .filter(|(_, path)| path.exists())
+        .collect();
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !found.contains_key(*name)).collect();
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    Err(format!(
+        "the tests need {}, which tests/servers/install.sh installs (`make servers`); with \
+         {ALLOW_MISSING}=1 such tests are skipped",
+        missing.join(", ")
+    ))
+}

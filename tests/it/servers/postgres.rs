@@ -1,0 +1,150 @@
+//! PostgreSQL, with a database for each test.
+
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use uuid::Uuid;
+
+use super::installed;
+use super::process::{Process, Recipe, Server, tied_to_us};
+use super::scratch::{Folder, Port};
+
+/// Quick, and right as long as the machine stays up.
+const NOT_DURABLE: [&str; 3] = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
+
+/// Nothing outside the folder: no socket in a common place, no shared memory that stays after a kill.
+const SETTINGS: [&str; 4] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "dynamic_shared_memory_type=mmap",
+    "max_connections=200",
+];
+
+/// A PostgreSQL server.
+pub(crate) struct Postgres {
+    process: Process,
+    port: Port,
+}
+
+impl Postgres {
+    /// Starts a server of the test's own. `durable`: what it has committed survives the machine, as it does in
+    /// operation; without, it is quicker.
+    pub(crate) fn start(durable: bool) -> Self {
+        Self::try_start(durable).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    pub(super) fn try_start(durable: bool) -> Result<Self, String> {
+        let told = |error| format!("PostgreSQL does not start: {error}");
+        let folder = Folder::new("postgres").map_err(told)?;
+        let port = Port::new().map_err(told)?;
+        let user = Unprivileged::find()?;
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).map_err(told)?;
+        if let Some(Unprivileged { user, group }) = user {
+            chown(&data, Some(user), Some(group)).map_err(told)?;
+        }
+        let user = user.map(|user| user.options()).unwrap_or_default();
+        initialise(&data, &user)?;
+        let number = port.number.to_string();
+        let asked = number.clone();
+        let command = move || {
+            // Told to quit, it removes its shared memory; the watcher kills it if it does not.
+            let mut command = tied_to_us(&program("postgres"), "QUIT", &user);
+            command.arg("-D").arg(&data).args(["-p", &number]);
+            let quick = NOT_DURABLE.iter().filter(|_| !durable);
+            SETTINGS.iter().chain(quick).for_each(|setting| {
+                command.args(["-c", setting]);
+            });
+            command
+        };
+        let is_ready = move || {
+            let mut command = Command::new(program("pg_isready"));
+            command.args(["-q", "-h", "127.0.0.1", "-p", &asked, "-U", "postgres"]);
+            command.status().is_ok_and(|status| status.success())
+        };
+        let recipe = Recipe {
+            name: "PostgreSQL",
+            command: Box::new(command),
+            is_ready: Box::new(is_ready),
+            stop: Signal::INT,
+            end: Signal::QUIT,
+        };
+        Ok(Self { process: Process::new(recipe, folder)?, port })
+    }
+
+    /// Creates a database that nobody else uses, and gives its URL.
+    pub(crate) fn database(&self) -> String {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        self.psql(&self.url("postgres"), &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// Runs SQL with psql and gives what it printed: rows as lines, columns split by `|`.
+    pub(crate) fn psql(&self, url: &str, sql: &str) -> String {
+        let mut command = Command::new(program("psql"));
+        command.args(["-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
+        let output = command.output().expect("psql runs");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "psql: {complaint}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port.number)
+    }
+}
+
+impl Server for Postgres {
+    fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+fn program(name: &str) -> PathBuf {
+    installed("postgres").join(name)
+}
+
+fn initialise(data: &Path, user: &[String]) -> Result<(), String> {
+    let mut command = tied_to_us(&program("initdb"), "KILL", user);
+    command.args(["-U", "postgres", "-A", "trust", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync"]);
+    command.arg("-D").arg(data).current_dir(data);
+    let output = command.output().map_err(|error| format!("initdb does not start: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("initdb failed: {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// Whom PostgreSQL runs as when the tests run as root, which it refuses.
+#[derive(Clone, Copy)]
+struct Unprivileged {
+    user: u32,
+    group: u32,
+}
+
+impl Unprivileged {
+    /// Nobody else when the tests are not root.
+    fn find() -> Result<Option<Self>, String> {
+        let us = std::fs::metadata("/proc/self").map_err(|error| format!("/proc: {error}"))?;
+        if us.uid() != 0 {
+            return Ok(None);
+        }
+        let ask = |option: &str| {
+            let output = Command::new("id").args([option, "postgres"]).output().ok()?;
+            String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+        };
+        match (ask("-u"), ask("-g")) {
+            (Some(user), Some(group)) => Ok(Some(Self { user, group })),
+            _ => {
+                Err("PostgreSQL refuses to run as root, and there is no user `postgres`".to_owned())
+            }
+        }
+    }
+
+    fn options(self) -> Vec<String> {
+        let (user, group) = (self.user, self.group);
+        vec![format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]
+    }
+}

@@ -1,0 +1,68 @@
+//! Redis, with every write on disk before it is answered.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::installed;
+use super::process::{Process, Recipe, Server, tied_to_us};
+use super::scratch::{Folder, Port};
+
+/// A Redis server.
+pub(crate) struct Redis {
+    process: Process,
+    port: Port,
+}
+
+impl Redis {
+    /// Starts a server of the test's own.
+    pub(crate) fn start() -> Self {
+        Self::try_start().unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    pub(super) fn try_start() -> Result<Self, String> {
+        let told = |error| format!("Redis does not start: {error}");
+        let folder = Folder::new("redis").map_err(told)?;
+        let port = Port::new().map_err(told)?;
+        let number = port.number;
+        let data = folder.path().to_owned();
+        let command = move || {
+            let mut command = tied_to_us(installed("redis-server"), "KILL", &[]);
+            command.args(["--bind", "127.0.0.1", "--port", &number.to_string()]);
+            command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
+            command.arg("--dir").arg(&data);
+            command
+        };
+        let recipe = Recipe {
+            name: "Redis",
+            command: Box::new(command),
+            is_ready: Box::new(move || pong(number).is_some()),
+            stop: Signal::TERM,
+            end: Signal::KILL,
+        };
+        Ok(Self { process: Process::new(recipe, folder)?, port })
+    }
+
+    /// Where it is, as clients want it.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port.number)
+    }
+}
+
+impl Server for Redis {
+    fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// Asks for a sign of life. A server that still reads its files takes the connection, but says no.
+fn pong(port: u16) -> Option<()> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    stream.write_all(b"PING\r\n").ok()?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).ok()?;
+    (&answer == b"+PONG").then_some(())
+}
