@@ -3,4 +3,5 @@
 //! The decisions are made in the crate `neuros`; this crate joins it to the outside.
 
 pub mod cli;
+pub mod kafka;
 pub mod replay;

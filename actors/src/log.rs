@@ -39,6 +39,9 @@ pub trait Log: Send + Sync {
     fn note_position(&self, lane: Lane, next: i64);
 }
 
+/// Is given records, one after the other, until it breaks.
+pub type Take<'t> = dyn FnMut(Incoming<'_>) -> ControlFlow<()> + 't;
+
 /// Reads one lane.
 #[async_trait(?Send)]
 pub trait LaneReader {
@@ -48,10 +51,7 @@ pub trait LaneReader {
     /// # Errors
     ///
     /// When the log has lost the position, or broke for good.
-    async fn read(
-        &mut self,
-        take: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
-    ) -> Result<(), LogError>;
+    async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError>;
 }
 
 /// Why a lane cannot be read. Texts name topics and offsets only.

@@ -1,0 +1,16 @@
+//! Kafka behind the lanes' ports: reading lanes, group membership, forwarding and publishing. No decision
+//! is made here and no offset is kept here: positions come from the store.
+
+mod connection;
+mod group;
+mod health;
+mod log;
+mod producer;
+pub mod topics;
+
+pub use connection::{Connection, Limits};
+pub use group::{Group, Member, Positioned};
+pub use health::{Health, Lags};
+pub use log::KafkaLog;
+pub use producer::{KafkaForwarder, KafkaPublisher};
+pub use topics::TopicNames;

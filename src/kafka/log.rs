@@ -1,0 +1,202 @@
+//! Reads lanes: one client for each, with both of its partitions assigned by hand, exactly at the
+//! positions that the store gave.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::incoming::Incoming;
+use actors::lane::{Lane, Positions, Source};
+use actors::log::{LaneReader, Log, LogError, Take};
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use neuros::time::Timestamp;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::connection::Connection;
+use super::group::Positioned;
+use super::topics::TopicNames;
+
+/// The lanes' log in Kafka.
+pub struct KafkaLog {
+    connection: Connection,
+    topics: TopicNames,
+    /// Asks for watermarks; reads nothing.
+    watcher: Arc<BaseConsumer>,
+    /// Where positions are noted for the group's own tools.
+    positioned: Arc<Positioned>,
+}
+
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl KafkaLog {
+    /// The log behind `connection`; opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// When librdkafka refuses the configuration.
+    pub fn new(
+        connection: Connection,
+        topics: TopicNames,
+        positioned: Arc<Positioned>,
+    ) -> Result<Self, KafkaError> {
+        let watcher = Arc::new(lane_config(&connection, "watcher").create()?);
+        Ok(Self { connection, topics, watcher, positioned })
+    }
+
+    async fn watermarks(&self, lane: Lane, source: Source) -> Result<(i64, i64), LogError> {
+        let (watcher, topic) = (Arc::clone(&self.watcher), self.topics.of(source).to_owned());
+        let asked = tokio::task::spawn_blocking(move || {
+            watcher.fetch_watermarks(&topic, lane.0, ASK_TIMEOUT)
+        });
+        match asked.await {
+            Ok(Ok(watermarks)) => Ok(watermarks),
+            Ok(Err(error)) => Err(LogError::Away(error.to_string())),
+            Err(_) => Err(LogError::Away("the question was dropped".to_owned())),
+        }
+    }
+
+    async fn check(&self, lane: Lane, source: Source, position: i64) -> Result<(), LogError> {
+        let (start, end) = self.watermarks(lane, source).await?;
+        let topic = self.topics.of(source).to_owned();
+        if position < start {
+            return Err(LogError::BelowStart { topic, lane, position, start });
+        }
+        if position > end {
+            return Err(LogError::AboveEnd { topic, lane, position, end });
+        }
+        Ok(())
+    }
+}
+
+fn lane_config(connection: &Connection, name: &str) -> rdkafka::ClientConfig {
+    let mut config = connection.client(name);
+    let limits = &connection.limits;
+    config
+        // Manual assignment asks for a group; nothing is ever committed to this one.
+        .set("group.id", "biometric-bridge.lane-readers")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("fetch.wait.max.ms", limits.fetch_wait.as_millis().to_string())
+        // The default, a second, stalls a consumer that is slower than its broker.
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.max.messages.kbytes", (limits.queue_bytes_max / 1_024).max(1).to_string())
+        .set("fetch.message.max.bytes", limits.message_bytes_max().to_string());
+    config
+}
+
+#[async_trait(?Send)]
+impl Log for KafkaLog {
+    async fn open(
+        &self,
+        lane: Lane,
+        positions: Positions,
+    ) -> Result<Box<dyn LaneReader>, LogError> {
+        let mut assignment = TopicPartitionList::new();
+        for source in Source::ALL {
+            let position = *positions.of(source);
+            self.check(lane, source, position).await?;
+            assignment
+                .add_partition_offset(self.topics.of(source), lane.0, Offset::Offset(position))
+                .map_err(broken)?;
+        }
+        let config = lane_config(&self.connection, &format!("lane-{lane}"));
+        let consumer: StreamConsumer = config.create().map_err(broken)?;
+        consumer.assign(&assignment).map_err(broken)?;
+        let events = self.topics.events.clone();
+        Ok(Box::new(KafkaReader { consumer, events }))
+    }
+
+    async fn starts(&self, lane: Lane) -> Result<Positions, LogError> {
+        let (events, _) = self.watermarks(lane, Source::Events).await?;
+        let (by_user, _) = self.watermarks(lane, Source::ByUser).await?;
+        Ok(Positions { events, by_user })
+    }
+
+    async fn by_user_end(&self, lane: Lane) -> Result<i64, LogError> {
+        Ok(self.watermarks(lane, Source::ByUser).await?.1)
+    }
+
+    fn note_position(&self, lane: Lane, next: i64) {
+        self.positioned.note(lane, next);
+    }
+}
+
+/// Reads one lane.
+struct KafkaReader {
+    consumer: StreamConsumer,
+    events: String,
+}
+
+#[async_trait(?Send)]
+impl LaneReader for KafkaReader {
+    async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError> {
+        let mut received = self.consumer.recv().await;
+        loop {
+            match received {
+                Ok(message) => {
+                    if self.give(&message, take).is_break() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => judge(&error)?,
+            }
+            match self.consumer.recv().now_or_never() {
+                Some(next) => received = next,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+impl KafkaReader {
+    fn give(&self, message: &BorrowedMessage<'_>, take: &mut Take<'_>) -> ControlFlow<()> {
+        let source = if message.topic() == self.events { Source::Events } else { Source::ByUser };
+        let headers = headers(message);
+        take(Incoming {
+            source,
+            offset: message.offset(),
+            record_time: message.timestamp().to_millis().map(Timestamp::from_millis),
+            key: message.key(),
+            value: message.payload().unwrap_or_default(),
+            headers: &headers,
+        })
+    }
+}
+
+/// The headers; one whose name is not UTF-8 cannot be read through the client library, which panics
+/// over it, and is left out: nothing that a producer sends may stop a lane.
+fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [u8])> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    (0..headers.count())
+        .filter_map(|place| {
+            let read = catch_unwind(AssertUnwindSafe(|| headers.try_get(place)));
+            read.ok().flatten().map(|header| (header.key, header.value.unwrap_or_default()))
+        })
+        .collect()
+}
+
+/// Whether an error of the client is one that it does not recover from by itself.
+fn judge(error: &KafkaError) -> Result<(), LogError> {
+    match error.rdkafka_error_code() {
+        // The position was checked when the lane was opened, so the log has changed since: opening it
+        // again tells how.
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            Err(LogError::Away(error.to_string()))
+        }
+        Some(RDKafkaErrorCode::Fatal) => Err(LogError::Away(error.to_string())),
+        _ => {
+            tracing::debug!(%error, "the client of a lane goes on after an error");
+            Ok(())
+        }
+    }
+}
+
+fn broken(error: KafkaError) -> LogError {
+    LogError::Broken(error.to_string())
+}

@@ -1,0 +1,198 @@
+//! Writing to Kafka: forwarding to other lanes, and publishing what is committed. Both wait for all
+//! replicas that must have a record, never give up, and never leave a gap.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use actors::incoming::{Origin, Raw};
+use actors::lane::Lane;
+use actors::log::{Forwarder, LogError, Outgoing, Publisher};
+use actors::rows::Sink;
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::connection::Connection;
+use super::topics::TopicNames;
+
+/// Bytes that the log's format may add to a message.
+const FRAMING: usize = 4_096;
+/// How long to wait before a full queue is tried again.
+const QUEUE_FULL: Duration = Duration::from_millis(5);
+
+fn producer(connection: &Connection, name: &str) -> Result<FutureProducer, KafkaError> {
+    let bytes_max = connection.limits.message_bytes_max();
+    connection
+        .client(name)
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        // A message that failed for good would otherwise be followed by the next one.
+        .set("enable.gapless.guarantee", "true")
+        .set("message.timeout.ms", "0")
+        .set("message.max.bytes", bytes_max.to_string())
+        .set("queue.buffering.max.kbytes", (64 << 10).to_string())
+        .set("linger.ms", "1")
+        .create()
+}
+
+fn headers_of<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> OwnedHeaders {
+    headers.fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    })
+}
+
+fn delivered(
+    delivery: DeliveryFuture,
+) -> impl Future<Output = Result<(), LogError>> + Send + 'static {
+    delivery.map(|delivered| match delivered {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err((error, _))) => Err(LogError::Broken(error.to_string())),
+        Err(_) => Err(LogError::Broken("the producer was closed".to_owned())),
+    })
+}
+
+/// Puts a record in the producer's queue, waiting while that is full.
+async fn put(
+    producer: &FutureProducer,
+    mut record: FutureRecord<'_, [u8], [u8]>,
+) -> Result<DeliveryFuture, LogError> {
+    loop {
+        match producer.send_result(record) {
+            Ok(delivery) => return Ok(delivery),
+            Err((error, back))
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
+            {
+                record = back;
+                tokio::time::sleep(QUEUE_FULL).await;
+            }
+            Err((error, _)) => return Err(LogError::Away(error.to_string())),
+        }
+    }
+}
+
+/// Sends records on to their user's home lane.
+pub struct KafkaForwarder {
+    producer: FutureProducer,
+    topic: String,
+    bytes_max: usize,
+}
+
+impl KafkaForwarder {
+    /// A forwarder; opens connections in the background.
+    ///
+    /// # Errors
+    ///
+    /// When librdkafka refuses the configuration.
+    pub fn new(connection: &Connection, topics: &TopicNames) -> Result<Self, KafkaError> {
+        Ok(Self {
+            producer: producer(connection, "forwarder")?,
+            topic: topics.by_user.clone(),
+            bytes_max: connection.limits.message_bytes_max() - FRAMING,
+        })
+    }
+}
+
+#[async_trait]
+impl Forwarder for KafkaForwarder {
+    fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    async fn forward(
+        &self,
+        home: Lane,
+        record: &Raw,
+        origin: Origin,
+    ) -> Result<BoxFuture<'static, Result<(), LogError>>, LogError> {
+        let added = origin.to_headers();
+        let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let added = added.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let mut message = FutureRecord::<[u8], [u8]>::to(&self.topic)
+            .partition(home.0)
+            .payload(&record.value)
+            .headers(headers_of(own.chain(added)));
+        if let Some(key) = &record.key {
+            message = message.key(key);
+        }
+        let delivery = put(&self.producer, message).await?;
+        Ok(delivered(delivery).boxed())
+    }
+}
+
+/// Publishes what is committed, each sink by a producer of its own: one that is down delays no other.
+pub struct KafkaPublisher {
+    connection: Connection,
+    topics: TopicNames,
+    producers: [Mutex<Option<FutureProducer>>; 3],
+}
+
+impl KafkaPublisher {
+    /// A publisher; opens connections when there is something to send.
+    pub fn new(connection: Connection, topics: TopicNames) -> Self {
+        Self { connection, topics, producers: Default::default() }
+    }
+
+    fn place(&self, sink: Sink) -> &Mutex<Option<FutureProducer>> {
+        let [transitions, alerts, dead_letters] = &self.producers;
+        match sink {
+            Sink::Transitions => transitions,
+            Sink::Alerts => alerts,
+            Sink::DeadLetters => dead_letters,
+        }
+    }
+
+    fn producer(&self, sink: Sink) -> Result<FutureProducer, LogError> {
+        let mut place = self.place(sink).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*place
+            && known.client().fatal_error().is_none()
+        {
+            return Ok(known.clone());
+        }
+        let made = producer(&self.connection, sink.as_str());
+        let made = made.map_err(|error| LogError::Broken(error.to_string()))?;
+        Ok(place.insert(made).clone())
+    }
+
+    /// After a failure nothing that still waits in the producer may follow later: the relay sends all
+    /// of it anew.
+    fn forget(&self, sink: Sink) {
+        *self.place(sink).lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn send(&self, sink: Sink, messages: &[Outgoing]) -> Result<(), LogError> {
+        let producer = self.producer(sink)?;
+        let topic = self.topics.of_sink(sink);
+        let mut deliveries = Vec::with_capacity(messages.len());
+        for message in messages {
+            let headers = message.headers.iter();
+            let headers = headers.map(|(name, value)| (name.as_str(), value.as_slice()));
+            let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers_of(headers));
+            if let Some(value) = &message.value {
+                record = record.payload(value);
+            }
+            if let Some(key) = &message.key {
+                record = record.key(key);
+            }
+            deliveries.push(put(&producer, record).await?);
+        }
+        for delivery in deliveries {
+            delivered(delivery).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Publisher for KafkaPublisher {
+    fn bytes_max(&self, _: Sink) -> usize {
+        self.connection.limits.message_bytes_max() - FRAMING
+    }
+
+    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), LogError> {
+        self.send(sink, &messages).await.inspect_err(|_| self.forget(sink))
+    }
+}
