@@ -3,5 +3,7 @@
 //! The decisions are made in the crate `neuros`; this crate joins it to the outside.
 
 pub mod cli;
+pub mod http;
 pub mod kafka;
 pub mod replay;
+pub mod watch;

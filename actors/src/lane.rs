@@ -35,6 +35,14 @@ impl Source {
     pub fn number(self) -> i16 {
         self as i16
     }
+
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::ByUser => "by_user",
+        }
+    }
 }
 
 /// One value for each of a lane's two sources.

@@ -9,6 +9,8 @@ use crate::rows::Sink;
 pub trait Observer: Send + Sync {
     /// A lane's condition changed.
     fn lane(&self, lane: Lane, condition: Condition);
+    /// A lane was claimed, with so many users by mode, and reads on there.
+    fn claimed(&self, lane: Lane, modes: ModeCounts, positions: Positions);
     /// A batch was committed.
     fn committed(&self, report: &BatchReport);
     /// A batch could not be committed yet.
@@ -48,6 +50,20 @@ pub enum Condition {
     },
     /// Somebody else's.
     Left,
+}
+
+impl Condition {
+    /// Its name in answers and logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Claiming => "claiming",
+            Self::Restoring => "restoring",
+            Self::Running => "running",
+            Self::Waiting { .. } => "waiting",
+            Self::Halted { .. } => "halted",
+            Self::Left => "left",
+        }
+    }
 }
 
 /// A committed batch, in numbers.

@@ -19,7 +19,7 @@ use crate::cache::CachedState;
 use crate::capacity::{CACHE_QUEUE, RESTORE_PAGE};
 use crate::home::home;
 use crate::ingest::{self, Ingest, Suspects};
-use crate::lane::Lane;
+use crate::lane::{Lane, Progress};
 use crate::log::LogError;
 use crate::observe::Condition;
 use crate::persist::{self, Persist};
@@ -81,6 +81,8 @@ impl Owner {
         let store = Arc::clone(&self.ports.store);
         let claim = store.claim(self.lane, &self.rules.owner, &self.rules.routing).await;
         let claim = claim.map_err(store_end)?;
+        let Progress { modes, positions, .. } = claim.progress;
+        self.ports.observer.claimed(self.lane, modes, positions);
         self.condition(Condition::Restoring);
         let count = self.rules.routing.partition_count;
         let quarantined = store.quarantined().await.map_err(store_end)?;

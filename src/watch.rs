@@ -1,0 +1,148 @@
+//! What the service knows about itself: conditions of its lanes and parts, and its metrics. Numbers only,
+//! and no label that says whose.
+
+mod metrics;
+mod readiness;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actors::lane::{Lane, ModeCounts};
+use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
+use actors::rows::Sink;
+
+use crate::kafka::Health;
+pub use metrics::Metrics;
+pub use readiness::{Part, Readiness};
+
+/// Watches the lanes of this process.
+pub struct Watch {
+    metrics: Metrics,
+    kafka: Arc<Health>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: BTreeMap<Lane, Condition>,
+    modes: BTreeMap<Lane, ModeCounts>,
+    live_users: BTreeMap<Lane, usize>,
+    queued: BTreeMap<Lane, usize>,
+    sinks: BTreeMap<(Lane, Sink), Published>,
+    /// Parts that are asked from time to time: what they said last.
+    parts: BTreeMap<&'static str, Result<(), String>>,
+    cache: Option<bool>,
+    draining: bool,
+}
+
+impl Watch {
+    /// A watch over nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When two metrics have one name.
+    pub fn new(kafka: Arc<Health>) -> Result<Self, prometheus::Error> {
+        Ok(Self { metrics: Metrics::new()?, kafka, state: Mutex::default() })
+    }
+
+    /// A part was asked, and said this.
+    pub fn part(&self, part: &'static str, said: Result<(), String>) {
+        self.change(|state| {
+            state.parts.insert(part, said);
+        });
+    }
+
+    /// The service ends: nothing new should be sent to it.
+    pub fn drain(&self) {
+        self.change(|state| state.draining = true);
+    }
+
+    /// Whether the service does its work, and if not, what is missing.
+    pub fn readiness(&self) -> Readiness {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Readiness::of(&state, self.kafka.check())
+    }
+
+    /// The metrics in the text format of Prometheus.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be written.
+    pub fn exposition(
+        &self,
+        topics: &crate::kafka::TopicNames,
+    ) -> Result<String, prometheus::Error> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.exposition(&state, &self.kafka.lags(), topics)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Observer for Watch {
+    fn lane(&self, lane: Lane, condition: Condition) {
+        tracing::info!(lane = lane.0, condition = condition.as_str(), "lane");
+        self.change(|state| {
+            if condition == Condition::Left {
+                state.lanes.remove(&lane);
+                state.modes.remove(&lane);
+                state.live_users.remove(&lane);
+                state.queued.remove(&lane);
+                state.sinks.retain(|(of, _), _| *of != lane);
+                self.kafka.left(lane);
+            } else {
+                state.lanes.insert(lane, condition);
+            }
+        });
+    }
+
+    fn committed(&self, report: &BatchReport) {
+        self.metrics.committed(report);
+        self.kafka.moved(report.lane, report.positions);
+        self.change(|state| {
+            state.modes.insert(report.lane, report.modes);
+            state.queued.insert(report.lane, report.queued);
+        });
+    }
+
+    fn claimed(&self, lane: Lane, modes: ModeCounts, positions: actors::lane::Positions) {
+        self.kafka.moved(lane, positions);
+        self.change(|state| {
+            state.modes.insert(lane, modes);
+        });
+    }
+
+    fn commit_failed(&self, _: Lane, kind: CommitFailure) {
+        self.metrics.commit_failed(kind);
+    }
+
+    fn rebuilt(&self, _: Lane, users: usize) {
+        self.metrics.rebuilt(users);
+    }
+
+    fn live_users(&self, lane: Lane, users: usize) {
+        self.change(|state| {
+            state.live_users.insert(lane, users);
+        });
+    }
+
+    fn published(&self, lane: Lane, sink: Sink, report: &Published) {
+        self.metrics.published(sink, report);
+        if let Some(problem) = &report.problem {
+            tracing::warn!(lane = lane.0, sink = sink.as_str(), %problem, "a sink waits");
+        }
+        self.change(|state| {
+            state.sinks.insert((lane, sink), report.clone());
+        });
+    }
+
+    fn cached(&self, available: bool) {
+        self.change(|state| state.cache = Some(available));
+    }
+
+    fn quarantined(&self, _: Lane) {
+        self.metrics.quarantined();
+    }
+}

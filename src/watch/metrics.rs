@@ -1,0 +1,301 @@
+//! The metrics, by the names that dashboards and alerts already use and those that operators need beside
+//! them.
+
+use actors::lane::Source;
+use actors::observe::{BatchReport, CommitFailure, Published};
+use actors::rows::Sink;
+use neuros::Mode;
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use super::State;
+use crate::kafka::{Lags, TopicNames};
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    events: IntCounter,
+    records: IntCounterVec,
+    transitions: IntCounter,
+    dead_letters: IntCounterVec,
+    modes: IntGaugeVec,
+    lag: IntGaugeVec,
+    batch_records: Histogram,
+    commit_seconds: Histogram,
+    event_age_seconds: Histogram,
+    commit_failures: IntCounterVec,
+    checkpoints: IntCounter,
+    rebuilt: IntCounter,
+    quarantined: IntCounter,
+    published: IntCounterVec,
+    publish_failures: IntCounterVec,
+    outbox_waiting: IntGaugeVec,
+    users_live: IntGauge,
+    batches_queued: IntGauge,
+    lanes: IntGaugeVec,
+}
+
+impl Metrics {
+    /// All of them at zero.
+    ///
+    /// # Errors
+    ///
+    /// When two have one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Self {
+            events: counter(
+                "biometric_events_processed_total",
+                "Records applied to their user's state and committed.",
+            )?,
+            records: counters(
+                "biometric_records_total",
+                "Records read and committed, by topic's role and by what became of them.",
+                &["source", "outcome"],
+            )?,
+            transitions: counter("cognitive_mode_transitions", "Mode changes committed.")?,
+            dead_letters: counters(
+                "biometric_dead_letters_total",
+                "Dead letters committed, by reason.",
+                &["reason"],
+            )?,
+            modes: gauges(
+                "cognitive_mode_current",
+                "Users in each mode, of the lanes of this process.",
+                &["mode"],
+            )?,
+            lag: gauges(
+                "kafka_consumer_lag",
+                "Records between the committed position and the end of the log.",
+                &["topic", "partition"],
+            )?,
+            batch_records: histogram(
+                "biometric_batch_records",
+                "Records of a committed batch.",
+                &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0],
+            )?,
+            commit_seconds: histogram(
+                "biometric_commit_seconds",
+                "From the begin of a batch's transaction to its end.",
+                &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
+            )?,
+            event_age_seconds: histogram(
+                "biometric_event_age_seconds",
+                "From the entry of a batch's oldest record into the log to its commit.",
+                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0],
+            )?,
+            commit_failures: counters(
+                "biometric_commit_failures_total",
+                "Commits that failed: fenced, away, unknown or refused.",
+                &["kind"],
+            )?,
+            checkpoints: counter("biometric_checkpoints_total", "Checkpoints written.")?,
+            rebuilt: counter(
+                "biometric_states_rebuilt_total",
+                "States rebuilt from stored records, their checkpoint being missing or unreadable.",
+            )?,
+            quarantined: counter("biometric_users_quarantined_total", "Users put in quarantine.")?,
+            published: counters(
+                "biometric_published_total",
+                "Messages safe at a sink.",
+                &["sink"],
+            )?,
+            publish_failures: counters(
+                "biometric_publish_failures_total",
+                "Attempts to publish that failed.",
+                &["sink"],
+            )?,
+            outbox_waiting: gauges(
+                "biometric_outbox_waiting",
+                "Rows of the outbox behind a sink's cursor.",
+                &["sink"],
+            )?,
+            users_live: gauge("biometric_users_live", "Users in memory.")?,
+            batches_queued: gauge(
+                "biometric_batches_queued",
+                "Batches between ingest and commit.",
+            )?,
+            lanes: gauges(
+                "biometric_lanes",
+                "Lanes of this process, by condition.",
+                &["condition"],
+            )?,
+            registry,
+        };
+        metrics.register()?;
+        metrics.name_all_labels();
+        Ok(metrics)
+    }
+
+    fn register(&self) -> Result<(), prometheus::Error> {
+        let registry = &self.registry;
+        for one in
+            [&self.events, &self.transitions, &self.checkpoints, &self.rebuilt, &self.quarantined]
+        {
+            registry.register(Box::new(one.clone()))?;
+        }
+        for many in [
+            &self.records,
+            &self.dead_letters,
+            &self.commit_failures,
+            &self.published,
+            &self.publish_failures,
+        ] {
+            registry.register(Box::new(many.clone()))?;
+        }
+        for many in [&self.modes, &self.lag, &self.outbox_waiting, &self.lanes] {
+            registry.register(Box::new(many.clone()))?;
+        }
+        for one in [&self.users_live, &self.batches_queued] {
+            registry.register(Box::new(one.clone()))?;
+        }
+        for one in [&self.batch_records, &self.commit_seconds, &self.event_age_seconds] {
+            registry.register(Box::new(one.clone()))?;
+        }
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+    }
+
+    /// A series that appears only with its first value cannot be alerted on.
+    fn name_all_labels(&self) {
+        for sink in Sink::ALL {
+            self.published.with_label_values(&[sink.as_str()]);
+            self.publish_failures.with_label_values(&[sink.as_str()]);
+            self.outbox_waiting.with_label_values(&[sink.as_str()]);
+        }
+        for kind in ["fenced", "away", "unknown", "refused"] {
+            self.commit_failures.with_label_values(&[kind]);
+        }
+        for reason in neuros::wire::Reason::ALL.map(neuros::wire::Reason::as_str) {
+            self.dead_letters.with_label_values(&[reason]);
+        }
+        for reason in [actors::intake::MISROUTED, actors::intake::QUARANTINED] {
+            self.dead_letters.with_label_values(&[reason]);
+        }
+        for mode in MODES {
+            self.modes.with_label_values(&[mode.as_str()]);
+        }
+    }
+
+    pub(super) fn committed(&self, report: &BatchReport) {
+        let mut read = 0;
+        for source in Source::ALL {
+            let counts = report.counts.of(source);
+            read += counts.read();
+            self.events.inc_by(unsigned(counts.new));
+            for (outcome, count) in [
+                ("new", counts.new),
+                ("duplicate", counts.duplicate),
+                ("dead_letter", counts.dead_letter),
+                ("forwarded", counts.forwarded),
+                ("skipped", counts.skipped),
+            ] {
+                self.records.with_label_values(&[source.as_str(), outcome]).inc_by(unsigned(count));
+            }
+        }
+        self.transitions.inc_by(report.transitions);
+        for (reason, count) in &report.dead_letters {
+            self.dead_letters.with_label_values(&[reason]).inc_by(*count);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a batch has some thousand records")]
+        self.batch_records.observe(read as f64);
+        self.commit_seconds.observe(report.commit_time.as_secs_f64());
+        if let Some(age) = report.event_age {
+            self.event_age_seconds.observe(age.as_secs_f64());
+        }
+        self.checkpoints.inc_by(report.checkpoints);
+    }
+
+    pub(super) fn commit_failed(&self, kind: CommitFailure) {
+        let kind = match kind {
+            CommitFailure::Fenced => "fenced",
+            CommitFailure::Away => "away",
+            CommitFailure::Unknown => "unknown",
+            CommitFailure::Refused => "refused",
+        };
+        self.commit_failures.with_label_values(&[kind]).inc();
+    }
+
+    pub(super) fn rebuilt(&self, users: usize) {
+        self.rebuilt.inc_by(users as u64);
+    }
+
+    pub(super) fn quarantined(&self) {
+        self.quarantined.inc();
+    }
+
+    pub(super) fn published(&self, sink: Sink, report: &Published) {
+        self.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
+        if report.problem.is_some() {
+            self.publish_failures.with_label_values(&[sink.as_str()]).inc();
+        }
+    }
+
+    /// Sets the gauges from what is known now, and writes everything.
+    pub(super) fn exposition(
+        &self,
+        state: &State,
+        lags: &Lags,
+        topics: &TopicNames,
+    ) -> Result<String, prometheus::Error> {
+        for mode in MODES {
+            let of_lane = |counts: &actors::lane::ModeCounts| {
+                counts.iter().find(|(known, _)| *known == mode).map_or(0, |(_, count)| count)
+            };
+            let users = state.modes.values().map(of_lane).sum();
+            self.modes.with_label_values(&[mode.as_str()]).set(users);
+        }
+        self.lag.reset();
+        for (lane, lag) in lags {
+            for source in Source::ALL {
+                let labels = [topics.of(source), &lane.to_string()];
+                self.lag.with_label_values(&labels).set(*lag.of(source));
+            }
+        }
+        self.lanes.reset();
+        for condition in state.lanes.values() {
+            self.lanes.with_label_values(&[condition.as_str()]).inc();
+        }
+        for sink in Sink::ALL {
+            let waiting = state.sinks.iter().filter(|((_, of), _)| *of == sink);
+            let waiting = waiting.map(|(_, published)| published.waiting).sum();
+            self.outbox_waiting.with_label_values(&[sink.as_str()]).set(waiting);
+        }
+        self.users_live.set(signed(state.live_users.values().sum()));
+        self.batches_queued.set(signed(state.queued.values().sum()));
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+const MODES: [Mode; 4] = [Mode::Reflex, Mode::Guardian, Mode::Pattern, Mode::Hypothesis];
+
+fn counter(name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    IntCounter::new(name, help)
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn gauge(name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    IntGauge::new(name, help)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(Opts::new(name, help), labels)
+}
+
+fn histogram(name: &str, help: &str, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds.to_vec()))
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

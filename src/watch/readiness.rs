@@ -1,0 +1,96 @@
+//! Readiness: whether the service does its work now, and if not, which part is missing. Parts without
+//! which nothing is lost make it degraded, not unready.
+
+use std::collections::BTreeMap;
+
+use actors::observe::Condition;
+use serde::Serialize;
+
+use super::State;
+
+/// The answer to `/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// `ready`, `degraded` (which is ready too) or `unready`.
+    pub status: &'static str,
+    /// The part that failed first, of an unready service.
+    pub failing: Option<&'static str>,
+    /// Every part.
+    pub parts: BTreeMap<&'static str, Part>,
+    /// The lanes of this process and what they are doing.
+    pub lanes: BTreeMap<i32, &'static str>,
+}
+
+/// One part of the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// It does its work.
+    pub ok: bool,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Parts without which the service does not do its work, in the order in which they are named.
+const NEEDED: [&str; 5] = ["postgres", "keys", "kafka", "lanes", "shutdown"];
+
+impl Readiness {
+    pub(super) fn of(state: &State, kafka: Result<(), String>) -> Self {
+        let mut parts: BTreeMap<&'static str, Part> =
+            state.parts.iter().map(|(part, said)| (*part, Part::of(said.clone()))).collect();
+        parts.insert("kafka", Part::of(kafka));
+        let mut lanes = Part::of(Ok(()));
+        for (lane, condition) in &state.lanes {
+            match condition {
+                Condition::Running | Condition::Left => {}
+                Condition::Waiting { part, problem } => {
+                    parts.insert(part, Part::of(Err(problem.clone())));
+                }
+                Condition::Halted { problem } => {
+                    lanes = Part::of(Err(format!("lane {lane} has stopped: {problem}")));
+                }
+                Condition::Claiming | Condition::Restoring => {
+                    if lanes.ok {
+                        let doing = condition.as_str();
+                        lanes = Part::of(Err(format!("lane {lane} is {doing}")));
+                    }
+                }
+            }
+        }
+        parts.insert("lanes", lanes);
+        if state.draining {
+            parts.insert("shutdown", Part::of(Err("the service is ending".to_owned())));
+        }
+        if let Some(available) = state.cache {
+            let said = available.then_some(()).ok_or_else(|| "it did not take states".to_owned());
+            parts.insert("redis", Part::of(said));
+        }
+        let waiting = state.sinks.iter().find_map(|((_, sink), published)| {
+            let problem = published.problem.as_ref()?;
+            Some(format!("{}: {problem}", sink.as_str()))
+        });
+        parts.insert("outputs", Part::of(waiting.map_or(Ok(()), Err)));
+        let failing = NEEDED.into_iter().find(|part| parts.get(part).is_some_and(|part| !part.ok));
+        let status = match failing {
+            Some(_) => "unready",
+            None if parts.values().all(|part| part.ok) => "ready",
+            None => "degraded",
+        };
+        let lanes = state.lanes.iter().map(|(lane, condition)| (lane.0, condition.as_str()));
+        Self { status, failing, lanes: lanes.collect(), parts }
+    }
+
+    /// Whether work may be sent here.
+    pub fn is_ready(&self) -> bool {
+        self.failing.is_none()
+    }
+}
+
+impl Part {
+    fn of(said: Result<(), String>) -> Self {
+        match said {
+            Ok(()) => Self { ok: true, problem: None },
+            Err(problem) => Self { ok: false, problem: Some(problem) },
+        }
+    }
+}
