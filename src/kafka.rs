@@ -6,6 +6,7 @@ mod group;
 mod health;
 mod log;
 mod producer;
+mod sender;
 pub mod topics;
 
 pub use connection::{Connection, Limits};
@@ -13,4 +14,5 @@ pub use group::{Group, Member, Positioned};
 pub use health::{Health, Lags};
 pub use log::KafkaLog;
 pub use producer::{KafkaForwarder, KafkaPublisher};
+pub use sender::{Event, Sender, Sent};
 pub use topics::TopicNames;

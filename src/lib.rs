@@ -3,7 +3,9 @@
 //! The decisions are made in the crate `neuros`; this crate joins it to the outside.
 
 pub mod cli;
+pub mod demo;
 pub mod http;
 pub mod kafka;
+pub mod lanes;
 pub mod replay;
 pub mod watch;

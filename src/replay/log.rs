@@ -72,15 +72,24 @@ impl<'a> Line<'a> {
 
     /// The message, its value borrowed from what [`Line::value`] gave.
     pub fn message<'m>(&'m self, value: &'m str) -> Message<'m> {
-        let headers = self.headers.iter().flatten();
-        let headers: Headers<'m> = headers
-            .map(|(name, value)| (name.as_ref(), value.as_deref().unwrap_or_default().as_bytes()))
-            .collect();
+        let headers: Headers<'m> = self.headers().collect();
         Message {
             value: value.as_bytes(),
             headers,
             record_time: self.record_time_ms.map(Timestamp::from_millis),
         }
+    }
+
+    /// When the record was written, ms since 1970.
+    pub fn record_time_ms(&self) -> Option<i64> {
+        self.record_time_ms
+    }
+
+    /// The headers, by name.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.headers.iter().flatten();
+        headers
+            .map(|(name, value)| (name.as_ref(), value.as_deref().unwrap_or_default().as_bytes()))
     }
 
     fn raw_string(&self) -> Result<Option<Cow<'a, str>>, Malformed> {

@@ -5,9 +5,10 @@ use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Published};
 use actors::rows::Sink;
 use neuros::Mode;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use super::State;
@@ -20,21 +21,31 @@ pub struct Metrics {
     records: IntCounterVec,
     transitions: IntCounter,
     dead_letters: IntCounterVec,
-    modes: IntGaugeVec,
-    lag: IntGaugeVec,
-    batch_records: Histogram,
-    commit_seconds: Histogram,
-    event_age_seconds: Histogram,
     commit_failures: IntCounterVec,
     checkpoints: IntCounter,
     rebuilt: IntCounter,
     quarantined: IntCounter,
     published: IntCounterVec,
     publish_failures: IntCounterVec,
+    gauges: Gauges,
+    histograms: Histograms,
+}
+
+/// What is set when somebody looks.
+struct Gauges {
+    modes: IntGaugeVec,
+    lag: IntGaugeVec,
     outbox_waiting: IntGaugeVec,
-    users_live: IntGauge,
-    batches_queued: IntGauge,
+    users_live: IntGaugeVec,
+    batches_queued: IntGaugeVec,
     lanes: IntGaugeVec,
+}
+
+/// What has a distribution.
+struct Histograms {
+    batch_records: Histogram,
+    commit_seconds: Histogram,
+    event_age_seconds: Histogram,
 }
 
 impl Metrics {
@@ -45,6 +56,9 @@ impl Metrics {
     /// When two have one name.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let counter = |name, help| counter(&registry, name, help);
+        let counters = |name, help, labels| counters(&registry, name, help, labels);
         let metrics = Self {
             events: counter(
                 "biometric_events_processed_total",
@@ -60,31 +74,6 @@ impl Metrics {
                 "biometric_dead_letters_total",
                 "Dead letters committed, by reason.",
                 &["reason"],
-            )?,
-            modes: gauges(
-                "cognitive_mode_current",
-                "Users in each mode, of the lanes of this process.",
-                &["mode"],
-            )?,
-            lag: gauges(
-                "kafka_consumer_lag",
-                "Records between the committed position and the end of the log.",
-                &["topic", "partition"],
-            )?,
-            batch_records: histogram(
-                "biometric_batch_records",
-                "Records of a committed batch.",
-                &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0],
-            )?,
-            commit_seconds: histogram(
-                "biometric_commit_seconds",
-                "From the begin of a batch's transaction to its end.",
-                &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
-            )?,
-            event_age_seconds: histogram(
-                "biometric_event_age_seconds",
-                "From the entry of a batch's oldest record into the log to its commit.",
-                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0],
             )?,
             commit_failures: counters(
                 "biometric_commit_failures_total",
@@ -107,54 +96,12 @@ impl Metrics {
                 "Attempts to publish that failed.",
                 &["sink"],
             )?,
-            outbox_waiting: gauges(
-                "biometric_outbox_waiting",
-                "Rows of the outbox behind a sink's cursor.",
-                &["sink"],
-            )?,
-            users_live: gauge("biometric_users_live", "Users in memory.")?,
-            batches_queued: gauge(
-                "biometric_batches_queued",
-                "Batches between ingest and commit.",
-            )?,
-            lanes: gauges(
-                "biometric_lanes",
-                "Lanes of this process, by condition.",
-                &["condition"],
-            )?,
+            gauges: Gauges::new(&registry)?,
+            histograms: Histograms::new(&registry)?,
             registry,
         };
-        metrics.register()?;
         metrics.name_all_labels();
         Ok(metrics)
-    }
-
-    fn register(&self) -> Result<(), prometheus::Error> {
-        let registry = &self.registry;
-        for one in
-            [&self.events, &self.transitions, &self.checkpoints, &self.rebuilt, &self.quarantined]
-        {
-            registry.register(Box::new(one.clone()))?;
-        }
-        for many in [
-            &self.records,
-            &self.dead_letters,
-            &self.commit_failures,
-            &self.published,
-            &self.publish_failures,
-        ] {
-            registry.register(Box::new(many.clone()))?;
-        }
-        for many in [&self.modes, &self.lag, &self.outbox_waiting, &self.lanes] {
-            registry.register(Box::new(many.clone()))?;
-        }
-        for one in [&self.users_live, &self.batches_queued] {
-            registry.register(Box::new(one.clone()))?;
-        }
-        for one in [&self.batch_records, &self.commit_seconds, &self.event_age_seconds] {
-            registry.register(Box::new(one.clone()))?;
-        }
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
     }
 
     /// A series that appears only with its first value cannot be alerted on.
@@ -162,7 +109,7 @@ impl Metrics {
         for sink in Sink::ALL {
             self.published.with_label_values(&[sink.as_str()]);
             self.publish_failures.with_label_values(&[sink.as_str()]);
-            self.outbox_waiting.with_label_values(&[sink.as_str()]);
+            self.gauges.outbox_waiting.with_label_values(&[sink.as_str()]);
         }
         for kind in ["fenced", "away", "unknown", "refused"] {
             self.commit_failures.with_label_values(&[kind]);
@@ -174,7 +121,7 @@ impl Metrics {
             self.dead_letters.with_label_values(&[reason]);
         }
         for mode in MODES {
-            self.modes.with_label_values(&[mode.as_str()]);
+            self.gauges.modes.with_label_values(&[mode.as_str()]);
         }
     }
 
@@ -199,10 +146,10 @@ impl Metrics {
             self.dead_letters.with_label_values(&[reason]).inc_by(*count);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch has some thousand records")]
-        self.batch_records.observe(read as f64);
-        self.commit_seconds.observe(report.commit_time.as_secs_f64());
+        self.histograms.batch_records.observe(read as f64);
+        self.histograms.commit_seconds.observe(report.commit_time.as_secs_f64());
         if let Some(age) = report.event_age {
-            self.event_age_seconds.observe(age.as_secs_f64());
+            self.histograms.event_age_seconds.observe(age.as_secs_f64());
         }
         self.checkpoints.inc_by(report.checkpoints);
     }
@@ -244,26 +191,32 @@ impl Metrics {
                 counts.iter().find(|(known, _)| *known == mode).map_or(0, |(_, count)| count)
             };
             let users = state.modes.values().map(of_lane).sum();
-            self.modes.with_label_values(&[mode.as_str()]).set(users);
+            self.gauges.modes.with_label_values(&[mode.as_str()]).set(users);
         }
-        self.lag.reset();
+        self.gauges.lag.reset();
         for (lane, lag) in lags {
             for source in Source::ALL {
                 let labels = [topics.of(source), &lane.to_string()];
-                self.lag.with_label_values(&labels).set(*lag.of(source));
+                self.gauges.lag.with_label_values(&labels).set(*lag.of(source));
             }
         }
-        self.lanes.reset();
+        self.gauges.lanes.reset();
         for condition in state.lanes.values() {
-            self.lanes.with_label_values(&[condition.as_str()]).inc();
+            self.gauges.lanes.with_label_values(&[condition.as_str()]).inc();
         }
         for sink in Sink::ALL {
             let waiting = state.sinks.iter().filter(|((_, of), _)| *of == sink);
             let waiting = waiting.map(|(_, published)| published.waiting).sum();
-            self.outbox_waiting.with_label_values(&[sink.as_str()]).set(waiting);
+            self.gauges.outbox_waiting.with_label_values(&[sink.as_str()]).set(waiting);
         }
-        self.users_live.set(signed(state.live_users.values().sum()));
-        self.batches_queued.set(signed(state.queued.values().sum()));
+        self.gauges
+            .users_live
+            .with_label_values::<&str>(&[])
+            .set(signed(state.live_users.values().sum()));
+        self.gauges
+            .batches_queued
+            .with_label_values::<&str>(&[])
+            .set(signed(state.queued.values().sum()));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
@@ -272,24 +225,87 @@ impl Metrics {
 
 const MODES: [Mode; 4] = [Mode::Reflex, Mode::Guardian, Mode::Pattern, Mode::Hypothesis];
 
-fn counter(name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    IntCounter::new(name, help)
+impl Gauges {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name, help, labels: &[&str]| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            modes: gauge(
+                "cognitive_mode_current",
+                "Users in each mode, of the lanes of this process.",
+                &["mode"],
+            )?,
+            lag: gauge(
+                "kafka_consumer_lag",
+                "Records between the committed position and the end of the log.",
+                &["topic", "partition"],
+            )?,
+            outbox_waiting: gauge(
+                "biometric_outbox_waiting",
+                "Rows of the outbox behind a sink's cursor.",
+                &["sink"],
+            )?,
+            users_live: gauge("biometric_users_live", "Users in memory.", &[])?,
+            batches_queued: gauge(
+                "biometric_batches_queued",
+                "Batches between ingest and commit.",
+                &[],
+            )?,
+            lanes: gauge(
+                "biometric_lanes",
+                "Lanes of this process, by condition.",
+                &["condition"],
+            )?,
+        })
+    }
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(Opts::new(name, help), labels)
+impl Histograms {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let histogram = |name, help, bounds: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
+            let histogram = Histogram::with_opts(options)?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        Ok(Self {
+            batch_records: histogram(
+                "biometric_batch_records",
+                "Records of a committed batch.",
+                &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0],
+            )?,
+            commit_seconds: histogram(
+                "biometric_commit_seconds",
+                "From the begin of a batch's transaction to its end.",
+                &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
+            )?,
+            event_age_seconds: histogram(
+                "biometric_event_age_seconds",
+                "From the entry of a batch's oldest record into the log to its commit.",
+                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0],
+            )?,
+        })
+    }
 }
 
-fn gauge(name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    IntGauge::new(name, help)
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
 }
 
-fn gauges(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-    IntGaugeVec::new(Opts::new(name, help), labels)
-}
-
-fn histogram(name: &str, help: &str, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
-    Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds.to_vec()))
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
 }
 
 fn unsigned(count: i64) -> u64 {

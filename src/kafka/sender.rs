@@ -1,0 +1,108 @@
+//! Sends events as a producer would: keyed by user, so that each lands on its user's home partition.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::connection::Connection;
+
+/// An event to be sent.
+#[derive(Clone, Copy, Default)]
+pub struct Event<'e> {
+    /// The key; the user id, when it is known.
+    pub key: Option<&'e [u8]>,
+    /// The message.
+    pub value: &'e [u8],
+    /// Headers, in order.
+    pub headers: &'e [(&'e str, &'e [u8])],
+    /// The timestamp, ms since 1970; `None` for now.
+    pub timestamp_ms: Option<i64>,
+    /// The partition; `None` for the key's.
+    pub partition: Option<i32>,
+}
+
+/// Sends events to `biometric.events`.
+#[derive(Clone)]
+pub struct Sender {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl Sender {
+    /// A sender; opens connections in the background.
+    ///
+    /// # Errors
+    ///
+    /// When librdkafka refuses the configuration.
+    pub fn new(connection: &Connection, topic: &str) -> Result<Self, KafkaError> {
+        let producer = connection
+            .client("sender")
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "2")
+            // The Java client's, so that a keyed event need not be forwarded.
+            .set("partitioner", "murmur2_random")
+            .set("message.max.bytes", connection.limits.message_bytes_max().to_string())
+            .set("message.timeout.ms", "30000")
+            .create()?;
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    /// Puts an event in the way; what comes back ends when it is safe, or says why it is not.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent at all.
+    pub async fn send(&self, event: Event<'_>) -> Result<Sent, KafkaError> {
+        let headers = event.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(*value) })
+        });
+        let mut record =
+            FutureRecord::<[u8], [u8]>::to(&self.topic).payload(event.value).headers(headers);
+        record.key = event.key;
+        record.timestamp = event.timestamp_ms;
+        record.partition = event.partition;
+        loop {
+            match self.producer.send_result(record) {
+                Ok(delivery) => return Ok(Sent(delivery)),
+                Err((error, back))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
+                {
+                    record = back;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until everything that was put in the way is safe or given up.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than `timeout`.
+    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
+        self.producer.flush(timeout)
+    }
+}
+
+/// An event on its way.
+pub struct Sent(DeliveryFuture);
+
+impl Sent {
+    /// Partition and offset of the event, once it is safe.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub async fn delivered(self) -> Result<(i32, i64), String> {
+        match self.0.await {
+            Ok(Ok(delivery)) => Ok((delivery.partition, delivery.offset)),
+            Ok(Err((error, _))) => Err(error.to_string()),
+            Err(_) => Err("the producer was closed".to_owned()),
+        }
+    }
+}
