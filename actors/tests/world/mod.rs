@@ -1,0 +1,222 @@
+//! A small world for lanes: a log and a store in memory, a clock that is set by hand, keys that hide
+//! nothing. Everything outside can be told to fail; the lanes are the real ones.
+
+mod log;
+mod store;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actors::cache::NoCache;
+use actors::clock::Clock;
+use actors::lane::{Lane, ModeCounts, PerSource, Positions, ROUTING_VERSION, Routing, UserNumber};
+use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
+use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
+use actors::rows::Sink;
+use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened};
+use async_trait::async_trait;
+use neuros::Policy;
+use neuros::time::Timestamp;
+use neuros::wire::Intake;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use log::{MemoryLog, SharedLog};
+pub(crate) use store::{Fault, MemoryStore};
+
+/// Seals by writing key and place in front: whatever is opened elsewhere or with another key is found.
+struct PlainSeal;
+
+fn label(key: &DataKey, place: Place) -> String {
+    let Place { table, column, user, record } = place;
+    format!("{}/{table}/{column}/{user}/{record}|", u32::from_le_bytes(first(key)))
+}
+
+fn first(key: &DataKey) -> [u8; 4] {
+    let [a, b, c, d, ..] = *key.expose();
+    [a, b, c, d]
+}
+
+impl Seal for PlainSeal {
+    fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed {
+        Sealed([label(key, place).as_bytes(), plaintext].concat())
+    }
+
+    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
+        let label = label(key, place);
+        sealed.strip_prefix(label.as_bytes()).map(<[u8]>::to_vec).ok_or(Unopened::NotAuthentic)
+    }
+}
+
+struct PlainKeys;
+
+#[async_trait]
+impl KeyRing for PlainKeys {
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+        Ok(users.iter().map(|user| key(u32::try_from(user.0).unwrap())).collect())
+    }
+
+    async fn service_key(&self) -> Result<DataKey, KeysAway> {
+        Ok(key(0))
+    }
+}
+
+fn key(seed: u32) -> DataKey {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&seed.to_le_bytes());
+    DataKey::new(bytes, 1)
+}
+
+/// A clock that stands still unless it is told otherwise.
+#[derive(Default)]
+pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub(crate) fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Remembers what lanes told.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub conditions: Mutex<Vec<(Lane, Condition)>>,
+    pub failures: Mutex<Vec<CommitFailure>>,
+    pub rebuilt: Mutex<usize>,
+}
+
+impl Observer for Told {
+    fn lane(&self, lane: Lane, condition: Condition) {
+        self.conditions.lock().unwrap().push((lane, condition));
+    }
+    fn claimed(&self, _: Lane, _: ModeCounts, _: Positions) {}
+    fn committed(&self, _: &BatchReport) {}
+    fn commit_failed(&self, _: Lane, kind: CommitFailure) {
+        self.failures.lock().unwrap().push(kind);
+    }
+    fn rebuilt(&self, _: Lane, users: usize) {
+        *self.rebuilt.lock().unwrap() += users;
+    }
+    fn live_users(&self, _: Lane, _: usize) {}
+    fn published(&self, _: Lane, _: Sink, _: &Published) {}
+    fn cached(&self, _: bool) {}
+    fn quarantined(&self, _: Lane) {}
+}
+
+/// The world.
+pub(crate) struct World {
+    pub log: Arc<MemoryLog>,
+    pub store: Arc<MemoryStore>,
+    pub clock: Arc<HandClock>,
+    pub told: Arc<Told>,
+    pub rules: Rules,
+}
+
+impl World {
+    /// A world of `lanes` lanes.
+    pub(crate) fn new(lanes: i32) -> Self {
+        let routing = Routing {
+            generation: 1,
+            partition_count: lanes,
+            version: ROUTING_VERSION,
+            bytes_max: 1 << 20,
+            log_id: None,
+            expanding: false,
+        };
+        let store = Arc::new(MemoryStore::new(routing.clone()));
+        let rules = Rules {
+            owner: "test".to_owned(),
+            routing,
+            wire: Intake::default(),
+            policy: Arc::new(Policy::default()),
+            policy_number: 1,
+            batch: BatchRules { records_max: 64, ..BatchRules::default() },
+            checkpoint: CheckpointRules { every_records: 3, every: Duration::from_secs(5) },
+            users: UserRules::default(),
+            quarantines_per_minute: 10,
+            below_start: BelowStart::Stop,
+            drain: Duration::from_secs(1),
+            cache: false,
+            topics: PerSource { events: "events".to_owned(), by_user: "by-user".to_owned() },
+        };
+        Self {
+            log: Arc::new(MemoryLog::new(lanes)),
+            store,
+            clock: Arc::default(),
+            told: Arc::default(),
+            rules,
+        }
+    }
+
+    fn ports(&self) -> Ports {
+        // Nobody listens: a fatal error shows as a halted lane.
+        let (fatal, _) = mpsc::channel(1);
+        Ports {
+            log: Arc::new(SharedLog(Arc::clone(&self.log))),
+            forwarder: Arc::clone(&self.log) as _,
+            publisher: Arc::clone(&self.log) as _,
+            store: Arc::clone(&self.store) as _,
+            cache: Arc::new(NoCache),
+            seal: Arc::new(PlainSeal),
+            keys: Arc::new(PlainKeys),
+            clock: Arc::clone(&self.clock) as _,
+            observer: Arc::clone(&self.told) as _,
+            fatal,
+        }
+    }
+
+    /// Starts an owner of `lane` that lives until the token is cancelled.
+    pub(crate) fn own(&self, lane: i32) -> Owner {
+        let stop = CancellationToken::new();
+        let (ports, rules) = (self.ports(), Arc::new(self.rules.clone()));
+        let task = actix::spawn(actors::own(Lane(lane), ports, rules, stop.clone()));
+        Owner { stop, task }
+    }
+
+    /// Waits, in virtual time, until `reached`.
+    pub(crate) async fn until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
+        for _ in 0..20_000 {
+            if reached(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never: {what}; {:?}", self.told.conditions.lock().unwrap());
+    }
+
+    /// Waits until everything in the log is committed.
+    pub(crate) async fn all_committed(&self) {
+        self.until("everything is committed", |world| {
+            world.log.ends().iter().all(|(lane, ends)| world.store.positions(*lane) == *ends)
+        })
+        .await;
+    }
+}
+
+/// An owner of a lane.
+pub(crate) struct Owner {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Owner {
+    pub(crate) async fn leave(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// Runs a test in an actix system with virtual time.
+pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    actix::System::new().block_on(async {
+        tokio::time::pause();
+        test().await;
+    });
+}
