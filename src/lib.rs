@@ -8,4 +8,5 @@ pub mod http;
 pub mod kafka;
 pub mod lanes;
 pub mod replay;
+pub mod store;
 pub mod watch;

@@ -1,1 +1,33 @@
-//! Placeholder while the parts are laid.
+//! The schema, one change a file, only ever added to: a change that was released is never edited.
+
+use sea_orm_migration::prelude::*;
+
+mod backend;
+mod m0001_lanes;
+mod m0002_users;
+mod m0003_records;
+mod m0004_decisions;
+mod m0005_outbox;
+mod m0006_commands;
+mod m0007_views;
+mod m0008_hypertable;
+
+pub use sea_orm_migration::MigratorTrait;
+
+/// All changes, in order.
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_lanes::Migration),
+            Box::new(m0002_users::Migration),
+            Box::new(m0003_records::Migration),
+            Box::new(m0004_decisions::Migration),
+            Box::new(m0005_outbox::Migration),
+            Box::new(m0006_commands::Migration),
+            Box::new(m0007_views::Migration),
+            Box::new(m0008_hypertable::Migration),
+        ]
+    }
+}

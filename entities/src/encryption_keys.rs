@@ -1,0 +1,26 @@
+//! Data keys, wrapped by a key that is not in this database.
+
+use sea_orm::entity::prelude::*;
+
+/// A wrapped data key.
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "encryption_keys")]
+pub struct Model {
+    /// Names the key.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key_id: String,
+    /// Whose; 0 or absent for the service's own.
+    pub user_number: Option<i64>,
+    /// Numbers its owner's keys, from 1.
+    pub key_number: i32,
+    /// The key, wrapped.
+    pub encrypted_key: Vec<u8>,
+    /// Names the key that wraps it.
+    pub wrapped_by: String,
+    /// When it was made.
+    pub created_at: DateTimeUtc,
+    /// Since when it seals nothing new.
+    pub retired_at: Option<DateTimeUtc>,
+}
+
+crate::plain!(Model);

@@ -1,0 +1,31 @@
+//! Each user with their newest checkpoint; the number stands for the id everywhere else.
+
+use sea_orm::entity::prelude::*;
+
+/// A user.
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "users")]
+pub struct Model {
+    /// Stands for the user id in all other tables.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub user_number: i64,
+    /// The id that producers use.
+    #[sea_orm(unique)]
+    pub user_id: String,
+    /// The newest record in the checkpoint.
+    pub record_number: i64,
+    /// The newest outgoing message up to there.
+    pub message_number: i64,
+    /// The sealed state; absent once somebody deleted it.
+    pub checkpoint: Option<Vec<u8>>,
+    /// The format of the state.
+    pub checkpoint_version: i16,
+    /// The stamp of the batch that wrote it.
+    pub checkpointed_at: DateTimeUtc,
+    /// Since when nothing of this user is evaluated.
+    pub quarantined_at: Option<DateTimeUtc>,
+    /// The stamp of the batch that saw the user first.
+    pub created_at: DateTimeUtc,
+}
+
+crate::plain!(Model);

@@ -1,0 +1,147 @@
+//! The store on PostgreSQL (with TimescaleDB when it is there) or SQLite; the only place that speaks
+//! SQL. It never decides anything, and no error text of it holds a value.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::store::StoreError;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use sqlx::postgres::PgPool;
+
+mod administration;
+mod claim;
+mod export;
+mod failure;
+mod generation;
+mod instant;
+mod keys;
+mod port;
+mod postgres;
+mod progress;
+mod read;
+mod retention;
+mod schema;
+mod sqlite;
+
+pub use administration::{Access, Administration, Totals};
+pub use export::{LaneRow, StoredAlert, StoredTransition};
+pub use generation::Adoption;
+pub use keys::WrappedKey;
+pub use retention::Retention;
+pub use schema::SchemaStatus;
+
+use failure::of_database;
+use postgres::Postgres;
+
+/// How the store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names our connections on the server. A claim ends only connections of this name, so all
+    /// processes of a deployment share it.
+    pub application_name: String,
+    /// Connections at most.
+    pub connections: u32,
+    /// How long a claim waits for the lane's row before it ends whoever holds it.
+    pub lock_timeout: Duration,
+    /// How long to wait for a connection.
+    pub acquire_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            application_name: "biometric-bridge".to_owned(),
+            connections: 8,
+            lock_timeout: Duration::from_secs(3),
+            acquire_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The store.
+///
+/// Reads and rare writes are the same code for both databases; what differs is how a batch is
+/// written ([`postgres`] copies, [`sqlite`] inserts) and how a claim deals with a lane that is held.
+pub struct SqlStore {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    /// What only PostgreSQL has; `None` on SQLite.
+    postgres: Option<Arc<Postgres>>,
+}
+
+/// Opens the store at `url`: `postgresql://…`, `postgres://…`, `sqlite:path` or `sqlite::memory:`.
+///
+/// A PostgreSQL server need not be there yet: whoever asks for something is told so.
+///
+/// # Errors
+///
+/// When the URL cannot be read, or a SQLite file cannot be opened.
+pub async fn open(url: &str, options: &Options) -> Result<Arc<SqlStore>, StoreError> {
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        let pool = postgres::pool(url, options)?;
+        let connection = DatabaseConnection::from(pool.clone());
+        let postgres = Some(Arc::new(Postgres::new(pool, options)));
+        let (reader, writer) = (connection.clone(), connection);
+        return Ok(Arc::new(SqlStore { reader, writer, postgres }));
+    }
+    if url.starts_with("sqlite:") {
+        let (reader, writer) = sqlite::connections(url, options).await?;
+        return Ok(Arc::new(SqlStore { reader, writer, postgres: None }));
+    }
+    Err(StoreError::Refused(
+        "the store's URL begins with neither `postgresql:` nor `sqlite:`".to_owned(),
+    ))
+}
+
+impl SqlStore {
+    /// Ends all connections, once what is under way is done.
+    pub async fn close(&self) {
+        for connection in [&self.reader, &self.writer] {
+            if let Err(error) = connection.close_by_ref().await {
+                tracing::debug!(error = %of_database(&error), "a connection did not end cleanly");
+            }
+        }
+    }
+
+    fn is_postgres(&self) -> bool {
+        self.postgres.is_some()
+    }
+
+    fn pool(&self) -> Option<&PgPool> {
+        self.postgres.as_ref().map(|postgres| &postgres.pool)
+    }
+}
+
+/// Begins a transaction that writes. On SQLite it takes the file's one write lock at once: a
+/// transaction that reads first and writes later can be told that it came too late.
+async fn begin(connection: &DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    connection.begin_with_options(options).await.map_err(|error| of_database(&error))
+}
+
+/// The database's own clock, as an expression.
+fn now(connection: &impl ConnectionTrait) -> &'static str {
+    match connection.get_database_backend() {
+        DbBackend::Postgres => "now()",
+        _ => "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')",
+    }
+}
+
+/// Runs a transaction in a task of its own, to its end, whatever becomes of the caller: a transaction
+/// whose future is dropped half way can stay open on a connection that goes back to the pool, and
+/// takes the next writes on it down with it.
+async fn unbroken<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(_) => Err(StoreError::Away("the process is going down".to_owned())),
+    }
+}

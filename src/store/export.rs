@@ -1,0 +1,205 @@
+//! What leaves for people: lanes, users, decisions and counts, a page at a time. Bodies stay sealed, and
+//! nothing is written but who looked.
+
+use actors::lane::{Lane, Progress, UserNumber};
+use actors::store::{StoreError, StoredUser};
+use entities::{
+    alert_changes, dead_letters, event_records, lanes, mode_transitions, outbox, phi_access_log,
+    users,
+};
+use neuros::time::Timestamp;
+use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
+};
+use uuid::Uuid;
+
+use super::failure::of_database;
+use super::read::{page, user};
+use super::{Access, SqlStore, Totals, instant, progress};
+
+/// A lane as its row says.
+#[derive(Clone, Debug)]
+pub struct LaneRow {
+    /// The lane.
+    pub lane: Lane,
+    /// Who claimed it last; empty before anybody did.
+    pub owner: String,
+    /// When.
+    pub claimed_at: Option<Timestamp>,
+    /// How often it has been claimed.
+    pub epoch: i64,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// A mode change as the store knows it.
+#[derive(Clone)]
+pub struct StoredTransition {
+    /// Numbers the user's mode changes.
+    pub seq: i64,
+    /// Numbers the user's outgoing messages.
+    pub n: i64,
+    /// The record that caused it.
+    pub record_number: i64,
+    /// The de-duplication key of the message.
+    pub message_id: Uuid,
+    /// The event's time.
+    pub time: Timestamp,
+    /// The stamp of its batch.
+    pub recorded_at: Timestamp,
+    /// The policy.
+    pub policy: i32,
+    /// The sealed message.
+    pub body: Vec<u8>,
+}
+
+/// A change of an alert as the store knows it.
+#[derive(Clone)]
+pub struct StoredAlert {
+    /// Numbers the user's outgoing messages.
+    pub n: i64,
+    /// The record that caused it.
+    pub record_number: i64,
+    /// Names the episode.
+    pub alert_id: Uuid,
+    /// The de-duplication key of the message.
+    pub message_id: Uuid,
+    /// `firing`, `acknowledged`, `resolved` or `expired`.
+    pub status: String,
+    /// When the episode began (event time).
+    pub started_at: Timestamp,
+    /// The time of the change (event time).
+    pub updated_at: Timestamp,
+    /// When it ended (event time).
+    pub ended_at: Option<Timestamp>,
+    /// The stamp of its batch.
+    pub recorded_at: Timestamp,
+    /// The sealed message.
+    pub body: Vec<u8>,
+}
+
+impl SqlStore {
+    pub(super) async fn answers(&self) -> Result<(), StoreError> {
+        let question = Statement::from_string(self.reader.get_database_backend(), "SELECT 1");
+        self.reader.query_one_raw(question).await.map_err(|error| of_database(&error))?;
+        Ok(())
+    }
+
+    pub(super) async fn read_lanes(&self) -> Result<Vec<LaneRow>, StoreError> {
+        let rows = lanes::Entity::find().order_by_asc(lanes::Column::Lane).all(&self.reader).await;
+        let lane = |row: lanes::Model| {
+            Ok(LaneRow {
+                lane: Lane(row.lane),
+                progress: progress::of_row(&row)?,
+                owner: row.owner,
+                claimed_at: row.claimed_at.map(instant::from),
+                epoch: row.epoch,
+            })
+        };
+        rows.map_err(|error| of_database(&error))?.into_iter().map(lane).collect()
+    }
+
+    pub(super) async fn read_users_after(
+        &self,
+        after: UserNumber,
+        limit: i64,
+    ) -> Result<Vec<StoredUser>, StoreError> {
+        let rows = users::Entity::find()
+            .filter(users::Column::UserNumber.gt(after.0))
+            .order_by_asc(users::Column::UserNumber)
+            .limit(page(limit))
+            .all(&self.reader)
+            .await;
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(user).collect())
+    }
+
+    pub(super) async fn read_transitions(
+        &self,
+        user: UserNumber,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredTransition>, StoreError> {
+        let rows = mode_transitions::Entity::find()
+            .filter(mode_transitions::Column::UserNumber.eq(user.0))
+            .filter(mode_transitions::Column::N.gt(after))
+            .order_by_asc(mode_transitions::Column::N)
+            .limit(page(limit))
+            .all(&self.reader)
+            .await;
+        let transition = |row: mode_transitions::Model| StoredTransition {
+            seq: row.seq,
+            n: row.n,
+            record_number: row.record_number,
+            message_id: row.message_id,
+            time: instant::from(row.time),
+            recorded_at: instant::from(row.recorded_at),
+            policy: row.policy,
+            body: row.body,
+        };
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(transition).collect())
+    }
+
+    pub(super) async fn read_alerts(
+        &self,
+        user: UserNumber,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredAlert>, StoreError> {
+        let rows = alert_changes::Entity::find()
+            .filter(alert_changes::Column::UserNumber.eq(user.0))
+            .filter(alert_changes::Column::N.gt(after))
+            .order_by_asc(alert_changes::Column::N)
+            .limit(page(limit))
+            .all(&self.reader)
+            .await;
+        let alert = |row: alert_changes::Model| StoredAlert {
+            n: row.n,
+            record_number: row.record_number,
+            alert_id: row.alert_id,
+            message_id: row.message_id,
+            status: row.status,
+            started_at: instant::from(row.started_at),
+            updated_at: instant::from(row.updated_at),
+            ended_at: row.ended_at.map(instant::from),
+            recorded_at: instant::from(row.recorded_at),
+            body: row.body,
+        };
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(alert).collect())
+    }
+
+    pub(super) async fn count_all(&self) -> Result<Totals, StoreError> {
+        Ok(Totals {
+            users: self.count::<users::Entity>().await?,
+            records: self.count::<event_records::Entity>().await?,
+            transitions: self.count::<mode_transitions::Entity>().await?,
+            alerts: self.count::<alert_changes::Entity>().await?,
+            dead_letters: self.count::<dead_letters::Entity>().await?,
+            outbox: self.count::<outbox::Entity>().await?,
+        })
+    }
+
+    async fn count<E>(&self) -> Result<u64, StoreError>
+    where
+        E: EntityTrait,
+        E::Model: Send + Sync,
+    {
+        E::find().count(&self.reader).await.map_err(|error| of_database(&error))
+    }
+
+    pub(super) async fn write_access(&self, access: &Access) -> Result<(), StoreError> {
+        let row = phi_access_log::ActiveModel {
+            id: NotSet,
+            user_id: Set(access.user_id.clone()),
+            accessor_id: Set(access.accessor_id.clone()),
+            access_type: Set(access.access_type.clone()),
+            table_name: Set(access.table_name.clone()),
+            record_id: Set(access.record_id.clone()),
+            records: Set(access.records),
+            access_time: Set(instant::of(access.time)),
+        };
+        let done = phi_access_log::Entity::insert(row).exec_without_returning(&self.writer).await;
+        done.map(|_| ()).map_err(|error| of_database(&error))
+    }
+}

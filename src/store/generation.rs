@@ -1,0 +1,299 @@
+//! Where a generation of the topics begins: the first start, and every adoption after. Never silently:
+//! what is skipped is written down.
+
+use std::collections::BTreeMap;
+
+use actors::lane::{ClosedGeneration, Lane, Positions, Progress, Routing, Source};
+use actors::store::StoreError;
+use chrono::{DateTime, Utc};
+use entities::{closed_generations, lane_gaps, lanes, routing};
+use neuros::time::Timestamp;
+use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryOrder, QuerySelect,
+};
+
+use super::failure::of_database;
+use super::read::routing_of;
+use super::{SqlStore, begin, instant, now, progress, unbroken};
+
+/// The topics as they are from now on.
+#[derive(Clone, Debug)]
+pub struct Adoption {
+    /// How users map to lanes now. Its generation counts only when the store has none yet.
+    pub routing: Routing,
+    /// Where each lane begins.
+    pub positions: Vec<(Lane, Positions)>,
+    /// Why records are skipped, for people.
+    pub reason: String,
+    /// When it is done.
+    pub at: Timestamp,
+}
+
+impl SqlStore {
+    pub(super) async fn begin_first(
+        &self,
+        wanted: &Routing,
+        positions: &[(Lane, Positions)],
+    ) -> Result<Routing, StoreError> {
+        covers(wanted, positions)?;
+        let (writer, wanted, positions) = (self.writer.clone(), wanted.clone(), positions.to_vec());
+        unbroken(async move {
+            let transaction = begin(&writer).await?;
+            write_first(&transaction, &wanted, &positions).await?;
+            let stored = routing::Entity::find().one(&transaction).await;
+            let stored = stored.map_err(|error| of_database(&error))?;
+            transaction.commit().await.map_err(|error| of_database(&error))?;
+            let gone = || StoreError::Away("the routing is being changed".to_owned());
+            stored.map(routing_of).ok_or_else(gone)
+        })
+        .await
+    }
+
+    pub(super) async fn begin_next(&self, adoption: &Adoption) -> Result<Routing, StoreError> {
+        covers(&adoption.routing, &adoption.positions)?;
+        let (writer, postgres, adoption) =
+            (self.writer.clone(), self.postgres.clone(), adoption.clone());
+        unbroken(async move {
+            let transaction = begin(&writer).await?;
+            let backend = match &postgres {
+                Some(postgres) => Some(postgres.wait_for_locks(&transaction).await?),
+                None => None,
+            };
+            let stored = routing::Entity::find().lock_exclusive().one(&transaction).await;
+            let Some(stored) = stored.map_err(|error| of_database(&error))? else {
+                write_first(&transaction, &adoption.routing, &adoption.positions).await?;
+                transaction.commit().await.map_err(|error| of_database(&error))?;
+                return Ok(adoption.routing);
+            };
+            let lock = lock_lanes(&transaction);
+            let rows = match (&postgres, backend) {
+                (Some(postgres), Some(backend)) => {
+                    postgres.let_wait_longer(&transaction).await?;
+                    postgres.ending_blockers_of(backend, lock).await?
+                }
+                _ => lock.await?,
+            };
+            let routing = close(&transaction, &stored, &rows, &adoption).await?;
+            transaction.commit().await.map_err(|error| of_database(&error))?;
+            Ok(routing)
+        })
+        .await
+    }
+}
+
+/// Each lane must know where to begin.
+fn covers(routing: &Routing, positions: &[(Lane, Positions)]) -> Result<(), StoreError> {
+    let mut given: Vec<i32> = positions.iter().map(|(lane, _)| lane.0).collect();
+    given.sort_unstable();
+    if given.into_iter().eq(0..routing.partition_count) {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "positions of exactly the lanes below {} are needed",
+        routing.partition_count
+    )))
+}
+
+/// Writes the routing and the lanes unless there is a routing; a second process waits for the first.
+async fn write_first(
+    transaction: &DatabaseTransaction,
+    wanted: &Routing,
+    positions: &[(Lane, Positions)],
+) -> Result<(), StoreError> {
+    let insert = routing::Entity::insert(routing_row(wanted))
+        .on_conflict(OnConflict::column(routing::Column::Id).do_nothing().to_owned())
+        .exec_without_returning(transaction);
+    if insert.await.map_err(|error| of_database(&error))? == 0 {
+        return Ok(());
+    }
+    let rows = positions.iter().map(|(lane, positions)| progress::new_row(*lane, *positions));
+    lanes::Entity::insert_many(rows)
+        .exec_without_returning(transaction)
+        .await
+        .map_err(|error| of_database(&error))?;
+    Ok(())
+}
+
+fn routing_row(wanted: &Routing) -> routing::ActiveModel {
+    routing::ActiveModel {
+        id: Set(1),
+        generation: Set(wanted.generation),
+        partition_count: Set(wanted.partition_count),
+        routing_version: Set(wanted.version),
+        bytes_max: Set(wanted.bytes_max),
+        log_id: Set(wanted.log_id.clone()),
+        expanding: Set(wanted.expanding),
+        updated_at: NotSet,
+    }
+}
+
+/// All lanes, locked in order: nothing that is in flight can commit any more.
+async fn lock_lanes(transaction: &DatabaseTransaction) -> Result<Vec<lanes::Model>, StoreError> {
+    let rows = lanes::Entity::find().order_by_asc(lanes::Column::Lane).lock_exclusive();
+    rows.all(transaction).await.map_err(|error| of_database(&error))
+}
+
+/// Ends the stored generation and begins the next.
+async fn close(
+    transaction: &DatabaseTransaction,
+    stored: &routing::Model,
+    rows: &[lanes::Model],
+    adoption: &Adoption,
+) -> Result<Routing, StoreError> {
+    let at = instant::of(adoption.at);
+    let mut lanes = BTreeMap::new();
+    for row in rows {
+        lanes.insert(Lane(row.lane), progress::of_row(row)?);
+    }
+    let mut next: BTreeMap<Lane, Positions> = adoption.positions.iter().copied().collect();
+    let mut gaps = Vec::new();
+    for (&lane, progress) in &lanes {
+        let closed = closed_of(stored.generation, lane, &lanes);
+        let positions = next.remove(&lane);
+        gaps.extend(never_applied(lane, progress.closed.as_ref()));
+        match positions {
+            Some(positions) => gaps.extend(skipped(lane, stored.generation, progress, positions)),
+            // Nobody will read this lane any more.
+            None => gaps.extend(never_applied(lane, Some(&closed))),
+        }
+        keep(transaction, stored.generation, lane, progress, at).await?;
+        restart(transaction, lane, positions.unwrap_or(progress.positions), &closed).await?;
+    }
+    for (lane, positions) in next {
+        let row = progress::new_row(lane, positions);
+        let insert = lanes::Entity::insert(row).exec_without_returning(transaction);
+        insert.await.map_err(|error| of_database(&error))?;
+    }
+    for gap in gaps {
+        let insert = lane_gaps::Entity::insert(gap.row(&adoption.reason, at));
+        let done = insert.exec_without_returning(transaction).await;
+        done.map_err(|error| of_database(&error))?;
+    }
+    let routing =
+        Routing { generation: stored.generation + 1, expanding: false, ..adoption.routing.clone() };
+    routing::Entity::update_many()
+        .set(routing_row(&routing))
+        .col_expr(routing::Column::UpdatedAt, Expr::cust(now(transaction)))
+        .exec(transaction)
+        .await
+        .map_err(|error| of_database(&error))?;
+    Ok(routing)
+}
+
+/// What is left for a lane of the generation that ends: per origin its mark, and the last offset that
+/// was forwarded to it.
+fn closed_of(generation: i32, home: Lane, lanes: &BTreeMap<Lane, Progress>) -> ClosedGeneration {
+    let last = lanes
+        .iter()
+        .filter_map(|(origin, progress)| Some((origin.0, *progress.forwarded.get(&home.0)?)));
+    ClosedGeneration {
+        generation,
+        marks: lanes.get(&home).map(|progress| progress.marks.clone()).unwrap_or_default(),
+        last: last.collect(),
+    }
+}
+
+/// A stretch that is skipped.
+struct Gap {
+    lane: Lane,
+    source: Source,
+    generation: i32,
+    from: i64,
+    to: i64,
+    /// Of forwarded records: where they came in; offsets are those there.
+    origin: Option<i32>,
+}
+
+impl Gap {
+    fn row(self, reason: &str, at: DateTime<Utc>) -> lane_gaps::ActiveModel {
+        let reason = match self.origin {
+            None => reason.to_owned(),
+            Some(origin) => format!("{reason} (forwarded from partition {origin}, not applied)"),
+        };
+        lane_gaps::ActiveModel {
+            id: NotSet,
+            lane: Set(self.lane.0),
+            source: Set(self.source.number()),
+            generation: Set(self.generation),
+            from_offset: Set(self.from),
+            to_offset: Set(self.to),
+            reason: Set(reason),
+            recorded_at: Set(at),
+        }
+    }
+}
+
+/// Both sources of a lane: from where it would have read on, to where it does. The new log's offsets
+/// may well be smaller.
+fn skipped(lane: Lane, generation: i32, progress: &Progress, next: Positions) -> Vec<Gap> {
+    let gap = |source: Source| Gap {
+        lane,
+        source,
+        generation,
+        from: *progress.positions.of(source),
+        to: *next.of(source),
+        origin: None,
+    };
+    Source::ALL.into_iter().map(gap).collect()
+}
+
+/// Forwarded records of a generation that nobody will apply any more.
+fn never_applied(lane: Lane, closed: Option<&ClosedGeneration>) -> Vec<Gap> {
+    let Some(closed) = closed else { return Vec::new() };
+    let gap = |(&origin, &last): (&i32, &i64)| {
+        let mark = closed.marks.get(&origin).copied().unwrap_or(-1);
+        (mark < last).then_some(Gap {
+            lane,
+            source: Source::ByUser,
+            generation: closed.generation,
+            from: mark + 1,
+            to: last + 1,
+            origin: Some(origin),
+        })
+    };
+    closed.last.iter().filter_map(gap).collect()
+}
+
+/// Keeps where a lane stood, for good.
+async fn keep(
+    transaction: &DatabaseTransaction,
+    generation: i32,
+    lane: Lane,
+    progress: &Progress,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let row = closed_generations::ActiveModel {
+        generation: Set(generation),
+        lane: Set(lane.0),
+        events_position: Set(progress.positions.events),
+        by_user_position: Set(progress.positions.by_user),
+        marks: Set(progress::offsets_text(&progress.marks)),
+        forwarded: Set(progress::offsets_text(&progress.forwarded)),
+        closed_at: Set(at),
+    };
+    let insert = closed_generations::Entity::insert(row).exec_without_returning(transaction);
+    insert.await.map(|_| ()).map_err(|error| of_database(&error))
+}
+
+/// A lane of the new generation: new token, new positions, no marks.
+async fn restart(
+    transaction: &impl ConnectionTrait,
+    lane: Lane,
+    positions: Positions,
+    closed: &ClosedGeneration,
+) -> Result<(), StoreError> {
+    let nothing = progress::offsets_text(&BTreeMap::new());
+    let row = lanes::ActiveModel {
+        lane: Set(lane.0),
+        events_position: Set(positions.events),
+        by_user_position: Set(positions.by_user),
+        fence_token: Set(progress::fresh_token().0),
+        marks: Set(nothing.clone()),
+        forwarded: Set(nothing),
+        closed: Set(progress::closed_text(Some(closed))),
+        ..Default::default()
+    };
+    row.update(transaction).await.map(|_| ()).map_err(|error| of_database(&error))
+}

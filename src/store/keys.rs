@@ -1,0 +1,129 @@
+//! Data keys as they are kept: wrapped. Never a key in the clear.
+
+use std::collections::BTreeMap;
+
+use actors::lane::UserNumber;
+use actors::store::StoreError;
+use entities::encryption_keys::{self, Column, Entity};
+use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sqlx::Row;
+use sqlx::postgres::{PgPool, PgRow};
+
+use super::SqlStore;
+use super::failure::{of_database, of_driver};
+
+/// SQLite takes at most 32,766 parameters, PostgreSQL twice as many.
+const USERS_MAX: usize = 30_000;
+const KEYS_MAX: usize = 4_000;
+
+/// A data key, wrapped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// Names the key.
+    pub key_id: String,
+    /// Whose; number 0 is the service itself.
+    pub user: UserNumber,
+    /// Numbers its owner's keys, from 1.
+    pub number: i32,
+    /// The key, wrapped.
+    pub encrypted_key: Vec<u8>,
+    /// Names the key that wraps it.
+    pub wrapped_by: String,
+}
+
+impl std::fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WrappedKey").field("wrapped_by", &self.wrapped_by).finish_non_exhaustive()
+    }
+}
+
+impl SqlStore {
+    pub(super) async fn read_keys(
+        &self,
+        users: &[UserNumber],
+    ) -> Result<Vec<WrappedKey>, StoreError> {
+        if let Some(pool) = self.pool() {
+            return of_users(pool, users).await;
+        }
+        let mut found = Vec::new();
+        for users in users.chunks(USERS_MAX) {
+            let rows = Entity::find()
+                .filter(Column::UserNumber.is_in(users.iter().map(|user| user.0)))
+                .order_by_asc(Column::UserNumber)
+                .order_by_asc(Column::KeyNumber)
+                .all(&self.writer)
+                .await;
+            found.extend(rows.map_err(|error| of_database(&error))?.into_iter().map(key));
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn write_keys(
+        &self,
+        keys: &[WrappedKey],
+    ) -> Result<Vec<WrappedKey>, StoreError> {
+        let mut rows: Vec<&WrappedKey> = keys.iter().collect();
+        // In one order, whoever writes: two writers never wait for each other in a ring.
+        rows.sort_unstable_by_key(|key| (key.user, key.number));
+        for rows in rows.chunks(KEYS_MAX) {
+            Entity::insert_many(rows.iter().map(|key| row(key)))
+                .on_conflict(OnConflict::new().do_nothing().to_owned())
+                .exec_without_returning(&self.writer)
+                .await
+                .map_err(|error| of_database(&error))?;
+        }
+        let users: Vec<UserNumber> = keys.iter().map(|key| key.user).collect();
+        let kept = self.read_keys(&users).await?;
+        let kept: BTreeMap<(UserNumber, i32), WrappedKey> =
+            kept.into_iter().map(|key| ((key.user, key.number), key)).collect();
+        let kept = keys.iter().map(|key| {
+            let kept = kept.get(&(key.user, key.number)).cloned();
+            kept.ok_or_else(|| StoreError::Refused("a key's name is another key's".to_owned()))
+        });
+        kept.collect()
+    }
+}
+
+/// The keys of many users, in one question whatever their number.
+async fn of_users(pool: &PgPool, users: &[UserNumber]) -> Result<Vec<WrappedKey>, StoreError> {
+    const OF_USERS: &str = "
+        SELECT key_id, user_number, key_number, encrypted_key, wrapped_by FROM encryption_keys
+        WHERE user_number = ANY ($1) ORDER BY user_number, key_number";
+    let users: Vec<i64> = users.iter().map(|user| user.0).collect();
+    let rows = sqlx::query(OF_USERS).bind(users).fetch_all(pool).await;
+    let rows = rows.map_err(|error| of_driver(&error))?;
+    let key = |row: &PgRow| {
+        Ok(WrappedKey {
+            key_id: row.try_get(0)?,
+            user: UserNumber(row.try_get(1)?),
+            number: row.try_get(2)?,
+            encrypted_key: row.try_get(3)?,
+            wrapped_by: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(key).collect::<Result<_, _>>().map_err(|error: sqlx::Error| of_driver(&error))
+}
+
+fn row(key: &WrappedKey) -> encryption_keys::ActiveModel {
+    encryption_keys::ActiveModel {
+        key_id: Set(key.key_id.clone()),
+        user_number: Set(Some(key.user.0)),
+        key_number: Set(key.number),
+        encrypted_key: Set(key.encrypted_key.clone()),
+        wrapped_by: Set(key.wrapped_by.clone()),
+        created_at: NotSet,
+        retired_at: NotSet,
+    }
+}
+
+fn key(row: encryption_keys::Model) -> WrappedKey {
+    WrappedKey {
+        key_id: row.key_id,
+        user: UserNumber(row.user_number.unwrap_or_default()),
+        number: row.key_number,
+        encrypted_key: row.encrypted_key,
+        wrapped_by: row.wrapped_by,
+    }
+}

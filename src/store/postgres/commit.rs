@@ -1,0 +1,127 @@
+//! One batch, one transaction: the compare-and-set of the lane's row first, then everything else, each
+//! table in one statement. Never commits a part, and never guesses what became of a COMMIT.
+
+use actors::rows::Batch;
+use actors::store::CommitError;
+use sqlx::postgres::{PgArguments, PgConnection, PgPool};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
+use uuid::Uuid;
+
+use super::copy;
+use crate::store::failure::{before_commit, of_commit, of_driver};
+use crate::store::progress;
+
+mod lane;
+mod rows;
+
+/// A statement with its parameters in it, which must touch exactly so many rows.
+pub(super) type Statement = Query<'static, Postgres, PgArguments>;
+
+/// What it means when a statement touches fewer rows than it should.
+#[derive(Clone, Copy)]
+enum Missing {
+    /// Somebody else has written a newer state: the lane is theirs.
+    Fenced,
+    /// A row that must be there is not.
+    Refused(&'static str),
+}
+
+/// A batch, all of it encoded before the transaction begins.
+pub(super) struct Prepared {
+    lane: i32,
+    token: Uuid,
+    compare_and_set: Statement,
+    records: Vec<u8>,
+    record_count: u64,
+    statements: Vec<(Statement, u64, Missing)>,
+}
+
+impl Prepared {
+    /// Encodes a batch.
+    pub(super) fn of(batch: &Batch) -> Result<Self, CommitError> {
+        if !progress::follows(&batch.before, &batch.after, batch.outbox.len()) {
+            return Err(CommitError::Refused(
+                "the batch does not follow on the one before it".to_owned(),
+            ));
+        }
+        Ok(Self {
+            lane: batch.lane.0,
+            token: batch.token.0,
+            compare_and_set: lane::compare_and_set(batch),
+            records: copy::encode(batch),
+            record_count: count(batch.records.len()),
+            statements: rows::statements(batch),
+        })
+    }
+}
+
+fn count(rows: usize) -> u64 {
+    rows as u64
+}
+
+/// Writes a batch. A connection on which anything failed is closed, never used again.
+pub(super) async fn run(pool: PgPool, prepared: Prepared) -> Result<(), CommitError> {
+    let mut connection = pool.acquire().await.map_err(|error| before_commit(of_driver(&error)))?;
+    let done = transact(&mut connection, prepared).await;
+    if done.is_err() {
+        // Without its goodbye, which could wait for ever: the server rolls back when it notices.
+        drop(connection.detach());
+    }
+    done
+}
+
+async fn transact(connection: &mut PgConnection, prepared: Prepared) -> Result<(), CommitError> {
+    let broke = |error: sqlx::Error| before_commit(of_driver(&error));
+    sqlx::raw_sql("BEGIN; SET LOCAL synchronous_commit = on")
+        .execute(&mut *connection)
+        .await
+        .map_err(broke)?;
+    let taken = prepared.compare_and_set.execute(&mut *connection).await.map_err(broke)?;
+    if taken.rows_affected() != 1 {
+        return Err(whose(connection, prepared.lane, prepared.token).await);
+    }
+    if !prepared.records.is_empty() {
+        let copied = copy_in(connection, &prepared.records).await.map_err(broke)?;
+        if copied != prepared.record_count {
+            return Err(CommitError::Refused("not every record was stored".to_owned()));
+        }
+    }
+    for (statement, expected, missing) in prepared.statements {
+        let done = statement.execute(&mut *connection).await.map_err(broke)?;
+        if done.rows_affected() != expected {
+            return Err(match missing {
+                Missing::Fenced => CommitError::Fenced,
+                Missing::Refused(table) => {
+                    CommitError::Refused(format!("table {table}: not every row was written"))
+                }
+            });
+        }
+    }
+    let committed = sqlx::raw_sql("COMMIT").execute(&mut *connection).await;
+    committed.map(|_| ()).map_err(|error| of_commit(&error))
+}
+
+/// In pieces, so that the server works while the rest is sent.
+async fn copy_in(connection: &mut PgConnection, rows: &[u8]) -> Result<u64, sqlx::Error> {
+    const PIECE: usize = 128 * 1024;
+    let mut copy = connection.copy_in_raw(copy::COPY).await?;
+    for piece in rows.chunks(PIECE) {
+        copy.send(piece).await?;
+    }
+    copy.finish().await
+}
+
+/// The compare-and-set hit nothing: is the lane somebody else's, or elsewhere?
+async fn whose(connection: &mut PgConnection, lane: i32, token: Uuid) -> CommitError {
+    let row = sqlx::query("SELECT fence_token FROM lanes WHERE lane = $1").bind(lane);
+    let stored = match row.fetch_optional(connection).await {
+        Ok(row) => row.map(|row| row.try_get::<Uuid, _>(0)).transpose(),
+        Err(error) => Err(error),
+    };
+    match stored {
+        Ok(Some(stored)) if stored == token => CommitError::OutOfStep,
+        Ok(_) => CommitError::Fenced,
+        Err(error) => before_commit(of_driver(&error)),
+    }
+}

@@ -1,0 +1,193 @@
+//! The rows of a batch as array parameters, one statement a table. Never interprets a body.
+
+use actors::rows::{Batch, UserRow};
+use sqlx::query;
+
+use super::{Missing, Statement, count};
+use crate::store::instant;
+
+/// A statement for each table that the batch has rows for, with the count of rows it must touch.
+pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
+    let mut statements = Vec::new();
+    let mut add = |statement: Statement, rows: usize, missing: Missing| {
+        if rows > 0 {
+            statements.push((statement, count(rows), missing));
+        }
+    };
+    let (new, known): (Vec<_>, Vec<_>) = batch.users.iter().partition(|row| row.is_new);
+    add(new_users(batch, &new), new.len(), Missing::Refused("users"));
+    let moved: Vec<_> = known.iter().copied().filter(|row| row.checkpoint.is_some()).collect();
+    add(checkpoints(batch, &moved), moved.len(), Missing::Fenced);
+    let flagged: Vec<_> = known.into_iter().filter(|row| row.quarantine).collect();
+    add(quarantine(batch, &flagged), flagged.len(), Missing::Refused("users"));
+    let table = Missing::Refused("mode_transitions");
+    add(transitions(batch), batch.transitions.len(), table);
+    add(alerts(batch), batch.alerts.len(), Missing::Refused("alert_changes"));
+    add(dead_letters(batch), batch.dead_letters.len(), Missing::Refused("dead_letters"));
+    add(outbox(batch), batch.outbox.len(), Missing::Refused("outbox"));
+    add(bases(batch), batch.bases.len(), Missing::Refused("base_checkpoints"));
+    add(audit(batch), 1, Missing::Refused("phi_access_log"));
+    statements
+}
+
+/// A column of `rows` as an array.
+fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
+
+fn new_users(batch: &Batch, rows: &[&UserRow]) -> Statement {
+    query(
+        "INSERT INTO users (user_number, user_id, record_number, message_number, checkpoint,
+             quarantined_at, checkpoint_version, checkpointed_at, created_at)
+         SELECT user_number, user_id, record_number, message_number, checkpoint,
+             CASE WHEN quarantine THEN $8 END, $7, $8, $8
+         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bool[])
+             AS new(user_number, user_id, record_number, message_number, checkpoint, quarantine)",
+    )
+    .bind(column(rows, |row| row.user.0))
+    .bind(column(rows, |row| row.user_id.as_str()))
+    .bind(column(rows, |row| row.record_number))
+    .bind(column(rows, |row| row.message_number))
+    .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
+    .bind(column(rows, |row| row.quarantine))
+    .bind(i16::from(neuros::checkpoint::VERSION))
+    .bind(instant::of(batch.after.stamp))
+}
+
+/// Only over an older state, or where somebody deleted it.
+fn checkpoints(batch: &Batch, rows: &[&UserRow]) -> Statement {
+    query(
+        "UPDATE users SET record_number = new.record_number, message_number = new.message_number,
+             checkpoint = new.checkpoint, checkpoint_version = $5, checkpointed_at = $6
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])
+             AS new(user_number, record_number, message_number, checkpoint)
+         WHERE users.user_number = new.user_number
+             AND (users.record_number < new.record_number
+                  OR users.checkpoint IS NULL AND users.record_number = new.record_number)",
+    )
+    .bind(column(rows, |row| row.user.0))
+    .bind(column(rows, |row| row.record_number))
+    .bind(column(rows, |row| row.message_number))
+    .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
+    .bind(i16::from(neuros::checkpoint::VERSION))
+    .bind(instant::of(batch.after.stamp))
+}
+
+fn quarantine(batch: &Batch, rows: &[&UserRow]) -> Statement {
+    query(
+        "UPDATE users SET quarantined_at = coalesce(quarantined_at, $2)
+         WHERE user_number = ANY ($1)",
+    )
+    .bind(column(rows, |row| row.user.0))
+    .bind(instant::of(batch.after.stamp))
+}
+
+fn transitions(batch: &Batch) -> Statement {
+    let rows = &batch.transitions;
+    query(
+        "INSERT INTO mode_transitions (user_number, seq, n, record_number, message_id, time, policy,
+             body, recorded_at)
+         SELECT *, $9 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],
+             $5::uuid[], $6::timestamptz[], $7::int[], $8::bytea[])",
+    )
+    .bind(column(rows, |row| row.user.0))
+    .bind(column(rows, |row| row.seq))
+    .bind(column(rows, |row| row.n))
+    .bind(column(rows, |row| row.record_number))
+    .bind(column(rows, |row| row.message_id))
+    .bind(column(rows, |row| instant::of(row.time)))
+    .bind(column(rows, |row| row.policy))
+    .bind(column(rows, |row| row.body.0.as_slice()))
+    .bind(instant::of(batch.after.stamp))
+}
+
+fn alerts(batch: &Batch) -> Statement {
+    let rows = &batch.alerts;
+    query(
+        "INSERT INTO alert_changes (user_number, n, record_number, alert_id, message_id, status,
+             started_at, updated_at, ended_at, body, recorded_at)
+         SELECT *, $11 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[],
+             $5::uuid[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+             $10::bytea[])",
+    )
+    .bind(column(rows, |row| row.user.0))
+    .bind(column(rows, |row| row.n))
+    .bind(column(rows, |row| row.record_number))
+    .bind(column(rows, |row| row.alert_id))
+    .bind(column(rows, |row| row.message_id))
+    .bind(column(rows, |row| row.status))
+    .bind(column(rows, |row| instant::of(row.started_at)))
+    .bind(column(rows, |row| instant::of(row.updated_at)))
+    .bind(column(rows, |row| row.ended_at.map(instant::of)))
+    .bind(column(rows, |row| row.body.0.as_slice()))
+    .bind(instant::of(batch.after.stamp))
+}
+
+fn dead_letters(batch: &Batch) -> Statement {
+    let rows = &batch.dead_letters;
+    query(
+        "INSERT INTO dead_letters (outbox, source, log_offset, record_time, reason, detail,
+             user_number, body, lane, failed_at)
+         SELECT *, $9, $10 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[],
+             $4::timestamptz[], $5::text[], $6::text[], $7::bigint[], $8::bytea[])",
+    )
+    .bind(column(rows, |row| row.outbox))
+    .bind(column(rows, |row| row.source.number()))
+    .bind(column(rows, |row| row.offset))
+    .bind(column(rows, |row| row.record_time.map(instant::of)))
+    .bind(column(rows, |row| row.reason))
+    .bind(column(rows, |row| row.detail.as_str()))
+    .bind(column(rows, |row| row.user.map(|user| user.0)))
+    .bind(column(rows, |row| row.body.0.as_slice()))
+    .bind(batch.lane.0)
+    .bind(instant::of(batch.after.stamp))
+}
+
+fn outbox(batch: &Batch) -> Statement {
+    let rows = &batch.outbox;
+    query(
+        "INSERT INTO outbox (number, sink, user_number, n, body, lane, recorded_at)
+         SELECT *, $6, $7 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[],
+             $5::bytea[])",
+    )
+    .bind(column(rows, |row| row.number))
+    .bind(column(rows, |row| row.sink.number()))
+    .bind(column(rows, |row| row.user.map(|user| user.0)))
+    .bind(column(rows, |row| row.n))
+    .bind(column(rows, |row| row.body.as_ref().map(|sealed| sealed.0.as_slice())))
+    .bind(batch.lane.0)
+    .bind(instant::of(batch.after.stamp))
+}
+
+fn bases(batch: &Batch) -> Statement {
+    let rows = &batch.bases;
+    query(
+        "INSERT INTO base_checkpoints (user_number, record_number, message_number, engine, body,
+             created_at)
+         SELECT *, $6 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[],
+             $5::bytea[])",
+    )
+    .bind(column(rows, |row| row.user.0))
+    .bind(column(rows, |row| row.record_number))
+    .bind(column(rows, |row| row.message_number))
+    .bind(column(rows, |row| row.engine))
+    .bind(column(rows, |row| row.body.0.as_slice()))
+    .bind(instant::of(batch.after.stamp))
+}
+
+/// The user's id is looked up among the users, those of this batch included.
+fn audit(batch: &Batch) -> Statement {
+    let row = &batch.audit;
+    query(
+        "INSERT INTO phi_access_log (user_id, accessor_id, access_type, table_name, record_id,
+             records, access_time)
+         SELECT (SELECT user_id FROM users WHERE user_number = $1), $2, $3, $4, $5, $6, $7",
+    )
+    .bind(row.user.map(|user| user.0))
+    .bind(row.accessor_id.clone())
+    .bind(row.access_type)
+    .bind(row.table_name)
+    .bind(row.record_id.clone())
+    .bind(row.records)
+    .bind(instant::of(row.time))
+}

@@ -1,0 +1,66 @@
+//! Stored records as PostgreSQL's binary COPY format takes them ("Binary Format" in the manual's page
+//! on COPY). Never a statement a row.
+
+use actors::rows::{Batch, RecordRow};
+
+use crate::store::instant;
+
+/// The statement that takes them; its columns are in the order in which [`encode`] writes them.
+pub(super) const COPY: &str = "COPY event_records (time, lane, position, user_number, number, source, \
+    log_offset, record_time, policy, engine, device_id, event_type, body) FROM STDIN (FORMAT binary)";
+
+const COLUMNS: i16 = 13;
+
+/// Signature, flags and the length of a header extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// Stands after the last row.
+const TRAILER: i16 = -1;
+
+/// PostgreSQL counts microseconds from 2000-01-01, we from 1970.
+const EPOCH_2000: i64 = 946_684_800_000_000;
+
+/// What a row takes besides its texts and its body.
+const ROW_BYTES: usize = 2 + 13 * 4 + 5 * 8 + 3 * 4 + 2 * 2;
+
+/// The batch's records; empty when it has none.
+pub(super) fn encode(batch: &Batch) -> Vec<u8> {
+    if batch.records.is_empty() {
+        return Vec::new();
+    }
+    let texts = |row: &RecordRow| row.device_id.len() + row.event_type.len() + row.body.0.len();
+    let bytes: usize = batch.records.iter().map(|row| ROW_BYTES + texts(row)).sum();
+    let mut out = Vec::with_capacity(HEADER.len() + bytes + 2);
+    out.extend_from_slice(HEADER);
+    let time = micros(batch.after.stamp);
+    for row in &batch.records {
+        out.extend_from_slice(&COLUMNS.to_be_bytes());
+        field(&mut out, &time.to_be_bytes());
+        field(&mut out, &batch.lane.0.to_be_bytes());
+        field(&mut out, &row.position.to_be_bytes());
+        field(&mut out, &row.user.0.to_be_bytes());
+        field(&mut out, &row.number.to_be_bytes());
+        field(&mut out, &row.source.number().to_be_bytes());
+        field(&mut out, &row.offset.to_be_bytes());
+        field(&mut out, &micros(row.record_time).to_be_bytes());
+        field(&mut out, &row.policy.to_be_bytes());
+        field(&mut out, &row.engine.to_be_bytes());
+        field(&mut out, row.device_id.as_bytes());
+        field(&mut out, row.event_type.as_bytes());
+        field(&mut out, &row.body.0);
+    }
+    out.extend_from_slice(&TRAILER.to_be_bytes());
+    out
+}
+
+fn micros(time: neuros::time::Timestamp) -> i64 {
+    instant::micros(time) - EPOCH_2000
+}
+
+/// A field: its length, then its bytes.
+fn field(out: &mut Vec<u8>, bytes: &[u8]) {
+    // A field cannot be longer: messages are far below, and the server would refuse it.
+    let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
+}

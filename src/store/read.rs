@@ -1,0 +1,239 @@
+//! What the lanes read: routing, records, users, bases, policies. Never writes, but for a policy that is
+//! new.
+
+use actors::lane::{FenceToken, Lane, Routing, UserNumber};
+use actors::store::{Asked, StoreError, StoredBase, StoredRecord, StoredUser};
+use chrono::{DateTime, Utc};
+use entities::{base_checkpoints, event_records, lanes, policies, routing, users};
+use neuros::time::Timestamp;
+use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+
+use super::failure::of_database;
+use super::{SqlStore, instant, postgres, progress};
+
+mod outbox;
+
+/// SQLite takes at most 32,766 parameters.
+const IDS_MAX: usize = 30_000;
+
+/// The columns of a [`StoredRecord`].
+type RecordColumns = (DateTime<Utc>, i32, i64, i64, i16, i64, i32, i16, Vec<u8>);
+
+impl SqlStore {
+    pub(super) async fn read_routing(&self) -> Result<Option<Routing>, StoreError> {
+        let row = routing::Entity::find().one(&self.reader).await;
+        Ok(row.map_err(|error| of_database(&error))?.map(routing_of))
+    }
+
+    pub(super) async fn read_holds(
+        &self,
+        lane: Lane,
+        token: FenceToken,
+    ) -> Result<bool, StoreError> {
+        let found = lanes::Entity::find()
+            .select_only()
+            .column(lanes::Column::Lane)
+            .filter(lanes::Column::Lane.eq(lane.0))
+            .filter(lanes::Column::FenceToken.eq(token.0))
+            .into_tuple::<i32>()
+            .one(&self.reader)
+            .await;
+        Ok(found.map_err(|error| of_database(&error))?.is_some())
+    }
+
+    pub(super) async fn read_records_of_lane(
+        &self,
+        lane: Lane,
+        after: (Timestamp, i32),
+        limit: i64,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        use event_records::Column;
+        let (time, position) = (instant::of(after.0), after.1);
+        // Said twice: the first part is what an index, and the choice of chunks, can use.
+        let later = Condition::any().add(Column::Time.gt(time)).add(Column::Position.gt(position));
+        let query = event_records::Entity::find()
+            .filter(Column::Lane.eq(lane.0))
+            .filter(Column::Time.gte(time))
+            .filter(later)
+            .order_by_asc(Column::Time)
+            .order_by_asc(Column::Position);
+        self.records(query, limit).await
+    }
+
+    pub(super) async fn read_records_of_user(
+        &self,
+        user: UserNumber,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let query = event_records::Entity::find()
+            .filter(event_records::Column::UserNumber.eq(user.0))
+            .filter(event_records::Column::Number.gt(after))
+            .order_by_asc(event_records::Column::Number);
+        self.records(query, limit).await
+    }
+
+    async fn records(
+        &self,
+        query: Select<event_records::Entity>,
+        limit: i64,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        use event_records::Column;
+        let rows = query
+            .limit(page(limit))
+            .select_only()
+            .columns([
+                Column::Time,
+                Column::Position,
+                Column::UserNumber,
+                Column::Number,
+                Column::Source,
+                Column::LogOffset,
+                Column::Policy,
+                Column::Engine,
+                Column::Body,
+            ])
+            .into_tuple::<RecordColumns>()
+            .all(&self.reader)
+            .await;
+        rows.map_err(|error| of_database(&error))?.into_iter().map(record).collect()
+    }
+
+    pub(super) async fn read_users(&self, asked: Asked<'_>) -> Result<Vec<StoredUser>, StoreError> {
+        if let Some(pool) = self.pool() {
+            return postgres::users::find(pool, asked).await;
+        }
+        let mut found = Vec::new();
+        let questions: Vec<Condition> = match asked {
+            Asked::Ids(ids) => {
+                let question = |ids: &[&str]| users::Column::UserId.is_in(ids.iter().copied());
+                ids.chunks(IDS_MAX).map(|ids| Condition::all().add(question(ids))).collect()
+            }
+            Asked::Numbers(numbers) => {
+                let question = |numbers: &[UserNumber]| {
+                    users::Column::UserNumber.is_in(numbers.iter().map(|user| user.0))
+                };
+                let questions = numbers.chunks(IDS_MAX).map(question);
+                questions.map(|question| Condition::all().add(question)).collect()
+            }
+        };
+        for question in questions {
+            let rows = users::Entity::find().filter(question).all(&self.reader).await;
+            found.extend(rows.map_err(|error| of_database(&error))?.into_iter().map(user));
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn read_base(
+        &self,
+        user: UserNumber,
+    ) -> Result<Option<StoredBase>, StoreError> {
+        let row = base_checkpoints::Entity::find()
+            .filter(base_checkpoints::Column::UserNumber.eq(user.0))
+            .order_by_desc(base_checkpoints::Column::RecordNumber)
+            .one(&self.reader)
+            .await
+            .map_err(|error| of_database(&error))?;
+        Ok(row.map(|row| StoredBase {
+            record_number: row.record_number,
+            message_number: row.message_number,
+            engine: row.engine,
+            body: row.body,
+        }))
+    }
+
+    pub(super) async fn read_quarantined(&self) -> Result<Vec<String>, StoreError> {
+        let ids = users::Entity::find()
+            .filter(users::Column::QuarantinedAt.is_not_null())
+            .select_only()
+            .column(users::Column::UserId)
+            .order_by_asc(users::Column::UserId)
+            .into_tuple()
+            .all(&self.reader)
+            .await;
+        ids.map_err(|error| of_database(&error))
+    }
+
+    pub(super) async fn write_policy(&self, version: &str, text: &str) -> Result<i32, StoreError> {
+        if let Some(known) = self.number_of_policy(version).await? {
+            return Ok(known);
+        }
+        let row = policies::ActiveModel {
+            policy: NotSet,
+            version: Set(version.to_owned()),
+            text: Set(text.to_owned()),
+            first_used_at: NotSet,
+        };
+        policies::Entity::insert(row)
+            .on_conflict(OnConflict::column(policies::Column::Version).do_nothing().to_owned())
+            .exec_without_returning(&self.writer)
+            .await
+            .map_err(|error| of_database(&error))?;
+        let kept = self.number_of_policy(version).await?;
+        kept.ok_or_else(|| StoreError::Away("a policy that was kept is not there yet".to_owned()))
+    }
+
+    async fn number_of_policy(&self, version: &str) -> Result<Option<i32>, StoreError> {
+        let number = policies::Entity::find()
+            .select_only()
+            .column(policies::Column::Policy)
+            .filter(policies::Column::Version.eq(version))
+            .into_tuple()
+            .one(&self.writer)
+            .await;
+        number.map_err(|error| of_database(&error))
+    }
+
+    pub(super) async fn read_policy(&self, number: i32) -> Result<(String, String), StoreError> {
+        let row = policies::Entity::find_by_id(number).one(&self.reader).await;
+        let row = row.map_err(|error| of_database(&error))?;
+        let row = row.map(|row| (row.version, row.text));
+        row.ok_or_else(|| StoreError::Refused(format!("there is no policy number {number}")))
+    }
+}
+
+/// A limit as the databases take it.
+pub(super) fn page(limit: i64) -> u64 {
+    u64::try_from(limit).unwrap_or(0)
+}
+
+/// The routing as its row says.
+pub(super) fn routing_of(row: routing::Model) -> Routing {
+    Routing {
+        generation: row.generation,
+        partition_count: row.partition_count,
+        version: row.routing_version,
+        bytes_max: row.bytes_max,
+        log_id: row.log_id,
+        expanding: row.expanding,
+    }
+}
+
+/// A user as the row says.
+pub(super) fn user(row: users::Model) -> StoredUser {
+    StoredUser {
+        user: UserNumber(row.user_number),
+        user_id: row.user_id,
+        record_number: row.record_number,
+        message_number: row.message_number,
+        checkpoint: row.checkpoint,
+        quarantined: row.quarantined_at.is_some(),
+    }
+}
+
+fn record(columns: RecordColumns) -> Result<StoredRecord, StoreError> {
+    let (time, position, user, number, source, offset, policy, engine, body) = columns;
+    Ok(StoredRecord {
+        stamp: instant::from(time),
+        position,
+        user: UserNumber(user),
+        number,
+        source: progress::source(source)?,
+        offset,
+        policy,
+        engine,
+        body,
+    })
+}

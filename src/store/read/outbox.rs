@@ -1,0 +1,149 @@
+//! The relay's side: what must leave, and how far each sink has come. A cursor only ever moves up, and
+//! only for the lane's owner.
+
+use std::collections::BTreeMap;
+
+use actors::lane::{FenceToken, Lane, UserNumber};
+use actors::rows::Sink;
+use actors::store::{StoreError, StoredDeadLetter, StoredOutbox};
+use entities::{dead_letters, outbox, relay_cursors, users};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+};
+
+use super::page;
+use crate::store::failure::of_database;
+use crate::store::{SqlStore, instant, progress};
+
+/// SQLite takes at most 32,766 parameters.
+const PAGE_MAX: i64 = 30_000;
+
+impl SqlStore {
+    pub(in crate::store) async fn read_outbox(
+        &self,
+        lane: Lane,
+        sink: Sink,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredOutbox>, StoreError> {
+        let rows = outbox::Entity::find()
+            .filter(outbox::Column::Lane.eq(lane.0))
+            .filter(outbox::Column::Number.gt(after))
+            .filter(outbox::Column::Sink.eq(sink.number()))
+            .order_by_asc(outbox::Column::Number)
+            .limit(page(limit.min(PAGE_MAX)))
+            .all(&self.reader)
+            .await
+            .map_err(|error| of_database(&error))?;
+        if sink == Sink::DeadLetters {
+            self.letters(lane, rows).await
+        } else {
+            self.mail(rows).await
+        }
+    }
+
+    /// Messages of users, with their ids.
+    async fn mail(&self, rows: Vec<outbox::Model>) -> Result<Vec<StoredOutbox>, StoreError> {
+        let mut numbers: Vec<i64> = rows.iter().filter_map(|row| row.user_number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let ids: Vec<(i64, String)> = users::Entity::find()
+            .select_only()
+            .columns([users::Column::UserNumber, users::Column::UserId])
+            .filter(users::Column::UserNumber.is_in(numbers))
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| of_database(&error))?;
+        let ids: BTreeMap<i64, String> = ids.into_iter().collect();
+        let message = |row: outbox::Model| {
+            let body = row.body.ok_or_else(|| {
+                StoreError::Refused(format!(
+                    "outbox row {} of lane {} is empty",
+                    row.number, row.lane
+                ))
+            })?;
+            Ok(StoredOutbox {
+                number: row.number,
+                user: row.user_number.map(UserNumber),
+                user_id: row.user_number.and_then(|user| ids.get(&user).cloned()),
+                n: row.n,
+                body,
+                dead_letter: None,
+            })
+        };
+        rows.into_iter().map(message).collect()
+    }
+
+    /// Dead letters, which lie in a table of their own.
+    async fn letters(
+        &self,
+        lane: Lane,
+        rows: Vec<outbox::Model>,
+    ) -> Result<Vec<StoredOutbox>, StoreError> {
+        let letters = dead_letters::Entity::find()
+            .filter(dead_letters::Column::Lane.eq(lane.0))
+            .filter(dead_letters::Column::Outbox.is_in(rows.iter().map(|row| row.number)))
+            .order_by_asc(dead_letters::Column::Outbox)
+            .all(&self.reader)
+            .await
+            .map_err(|error| of_database(&error))?;
+        if letters.len() != rows.len() {
+            return Err(StoreError::Refused(format!(
+                "lane {lane}: a dead letter of the outbox is not in `dead_letters`"
+            )));
+        }
+        let letter = |row: dead_letters::Model| {
+            Ok(StoredOutbox {
+                number: row.outbox,
+                user: None,
+                user_id: None,
+                n: None,
+                body: row.body,
+                dead_letter: Some(StoredDeadLetter {
+                    source: progress::source(row.source)?,
+                    offset: row.log_offset,
+                    record_time: row.record_time.map(instant::from),
+                    reason: row.reason,
+                    detail: row.detail,
+                    failed_at: instant::from(row.failed_at),
+                }),
+            })
+        };
+        letters.into_iter().map(letter).collect()
+    }
+
+    pub(in crate::store) async fn read_cursor(
+        &self,
+        lane: Lane,
+        sink: Sink,
+    ) -> Result<i64, StoreError> {
+        let row = relay_cursors::Entity::find_by_id((lane.0, sink.number()));
+        let row = row.one(&self.reader).await.map_err(|error| of_database(&error))?;
+        Ok(row.map_or(0, |row| row.number))
+    }
+
+    pub(in crate::store) async fn write_cursor(
+        &self,
+        lane: Lane,
+        token: FenceToken,
+        sink: Sink,
+        to: i64,
+    ) -> Result<bool, StoreError> {
+        // The lock makes a claim and this move take turns; SQLite has one writer anyway.
+        let lock = if self.is_postgres() { "FOR SHARE" } else { "" };
+        let sql = format!(
+            "INSERT INTO relay_cursors (lane, sink, number)
+             SELECT lane, $3, $4 FROM lanes WHERE lane = $1 AND fence_token = $2 {lock}
+             ON CONFLICT (lane, sink) DO UPDATE SET number =
+                 CASE WHEN excluded.number > relay_cursors.number THEN excluded.number
+                      ELSE relay_cursors.number END"
+        );
+        let values = [lane.0.into(), token.0.into(), sink.number().into(), to.into()];
+        let backend = self.writer.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        let moved =
+            self.writer.execute_raw(statement).await.map_err(|error| of_database(&error))?;
+        Ok(moved.rows_affected() == 1)
+    }
+}

@@ -1,0 +1,147 @@
+//! One batch, one transaction, as on PostgreSQL: the compare-and-set of the lane's row first. Never
+//! commits a part.
+
+use actors::store::CommitError;
+use entities::{lanes, phi_access_log, users};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, DatabaseConnection, DatabaseTransaction, DbErr,
+    EntityTrait, Iterable, QueryFilter, QuerySelect,
+};
+
+use super::rows::{Expected, Prepared};
+use crate::store::begin;
+use crate::store::failure::{before_commit, of_database, of_orm_commit};
+
+/// SQLite takes at most 32,766 parameters a statement.
+const PARAMETERS_MAX: usize = 32_000;
+
+pub(super) async fn run(writer: DatabaseConnection, prepared: Prepared) -> Result<(), CommitError> {
+    let transaction = begin(&writer).await.map_err(before_commit)?;
+    write(&transaction, prepared).await?;
+    transaction.commit().await.map_err(|error| of_orm_commit(&error))
+}
+
+fn broke(error: DbErr) -> CommitError {
+    before_commit(of_database(&error))
+}
+
+async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<(), CommitError> {
+    let expected = prepared.expected;
+    let taken = lanes::Entity::update_many()
+        .set(prepared.lane)
+        .filter(lanes::Column::Lane.eq(expected.lane))
+        .filter(lanes::Column::FenceToken.eq(expected.token))
+        .filter(lanes::Column::Batch.eq(expected.batch))
+        .filter(lanes::Column::EventsPosition.eq(expected.positions.events))
+        .filter(lanes::Column::ByUserPosition.eq(expected.positions.by_user))
+        .exec(transaction)
+        .await
+        .map_err(broke)?;
+    if taken.rows_affected != 1 {
+        return Err(whose(transaction, &expected).await?);
+    }
+    insert(transaction, prepared.records).await?;
+    insert(transaction, prepared.new_users).await?;
+    for user in prepared.checkpoints {
+        checkpoint(transaction, user).await?;
+    }
+    for user in prepared.quarantined {
+        quarantine(transaction, user, prepared.stamp).await?;
+    }
+    insert(transaction, prepared.transitions).await?;
+    insert(transaction, prepared.alerts).await?;
+    insert(transaction, prepared.dead_letters).await?;
+    insert(transaction, prepared.outbox).await?;
+    insert(transaction, prepared.bases).await?;
+    audit(transaction, prepared.audit, prepared.audited).await
+}
+
+/// The compare-and-set hit nothing: is the lane somebody else's, or elsewhere?
+async fn whose(
+    transaction: &DatabaseTransaction,
+    expected: &Expected,
+) -> Result<CommitError, CommitError> {
+    let row = lanes::Entity::find_by_id(expected.lane).one(transaction).await.map_err(broke)?;
+    let mine = row.is_some_and(|row| row.fence_token == expected.token);
+    Ok(if mine { CommitError::OutOfStep } else { CommitError::Fenced })
+}
+
+async fn insert<A>(transaction: &DatabaseTransaction, rows: Vec<A>) -> Result<(), CommitError>
+where
+    A: ActiveModelTrait + Send,
+{
+    let columns = <A::Entity as EntityTrait>::Column::iter().count();
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let chunk: Vec<A> = rows.by_ref().take(PARAMETERS_MAX / columns.max(1)).collect();
+        let expected = chunk.len() as u64;
+        let done = A::Entity::insert_many(chunk).exec_without_returning(transaction).await;
+        if done.map_err(broke)? != expected {
+            return Err(CommitError::Refused("not every row was written".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Only over an older state, or where somebody deleted it.
+async fn checkpoint(
+    transaction: &DatabaseTransaction,
+    user: users::Model,
+) -> Result<(), CommitError> {
+    use users::Column;
+    let deleted = Condition::all()
+        .add(Column::Checkpoint.is_null())
+        .add(Column::RecordNumber.eq(user.record_number));
+    let older = Condition::any().add(Column::RecordNumber.lt(user.record_number)).add(deleted);
+    let done = users::Entity::update_many()
+        .col_expr(Column::RecordNumber, Expr::value(user.record_number))
+        .col_expr(Column::MessageNumber, Expr::value(user.message_number))
+        .col_expr(Column::Checkpoint, Expr::value(user.checkpoint))
+        .col_expr(Column::CheckpointVersion, Expr::value(user.checkpoint_version))
+        .col_expr(Column::CheckpointedAt, Expr::value(user.checkpointed_at))
+        .filter(Column::UserNumber.eq(user.user_number))
+        .filter(older)
+        .exec(transaction)
+        .await
+        .map_err(broke)?;
+    if done.rows_affected == 1 { Ok(()) } else { Err(CommitError::Fenced) }
+}
+
+async fn quarantine(
+    transaction: &DatabaseTransaction,
+    user: i64,
+    since: chrono::DateTime<chrono::Utc>,
+) -> Result<(), CommitError> {
+    let column = Expr::col(users::Column::QuarantinedAt);
+    let done = users::Entity::update_many()
+        .col_expr(users::Column::QuarantinedAt, column.if_null(since))
+        .filter(users::Column::UserNumber.eq(user))
+        .exec(transaction)
+        .await
+        .map_err(broke)?;
+    if done.rows_affected == 1 {
+        return Ok(());
+    }
+    Err(CommitError::Refused("a user in quarantine is not in `users`".to_owned()))
+}
+
+/// The user's id is looked up among the users, those of this batch included.
+async fn audit(
+    transaction: &DatabaseTransaction,
+    mut row: phi_access_log::ActiveModel,
+    user: Option<i64>,
+) -> Result<(), CommitError> {
+    if let Some(user) = user {
+        let id = users::Entity::find_by_id(user)
+            .select_only()
+            .column(users::Column::UserId)
+            .into_tuple::<String>()
+            .one(transaction)
+            .await
+            .map_err(broke)?;
+        row.user_id = Set(id);
+    }
+    insert(transaction, vec![row]).await
+}
