@@ -11,6 +11,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 use sqlx::postgres::PgPool;
+use tokio::runtime::Handle;
 
 mod administration;
 mod claim;
@@ -66,7 +67,10 @@ impl Default for Options {
 ///
 /// Reads and rare writes are the same code for both databases; what differs is how a batch is
 /// written ([`postgres`] copies, [`sqlite`] inserts) and how a claim deals with a lane that is held.
+#[derive(Clone)]
 pub struct SqlStore {
+    /// Where its connections live.
+    runtime: Handle,
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     /// What only PostgreSQL has; `None` on SQLite.
@@ -75,22 +79,24 @@ pub struct SqlStore {
 
 /// Opens the store at `url`: `postgresql://…`, `postgres://…`, `sqlite:path` or `sqlite::memory:`.
 ///
-/// A PostgreSQL server need not be there yet: whoever asks for something is told so.
+/// Its connections live on the runtime that this is called on. A PostgreSQL server need not be there
+/// yet: whoever asks for something is told so.
 ///
 /// # Errors
 ///
 /// When the URL cannot be read, or a SQLite file cannot be opened.
 pub async fn open(url: &str, options: &Options) -> Result<Arc<SqlStore>, StoreError> {
+    let runtime = Handle::current();
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         let pool = postgres::pool(url, options)?;
         let connection = DatabaseConnection::from(pool.clone());
         let postgres = Some(Arc::new(Postgres::new(pool, options)));
         let (reader, writer) = (connection.clone(), connection);
-        return Ok(Arc::new(SqlStore { reader, writer, postgres }));
+        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres }));
     }
     if url.starts_with("sqlite:") {
         let (reader, writer) = sqlite::connections(url, options).await?;
-        return Ok(Arc::new(SqlStore { reader, writer, postgres: None }));
+        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres: None }));
     }
     Err(StoreError::Refused(
         "the store's URL begins with neither `postgresql:` nor `sqlite:`".to_owned(),

@@ -307,7 +307,10 @@ impl Owner {
     async fn skip_gap(&mut self) -> bool {
         let starts = self.ports.log.starts(self.lane).await;
         let skipped = match starts {
-            Ok(starts) => self.ports.store.skip_gap(self.lane, starts).await.map_err(store_end),
+            Ok(starts) => {
+                let now = self.ports.clock.now();
+                self.ports.store.skip_gap(self.lane, starts, now).await.map_err(store_end)
+            }
             Err(error) => Err(End::Log(error)),
         };
         match skipped {

@@ -32,7 +32,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     ///
     /// When the store is away.
-    async fn skip_gap(&self, lane: Lane, starts: Positions) -> Result<(), StoreError>;
+    async fn skip_gap(
+        &self,
+        lane: Lane,
+        starts: Positions,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Whether the lane's token is still `token`.
     ///

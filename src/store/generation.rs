@@ -83,6 +83,53 @@ impl SqlStore {
     }
 }
 
+impl SqlStore {
+    /// Moves a lane up to where its log begins and records what is skipped.
+    pub(super) async fn skip_lane_gap(
+        &self,
+        lane: Lane,
+        starts: Positions,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let writer = self.writer.clone();
+        unbroken(async move {
+            let transaction = begin(&writer).await?;
+            let row = lanes::Entity::find_by_id(lane.0).lock_exclusive().one(&transaction).await;
+            let row = row.map_err(|error| of_database(&error))?;
+            let row = row.ok_or_else(|| StoreError::Refused(format!("there is no lane {lane}")))?;
+            let generation = routing::Entity::find().one(&transaction).await;
+            let generation = generation.map_err(|error| of_database(&error))?;
+            let generation = generation.map_or(1, |routing| routing.generation);
+            let stored = progress::of_row(&row)?.positions;
+            let mut moved = stored;
+            for source in Source::ALL {
+                let (from, to) = (*stored.of(source), *starts.of(source));
+                if from < to {
+                    *moved.of_mut(source) = to;
+                    let gap = Gap { lane, source, origin: None, generation, from, to };
+                    let row = gap.row(BELOW_START, instant::of(at));
+                    let insert = lane_gaps::Entity::insert(row);
+                    let insert = insert.exec_without_returning(&transaction).await;
+                    insert.map_err(|error| of_database(&error))?;
+                }
+            }
+            let row = lanes::ActiveModel {
+                lane: Set(lane.0),
+                events_position: Set(moved.events),
+                by_user_position: Set(moved.by_user),
+                fence_token: Set(progress::fresh_token().0),
+                ..Default::default()
+            };
+            row.update(&transaction).await.map_err(|error| of_database(&error))?;
+            transaction.commit().await.map_err(|error| of_database(&error))
+        })
+        .await
+    }
+}
+
+/// Why a gap is there that retention has made.
+const BELOW_START: &str = "retention has removed records before they were applied";
+
 /// Each lane must know where to begin.
 fn covers(routing: &Routing, positions: &[(Lane, Positions)]) -> Result<(), StoreError> {
     let mut given: Vec<i32> = positions.iter().map(|(lane, _)| lane.0).collect();

@@ -1,6 +1,11 @@
 //! [`Store`], the lanes' port, joined from its parts. Never more than a line of each.
+//!
+//! Lanes live on threads that compute; connections live on the runtime that opened the store. So every
+//! question is carried over to that runtime, and a lane that is busy delays no other lane's answer.
 
-use actors::lane::{FenceToken, Lane, Routing, UserNumber};
+use std::future::Future;
+
+use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, Sink};
 use actors::store::{
     Asked, Claim, CommitError, Store, StoreError, StoredBase, StoredOutbox, StoredRecord,
@@ -11,24 +16,57 @@ use neuros::time::Timestamp;
 
 use super::{SqlStore, sqlite};
 
+/// What is asked for, without borrowing it.
+enum Owned {
+    Ids(Vec<String>),
+    Numbers(Vec<UserNumber>),
+}
+
+impl SqlStore {
+    /// Does `work` on the store's own runtime, to its end.
+    async fn carry<T: Send + 'static, F>(
+        &self,
+        work: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let store = self.clone();
+        match self.runtime.spawn(async move { work(store).await }).await {
+            Ok(done) => done,
+            Err(_) => Err(StoreError::Away("the process is going down".to_owned())),
+        }
+    }
+}
+
 #[async_trait]
 impl Store for SqlStore {
     async fn routing(&self) -> Result<Option<Routing>, StoreError> {
-        self.read_routing().await
+        self.carry(|store| async move { store.read_routing().await }).await
     }
 
     async fn claim(&self, lane: Lane, owner: &str, routing: &Routing) -> Result<Claim, StoreError> {
-        self.claim_lane(lane, owner, routing).await
+        let (owner, routing) = (owner.to_owned(), routing.clone());
+        self.carry(move |store| async move { store.claim_lane(lane, &owner, &routing).await }).await
+    }
+
+    async fn skip_gap(
+        &self,
+        lane: Lane,
+        starts: Positions,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.carry(move |store| async move { store.skip_lane_gap(lane, starts, at).await }).await
     }
 
     async fn holds(&self, lane: Lane, token: FenceToken) -> Result<bool, StoreError> {
-        self.read_holds(lane, token).await
+        self.carry(move |store| async move { store.read_holds(lane, token).await }).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         match &self.postgres {
-            Some(postgres) => postgres.commit(batch).await,
-            None => sqlite::commit(&self.writer, batch).await,
+            Some(postgres) => postgres.commit(batch, &self.runtime).await,
+            None => sqlite::commit(&self.writer, batch, &self.runtime).await,
         }
     }
 
@@ -38,7 +76,8 @@ impl Store for SqlStore {
         after: (Timestamp, i32),
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        self.read_records_of_lane(lane, after, limit).await
+        self.carry(move |store| async move { store.read_records_of_lane(lane, after, limit).await })
+            .await
     }
 
     async fn records_of_user(
@@ -47,27 +86,42 @@ impl Store for SqlStore {
         after: i64,
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        self.read_records_of_user(user, after, limit).await
+        self.carry(move |store| async move { store.read_records_of_user(user, after, limit).await })
+            .await
     }
 
     async fn users(&self, asked: Asked<'_>) -> Result<Vec<StoredUser>, StoreError> {
-        self.read_users(asked).await
+        let asked = match asked {
+            Asked::Ids(ids) => Owned::Ids(ids.iter().map(|id| (*id).to_owned()).collect()),
+            Asked::Numbers(numbers) => Owned::Numbers(numbers.to_vec()),
+        };
+        self.carry(move |store| async move {
+            match &asked {
+                Owned::Ids(ids) => {
+                    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                    store.read_users(Asked::Ids(&ids)).await
+                }
+                Owned::Numbers(numbers) => store.read_users(Asked::Numbers(numbers)).await,
+            }
+        })
+        .await
     }
 
     async fn base(&self, user: UserNumber) -> Result<Option<StoredBase>, StoreError> {
-        self.read_base(user).await
+        self.carry(move |store| async move { store.read_base(user).await }).await
     }
 
     async fn quarantined(&self) -> Result<Vec<String>, StoreError> {
-        self.read_quarantined().await
+        self.carry(|store| async move { store.read_quarantined().await }).await
     }
 
     async fn keep_policy(&self, version: &str, text: &str) -> Result<i32, StoreError> {
-        self.write_policy(version, text).await
+        let (version, text) = (version.to_owned(), text.to_owned());
+        self.carry(move |store| async move { store.write_policy(&version, &text).await }).await
     }
 
     async fn policy(&self, number: i32) -> Result<(String, String), StoreError> {
-        self.read_policy(number).await
+        self.carry(move |store| async move { store.read_policy(number).await }).await
     }
 
     async fn outbox(
@@ -77,11 +131,12 @@ impl Store for SqlStore {
         after: i64,
         limit: i64,
     ) -> Result<Vec<StoredOutbox>, StoreError> {
-        self.read_outbox(lane, sink, after, limit).await
+        self.carry(move |store| async move { store.read_outbox(lane, sink, after, limit).await })
+            .await
     }
 
     async fn cursor(&self, lane: Lane, sink: Sink) -> Result<i64, StoreError> {
-        self.read_cursor(lane, sink).await
+        self.carry(move |store| async move { store.read_cursor(lane, sink).await }).await
     }
 
     async fn move_cursor(
@@ -91,6 +146,7 @@ impl Store for SqlStore {
         sink: Sink,
         to: i64,
     ) -> Result<bool, StoreError> {
-        self.write_cursor(lane, token, sink, to).await
+        self.carry(move |store| async move { store.write_cursor(lane, token, sink, to).await })
+            .await
     }
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 use actors::rows::Batch;
 use actors::store::{CommitError, StoreError};
@@ -61,10 +62,10 @@ impl Postgres {
     }
 
     /// Writes a batch in a task of its own, which nobody can stop half way.
-    pub(super) async fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
+    pub(super) async fn commit(&self, batch: &Batch, runtime: &Handle) -> Result<(), CommitError> {
         let prepared = Prepared::of(batch)?;
         let pool = self.pool.clone();
-        match tokio::spawn(commit::run(pool, prepared)).await {
+        match runtime.spawn(commit::run(pool, prepared)).await {
             Ok(done) => done,
             Err(_) => Err(CommitError::Unknown("the process is going down".to_owned())),
         }

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 use actors::rows::Batch;
 use actors::store::{CommitError, StoreError};
@@ -63,9 +64,13 @@ async fn pool(
 }
 
 /// Writes a batch in a task of its own, which nobody can stop half way.
-pub(super) async fn commit(writer: &DatabaseConnection, batch: &Batch) -> Result<(), CommitError> {
+pub(super) async fn commit(
+    writer: &DatabaseConnection,
+    batch: &Batch,
+    runtime: &Handle,
+) -> Result<(), CommitError> {
     let prepared = rows::Prepared::of(batch)?;
-    match tokio::spawn(commit::run(writer.clone(), prepared)).await {
+    match runtime.spawn(commit::run(writer.clone(), prepared)).await {
         Ok(done) => done,
         Err(_) => Err(CommitError::Unknown("the process is going down".to_owned())),
     }

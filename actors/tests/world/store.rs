@@ -207,7 +207,7 @@ impl Store for MemoryStore {
         Ok(Claim { token, epoch: row.epoch, progress: row.progress.clone() })
     }
 
-    async fn skip_gap(&self, _: Lane, _: Positions) -> Result<(), StoreError> {
+    async fn skip_gap(&self, _: Lane, _: Positions, _: Timestamp) -> Result<(), StoreError> {
         unreachable!("no test skips")
     }
 
