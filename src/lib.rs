@@ -8,5 +8,6 @@ pub mod http;
 pub mod kafka;
 pub mod lanes;
 pub mod replay;
+pub mod seal;
 pub mod store;
 pub mod watch;

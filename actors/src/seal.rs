@@ -82,6 +82,9 @@ pub enum Unopened {
     /// Another release made it.
     #[error("the envelope has version {0}, which this release does not know")]
     UnknownVersion(u8),
+    /// Another release made it, with a cipher of its own.
+    #[error("it was sealed with algorithm {0}, which this release does not know")]
+    UnknownAlgorithm(u8),
     /// It was sealed with another key of its owner.
     #[error("it was sealed with key number {0}, which is not at hand")]
     OtherKey(u32),

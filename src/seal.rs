@@ -1,0 +1,65 @@
+//! Sealing what is about a person's body, with AES-256-GCM, and the keys for it. No key and no
+//! plaintext is ever logged, shown or put into an error.
+//!
+//! Each piece is sealed in its [envelope].
+
+pub mod envelope;
+#[cfg(test)]
+mod tests;
+
+use actors::seal::{DataKey, Place, Seal, Sealed, Unopened};
+
+use envelope::{Binding, Key};
+
+/// The system has no randomness to give, so no key and no nonce can be made.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the system gives no randomness: {0}")]
+pub struct NoRandomness(getrandom::Error);
+
+/// Seals with AES-256-GCM (NIST SP 800-38D) and random nonces; the [envelope] has the reasons.
+#[derive(Clone, Copy, Debug)]
+pub struct AesGcm {
+    /// Only [`AesGcm::new`] makes one, which has asked for randomness before any record depends on it.
+    _made_by_new: (),
+}
+
+impl AesGcm {
+    /// A sealer.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no randomness for nonces.
+    pub fn new() -> Result<Self, NoRandomness> {
+        fill_random(&mut [0; 16])?;
+        Ok(Self { _made_by_new: () })
+    }
+}
+
+impl Seal for AesGcm {
+    fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed {
+        let texts = [place.table, place.column];
+        let sealed =
+            envelope::seal(raw(key), binding(place, &texts), envelope::fresh_nonce(), plaintext);
+        // More than 64 GiB in one piece, which nothing that we read can be. It must not leave in the
+        // clear, so it leaves as nothing, which does not open.
+        Sealed(sealed.unwrap_or_default())
+    }
+
+    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
+        let texts = [place.table, place.column];
+        envelope::open(raw(key), binding(place, &texts), sealed)
+    }
+}
+
+fn raw(key: &DataKey) -> Key<'_> {
+    Key { bytes: key.expose(), number: key.number() }
+}
+
+fn binding<'b>(place: Place, texts: &'b [&'b str]) -> Binding<'b> {
+    Binding { user: place.user, record: place.record, texts }
+}
+
+/// Fills `bytes` with what a key may be made of.
+fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
+    getrandom::fill(bytes).map_err(NoRandomness)
+}
