@@ -1,9 +1,12 @@
 //! Sealing what is about a person's body, with AES-256-GCM, and the keys for it. No key and no
 //! plaintext is ever logged, shown or put into an error.
 //!
-//! Each piece is sealed in its [envelope].
+//! Three levels: the [key-encryption keys](key_file) are in a file that never comes near the
+//! database; they wrap the data keys, one for each user, which the database keeps; a
+//! data key seals what is the user's, each piece in its [envelope].
 
 pub mod envelope;
+pub mod key_file;
 #[cfg(test)]
 mod tests;
 
