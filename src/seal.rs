@@ -2,11 +2,14 @@
 //! plaintext is ever logged, shown or put into an error.
 //!
 //! Three levels: the [key-encryption keys](key_file) are in a file that never comes near the
-//! database; they wrap the data keys, one for each user, which the database keeps; a
+//! database; they wrap the [data keys](key_ring), one for each user, which the database keeps; a
 //! data key seals what is the user's, each piece in its [envelope].
 
 pub mod envelope;
 pub mod key_file;
+pub mod key_ring;
+#[cfg(test)]
+pub(crate) mod memory;
 #[cfg(test)]
 mod tests;
 

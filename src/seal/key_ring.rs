@@ -1,0 +1,215 @@
+//! Data keys: made once for each user, wrapped by a key-encryption key, kept by a store, unwrapped when
+//! asked for. The store never sees a data key in the clear.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actors::lane::UserNumber;
+use actors::seal::{DataKey, KeyRing, KeysAway};
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
+
+use super::envelope::{self, Binding, Key};
+use super::fill_random;
+use super::key_file::{KeyEncryptionKey, KeyFile};
+
+/// Owns what belongs to nobody.
+pub const SERVICE: UserNumber = UserNumber(0);
+
+/// The number of an owner's first key.
+const FIRST: u32 = 1;
+
+/// A data key as it is kept: sealed by a key-encryption key, in an [envelope] of its
+/// own that is bound to the owner, the number and the name of that key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// Whose key; [`SERVICE`] for the service's own.
+    pub user: UserNumber,
+    /// Its number among its owner's keys, from 1.
+    pub key_number: u32,
+    /// The sealed key, 66 bytes.
+    pub encrypted_key: Vec<u8>,
+    /// The name of the key-encryption key that sealed it.
+    pub wrapped_by: String,
+}
+
+impl std::fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { key_number, wrapped_by, .. } = self;
+        write!(f, "WrappedKey {key_number}, by {wrapped_by:?}")
+    }
+}
+
+/// Keeps wrapped keys, in the database for example.
+#[async_trait]
+pub trait WrappedKeys: Send + Sync {
+    /// All keys of each of `users`, who are sorted and distinct, in any order. Must see what any
+    /// process has kept before: no replica that lags, no snapshot of before.
+    ///
+    /// # Errors
+    ///
+    /// What is away, in words.
+    async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, String>;
+
+    /// Keeps those of `new`, who are sorted, whose owner has no key of that number yet, and leaves
+    /// what is there as it is. Durable when it returns, for data is sealed with them next.
+    ///
+    /// # Errors
+    ///
+    /// What is away, in words.
+    async fn keep(&self, new: &[WrappedKey]) -> Result<(), String>;
+}
+
+/// The data keys of a store, wrapped by the keys of a file. Remembers the service's own key only;
+/// whoever works for a user keeps that user's key at hand.
+pub struct FileKeyRing {
+    store: Arc<dyn WrappedKeys>,
+    keks: KeyFile,
+    service: OnceCell<DataKey>,
+}
+
+impl FileKeyRing {
+    /// The data keys in `store`, wrapped by `keks`.
+    pub fn new(store: Arc<dyn WrappedKeys>, keks: KeyFile) -> Self {
+        Self { store, keks, service: OnceCell::new() }
+    }
+
+    /// The newest key of each of `users`, who are sorted and distinct; one for each, or an error.
+    async fn newest(
+        &self,
+        users: &[UserNumber],
+    ) -> Result<BTreeMap<UserNumber, DataKey>, KeysAway> {
+        let mut wrapped = self.stored(users).await?;
+        let without = |wrapped: &BTreeMap<UserNumber, WrappedKey>| -> Vec<UserNumber> {
+            users.iter().copied().filter(|user| !wrapped.contains_key(user)).collect()
+        };
+        let missing = without(&wrapped);
+        if !missing.is_empty() {
+            let made = self.make(&missing)?;
+            self.store.keep(&made).await.map_err(store_away)?;
+            // Another process may have been first; what is stored is true, not what was made here.
+            wrapped.extend(self.stored(&missing).await?);
+            if !without(&wrapped).is_empty() {
+                return Err(KeysAway(
+                    "the key store does not keep the keys given to it".to_owned(),
+                ));
+            }
+        }
+        wrapped.into_iter().map(|(user, key)| Ok((user, self.unwrap(&key)?))).collect()
+    }
+
+    /// What the store has, the newest of each owner.
+    async fn stored(
+        &self,
+        users: &[UserNumber],
+    ) -> Result<BTreeMap<UserNumber, WrappedKey>, KeysAway> {
+        let mut newest: BTreeMap<UserNumber, WrappedKey> = BTreeMap::new();
+        for key in self.store.keys(users).await.map_err(store_away)? {
+            let older = newest.get(&key.user).is_none_or(|have| have.key_number < key.key_number);
+            if older {
+                newest.insert(key.user, key);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// First keys for `users`, wrapped by the active key.
+    fn make(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, KeysAway> {
+        // From the system itself, and all at once.
+        let mut random = Zeroizing::new(vec![0; users.len() * 32]);
+        fill_random(&mut random).map_err(|error| KeysAway(error.to_string()))?;
+        let (keys, _) = random.as_chunks();
+        users
+            .iter()
+            .zip(keys)
+            .map(|(&user, key)| wrap(self.keks.active(), user, FIRST, key))
+            .collect::<Option<_>>()
+            .ok_or_else(|| KeysAway("a data key cannot be wrapped".to_owned()))
+    }
+
+    fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, KeysAway> {
+        let name = &wrapped.wrapped_by;
+        let Some(kek) = self.keks.find(name) else {
+            return Err(KeysAway(format!(
+                "data keys are wrapped by {name:?}, which the key file does not have: add its line \
+                 again, below the first"
+            )));
+        };
+        unwrap(kek, wrapped).ok_or_else(|| {
+            KeysAway(format!(
+                "key {} of user number {} does not unwrap: the key file has another key as {name}, \
+                 or the stored key was changed",
+                wrapped.key_number, wrapped.user.0
+            ))
+        })
+    }
+}
+
+#[async_trait]
+impl KeyRing for FileKeyRing {
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+        let mut distinct = users.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if distinct.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.newest(&distinct).await?;
+        // `newest` has answered for every user, so none is left out here.
+        Ok(users.iter().filter_map(|user| keys.get(user)).cloned().collect())
+    }
+
+    async fn service_key(&self) -> Result<DataKey, KeysAway> {
+        let ask = async || {
+            let mut keys = self.newest(&[SERVICE]).await?;
+            keys.remove(&SERVICE).ok_or_else(|| KeysAway("the service has no key".to_owned()))
+        };
+        self.service.get_or_try_init(ask).await.cloned()
+    }
+}
+
+impl std::fmt::Debug for FileKeyRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileKeyRing").field("keks", &self.keks).finish_non_exhaustive()
+    }
+}
+
+fn store_away(problem: String) -> KeysAway {
+    KeysAway(format!("the key store is away: {problem}"))
+}
+
+/// Wraps a data key, never none: 32 bytes are not too long.
+fn wrap(
+    kek: &KeyEncryptionKey,
+    user: UserNumber,
+    key_number: u32,
+    data_key: &[u8; 32],
+) -> Option<WrappedKey> {
+    let sealer = Key { bytes: kek.bytes(), number: key_number };
+    let nonce = envelope::fresh_nonce();
+    let texts = place(kek.name());
+    let encrypted_key = envelope::seal(sealer, binding(user, key_number, &texts), nonce, data_key)?;
+    Some(WrappedKey { user, key_number, encrypted_key, wrapped_by: kek.name().to_owned() })
+}
+
+fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey) -> Option<DataKey> {
+    let &WrappedKey { user, key_number, ref encrypted_key, .. } = wrapped;
+    let sealer = Key { bytes: kek.bytes(), number: key_number };
+    let texts = place(kek.name());
+    let opened = envelope::open(sealer, binding(user, key_number, &texts), encrypted_key);
+    let opened = Zeroizing::new(opened.ok()?);
+    Some(DataKey::new(opened.as_slice().try_into().ok()?, key_number))
+}
+
+/// Where a wrapped key lies; with the name of what wraps it, for a key-encryption key has no number.
+fn place(kek_name: &str) -> [&str; 3] {
+    ["encryption_keys", "encrypted_key", kek_name]
+}
+
+fn binding<'b>(user: UserNumber, key_number: u32, texts: &'b [&'b str]) -> Binding<'b> {
+    Binding { user: user.0, record: key_number.into(), texts }
+}

@@ -1,0 +1,200 @@
+//! Everybody gets the same key for the same user, and only with the right key file.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Barrier;
+
+use super::*;
+use crate::seal::memory::MemoryKeys;
+
+const A: &str = "kek-a AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+const B: &str = "kek-b AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+
+fn keks(lines: &[&str]) -> KeyFile {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys");
+    std::fs::write(&path, lines.join("\n")).expect("a file");
+    KeyFile::read(Path::new(&path)).expect("a key file")
+}
+
+fn ring(store: &Arc<MemoryKeys>, lines: &[&str]) -> FileKeyRing {
+    FileKeyRing::new(Arc::clone(store) as Arc<dyn WrappedKeys>, keks(lines))
+}
+
+async fn bytes_of(ring: &FileKeyRing, users: &[i64]) -> Vec<[u8; 32]> {
+    let users: Vec<UserNumber> = users.iter().copied().map(UserNumber).collect();
+    let keys = ring.keys_of(&users).await.expect("the keys are there");
+    keys.iter().map(|key| *key.expose()).collect()
+}
+
+async fn problem(ring: &FileKeyRing, user: i64) -> String {
+    let error = ring.keys_of(&[UserNumber(user)]).await.expect_err("no key");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn keys_come_in_the_order_asked_for_and_each_user_has_one_of_their_own() {
+    let store = Arc::default();
+    let first = ring(&store, &[A]);
+    let keys = bytes_of(&first, &[9, -3, 9, 5]).await;
+    assert_eq!(keys[0], keys[2]);
+    assert!(keys[0] != keys[1] && keys[1] != keys[3] && keys[3] != keys[0]);
+    assert_eq!(bytes_of(&ring(&store, &[A]), &[5, 9, -3]).await, [keys[3], keys[0], keys[1]]);
+    assert!(bytes_of(&first, &[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_service_has_a_key_of_its_own_and_asks_for_it_once() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let ring_ = ring(&store, &[A]);
+    let service = *ring_.service_key().await.expect("a key").expose();
+    assert_eq!(bytes_of(&ring(&store, &[A]), &[0]).await, [service]);
+    assert_ne!(bytes_of(&ring_, &[1]).await, [service]);
+    store.with(|kept| kept.clear());
+    assert_eq!(*ring_.service_key().await.expect("it is remembered").expose(), service);
+}
+
+#[tokio::test]
+async fn thousands_of_users_take_three_queries_and_then_one() {
+    #[derive(Default)]
+    struct Counting(MemoryKeys, AtomicUsize);
+    #[async_trait]
+    impl WrappedKeys for Counting {
+        async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, String> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            assert!(users.is_sorted_by(|a, b| a < b), "sorted and distinct");
+            self.0.keys(users).await
+        }
+        async fn keep(&self, new: &[WrappedKey]) -> Result<(), String> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.keep(new).await
+        }
+    }
+    let store: Arc<Counting> = Arc::default();
+    let ring = FileKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, keks(&[A]));
+    let users: Vec<i64> = (1..=3_000).rev().collect();
+    let keys = bytes_of(&ring, &users).await;
+    assert_eq!(store.1.swap(0, Ordering::Relaxed), 3);
+    assert_eq!(bytes_of(&ring, &users).await, keys);
+    assert_eq!(store.1.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn two_who_make_a_key_at_once_end_with_the_same() {
+    /// Lets nobody keep a key before both have seen that there is none.
+    struct Racing(MemoryKeys, Barrier);
+    #[async_trait]
+    impl WrappedKeys for Racing {
+        async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, String> {
+            self.0.keys(users).await
+        }
+        async fn keep(&self, new: &[WrappedKey]) -> Result<(), String> {
+            self.1.wait().await;
+            self.0.keep(new).await
+        }
+    }
+    let store = Arc::new(Racing(MemoryKeys::default(), Barrier::new(2)));
+    let ring = || FileKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, keks(&[A]));
+    let (one, two) = (ring(), ring());
+    // They overlap in one user only, and each must get the others' too.
+    let (first, second) = tokio::join!(bytes_of(&one, &[1, 2]), bytes_of(&two, &[2, 3]));
+    assert_eq!(first[1], second[0]);
+    assert_eq!(bytes_of(&one, &[1, 2, 3]).await, [first[0], first[1], second[1]]);
+}
+
+#[tokio::test]
+async fn the_newest_key_of_a_user_is_given_with_its_number() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let file = keks(&[A]);
+    for (number, byte) in [(2, 22), (10, 110), (9, 99)] {
+        let key = wrap(file.active(), UserNumber(1), number, &[byte; 32]).expect("wrapped");
+        store.keep(&[key]).await.expect("kept");
+    }
+    let keys = ring(&store, &[A]).keys_of(&[UserNumber(1)]).await.expect("a key");
+    assert_eq!((keys[0].number(), keys[0].expose()), (10, &[110; 32]));
+}
+
+#[tokio::test]
+async fn a_replaced_key_encryption_key_still_unwraps_and_the_new_one_wraps() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let before = bytes_of(&ring(&store, &[A]), &[1]).await;
+    let both = ring(&store, &[B, A]);
+    assert_eq!(bytes_of(&both, &[1]).await, before);
+    bytes_of(&both, &[2]).await;
+    let names: Vec<String> =
+        store.with(|kept| kept.values().map(|key| key.wrapped_by.clone()).collect());
+    assert_eq!(names, ["kek-a", "kek-b"]);
+    let without = problem(&ring(&store, &[B]), 1).await;
+    assert!(
+        without.contains("wrapped by \"kek-a\", which the key file does not have"),
+        "{without}"
+    );
+}
+
+#[tokio::test]
+async fn another_key_under_the_same_name_unwraps_nothing() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    bytes_of(&ring(&store, &[A]), &[7]).await;
+    let renamed = B.replace("kek-b", "kek-a");
+    let shown = problem(&ring(&store, &[&renamed]), 7).await;
+    assert!(shown.contains("key 1 of user number 7 does not unwrap"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
+    let (file, key) = (keks(&[A, B]), [5; 32]);
+    let wrapped = wrap(file.active(), UserNumber(1), 1, &key).expect("wrapped");
+    assert_eq!(wrapped.encrypted_key.len(), 66);
+    assert!(!wrapped.encrypted_key.windows(4).any(|window| window == [5; 4]));
+    assert_eq!(unwrap(file.active(), &wrapped).expect("it unwraps").expose(), &key);
+    let wrong = [
+        WrappedKey { user: UserNumber(2), ..wrapped.clone() },
+        WrappedKey { key_number: 2, ..wrapped.clone() },
+        WrappedKey { encrypted_key: wrapped.encrypted_key[..65].to_vec(), ..wrapped.clone() },
+        WrappedKey { encrypted_key: Vec::new(), ..wrapped.clone() },
+    ];
+    for wrong in &wrong {
+        assert!(unwrap(file.active(), wrong).is_none(), "{wrong:?}");
+    }
+    // The same bytes under another name: the name is bound as well.
+    let renamed = keks(&[&A.replace("kek-a", "kek-c")]);
+    assert!(unwrap(renamed.active(), &wrapped).is_none());
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_or_forgets_is_told() {
+    struct Away;
+    #[async_trait]
+    impl WrappedKeys for Away {
+        async fn keys(&self, _: &[UserNumber]) -> Result<Vec<WrappedKey>, String> {
+            Err("no route to host".to_owned())
+        }
+        async fn keep(&self, _: &[WrappedKey]) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    struct Forgetful;
+    #[async_trait]
+    impl WrappedKeys for Forgetful {
+        async fn keys(&self, _: &[UserNumber]) -> Result<Vec<WrappedKey>, String> {
+            Ok(Vec::new())
+        }
+        async fn keep(&self, _: &[WrappedKey]) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    let away = FileKeyRing::new(Arc::new(Away), keks(&[A]));
+    assert_eq!(problem(&away, 1).await, "the key store is away: no route to host");
+    assert!(away.service_key().await.is_err());
+    let forgetful = FileKeyRing::new(Arc::new(Forgetful), keks(&[A]));
+    assert_eq!(problem(&forgetful, 1).await, "the key store does not keep the keys given to it");
+}
+
+#[tokio::test]
+async fn nothing_of_a_key_is_in_debug() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let ring = ring(&store, &[A]);
+    bytes_of(&ring, &[1]).await;
+    assert_eq!(format!("{ring:?}"), r#"FileKeyRing { keks: ["kek-a"], .. }"#);
+}

@@ -1,0 +1,43 @@
+//! Wrapped keys in memory, for tests; everything is forgotten at the end.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use actors::lane::UserNumber;
+use async_trait::async_trait;
+
+use super::key_ring::{WrappedKey, WrappedKeys};
+
+/// Keeps wrapped keys as a database would.
+#[derive(Default)]
+pub(crate) struct MemoryKeys {
+    kept: Mutex<BTreeMap<(UserNumber, u32), WrappedKey>>,
+}
+
+impl MemoryKeys {
+    /// Does `act` with all that is kept.
+    pub(crate) fn with<T>(
+        &self,
+        act: impl FnOnce(&mut BTreeMap<(UserNumber, u32), WrappedKey>) -> T,
+    ) -> T {
+        act(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl WrappedKeys for MemoryKeys {
+    async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, String> {
+        Ok(self.with(|kept| {
+            kept.values().filter(|key| users.binary_search(&key.user).is_ok()).cloned().collect()
+        }))
+    }
+
+    async fn keep(&self, new: &[WrappedKey]) -> Result<(), String> {
+        self.with(|kept| {
+            for key in new {
+                kept.entry((key.user, key.key_number)).or_insert_with(|| key.clone());
+            }
+        });
+        Ok(())
+    }
+}
