@@ -2,6 +2,7 @@
 
 mod completions;
 mod failure;
+mod keys;
 mod policy;
 mod replay;
 
@@ -19,7 +20,8 @@ use failure::Failure;
     version,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 success, 64 wrong usage, 65 malformed input, 66 no such input, \
-                  74 input or output failed, 78 invalid policy."
+                  71 no randomness, 73 cannot create the output, 74 input or output failed, \
+                  78 invalid policy."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -30,6 +32,7 @@ struct Cli {
 enum Command {
     Replay(replay::Arguments),
     Policy(policy::Arguments),
+    Keys(keys::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -57,6 +60,7 @@ impl Command {
         match self {
             Self::Replay(arguments) => replay::run(arguments),
             Self::Policy(arguments) => policy::run(arguments),
+            Self::Keys(arguments) => keys::run(arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }
     }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use neuros::policy::Faults;
 
+use crate::seal::NoRandomness;
+
 /// Wrong usage (`EX_USAGE`).
 pub(super) const USAGE: u8 = 64;
 
@@ -21,6 +23,12 @@ pub(super) enum Failure {
     /// Reading failed midway (`EX_IOERR`).
     #[error("cannot read {input}: {source}")]
     Input { input: String, source: io::Error },
+    /// A file cannot be made; one that exists is never overwritten (`EX_CANTCREAT`).
+    #[error("cannot create {}: {source}", .path.display())]
+    NotCreated { path: PathBuf, source: io::Error },
+    /// No key can be made (`EX_OSERR`).
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
     /// Writing failed (`EX_IOERR`).
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -34,6 +42,8 @@ impl Failure {
         let code = match self {
             Self::MalformedLine { .. } => 65,
             Self::NoInput { .. } => 66,
+            Self::NoRandomness(_) => 71,
+            Self::NotCreated { .. } => 73,
             Self::Input { .. } | Self::Output(_) => 74,
             Self::Policy { .. } => 78,
         };

@@ -7,7 +7,13 @@ use crate::support::{read, root, run, stderr, stdout};
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in [&["replay"][..], &["policy", "check"], &["policy", "show"], &["completions"]] {
+    for command in [
+        &["replay"][..],
+        &["policy", "check"],
+        &["policy", "show"],
+        &["keys", "generate"],
+        &["completions"],
+    ] {
         let output = run(&[command, &["--help"]].concat(), "");
         assert!(output.status.success());
         let help = stdout(&output);
@@ -22,6 +28,7 @@ fn wrong_usage_ends_with_64_and_help_and_version_with_0() {
         (&[][..], 64),
         (&["dance"], 64),
         (&["policy"], 64),
+        (&["keys"], 64),
         (&["replay", "--nonsense"], 64),
         (&["completions", "klingon"], 64),
         (&["--help"], 0),

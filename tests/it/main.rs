@@ -11,6 +11,7 @@ mod command_line;
 mod documents;
 mod golden;
 mod house;
+mod keys;
 mod replay;
 mod servers;
 mod servers_work;

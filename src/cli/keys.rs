@@ -1,0 +1,79 @@
+//! `keys`: the key-encryption keys. A key is printed only where the user asked for it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::failure::Failure;
+use crate::seal::key_file::KeyFile;
+
+/// Makes the keys that everything in the database is sealed by.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a key file with one new key.
+    ///
+    /// The service reads it at its start from where the setting KEY_FILE says. To replace a key,
+    /// put the line of a new one above it and leave the old: the first wraps, all unwrap.
+    #[command(after_help = "Examples:
+  biometric-bridge keys generate --output keys.txt
+  biometric-bridge keys generate | kubectl create secret generic biometric-bridge-keys \
+                            --from-file=keys.txt=/dev/stdin")]
+    Generate {
+        /// The file to make, for its owner only; one that exists is left alone. `-`, or none, is
+        /// standard output.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Command::Generate { output } = arguments.command;
+    let keys = KeyFile::generate()?;
+    match output.filter(|path| path != Path::new("-")) {
+        None => io::stdout().write_all(keys.to_text().as_bytes())?,
+        Some(path) => {
+            create(&path, keys.to_text().as_bytes())?;
+            advise(&path, keys.active_name(), &mut io::stdout().lock())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the file `path`, which must not exist.
+fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let failed = |source| Failure::NotCreated { path: path.to_owned(), source };
+    let mut file = new_file(path).map_err(failed)?;
+    // On disk before anything is sealed with what is in it.
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a file would only be in the way of the next attempt; that it stays is no worse.
+        drop(fs::remove_file(path));
+        failed(error)
+    })
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // To overwrite keys is to lose what they seal.
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn advise(path: &Path, name: &str, output: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        output,
+        "{path} has a new key, {name}.\n\
+         Start the service with KEY_FILE={path}.\n\
+         Back the file up, apart from the database and its backups: without it nothing opens again.",
+        path = path.display()
+    )
+}
