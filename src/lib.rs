@@ -9,5 +9,7 @@ pub mod kafka;
 pub mod lanes;
 pub mod replay;
 pub mod seal;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod watch;

@@ -1,0 +1,28 @@
+//! The service's settings: declared once, read from four layers, checked all at once. Reads the files
+//! that it is pointed to; never the process's environment, which is handed in as data.
+//!
+//! Later layers win: the defaults, a YAML file, the environment, and what the command line says.
+
+mod address;
+mod choice;
+mod coherence;
+mod fault;
+mod layers;
+mod node;
+mod reference;
+mod setting;
+mod table;
+mod text;
+
+pub use address::SecretUrl;
+pub use choice::{BelowStart, Channel, LogFormat, SaslMechanism, SecurityProtocol};
+pub use coherence::Notice;
+pub use fault::{Fault, Faults, Source};
+pub use layers::{Inputs, Loaded};
+pub use reference::reference;
+pub use setting::ByteSize;
+pub use table::{
+    Batch, Checkpoint, Coach, Events, Http, KEYS, Kafka, KafkaTopics, Key, Keys, LogSettings,
+    PolicySettings, Push, Quarantine, Redis, Security, Settings, Shutdown, Store, Users,
+};
+pub use text::{BootstrapServers, LogFilter};

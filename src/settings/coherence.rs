@@ -1,0 +1,269 @@
+//! Values that are each allowed and together make no sense or no protection, and what an operator should
+//! be told at start.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::choice::Channel;
+use super::table::{BUILT_IN_STORE, Settings};
+
+/// Something to say loudly when the service starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The key that it is about.
+    pub key: &'static str,
+    /// What to know.
+    pub text: String,
+}
+
+/// Values that cannot stay together: the keys, the first of which is named, and what is wrong.
+pub(super) struct Contradiction {
+    pub(super) keys: &'static [&'static str],
+    pub(super) problem: String,
+}
+
+/// Parameters of a PostgreSQL URL; of others the driver would log the value.
+const POSTGRES_PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Collects what is wrong.
+#[derive(Default)]
+struct Found(Vec<Contradiction>);
+
+impl Found {
+    /// Notes `problem` when something does not hold.
+    fn must(&mut self, holds: bool, keys: &'static [&'static str], problem: impl Into<String>) {
+        if !holds {
+            self.0.push(Contradiction { keys, problem: problem.into() });
+        }
+    }
+}
+
+/// Everything that does not fit together.
+pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
+    let mut found = Found::default();
+    store(settings, &mut found);
+    kafka(settings, &mut found);
+    sizes(settings, &mut found);
+    files(settings, &mut found);
+    plaintext(settings, &mut found);
+    found.must(
+        !settings.coach.enabled || settings.coach.openai_api_key.is_some(),
+        &["coach.enabled", "coach.openai_api_key"],
+        "is true without `coach.openai_api_key`; set OPENAI_API_KEY, or leave it false",
+    );
+    found.0
+}
+
+fn store(settings: &Settings, found: &mut Found) {
+    let store = &settings.store;
+    found.must(
+        settings.development || store.url.expose() != BUILT_IN_STORE,
+        &["store.url"],
+        "is the built-in database, which is for development only; set POSTGRES_URL, or start with \
+         --development",
+    );
+    if store.url.scheme() != "sqlite" {
+        let strange = store.url.strange_parameters(&POSTGRES_PARAMETERS);
+        found.must(
+            strange.is_empty(),
+            &["store.url"],
+            "has a parameter that the database's driver does not know; look behind the `?`",
+        );
+    }
+    found.must(
+        store.retain.is_zero() || store.compress_after < store.retain,
+        &["store.compress_after", "store.retain"],
+        "is not below `store.retain`: nothing would ever be compressed; lower it, or set 0s for \
+         never",
+    );
+}
+
+fn kafka(settings: &Settings, found: &mut Found) {
+    const PROTOCOL: &str = "kafka.security_protocol";
+    let kafka = &settings.kafka;
+    let protocol = kafka.security_protocol;
+    let sasl: [(bool, &'static [&'static str]); 3] = [
+        (kafka.sasl_mechanism.is_some(), &["kafka.sasl_mechanism", PROTOCOL]),
+        (kafka.sasl_username.is_some(), &["kafka.sasl_username", PROTOCOL]),
+        (kafka.sasl_password.is_some(), &["kafka.sasl_password", PROTOCOL]),
+    ];
+    for (is_set, keys) in sasl {
+        let problem = match is_set {
+            true => format!(
+                "is set, and `{PROTOCOL}` is {protocol}, which does not use it; set sasl_ssl, or \
+                 take it away"
+            ),
+            false => format!("is missing, and `{PROTOCOL}` is {protocol}, which needs it"),
+        };
+        found.must(is_set == protocol.is_authenticated(), keys, problem);
+    }
+    let tls: [(bool, &'static [&'static str]); 3] = [
+        (kafka.ca_file.is_some(), &["kafka.ca_file", PROTOCOL]),
+        (kafka.certificate_file.is_some(), &["kafka.certificate_file", PROTOCOL]),
+        (kafka.key_file.is_some(), &["kafka.key_file", PROTOCOL]),
+    ];
+    for (is_set, keys) in tls {
+        let problem = format!(
+            "is set, and `{PROTOCOL}` is {protocol}, which does not use it; set ssl or sasl_ssl, \
+             or take it away"
+        );
+        found.must(!is_set || protocol.is_encrypted(), keys, problem);
+    }
+    found.must(
+        kafka.certificate_file.is_some() == kafka.key_file.is_some(),
+        &["kafka.certificate_file", "kafka.key_file"],
+        "and `kafka.key_file` belong together; set both or none",
+    );
+    let topics = &kafka.topics;
+    let all = [
+        &topics.events,
+        &topics.by_user,
+        &topics.dead_letters,
+        &topics.alerts,
+        &topics.transitions,
+    ];
+    found.must(
+        all.iter().collect::<BTreeSet<_>>().len() == all.len(),
+        &["kafka.topics"],
+        "has the same topic twice; each needs its own",
+    );
+}
+
+fn sizes(settings: &Settings, found: &mut Found) {
+    let max = settings.events.max_bytes;
+    found.must(
+        max <= settings.batch.bytes_max,
+        &["events.max_bytes", "batch.bytes_max"],
+        "is more than `batch.bytes_max`: the largest message would fit in no batch",
+    );
+    found.must(
+        max <= settings.kafka.queue_bytes_max,
+        &["events.max_bytes", "kafka.queue_bytes_max"],
+        "is more than `kafka.queue_bytes_max`: the largest message would fit in no queue",
+    );
+    found.must(
+        settings.kafka.fetch_wait + Duration::from_secs(1) < settings.kafka.session_timeout,
+        &["kafka.fetch_wait", "kafka.session_timeout"],
+        "is not well below `kafka.session_timeout`: a quiet lane would look like a dead one",
+    );
+}
+
+fn files(settings: &Settings, found: &mut Found) {
+    let kafka = &settings.kafka;
+    let files: [(&Option<PathBuf>, &'static [&'static str]); 5] = [
+        (&kafka.ca_file, &["kafka.ca_file"]),
+        (&kafka.certificate_file, &["kafka.certificate_file"]),
+        (&kafka.key_file, &["kafka.key_file"]),
+        (&settings.keys.file, &["keys.file"]),
+        (&settings.policy.file, &["policy.file"]),
+    ];
+    for (path, keys) in files {
+        let Some(path) = path else { continue };
+        let is_folder = || File::open(path).map(|_| path.is_dir());
+        let problem = match is_folder() {
+            Ok(false) => continue,
+            Ok(true) => "it is a folder".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let name = super::node::quoted(&path.to_string_lossy());
+        found.must(false, keys, format!("names {name}, which cannot be read: {problem}"));
+    }
+}
+
+/// The connections to other machines that anybody between can read, and how each would be cured.
+fn open_channels(settings: &Settings) -> Vec<(Channel, &'static [&'static str], &'static str)> {
+    let kafka = &settings.kafka;
+    let leaves =
+        |url: &super::SecretUrl, scheme: &str| url.scheme() == scheme && !url.is_loopback();
+    let candidates: [(bool, Channel, &'static [&'static str], &'static str); 4] = [
+        (
+            !kafka.security_protocol.is_encrypted() && !kafka.bootstrap_servers.are_loopback(),
+            Channel::Kafka,
+            &["kafka.security_protocol", "kafka.bootstrap_servers", "security.allow_plaintext"],
+            "set ssl or sasl_ssl",
+        ),
+        (
+            settings.redis.url.as_ref().is_some_and(|url| leaves(url, "redis")),
+            Channel::Redis,
+            &["redis.url", "security.allow_plaintext"],
+            "write rediss://",
+        ),
+        (
+            settings.push.websocket_url.as_ref().is_some_and(|url| leaves(url, "ws")),
+            Channel::Websocket,
+            &["push.websocket_url", "security.allow_plaintext"],
+            "write wss://",
+        ),
+        (
+            settings.store.url.says(&["sslmode", "ssl-mode"], "disable")
+                && !settings.store.url.is_loopback(),
+            Channel::Postgres,
+            &["store.url", "security.allow_plaintext"],
+            "take sslmode=disable away",
+        ),
+    ];
+    let open = candidates.into_iter().filter(|(is_open, ..)| *is_open);
+    open.map(|(_, channel, keys, cure)| (channel, keys, cure)).collect()
+}
+
+fn plaintext(settings: &Settings, found: &mut Found) {
+    for (channel, keys, cure) in open_channels(settings) {
+        let is_allowed =
+            settings.development || settings.security.allow_plaintext.contains(&channel);
+        let problem = format!(
+            "would send health data to another machine unencrypted; {cure}, or add {channel} to \
+             `security.allow_plaintext`"
+        );
+        found.must(is_allowed, keys, problem);
+    }
+}
+
+/// What an operator should be told, loudly, at each start.
+pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if settings.development {
+        let text = "development: what protects health data may be left out".to_owned();
+        notices.push(Notice { key: "development", text });
+    }
+    for (channel, keys, cure) in open_channels(settings) {
+        let text = format!(
+            "health data goes over the network unencrypted ({channel}): whoever listens there \
+             reads it; {cure}"
+        );
+        notices.push(Notice { key: keys.first().copied().unwrap_or_default(), text });
+    }
+    if settings.coach.openai_api_key.is_some() && !settings.coach.enabled {
+        let text = "OPENAI_API_KEY is unused: `coach.enabled` is false".to_owned();
+        notices.push(Notice { key: "coach.openai_api_key", text });
+    }
+    if settings.coach.enabled {
+        let text = "reserved for a later release: nothing is sent to OpenAI yet".to_owned();
+        notices.push(Notice { key: "coach.enabled", text });
+    }
+    if settings.push.websocket_url.is_some() {
+        let text = "reserved for a later release: nothing is sent there yet".to_owned();
+        notices.push(Notice { key: "push.websocket_url", text });
+    }
+    notices
+}

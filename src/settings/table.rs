@@ -1,0 +1,339 @@
+//! Every setting, declared once: its key, kind, default, bounds, meaning and special variable. From
+//! this table text is read, shown and checked, and `config/bridge.yaml` is written.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use neuros::wire::NaiveZones;
+use secrecy::SecretString;
+
+use super::address::{Form, SecretUrl};
+use super::choice::{BelowStart, Channel, LogFormat, SaslMechanism, SecurityProtocol};
+use super::node::Content;
+use super::setting::{ByteSize, Setting, Wrong, between, zero_or_between};
+use super::text::{BootstrapServers, LogFilter, NAME, TOPIC};
+
+/// One setting, as text names and shows it.
+pub struct Key {
+    /// The dotted name: `kafka.topics.events`.
+    pub path: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// An environment variable for it, beside that made of its name.
+    pub variable: Option<&'static str>,
+    /// Whether its text is never shown as it is.
+    pub is_secret: bool,
+    pub(super) read: fn(&mut Settings, &Content) -> Result<(), Wrong>,
+    show: fn(&Settings) -> String,
+    wanted: fn() -> String,
+}
+
+impl Key {
+    /// The key's value in `settings`, as YAML; secrets masked.
+    pub fn show(&self, settings: &Settings) -> String {
+        (self.show)(settings)
+    }
+
+    /// What its value must be, in words.
+    pub fn wanted(&self) -> String {
+        (self.wanted)()
+    }
+
+    /// The variable made of its name: `BRIDGE__KAFKA__TOPICS__EVENTS`.
+    pub fn derived_variable(&self) -> String {
+        derived_variable(self.path)
+    }
+}
+
+/// What the names of variables begin with that are made of keys.
+pub(super) const PREFIX: &str = "BRIDGE__";
+
+pub(super) fn derived_variable(path: &str) -> String {
+    format!("{PREFIX}{}", path.to_uppercase().replace('.', "__"))
+}
+
+/// Declares one entry of [`KEYS`]: its name in parts, its place in [`Settings`], and the rest.
+macro_rules! key {
+    ($path:expr, [$($place:ident).+], $Kind:ty, $limits:expr, [$($doc:literal)+], [$($variable:literal)?]) => {
+        Key {
+            path: $path,
+            doc: concat!($($doc, "\n"),+),
+            variable: {
+                const GIVEN: &[&str] = &[$($variable)?];
+                match GIVEN {
+                    [variable, ..] => Some(*variable),
+                    [] => None,
+                }
+            },
+            is_secret: <$Kind as Setting>::SECRET,
+            read: |settings, given| {
+                let value = <$Kind as Setting>::read(given, &$limits)?;
+                settings.$($place).+ = value;
+                Ok(())
+            },
+            show: |settings| Setting::show(&settings.$($place).+),
+            wanted: || <$Kind as Setting>::wanted(&$limits),
+        }
+    };
+}
+
+/// Declares sections and keys: `key: Kind = default, limits, "VARIABLE";`, and below `=>` a section
+/// within the section.
+macro_rules! settings {
+    (
+        $( $(#[doc = $top_doc:literal])+ $top:ident: $Top:ty = $top_default:expr, $top_limits:expr; )*
+        $(
+            => $(#[doc = $section_doc:literal])+
+            $section:ident: $Section:ident {
+                $( $(#[doc = $doc:literal])+ $key:ident: $Kind:ty = $default:expr, $limits:expr $(, $variable:literal)?; )*
+                $( =>
+                    $(#[doc = $sub_doc:literal])+
+                    $sub:ident: $Sub:ident {
+                        $( $(#[doc = $leaf_doc:literal])+ $leaf:ident: $Leaf:ty = $leaf_default:expr, $leaf_limits:expr; )*
+                    }
+                )*
+            }
+        )*
+    ) => {
+        /// The service's settings in force. Secrets show in no `Debug`.
+        #[derive(Clone, Debug)]
+        pub struct Settings {
+            /// Set by the flag `--development` only: what protects health data may be left out.
+            pub development: bool,
+            $( $(#[doc = $top_doc])+ pub $top: $Top, )*
+            $( $(#[doc = $section_doc])+ pub $section: $Section, )*
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug)]
+            pub struct $Section {
+                $( $(#[doc = $doc])+ pub $key: $Kind, )*
+                $( $(#[doc = $sub_doc])+ pub $sub: $Sub, )*
+            }
+
+            $(
+                $(#[doc = $sub_doc])+
+                #[derive(Clone, Debug)]
+                pub struct $Sub { $( $(#[doc = $leaf_doc])+ pub $leaf: $Leaf, )* }
+            )*
+        )*
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self {
+                    development: false,
+                    $( $top: $top_default, )*
+                    $( $section: $Section {
+                        $( $key: $default, )*
+                        $( $sub: $Sub { $( $leaf: $leaf_default, )* }, )*
+                    }, )*
+                }
+            }
+        }
+
+        /// Every setting, in the order in which `config/bridge.yaml` has them.
+        pub const KEYS: &[Key] = &[
+            $( key!(stringify!($top), [$top], $Top, $top_limits, [$($top_doc)+], []), )*
+            $(
+                $( key!(
+                    concat!(stringify!($section), ".", stringify!($key)),
+                    [$section.$key], $Kind, $limits, [$($doc)+], [$($variable)?]
+                ), )*
+                $( $( key!(
+                    concat!(stringify!($section), ".", stringify!($sub), ".", stringify!($leaf)),
+                    [$section.$sub.$leaf], $Leaf, $leaf_limits, [$($leaf_doc)+], []
+                ), )* )*
+            )*
+        ];
+
+        /// Every section with its meaning.
+        pub(super) const SECTIONS: &[(&str, &str)] = &[
+            $(
+                (stringify!($section), concat!($($section_doc, "\n"),+)),
+                $( (
+                    concat!(stringify!($section), ".", stringify!($sub)),
+                    concat!($($sub_doc, "\n"),+),
+                ), )*
+            )*
+        ];
+    };
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+const CENTURY: Duration = Duration::from_hours(24 * 36_525);
+
+/// The database that needs no server; for development.
+pub(super) const BUILT_IN_STORE: &str = "sqlite:bridge.db?mode=rwc";
+
+settings! {
+    /// Threads on which users' events are evaluated; 0 is one for each core.
+    workers: usize = 0, 0..=1024;
+
+    => /// Where the truth is kept.
+    store: Store {
+        /// The database: postgresql://USER:PASSWORD@HOST/DATABASE, or sqlite:FILE?mode=rwc.
+        /// The built-in one is for development only.
+        url: SecretUrl = SecretUrl::database_file(BUILT_IN_STORE), Form {
+            schemes: &["postgresql", "postgres", "sqlite"],
+            example: "postgresql://user:password@host:5432/database",
+        }, "POSTGRES_URL";
+        /// Connections that the service holds open, at most.
+        connections_max: u32 = 8, 2..=1000;
+        /// Age from which on stored events are compressed, where TimescaleDB is present.
+        compress_after: Duration = DAY * 7, zero_or_between("never", HOUR, CENTURY);
+        /// How long stored events are kept.
+        retain: Duration = Duration::ZERO, zero_or_between("ever", DAY, CENTURY);
+    }
+    => /// The cache; it may be absent or flushed at any time.
+    redis: Redis {
+        /// The server: rediss://:PASSWORD@HOST:6379. Without it there is no cache.
+        url: Option<SecretUrl> = None, Form {
+            schemes: &["redis", "rediss"],
+            example: "rediss://:password@host:6379",
+        }, "REDIS_URL";
+        /// How long a state stays in the cache after its last change.
+        expire_after: Duration = DAY * 7, between(MINUTE, CENTURY);
+        /// How long an answer is waited for before the cache counts as absent.
+        timeout: Duration = MILLISECOND * 500, between(MILLISECOND * 10, MINUTE);
+    }
+    => /// Where events come from and mode changes go to.
+    kafka: Kafka {
+        /// Servers by which the cluster is found, separated by commas.
+        bootstrap_servers: BootstrapServers = BootstrapServers::one("localhost:9092"), (), "KAFKA_BOOTSTRAP_SERVERS";
+        /// The consumer group.
+        group_id: String = "neuros-biometric-bridge".to_owned(), NAME;
+        /// How connections are secured.
+        security_protocol: SecurityProtocol = SecurityProtocol::Plaintext, ();
+        /// How we prove who we are, with sasl_plaintext and sasl_ssl.
+        sasl_mechanism: Option<SaslMechanism> = None, ();
+        /// Our name there.
+        sasl_username: Option<String> = None, NAME;
+        /// Our password there.
+        sasl_password: Option<SecretString> = None, ();
+        /// The certificates (PEM) of those who may sign the servers'; without it the system's.
+        ca_file: Option<PathBuf> = None, ();
+        /// Our certificate (PEM), when the servers ask for one …
+        certificate_file: Option<PathBuf> = None, ();
+        /// … and its private key (PEM).
+        key_file: Option<PathBuf> = None, ();
+        /// How long a server may wait for more records before it answers.
+        fetch_wait: Duration = MILLISECOND * 5, between(MILLISECOND, SECOND * 10);
+        /// Fetched and not yet applied records of a lane, at most.
+        queue_bytes_max: ByteSize = ByteSize::mib(16), ByteSize::kib(64)..=ByteSize::mib(1024);
+        /// Silence after which the group gives our lanes to others.
+        session_timeout: Duration = SECOND * 10, between(SECOND * 6, MINUTE * 30);
+        /// What a lane does whose position the log's retention has passed: stop and wait for an
+        /// operator, or go on from the earliest record and record the gap.
+        below_start: BelowStart = BelowStart::Stop, ();
+        =>
+        /// The topics.
+        topics: KafkaTopics {
+            /// Events of wearables, in.
+            events: String = "biometric.events".to_owned(), TOPIC;
+            /// Events that came in on another partition than their user's; only the bridge writes here.
+            by_user: String = "biometric.events.by-user".to_owned(), TOPIC;
+            /// Rejected records.
+            dead_letters: String = "biometric.events.dlq".to_owned(), TOPIC;
+            /// Alerts, out.
+            alerts: String = "biometric.alerts".to_owned(), TOPIC;
+            /// Mode changes, out.
+            transitions: String = "neuros.mode.transitions".to_owned(), TOPIC;
+        }
+    }
+    => /// How events are read.
+    events: Events {
+        /// A larger message is rejected.
+        max_bytes: ByteSize = ByteSize::mib(1), ByteSize::kib(1)..=ByteSize::mib(64);
+        /// The zones of timestamps without an offset, by source (device type, else CloudEvents
+        /// source, else device), and the zone of all others: {default: UTC, oura_ring: Europe/Berlin}.
+        naive_timestamps: NaiveZones = NaiveZones::default(), ();
+    }
+    => /// How much of a lane is written in one transaction.
+    batch: Batch {
+        /// Records, at most.
+        records_max: usize = 8192, 1..=1_000_000;
+        /// Bytes of records, at most.
+        bytes_max: ByteSize = ByteSize::mib(8), ByteSize::kib(1)..=ByteSize::mib(1024);
+        /// How long a batch that is not full waits for more.
+        linger: Duration = Duration::ZERO, between(Duration::ZERO, SECOND * 10);
+        /// Batches of a lane on their way to the database, at most.
+        in_flight_max: usize = 3, 1..=16;
+    }
+    => /// How many users are held in memory.
+    users: Users {
+        /// Users in memory, at most, in this process.
+        live_max: usize = 200_000, 100..=100_000_000;
+        /// A user without events for so long leaves memory.
+        idle_after: Duration = MINUTE * 10, between(SECOND, DAY * 7);
+    }
+    => /// How often users' states are written; until then they can be rebuilt from their records.
+    checkpoint: Checkpoint {
+        /// After so many of a user's records …
+        every_records: u32 = 16, 1..=10_000;
+        /// … or so long after the first of them, whichever comes first.
+        every: Duration = SECOND * 5, between(MILLISECOND * 100, HOUR);
+    }
+    => /// When an evaluation fails by a fault of the program.
+    quarantine: Quarantine {
+        /// More quarantined users of a lane a minute stop the lane instead.
+        users_per_minute: u32 = 10, 0..=100_000;
+    }
+    => /// How the service ends.
+    shutdown: Shutdown {
+        /// How long what is in flight may take; keep it below the grace period of the platform.
+        deadline: Duration = SECOND * 25, between(SECOND, HOUR);
+    }
+    => /// Health, metrics and the API.
+    http: Http {
+        /// The address and port to listen on.
+        bind: SocketAddr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 8002), (), "HTTP_BIND";
+    }
+    => /// What the service says while it runs, on standard error.
+    log: LogSettings {
+        /// From which level on, perhaps with levels of parts: info,biometric_bridge=debug.
+        level: LogFilter = LogFilter::level("info"), (), "LOG_LEVEL";
+        /// JSON lines, text for people, or auto: text on a terminal, else JSON.
+        format: LogFormat = LogFormat::Auto, ();
+    }
+    => /// The keys that seal health data.
+    keys: Keys {
+        /// The file with the key-encryption key.
+        file: Option<PathBuf> = None, (), "KEY_FILE";
+    }
+    => /// The policy of the NEUROS engine.
+    policy: PolicySettings {
+        /// Its file. Without one: config/neuros.yaml, else /app/config/neuros.yaml, else the
+        /// built-in policy.
+        file: Option<PathBuf> = None, ();
+    }
+    => /// What protects health data on the network.
+    security: Security {
+        /// Connections to other machines that may be unencrypted outside development: kafka, redis,
+        /// websocket, postgres. Whoever can listen to such a network reads health data.
+        allow_plaintext: BTreeSet<Channel> = BTreeSet::new(), ();
+    }
+    => /// Mode changes for the AUREN API.
+    push: Push {
+        /// Its WebSocket: wss://HOST/ws. Reserved: it is checked, and read by a later release;
+        /// nothing is sent there yet.
+        websocket_url: Option<SecretUrl> = None, Form {
+            schemes: &["ws", "wss"],
+            example: "wss://auren-api/ws",
+        }, "WEBSOCKET_URL";
+    }
+    => /// Sentences by a language model of OpenAI, a third party.
+    coach: Coach {
+        /// Whether text about people's health may go there. Reserved: read by a later release;
+        /// nothing is sent there yet.
+        enabled: bool = false, ();
+        /// The key of the account there; unused unless coach.enabled is true.
+        openai_api_key: Option<SecretString> = None, (), "OPENAI_API_KEY";
+    }
+}

@@ -1,0 +1,191 @@
+//! What the service says while it runs: structured lines on standard error. Never on standard output,
+//! never the payload of a panic, never raw control characters.
+
+mod escape;
+
+use std::io::{self, IsTerminal as _};
+use std::panic;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::settings::{LogFormat, Settings};
+use escape::EscapedFields;
+
+pub use escape::{escaped, is_hostile};
+
+/// Why telemetry cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("`log.level` cannot be used: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The process has it already.
+    #[error("telemetry is set up already")]
+    AlreadySet(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Sets up logs, for this process and once: JSON lines, or text when standard error is a terminal;
+/// a panic is logged by its place alone.
+///
+/// # Errors
+///
+/// When the process has a log already, or the filter cannot be read.
+pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
+    let is_terminal = io::stderr().is_terminal();
+    let form = match settings.log.format {
+        LogFormat::Json => Form::Json,
+        LogFormat::Auto if !is_terminal => Form::Json,
+        LogFormat::Auto | LogFormat::Text => {
+            Form::Text { colours: console::colors_enabled_stderr() }
+        }
+    };
+    subscriber(form, settings.log.level.as_str(), io::stderr)?.try_init()?;
+    log_panics();
+    Ok(())
+}
+
+/// The form of log lines.
+enum Form {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text {
+        /// With colours.
+        colours: bool,
+    },
+}
+
+/// What writes events as lines.
+fn subscriber<W>(
+    form: Form,
+    filter: &str,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().with_regex(false).parse(filter)?;
+    // Without its complaints about a closed standard error: they would panic.
+    let lines = tracing_subscriber::fmt()
+        .with_writer(writer)
+        .with_env_filter(filter)
+        .log_internal_errors(false);
+    Ok(match form {
+        Form::Json => Box::new(lines.json().flatten_event(true).finish()),
+        Form::Text { colours } => {
+            Box::new(lines.with_ansi(colours).fmt_fields(EscapedFields).finish())
+        }
+    })
+}
+
+/// From now on a panic is logged by its place; what it says may be health data.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let current = std::thread::current();
+        let thread = current.name().unwrap_or("unnamed");
+        tracing::error!(location, thread, "the program has a fault: it panicked");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("whole").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines(form: Form, filter: &str, act: impl FnOnce()) -> Vec<String> {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = subscriber(form, filter, move || writer.clone()).expect("a subscriber");
+        tracing::subscriber::with_default(subscriber, act);
+        let bytes = kept.0.lock().expect("whole").clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        text.lines().map(ToOwned::to_owned).collect()
+    }
+
+    const HOSTILE: &str = "a\nb\r\u{1b}[31m\u{9b}\u{7}\u{202e}\u{2028}c";
+
+    /// Logs hostile text in every way in which text gets into a line.
+    fn log_hostile_text() {
+        let error = io::Error::other(HOSTILE);
+        let error: &(dyn std::error::Error + 'static) = &error;
+        let span = tracing::info_span!("span", shown = %HOSTILE, given = HOSTILE);
+        let _entered = span.enter();
+        tracing::info!(shown = %HOSTILE, debugged = ?HOSTILE, given = HOSTILE, error, "say {HOSTILE}");
+    }
+
+    #[test]
+    fn text_from_outside_neither_ends_a_line_nor_steers_a_terminal() {
+        for colours in [false, true] {
+            let lines = lines(Form::Text { colours }, "info", log_hostile_text);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            // Colours are our own.
+            let line = console::strip_ansi_codes(&lines[0]).into_owned();
+            assert!(!line.chars().any(is_hostile), "{line:?}");
+            assert_eq!(
+                line.matches("a\\nb\\r\\u{1b}[31m\\u{9b}\\u{7}\\u{202e}\\u{2028}c").count(),
+                7,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_lines_are_one_object_each() {
+        let lines = lines(Form::Json, "info", log_hostile_text);
+        assert_eq!(lines.len(), 1);
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+        assert_eq!(line["message"], format!("say {HOSTILE}"));
+        assert_eq!(line["shown"], HOSTILE);
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["span"]["given"], HOSTILE);
+    }
+
+    #[test]
+    fn a_panic_is_logged_by_its_place_alone() {
+        let before = panic::take_hook();
+        log_panics();
+        let act = || {
+            let ended = panic::catch_unwind(|| panic!("heart rate 180"));
+            assert!(ended.is_err());
+        };
+        let lines = lines(Form::Json, "info", act);
+        panic::set_hook(before);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].contains("src/telemetry.rs:"), "{lines:?}");
+        assert!(!lines[0].contains("heart rate"), "{lines:?}");
+    }
+
+    #[test]
+    fn the_filter_names_parts_of_the_program() {
+        let told = |filter: &str| {
+            let act = || {
+                tracing::debug!("quiet");
+                tracing::warn!("loud");
+            };
+            lines(Form::Text { colours: false }, filter, act).len()
+        };
+        assert_eq!(told("info"), 1);
+        assert_eq!(told("off"), 0);
+        assert_eq!(told("off,biometric_bridge=debug"), 2);
+    }
+}
