@@ -1,6 +1,7 @@
 //! The command line: commands, their help, and how they end.
 
 mod completions;
+mod config;
 mod failure;
 mod keys;
 mod policy;
@@ -21,7 +22,7 @@ use failure::Failure;
     arg_required_else_help = true,
     after_help = "Exit codes: 0 success, 64 wrong usage, 65 malformed input, 66 no such input, \
                   71 no randomness, 73 cannot create the output, 74 input or output failed, \
-                  78 invalid policy."
+                  78 invalid policy or settings."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -33,6 +34,7 @@ enum Command {
     Replay(replay::Arguments),
     Policy(policy::Arguments),
     Keys(keys::Arguments),
+    Config(config::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -61,6 +63,7 @@ impl Command {
             Self::Replay(arguments) => replay::run(arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),
+            Self::Config(arguments) => config::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }
     }

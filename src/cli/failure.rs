@@ -35,6 +35,9 @@ pub(super) enum Failure {
     /// A policy is invalid (`EX_CONFIG`).
     #[error("{}", list(.path, .faults))]
     Policy { path: PathBuf, faults: Faults },
+    /// Settings are invalid (`EX_CONFIG`).
+    #[error(transparent)]
+    Settings(crate::settings::Faults),
 }
 
 impl Failure {
@@ -45,7 +48,7 @@ impl Failure {
             Self::NoRandomness(_) => 71,
             Self::NotCreated { .. } => 73,
             Self::Input { .. } | Self::Output(_) => 74,
-            Self::Policy { .. } => 78,
+            Self::Policy { .. } | Self::Settings(_) => 78,
         };
         ExitCode::from(code)
     }

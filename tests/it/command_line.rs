@@ -12,6 +12,8 @@ fn every_command_has_help_with_an_example() {
         &["policy", "check"],
         &["policy", "show"],
         &["keys", "generate"],
+        &["config", "check"],
+        &["config", "defaults"],
         &["completions"],
     ] {
         let output = run(&[command, &["--help"]].concat(), "");

@@ -59,7 +59,15 @@ fn links_lead_somewhere() {
 #[test]
 fn the_readme_names_every_command() {
     let readme = read(&root().join("README.md"));
-    for command in ["replay", "policy check", "policy show", "keys generate", "completions"] {
+    for command in [
+        "replay",
+        "policy check",
+        "policy show",
+        "keys generate",
+        "config check",
+        "config defaults",
+        "completions",
+    ] {
         assert!(readme.contains(&format!("biometric-bridge {command}")), "{command}");
     }
 }
