@@ -2,10 +2,12 @@
 
 mod completions;
 mod config;
+mod demo;
 mod failure;
 mod keys;
 mod policy;
 mod replay;
+mod run;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ use failure::Failure;
     version,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 success, 64 wrong usage, 65 malformed input, 66 no such input, \
+                  69 a server is away, 70 only a new process gets over it, \
                   71 no randomness, 73 cannot create the output, 74 input or output failed, \
                   78 invalid policy or settings."
 )]
@@ -31,6 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Arguments),
+    Demo(demo::Arguments),
     Replay(replay::Arguments),
     Policy(policy::Arguments),
     Keys(keys::Arguments),
@@ -60,6 +65,8 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Run(arguments) => run::run(&arguments),
+            Self::Demo(arguments) => demo::run(&arguments),
             Self::Replay(arguments) => replay::run(arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),

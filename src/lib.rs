@@ -2,6 +2,8 @@
 //!
 //! The decisions are made in the crate `neuros`; this crate joins it to the outside.
 
+pub mod app;
+pub mod cache;
 pub mod cli;
 pub mod demo;
 pub mod http;

@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Two libraries bring a provider each; this one is meant. Somebody who was first is right as well.
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
     biometric_bridge::cli::main()
 }

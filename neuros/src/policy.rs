@@ -30,6 +30,25 @@ impl Key {
     }
 }
 
+impl Policy {
+    /// The whole policy as YAML, its version included: read back, it is the same policy, whatever the
+    /// defaults are then.
+    pub fn to_yaml(&self) -> String {
+        let mut text = format!("version: {:?}\n", self.version);
+        let mut current_section = "";
+        for key in KEYS {
+            let (section, name) = key.path.split_once('.').unwrap_or(("", key.path));
+            if !section.is_empty() && section != current_section {
+                text.push_str(&format!("{section}:\n"));
+            }
+            current_section = section;
+            let indent = if section.is_empty() { "" } else { "  " };
+            text.push_str(&format!("{indent}{name}: {}\n", key.show(self)));
+        }
+        text
+    }
+}
+
 /// Declares sections and keys once: types with docs, defaults, accepted ranges, and from these the
 /// table by which text is read and shown.
 macro_rules! policy {

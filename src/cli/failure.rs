@@ -38,17 +38,34 @@ pub(super) enum Failure {
     /// Settings are invalid (`EX_CONFIG`).
     #[error(transparent)]
     Settings(crate::settings::Faults),
+    /// The service cannot work as it is told to (`EX_CONFIG`).
+    #[error("{0}")]
+    Broken(String),
+    /// Only a new process gets over it (`EX_SOFTWARE`).
+    #[error("{0}; the process ends so that a new one begins cleanly")]
+    Fatal(String),
+    /// A server does not do what it is asked for (`EX_UNAVAILABLE`).
+    #[error("{0}")]
+    Unavailable(String),
+    /// The end took too long.
+    #[error(
+        "not everything ended within shutdown.deadline; the next owner goes on from what is committed"
+    )]
+    TooLate,
 }
 
 impl Failure {
     pub(super) fn exit_code(&self) -> ExitCode {
         let code = match self {
+            Self::TooLate => 1,
             Self::MalformedLine { .. } => 65,
             Self::NoInput { .. } => 66,
+            Self::Unavailable(_) => 69,
+            Self::Fatal(_) => 70,
             Self::NoRandomness(_) => 71,
             Self::NotCreated { .. } => 73,
             Self::Input { .. } | Self::Output(_) => 74,
-            Self::Policy { .. } | Self::Settings(_) => 78,
+            Self::Policy { .. } | Self::Settings(_) | Self::Broken(_) => 78,
         };
         ExitCode::from(code)
     }

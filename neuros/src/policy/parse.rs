@@ -256,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_written_out_reads_back_as_itself() {
+        for text in
+            ["", "version: mine\nreflex:\n  drop_ms: 31\novernight:\n  event_types: [a, b]\n"]
+        {
+            let policy = Loaded::from_yaml(text).expect("valid").policy;
+            let back = Loaded::from_yaml(&policy.to_yaml()).expect("valid").policy;
+            assert!(back == policy, "{}", policy.to_yaml());
+        }
+    }
+
+    #[test]
     fn an_empty_text_is_the_built_in_policy() {
         for text in ["", "# nothing", "{}", "reflex:"] {
             let loaded = Loaded::from_yaml(text).expect("valid");

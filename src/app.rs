@@ -1,0 +1,206 @@
+//! The service: the only place where the parts are joined. It starts them in order, waits for what is
+//! away, and ends them in order.
+
+mod connect;
+mod keys;
+mod parts;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actors::ports::Rules;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::kafka::{Connection, Group, Health, TopicNames};
+use crate::lanes::Lanes;
+use crate::seal::key_file::KeyFile;
+use crate::settings::Settings;
+use crate::store::SqlStore;
+use crate::watch::Watch;
+
+pub use keys::StoredKeys;
+pub use parts::{connection_of, store_options, topics_of};
+
+/// What a service is made of before it is started.
+pub struct Setup {
+    /// How it is configured.
+    pub settings: Settings,
+    /// The key-encryption keys.
+    pub key_file: KeyFile,
+    /// The policy.
+    pub policy: neuros::Policy,
+    /// The bound socket of the HTTP server.
+    pub listener: TcpListener,
+    /// Bring the schema up first.
+    pub migrate: bool,
+    /// The log may be another one than the store knows: adopt it as a new generation.
+    pub adopt: bool,
+}
+
+/// Why a service cannot start, or has to end: one sentence with the cure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+/// A service that runs.
+pub struct Service {
+    watch: Arc<Watch>,
+    store: Arc<SqlStore>,
+    group: Group,
+    http: ServerHandle,
+    fatal: mpsc::Receiver<String>,
+    stop: CancellationToken,
+    deadline: Duration,
+    /// Where connections live; the last to go.
+    runtime: Runtime,
+}
+
+/// How the service ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything in flight was committed or given back in time.
+    InTime,
+    /// The deadline came first.
+    TooLate,
+}
+
+impl Service {
+    /// Starts everything; must be called within an actix system. Waits for servers that are away, for
+    /// as long as it takes, unless `stop` is cancelled: then there is no service.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot heal by waiting.
+    pub async fn start(setup: Setup, stop: CancellationToken) -> Result<Option<Self>, Broken> {
+        let Setup { settings, key_file, policy, listener, migrate, adopt } = setup;
+        let runtime = connect::runtime()?;
+        let connection = connection_of(&settings);
+        let topics = topics_of(&settings);
+        let health = Arc::new(Health::default());
+        let watch = Arc::new(Watch::new(Arc::clone(&health)).map_err(broken)?);
+        let http = serve(listener, &watch, &topics)?;
+        let starting = Starting {
+            settings: &settings,
+            connection: &connection,
+            topics: &topics,
+            watch: &watch,
+            runtime: &runtime,
+            stop: &stop,
+        };
+        let joined = starting.join(key_file, policy, migrate, adopt, &health).await;
+        match joined {
+            Ok(Some((store, group, fatal))) => {
+                let deadline = settings.shutdown.deadline;
+                Ok(Some(Self { watch, store, group, http, fatal, stop, deadline, runtime }))
+            }
+            other => {
+                http.stop(false).await;
+                stop.cancel();
+                runtime.shutdown_background();
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// What the service knows about itself.
+    pub fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+
+    /// The service's store.
+    pub fn store(&self) -> &Arc<SqlStore> {
+        &self.store
+    }
+
+    /// Waits until something happens that only a new process gets over.
+    pub async fn broken(&mut self) -> Broken {
+        match self.fatal.recv().await {
+            Some(problem) => Broken(problem),
+            None => Broken("the lanes' threads have ended".to_owned()),
+        }
+    }
+
+    /// Ends the service within its deadline: first no new work, then what is in flight, then the rest.
+    pub async fn end(self) -> Ended {
+        let Self { watch, store, group, http, stop, deadline, runtime, .. } = self;
+        watch.drain();
+        let left = tokio::task::spawn_blocking(move || group.leave());
+        let left = tokio::time::timeout(deadline, left).await;
+        stop.cancel();
+        http.stop(true).await;
+        let closed = tokio::time::timeout(Duration::from_secs(2), store.close()).await;
+        runtime.shutdown_background();
+        if left.is_ok() && closed.is_ok() { Ended::InTime } else { Ended::TooLate }
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    watch: &Arc<Watch>,
+    topics: &TopicNames,
+) -> Result<ServerHandle, Broken> {
+    let server = crate::http::server(listener, Arc::clone(watch), topics.clone());
+    let server = server.map_err(broken)?;
+    let handle = server.handle();
+    actix::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the HTTP server has ended");
+        }
+    });
+    Ok(handle)
+}
+
+/// A service on its way.
+struct Starting<'s> {
+    settings: &'s Settings,
+    connection: &'s Connection,
+    topics: &'s TopicNames,
+    watch: &'s Arc<Watch>,
+    runtime: &'s Runtime,
+    stop: &'s CancellationToken,
+}
+
+type Joined = (Arc<SqlStore>, Group, mpsc::Receiver<String>);
+
+impl Starting<'_> {
+    /// Connects everything in the order in which it is needed; `None` when it was told to stop.
+    async fn join(
+        &self,
+        key_file: KeyFile,
+        policy: neuros::Policy,
+        migrate: bool,
+        adopt: bool,
+        health: &Arc<Health>,
+    ) -> Result<Option<Joined>, Broken> {
+        health.watch(self.connection, self.topics.clone(), self.stop.clone()).map_err(broken)?;
+        let Some(store) = self.store(migrate).await? else { return Ok(None) };
+        let Some(keys) = self.keys(&store, key_file).await? else { return Ok(None) };
+        let Some(found) = self.topics().await? else { return Ok(None) };
+        let (fatal, fatals) = mpsc::channel(8);
+        let positioned = Arc::new(crate::kafka::Positioned::default());
+        let ports = self.ports(&store, keys, &positioned, fatal)?;
+        let Some(routing) = self.routing(&store, &ports, &found, adopt).await? else {
+            return Ok(None);
+        };
+        let Some(policy_number) = self.policy(&store, &policy).await? else { return Ok(None) };
+        let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
+        self.watch_parts(&store);
+        let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
+        let group = Group::join(
+            self.connection,
+            &self.settings.kafka.group_id,
+            &self.topics.events,
+            positioned,
+            lanes,
+        );
+        Ok(Some((store, group.map_err(broken)?, fatals)))
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> Broken {
+    Broken(error.to_string())
+}

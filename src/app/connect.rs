@@ -1,0 +1,237 @@
+//! Reaching the servers at start: each is waited for with growing pauses, and `/ready` says for what.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::lane::{Lane, Positions, ROUTING_VERSION, Routing};
+use actors::ports::Ports;
+use actors::seal::KeyRing;
+use actors::store::{Store as _, StoreError};
+use neuros::Policy;
+use neuros::time::Timestamp;
+use tokio::runtime::Runtime;
+
+use super::{Broken, Starting, StoredKeys, broken, store_options};
+use crate::kafka::topics::{self, Found};
+use crate::seal::key_file::KeyFile;
+use crate::seal::key_ring::FileKeyRing;
+use crate::store::{Administration as _, Adoption, SqlStore};
+
+/// Pauses between attempts, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The runtime on which connections live: apart from the lanes' threads, which compute.
+pub(super) fn runtime() -> Result<Runtime, Broken> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("connections")
+        .enable_all()
+        .build()
+        .map_err(broken)
+}
+
+/// An attempt that may be worth another.
+enum Attempt {
+    /// It may work later.
+    Later(String),
+    /// It will not.
+    Never(String),
+}
+
+impl From<StoreError> for Attempt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Away(problem) => Self::Later(problem),
+            StoreError::Refused(problem) => Self::Never(problem),
+        }
+    }
+}
+
+impl Starting<'_> {
+    /// Tries until it works, it can never work, or the service is to stop (`None`).
+    async fn patiently<T, F: Future<Output = Result<T, Attempt>>>(
+        &self,
+        part: &'static str,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<Option<T>, Broken> {
+        let mut pause = PAUSE.0;
+        loop {
+            let problem = match attempt().await {
+                Ok(done) => {
+                    self.watch.part(part, Ok(()));
+                    return Ok(Some(done));
+                }
+                Err(Attempt::Never(problem)) => return Err(Broken(problem)),
+                Err(Attempt::Later(problem)) => problem,
+            };
+            tracing::warn!(part, %problem, "waiting");
+            self.watch.part(part, Err(problem));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+                () = self.stop.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    pub(super) async fn store(&self, migrate: bool) -> Result<Option<Arc<SqlStore>>, Broken> {
+        self.watch.part("postgres", Err("not connected yet".to_owned()));
+        let url = self.settings.store.url.expose().to_owned();
+        let options = store_options(self.settings);
+        let opened = self.runtime.spawn(async move { crate::store::open(&url, &options).await });
+        let store = opened.await.map_err(broken)?.map_err(broken)?;
+        let ready = self
+            .patiently("postgres", || {
+                let store = Arc::clone(&store);
+                self.carry(async move {
+                    let status = store.schema_status().await?;
+                    if migrate && status.unknown.is_empty() && !status.pending.is_empty() {
+                        store.migrate_up().await?;
+                        return Ok(());
+                    }
+                    Ok(status.check()?)
+                })
+            })
+            .await?;
+        Ok(ready.map(|()| store))
+    }
+
+    /// Does something on the runtime of the connections.
+    async fn carry<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Attempt>> + Send + 'static,
+    ) -> Result<T, Attempt> {
+        let done = self.runtime.spawn(work).await;
+        done.unwrap_or_else(|error| Err(Attempt::Never(error.to_string())))
+    }
+
+    pub(super) async fn keys(
+        &self,
+        store: &Arc<SqlStore>,
+        key_file: KeyFile,
+    ) -> Result<Option<Arc<FileKeyRing>>, Broken> {
+        let stored = StoredKeys::new(Arc::clone(store), self.runtime.handle().clone());
+        let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file));
+        let ready = self
+            .patiently("keys", || {
+                let ring = Arc::clone(&ring);
+                async move {
+                    let key = ring.service_key().await;
+                    key.map(|_| ()).map_err(|error| Attempt::Later(error.to_string()))
+                }
+            })
+            .await?;
+        Ok(ready.map(|()| ring))
+    }
+
+    pub(super) async fn topics(&self) -> Result<Option<Found>, Broken> {
+        self.patiently("topics", || {
+            let (connection, names) = (self.connection.clone(), self.topics.clone());
+            async move {
+                let asked = tokio::task::spawn_blocking(move || {
+                    topics::find(&connection, &names, ASK_TIMEOUT).map(|found| (found, names))
+                });
+                let asked = asked.await.map_err(|error| Attempt::Never(error.to_string()))?;
+                let (found, names) = asked.map_err(|error| Attempt::Later(error.to_string()))?;
+                let make = "`biometric-bridge topics create` makes what is missing";
+                for (name, partitions) in
+                    [(&names.events, found.events), (&names.by_user, found.by_user)]
+                {
+                    if partitions == 0 {
+                        return Err(Attempt::Later(format!("there is no topic {name}; {make}")));
+                    }
+                }
+                if found.events != found.by_user {
+                    return Err(Attempt::Later(format!(
+                        "{} has {} partitions and {} has {}; both must have the same number",
+                        names.events, found.events, names.by_user, found.by_user
+                    )));
+                }
+                for missing in &found.missing {
+                    tracing::warn!(topic = missing, "there is no such topic; {make}");
+                }
+                Ok(found)
+            }
+        })
+        .await
+    }
+
+    /// How users map to lanes, as the store says; written when this is the first start ever, or the
+    /// log is to be adopted.
+    pub(super) async fn routing(
+        &self,
+        store: &Arc<SqlStore>,
+        ports: &Ports,
+        found: &Found,
+        adopt: bool,
+    ) -> Result<Option<Routing>, Broken> {
+        let max_bytes = self.settings.events.max_bytes.0;
+        let wanted = Routing {
+            generation: 1,
+            partition_count: found.events,
+            version: ROUTING_VERSION,
+            bytes_max: i64::try_from(max_bytes).unwrap_or(i64::MAX),
+            log_id: found.cluster_id.clone(),
+            expanding: false,
+        };
+        self.patiently("postgres", || {
+            let (store, ports, wanted) = (Arc::clone(store), ports.clone(), wanted.clone());
+            async move {
+                let stored = store.routing().await?;
+                let Some(stored) = stored.filter(|_| !adopt) else {
+                    let positions = starts(&ports, wanted.partition_count).await?;
+                    let (at, reason) = (ports.clock.now(), "the log was made anew".to_owned());
+                    let adoption = Adoption { routing: wanted.clone(), positions, reason, at };
+                    return Ok(begin(&store, adopt, adoption).await?);
+                };
+                // What differs is told by every claim, with the cure.
+                Ok(Routing { generation: stored.generation, ..wanted })
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn policy(
+        &self,
+        store: &Arc<SqlStore>,
+        policy: &Policy,
+    ) -> Result<Option<i32>, Broken> {
+        self.patiently("postgres", || {
+            let (store, text, version) =
+                (Arc::clone(store), policy.to_yaml(), policy.version.clone());
+            async move { Ok(store.keep_policy(&version, &text).await?) }
+        })
+        .await
+    }
+}
+
+async fn begin(store: &SqlStore, adopt: bool, adoption: Adoption) -> Result<Routing, StoreError> {
+    if adopt {
+        store.adopt(&adoption).await
+    } else {
+        store.begin(&adoption.routing, &adoption.positions).await
+    }
+}
+
+/// Where the log of each lane begins.
+async fn starts(ports: &Ports, lanes: i32) -> Result<Vec<(Lane, Positions)>, Attempt> {
+    let mut positions = Vec::new();
+    for lane in (0..lanes).map(Lane) {
+        let starts = ports.log.starts(lane).await;
+        positions.push((lane, starts.map_err(|error| Attempt::Later(error.to_string()))?));
+    }
+    Ok(positions)
+}
+
+/// The system's clock, the one place where it is read for lanes.
+pub(super) struct SystemClock;
+
+impl actors::clock::Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the outermost edge")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let micros = since.map_or(0, |since| since.as_micros());
+        Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+}

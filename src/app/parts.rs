@@ -1,0 +1,166 @@
+//! From the settings to the parts: what each of them is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::lane::Routing;
+use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
+use neuros::Policy;
+use neuros::wire::Intake;
+use tokio::sync::mpsc;
+
+use super::connect::SystemClock;
+use super::{Broken, Starting, broken};
+use crate::cache;
+use crate::kafka::{
+    Connection, KafkaForwarder, KafkaLog, KafkaPublisher, Limits, Positioned, TopicNames,
+};
+use crate::seal::AesGcm;
+use crate::seal::key_ring::FileKeyRing;
+use crate::settings::{self, Settings};
+use crate::store::{Administration as _, Options, SqlStore};
+
+/// How the brokers are reached.
+pub fn connection_of(settings: &Settings) -> Connection {
+    let kafka = &settings.kafka;
+    let mut security = vec![("security.protocol", kafka.security_protocol.to_string())];
+    let mut set = |name, value: Option<String>| {
+        if let Some(value) = value {
+            security.push((name, value));
+        }
+    };
+    let path = |path: &Option<std::path::PathBuf>| {
+        path.as_ref().map(|path| path.to_string_lossy().into_owned())
+    };
+    set("sasl.mechanism", kafka.sasl_mechanism.map(|mechanism| mechanism.to_string()));
+    set("sasl.username", kafka.sasl_username.clone());
+    let password = kafka.sasl_password.as_ref();
+    set("sasl.password", password.map(|p| secrecy::ExposeSecret::expose_secret(p).to_owned()));
+    set("ssl.ca.location", path(&kafka.ca_file));
+    set("ssl.certificate.location", path(&kafka.certificate_file));
+    set("ssl.key.location", path(&kafka.key_file));
+    Connection {
+        bootstrap_servers: kafka.bootstrap_servers.to_string(),
+        security,
+        limits: Limits {
+            event_bytes_max: settings.events.max_bytes.0,
+            fetch_wait: kafka.fetch_wait,
+            queue_bytes_max: kafka.queue_bytes_max.0,
+            session_timeout: kafka.session_timeout,
+        },
+    }
+}
+
+/// The names of the topics.
+pub fn topics_of(settings: &Settings) -> TopicNames {
+    let topics = &settings.kafka.topics;
+    TopicNames {
+        events: topics.events.clone(),
+        by_user: topics.by_user.clone(),
+        dead_letters: topics.dead_letters.clone(),
+        alerts: topics.alerts.clone(),
+        transitions: topics.transitions.clone(),
+    }
+}
+
+/// How the store is opened.
+pub fn store_options(settings: &Settings) -> Options {
+    Options { connections: settings.store.connections_max, ..Options::default() }
+}
+
+const PING_EVERY: Duration = Duration::from_secs(2);
+
+impl Starting<'_> {
+    pub(super) fn ports(
+        &self,
+        store: &Arc<SqlStore>,
+        keys: Arc<FileKeyRing>,
+        positioned: &Arc<Positioned>,
+        fatal: mpsc::Sender<String>,
+    ) -> Result<Ports, Broken> {
+        let (connection, topics) = (self.connection.clone(), self.topics.clone());
+        let forwarder = KafkaForwarder::new(&connection, &topics).map_err(broken)?;
+        let log = KafkaLog::new(connection.clone(), topics.clone(), Arc::clone(positioned));
+        Ok(Ports {
+            log: Arc::new(log.map_err(broken)?),
+            forwarder: Arc::new(forwarder),
+            publisher: Arc::new(KafkaPublisher::new(connection, topics)),
+            store: Arc::clone(store) as _,
+            cache: cache::open(&self.settings.redis, self.runtime.handle()).map_err(broken)?,
+            seal: Arc::new(AesGcm::new().map_err(broken)?),
+            keys,
+            clock: Arc::new(SystemClock),
+            observer: Arc::clone(self.watch) as _,
+            fatal,
+        })
+    }
+
+    pub(super) fn rules(&self, routing: Routing, policy: Policy, policy_number: i32) -> Rules {
+        let settings = self.settings;
+        let wire = Intake {
+            bytes_max: settings.events.max_bytes.0,
+            future_max: policy.clock.max_future,
+            naive_zones: settings.events.naive_timestamps.clone(),
+        };
+        let lanes = usize::try_from(routing.partition_count).unwrap_or(1).max(1);
+        Rules {
+            owner: owner(),
+            routing,
+            wire,
+            policy: Arc::new(policy),
+            policy_number,
+            batch: BatchRules {
+                records_max: settings.batch.records_max,
+                bytes_max: settings.batch.bytes_max.0,
+                linger: settings.batch.linger,
+                in_flight_max: settings.batch.in_flight_max,
+            },
+            checkpoint: CheckpointRules {
+                every_records: settings.checkpoint.every_records,
+                every: settings.checkpoint.every,
+            },
+            users: UserRules {
+                live_max: settings.users.live_max.div_ceil(lanes),
+                idle_after: settings.users.idle_after,
+            },
+            quarantines_per_minute: usize::try_from(settings.quarantine.users_per_minute)
+                .unwrap_or(usize::MAX),
+            below_start: match settings.kafka.below_start {
+                settings::BelowStart::Stop => BelowStart::Stop,
+                settings::BelowStart::Earliest => BelowStart::Earliest,
+            },
+            drain: settings.shutdown.deadline.mul_f64(0.6),
+            cache: settings.redis.url.is_some(),
+            topics: self.topics.sources(),
+        }
+    }
+
+    /// As many threads for lanes as configured, or as there are cores.
+    pub(super) fn threads(&self) -> usize {
+        match self.settings.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers => workers,
+        }
+    }
+
+    /// Asks the store from time to time whether it is there.
+    pub(super) fn watch_parts(&self, store: &Arc<SqlStore>) {
+        let (store, watch, stop) = (Arc::clone(store), Arc::clone(self.watch), self.stop.clone());
+        self.runtime.spawn(async move {
+            loop {
+                let said = store.ping().await.map_err(|error| error.to_string());
+                watch.part("postgres", said);
+                tokio::select! {
+                    () = tokio::time::sleep(PING_EVERY) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+    }
+}
+
+/// This process, in claims and audit rows: the service, the machine (in a cluster the pod), the process.
+fn owner() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("biometric-bridge/{host}/{}", std::process::id())
+}

@@ -1,0 +1,77 @@
+//! The cache in Redis: each user's newest state under `neuros:state:{user_id}`, sealed, with an expiry. It
+//! may be flushed or away at any moment; nothing is read from it to decide anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::cache::{Cache, CacheAway, CachedState, NoCache};
+use async_trait::async_trait;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{RedisError, Script};
+use tokio::runtime::Handle;
+
+use crate::settings::Redis;
+
+/// Writes a state unless a newer one is there. A state is a hash: `version`, the record number that it
+/// holds, and `body`, the sealed checkpoint.
+const KEEP: &str = "
+    local known = redis.call('HGET', KEYS[1], 'version')
+    if known and tonumber(known) >= tonumber(ARGV[1]) then return 0 end
+    redis.call('HSET', KEYS[1], 'version', ARGV[1], 'body', ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    return 1";
+
+/// The key of a user's state.
+pub fn state_key(user_id: &str) -> String {
+    format!("neuros:state:{user_id}")
+}
+
+/// The cache that is configured; none without a URL. Connects in the background, again and again.
+///
+/// # Errors
+///
+/// When the URL is none that can be used.
+pub fn open(settings: &Redis, runtime: &Handle) -> Result<Arc<dyn Cache>, RedisError> {
+    let Some(url) = &settings.url else { return Ok(Arc::new(NoCache)) };
+    let client = redis::Client::open(url.expose())?;
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(settings.timeout))
+        .set_response_timeout(Some(settings.timeout))
+        .set_number_of_retries(1);
+    let _on_its_runtime = runtime.enter();
+    let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+    let (expire_after, runtime) = (settings.expire_after, runtime.clone());
+    Ok(Arc::new(RedisCache { connection, expire_after, runtime, keep: Script::new(KEEP) }))
+}
+
+struct RedisCache {
+    connection: ConnectionManager,
+    expire_after: Duration,
+    runtime: Handle,
+    keep: Script,
+}
+
+#[async_trait]
+impl Cache for RedisCache {
+    async fn keep(&self, states: Vec<CachedState>) -> Result<(), CacheAway> {
+        let expire = u64::try_from(self.expire_after.as_millis()).unwrap_or(u64::MAX);
+        let mut pipeline = redis::pipe();
+        pipeline.load_script(&self.keep).ignore();
+        for CachedState { user_id, version, body } in states {
+            let mut invocation = self.keep.key(state_key(&user_id));
+            invocation.arg(version).arg(body.0).arg(expire);
+            pipeline.invoke_script(&invocation).ignore();
+        }
+        let mut connection = self.connection.clone();
+        let kept = self.runtime.spawn(async move {
+            let kept: Result<(), RedisError> = pipeline.query_async(&mut connection).await;
+            kept
+        });
+        match kept.await {
+            Ok(Ok(())) => Ok(()),
+            // The text of a server's error may quote a key.
+            Ok(Err(error)) => Err(CacheAway(format!("{:?}", error.kind()))),
+            Err(_) => Err(CacheAway("the process is going down".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `run`: the service.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::config::Layers;
+use super::failure::Failure;
+use super::policy;
+use crate::app::{Ended, Service, Setup};
+use crate::seal::key_file::KeyFile;
+use crate::settings::{Loaded, Settings};
+use crate::{http, telemetry};
+
+/// Runs the service: reads events from Kafka, keeps everybody's mode, commits, publishes.
+///
+/// It waits for servers that are away and says at /ready for what; it ends at once only over what
+/// cannot heal. SIGTERM or Ctrl-C ends it in order, within `shutdown.deadline`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  biometric-bridge keys generate --output keys.txt
+  KEY_FILE=keys.txt POSTGRES_URL=postgresql://bridge@db/bridge \\
+    KAFKA_BOOTSTRAP_SERVERS=kafka:9093 biometric-bridge run
+  biometric-bridge run --development
+
+Exit codes: 0 ended in order, 1 the deadline came first, 70 only a new process gets over it,
+78 the configuration cannot work.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    layers: Layers,
+    /// Bring the database's schema up first.
+    #[arg(long)]
+    migrate: bool,
+    /// Where --development keeps its key file.
+    #[arg(long, value_name = "FOLDER", default_value = "bridge-data")]
+    data: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut loaded = arguments.layers.load()?;
+    telemetry::init(&loaded.settings).map_err(|error| Failure::Broken(error.to_string()))?;
+    for notice in &loaded.notices {
+        tracing::warn!(key = notice.key, "{}", notice.text);
+    }
+    if loaded.settings.development {
+        develop(&mut loaded, &arguments.data)?;
+    }
+    let setup = setup(loaded.settings, arguments.migrate)?;
+    actix::System::new().block_on(serve(setup))
+}
+
+/// What is left out for a developer: the key file is made, and only this machine is served.
+fn develop(loaded: &mut Loaded, data: &Path) -> Result<(), Failure> {
+    let settings = &mut loaded.settings;
+    settings.http.bind.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    tracing::warn!(http = %settings.http.bind, "development: only this machine is served");
+    if settings.keys.file.is_none() {
+        settings.keys.file = Some(key_file_in(data)?);
+    }
+    Ok(())
+}
+
+/// The key file in a data folder, made there if there is none.
+pub(super) fn key_file_in(data: &Path) -> Result<PathBuf, Failure> {
+    let unwritable = |source: io::Error| Failure::NotCreated { path: data.to_owned(), source };
+    DirBuilder::new().recursive(true).create(data).map_err(unwritable)?;
+    let path = data.join("keys.txt");
+    if path.exists() {
+        return Ok(path);
+    }
+    let keys = KeyFile::generate().map_err(Failure::NoRandomness)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&path).and_then(|mut file| {
+        file.write_all(keys.to_text().as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(unwritable)?;
+    tracing::warn!(file = %path.display(), "made a key file; without it nothing that is stored opens");
+    Ok(path)
+}
+
+pub(super) fn setup(settings: Settings, migrate: bool) -> Result<Setup, Failure> {
+    let Some(path) = &settings.keys.file else {
+        return Err(Failure::Broken(
+            "there is no key file, and health data is stored sealed or not at all; \
+             `biometric-bridge keys generate --output keys.txt` makes one: name it with KEY_FILE, and \
+             keep a copy apart from the database"
+                .to_owned(),
+        ));
+    };
+    let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
+    let policy = policy::load(settings.policy.file.as_deref())?.policy;
+    let listener = http::bind(&settings.http.bind.to_string()).map_err(Failure::Broken)?;
+    Ok(Setup { settings, key_file, policy, listener, migrate, adopt: false })
+}
+
+async fn serve(setup: Setup) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    let (mut term, mut interrupt) = signals()?;
+    actix::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to end");
+        told.cancel();
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let started = Service::start(setup, stop.child_token()).await;
+    let started = started.map_err(|broken| Failure::Broken(broken.0))?;
+    let Some(mut service) = started else { return Ok(()) };
+    tracing::info!("running");
+    let broken = tokio::select! {
+        () = stop.cancelled() => None,
+        broken = service.broken() => Some(broken),
+    };
+    let ended = service.end().await;
+    match (broken, ended) {
+        (Some(broken), _) => Err(Failure::Fatal(broken.0)),
+        (None, Ended::InTime) => {
+            tracing::info!("ended");
+            Ok(())
+        }
+        (None, Ended::TooLate) => Err(Failure::TooLate),
+    }
+}
+
+type Signals = (tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+pub(super) fn signals() -> Result<Signals, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::Broken(error.to_string()));
+    Ok((listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?))
+}
