@@ -16,4 +16,5 @@ mod keys;
 mod replay;
 mod servers;
 mod servers_work;
+mod store;
 mod support;

@@ -1,0 +1,206 @@
+//! Lanes and batches for the facts to write.
+
+use std::sync::Arc;
+
+use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
+use actors::rows::{
+    AlertRow, AuditRow, BaseRow, Batch, DeadLetterRow, OutboxRow, RecordRow, Sink, TransitionRow,
+    UserRow,
+};
+use actors::seal::Sealed;
+use actors::store::{CommitError, Store};
+use biometric_bridge::store::{Administration, SqlStore};
+use neuros::Mode;
+use neuros::time::Timestamp;
+use uuid::Uuid;
+
+/// 2025-03-03T08:00:00.123456Z.
+pub(crate) const START: i64 = 1_740_988_800_123_456;
+
+pub(crate) fn routing() -> Routing {
+    Routing {
+        generation: 1,
+        partition_count: 2,
+        version: actors::lane::ROUTING_VERSION,
+        bytes_max: 1_048_576,
+        log_id: Some("cluster/events/by-user".to_owned()),
+        expanding: false,
+    }
+}
+
+pub(crate) const LANES: [(Lane, Positions); 2] = [
+    (Lane(0), Positions { events: 5, by_user: 0 }),
+    (Lane(1), Positions { events: 7, by_user: 3 }),
+];
+
+/// A lane's owner, as far as the store can tell.
+pub(crate) struct Owner {
+    pub(crate) store: Arc<SqlStore>,
+    pub(crate) lane: Lane,
+    pub(crate) token: FenceToken,
+    pub(crate) progress: Progress,
+}
+
+impl Owner {
+    /// Lane 0 of a store that has just begun.
+    pub(crate) async fn first(store: &Arc<SqlStore>) -> Self {
+        store.begin(&routing(), &LANES).await.expect("the store begins");
+        Self::of(store, Lane(0)).await
+    }
+
+    pub(crate) async fn of(store: &Arc<SqlStore>, lane: Lane) -> Self {
+        let claim = store.claim(lane, "it", &routing()).await.expect("the lane is free");
+        Self { store: Arc::clone(store), lane, token: claim.token, progress: claim.progress }
+    }
+
+    /// The next batch, with nothing in it yet.
+    pub(crate) fn batch(&self) -> Batch {
+        let before = self.progress.clone();
+        let mut after = before.clone();
+        after.batch += 1;
+        after.positions.events += 10;
+        after.counts.events.new += 10;
+        after.stamp = Timestamp::from_micros(START + after.batch * 1_000_000);
+        Batch {
+            lane: self.lane,
+            token: self.token,
+            before,
+            audit: AuditRow {
+                accessor_id: "bridge/it".to_owned(),
+                access_type: "WRITE",
+                table_name: "event_records",
+                record_id: format!("lane {} batch {}", self.lane, after.batch),
+                user: None,
+                records: 0,
+                time: after.stamp,
+            },
+            after,
+            records: Vec::new(),
+            users: Vec::new(),
+            transitions: Vec::new(),
+            alerts: Vec::new(),
+            dead_letters: Vec::new(),
+            outbox: Vec::new(),
+            bases: Vec::new(),
+        }
+    }
+
+    /// Commits, and is where the batch ends.
+    pub(crate) async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        self.store.commit(&batch).await?;
+        self.progress = batch.after;
+        Ok(())
+    }
+
+    /// A user, with a first record and a first checkpoint, committed.
+    pub(crate) async fn with_user(&mut self, id: &str) -> UserNumber {
+        let mut batch = self.batch();
+        let user = batch.after.number_user(self.lane);
+        batch.after.modes.moved(None, Mode::Pattern);
+        batch.records.push(record(user, 1, 0));
+        batch.users.push(user_row(user, id, 1, true));
+        self.commit(batch).await.expect("a first batch is committed");
+        user
+    }
+}
+
+pub(crate) fn record(user: UserNumber, number: i64, position: i32) -> RecordRow {
+    RecordRow {
+        position,
+        user,
+        number,
+        source: if number % 2 == 0 { Source::ByUser } else { Source::Events },
+        offset: 1_000 + number,
+        record_time: Timestamp::from_micros(START - number),
+        policy: 1,
+        engine: 1,
+        device_id: format!("ring {position}"),
+        event_type: "heart_rate".to_owned(),
+        body: Sealed(format!("record {number} of {}", user.0).into_bytes()),
+    }
+}
+
+pub(crate) fn user_row(user: UserNumber, id: &str, record_number: i64, is_new: bool) -> UserRow {
+    UserRow {
+        user,
+        user_id: id.to_owned(),
+        is_new,
+        record_number,
+        message_number: record_number / 2,
+        checkpoint: Some(Sealed(format!("state after {record_number}").into_bytes())),
+        quarantine: false,
+    }
+}
+
+pub(crate) fn transition(user: UserNumber, seq: i64, n: i64) -> TransitionRow {
+    TransitionRow {
+        user,
+        seq,
+        n,
+        record_number: n,
+        message_id: Uuid::new_v4(),
+        time: Timestamp::from_micros(START + n),
+        policy: 1,
+        body: Sealed(format!("switch {seq}").into_bytes()),
+    }
+}
+
+pub(crate) fn alert(user: UserNumber, n: i64, alert_id: Uuid, status: &'static str) -> AlertRow {
+    AlertRow {
+        user,
+        n,
+        record_number: n,
+        alert_id,
+        message_id: Uuid::new_v4(),
+        status,
+        started_at: Timestamp::from_micros(START),
+        updated_at: Timestamp::from_micros(START + n),
+        ended_at: (status == "resolved").then(|| Timestamp::from_micros(START + n)),
+        body: Sealed(format!("alert {n} {status}").into_bytes()),
+    }
+}
+
+/// Puts a message into the outbox.
+pub(crate) fn mail(batch: &mut Batch, sink: Sink, user: UserNumber, n: i64) {
+    batch.after.outbox += 1;
+    batch.outbox.push(OutboxRow {
+        number: batch.after.outbox,
+        sink,
+        user: Some(user),
+        n: Some(n),
+        body: Some(Sealed(format!("message {n}").into_bytes())),
+    });
+}
+
+/// Keeps a dead letter, with its row in the outbox.
+pub(crate) fn dead_letter(batch: &mut Batch, offset: i64, user: Option<UserNumber>) {
+    batch.after.outbox += 1;
+    let number = batch.after.outbox;
+    batch.outbox.push(OutboxRow {
+        number,
+        sink: Sink::DeadLetters,
+        user: None,
+        n: None,
+        body: None,
+    });
+    batch.dead_letters.push(DeadLetterRow {
+        outbox: number,
+        source: Source::Events,
+        offset,
+        record_time: (offset % 2 == 0).then(|| Timestamp::from_micros(START)),
+        reason: "not_json",
+        detail: "not JSON at byte 3".to_owned(),
+        user,
+        body: Sealed(format!("raw {offset}").into_bytes()),
+    });
+}
+
+pub(crate) fn base(user: UserNumber, record_number: i64) -> BaseRow {
+    BaseRow {
+        user,
+        record_number,
+        message_number: record_number / 2,
+        engine: 1,
+        body: Sealed(format!("base {record_number}").into_bytes()),
+    }
+}

@@ -1,0 +1,169 @@
+//! Who may write a lane, and who may no more.
+
+use std::time::{Duration, Instant};
+
+use actors::lane::{Lane, Routing};
+use actors::rows::Sink;
+use actors::store::{CommitError, Store, StoreError};
+use biometric_bridge::store::{Administration, Options, open};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+
+use super::batches::{LANES, Owner, routing};
+use super::commits::stranger;
+use super::facts;
+use super::places::{self, Place};
+
+facts!(
+    a_claim_fences_the_owner_before,
+    a_claim_needs_topics_that_agree,
+    a_lane_that_nobody_had_begins_at_the_start,
+    while_the_topics_expand_only_the_old_lanes_are_claimed,
+    a_cursor_moves_up_and_only_for_the_owner,
+);
+
+async fn a_claim_fences_the_owner_before(place: Place) {
+    let mut old = Owner::first(&place.store).await;
+    assert!(place.store.holds(Lane(0), old.token).await.expect("an answer"));
+    old.commit(old.batch()).await.expect("it is committed");
+    let claim = place.store.claim(Lane(0), "next", &routing()).await.expect("the lane is taken");
+    assert_ne!(claim.token, old.token);
+    assert_eq!((claim.epoch, &claim.progress), (2, &old.progress));
+    assert!(!place.store.holds(Lane(0), old.token).await.expect("an answer"));
+    assert!(!place.store.holds(Lane(7), old.token).await.expect("an answer"));
+    let refused = old.commit(old.batch()).await;
+    assert!(matches!(refused, Err(CommitError::Fenced)), "{refused:?}");
+    let mut new = Owner { token: claim.token, ..old };
+    new.commit(new.batch()).await.expect("the new owner goes on");
+}
+
+async fn a_claim_needs_topics_that_agree(place: Place) {
+    let store = &place.store;
+    let refused = store.claim(Lane(0), "it", &routing()).await.expect_err("nothing has begun");
+    assert!(refused.to_string().contains("topics adopt"), "{refused}");
+    assert_eq!(store.routing().await.expect("an answer"), None);
+    store.begin(&routing(), &LANES).await.expect("it begins");
+    let other = |change: fn(&mut Routing)| {
+        let mut other = routing();
+        change(&mut other);
+        other
+    };
+    for (other, cure) in [
+        (other(|routing| routing.generation = 2), "restart"),
+        (other(|routing| routing.version += 1), "topics adopt"),
+        (other(|routing| routing.bytes_max += 1), "topics adopt"),
+        (other(|routing| routing.partition_count = 1), "topics adopt"),
+        (other(|routing| routing.partition_count = 3), "topics expand"),
+        (other(|routing| routing.log_id = Some("another".to_owned())), "topics adopt"),
+    ] {
+        let refused = store.claim(Lane(0), "it", &other).await.expect_err("they differ");
+        assert!(matches!(&refused, StoreError::Refused(text) if text.contains(cure)), "{refused}");
+    }
+    let refused = store.claim(Lane(2), "it", &routing()).await.expect_err("no such lane");
+    assert!(refused.to_string().contains("topics expand"), "{refused}");
+    let silent = other(|routing| routing.log_id = None);
+    store.claim(Lane(0), "it", &silent).await.expect("a log that cannot say is no other log");
+    assert_eq!(place.count("lanes WHERE epoch > 0").await, 1, "a refused claim writes nothing");
+}
+
+async fn a_lane_that_nobody_had_begins_at_the_start(place: Place) {
+    place.store.begin(&routing(), &LANES).await.expect("it begins");
+    place.run("DELETE FROM lanes WHERE lane = 1").await;
+    let claim = place.store.claim(Lane(1), "it", &routing()).await.expect("the lane is made");
+    assert_eq!((claim.epoch, claim.progress.batch), (1, 0));
+    assert_eq!((claim.progress.positions.events, claim.progress.positions.by_user), (0, 0));
+}
+
+async fn while_the_topics_expand_only_the_old_lanes_are_claimed(place: Place) {
+    place.store.begin(&routing(), &LANES).await.expect("it begins");
+    place.run("UPDATE routing SET expanding = true").await;
+    let seen = Routing { partition_count: 4, ..routing() };
+    place.store.claim(Lane(1), "it", &seen).await.expect("an old lane");
+    let refused = place.store.claim(Lane(2), "it", &seen).await.expect_err("a new lane");
+    assert!(refused.to_string().contains("under way"), "{refused}");
+}
+
+async fn a_cursor_moves_up_and_only_for_the_owner(place: Place) {
+    let owner = Owner::first(&place.store).await;
+    let (store, lane) = (&place.store, Lane(0));
+    assert_eq!(store.cursor(lane, Sink::Alerts).await.expect("an answer"), 0);
+    for (token, to, held, at) in [
+        (owner.token, 5, true, 5),
+        (owner.token, 3, true, 5),
+        (stranger(), 9, false, 5),
+        (owner.token, 6, true, 6),
+    ] {
+        let moved = store.move_cursor(lane, token, Sink::Alerts, to).await.expect("an answer");
+        assert_eq!(moved, held);
+        assert_eq!(store.cursor(lane, Sink::Alerts).await.expect("an answer"), at);
+    }
+    assert_eq!(store.cursor(lane, Sink::Transitions).await.expect("an answer"), 0);
+    assert_eq!(store.cursor(Lane(1), Sink::Alerts).await.expect("an answer"), 0);
+}
+
+/// A connection with a name that holds lane 0.
+async fn holding(place: &Place, name: &str) -> PgConnection {
+    let options: PgConnectOptions = place.url.parse().expect("a URL");
+    let mut connection =
+        options.application_name(name).connect().await.expect("the server answers");
+    sqlx::raw_sql("BEGIN; UPDATE lanes SET batch = batch + 1 WHERE lane = 0")
+        .execute(&mut connection)
+        .await
+        .expect("the lane is held");
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the fact is about how long it takes")]
+async fn a_claim_waits_for_what_is_in_flight() {
+    let Some(place) = places::postgres().await else { return };
+    Owner::first(&place.store).await;
+    let mut connection = holding(&place, "biometric-bridge").await;
+    let begun = Instant::now();
+    let commit = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        sqlx::raw_sql("COMMIT").execute(&mut connection).await.expect("it is not ended");
+    });
+    let claim = place.store.claim(Lane(0), "next", &routing()).await.expect("the lane is free");
+    assert!(begun.elapsed() >= Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert_eq!(claim.progress.batch, 1, "what was in flight is in the claim");
+    commit.await.expect("the commit went through");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the fact is about how long it takes")]
+async fn a_claim_ends_a_backend_that_is_stuck_in_a_copy() {
+    let Some(place) = places::postgres().await else { return };
+    Owner::first(&place.store).await;
+    let mut connection = holding(&place, "biometric-bridge").await;
+    let copy = "COPY event_records FROM STDIN (FORMAT binary)";
+    let mut stuck = connection.copy_in_raw(copy).await.expect("the copy begins");
+    stuck.send(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".as_slice()).await.expect("some of it is sent");
+    let (begun, routing) = (Instant::now(), routing());
+    // Others want the lane too: one of them must not end the other instead of the ghost.
+    let (claim, other) = tokio::join!(
+        place.store.claim(Lane(0), "next", &routing),
+        place.store.claim(Lane(0), "other", &routing),
+    );
+    let waited = begun.elapsed();
+    let epochs = [claim.expect("a claim").epoch, other.expect("a claim").epoch];
+    assert!(epochs == [2, 3] || epochs == [3, 2], "{epochs:?}");
+    assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(8), "{waited:?}");
+    stuck.finish().await.expect_err("its backend was ended");
+    assert_eq!(place.count("lanes WHERE lane = 0 AND batch = 0").await, 1, "nothing of it stays");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_leaves_other_people_s_connections_alone() {
+    let Some(place) = places::postgres().await else { return };
+    Owner::first(&place.store).await;
+    let mut connection = holding(&place, "psql").await;
+    let options = Options { lock_timeout: Duration::from_millis(200), ..Options::default() };
+    let store = open(&place.url, &options).await.expect("it opens");
+    let away = store.claim(Lane(0), "next", &routing()).await.expect_err("it is held");
+    assert!(matches!(away, StoreError::Away(_)), "{away:?}");
+    sqlx::raw_sql("COMMIT").execute(&mut connection).await.expect("it was left alone");
+    connection.close().await.expect("it ends in peace");
+    let claim = store.claim(Lane(0), "next", &routing()).await.expect("the lane is free");
+    assert_eq!(claim.progress.batch, 1);
+}

@@ -1,0 +1,352 @@
+//! What a batch writes, and when it writes nothing.
+
+use actors::lane::{ClosedGeneration, FenceToken, Lane, UserNumber};
+use actors::rows::Sink;
+use actors::seal::Sealed;
+use actors::store::{Asked, CommitError, Store};
+use biometric_bridge::store::Administration;
+use neuros::Mode;
+use neuros::time::Timestamp;
+use uuid::Uuid;
+
+use super::batches::{Owner, START, alert, base, dead_letter, mail, record, transition, user_row};
+use super::facts;
+use super::places::Place;
+
+facts!(
+    everything_of_a_batch_comes_back,
+    a_lane_comes_back_as_it_was_written,
+    records_come_back_in_order_a_page_at_a_time,
+    whatever_goes_in_comes_out,
+    a_checkpoint_replaces_an_older_one_only,
+    a_new_checkpoint_is_optional,
+    a_deleted_checkpoint_may_be_written_again,
+    a_user_goes_into_quarantine_once,
+    instants_that_no_calendar_has_do_not_stop_a_lane,
+    a_caller_that_goes_away_stops_nothing,
+    a_batch_of_thousands_is_one_batch,
+);
+
+async fn everything_of_a_batch_comes_back(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let mut batch = owner.batch();
+    let user = batch.after.number_user(Lane(0));
+    let episode = Uuid::new_v4();
+    batch.records = vec![record(user, 1, 0), record(user, 2, 1)];
+    batch.users.push(user_row(user, "u1", 2, true));
+    batch.transitions.push(transition(user, 1, 1));
+    batch.alerts = vec![alert(user, 2, episode, "firing"), alert(user, 3, episode, "resolved")];
+    mail(&mut batch, Sink::Transitions, user, 1);
+    mail(&mut batch, Sink::Alerts, user, 2);
+    mail(&mut batch, Sink::Alerts, user, 3);
+    dead_letter(&mut batch, 6, None);
+    batch.bases.push(base(user, 1));
+    batch.audit.user = Some(user);
+    let stamp = batch.after.stamp;
+    owner.commit(batch).await.expect("it is committed");
+
+    let users = store.users(Asked::Ids(&["u1", "nobody"])).await.expect("users");
+    assert_eq!(users.len(), 1);
+    assert_eq!((users[0].user, users[0].user_id.as_str()), (user, "u1"));
+    assert_eq!((users[0].record_number, users[0].message_number), (2, 1));
+    assert_eq!(users[0].checkpoint.as_deref(), Some(b"state after 2".as_slice()));
+    assert!(!users[0].quarantined);
+    assert_eq!(store.users(Asked::Numbers(&[user])).await.expect("users").len(), 1);
+
+    let records = store.records_of_user(user, 0, 10).await.expect("records");
+    let (first, second) = (&records[0], &records[1]);
+    assert_eq!((first.stamp, first.position, first.number), (stamp, 0, 1));
+    assert_eq!((second.offset, second.policy, second.engine), (1_002, 1, 1));
+    assert_eq!(second.body, format!("record 2 of {}", user.0).into_bytes());
+
+    let stored = store.base(user).await.expect("base").expect("there is one");
+    assert_eq!((stored.record_number, stored.body.as_slice()), (1, b"base 1".as_slice()));
+    let changes = store.alerts_of_user(user, 2, 10).await.expect("alerts");
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].status.as_str(), changes[0].alert_id), ("resolved", episode));
+    assert_eq!(changes[0].ended_at, Some(Timestamp::from_micros(START + 3)));
+    let switches = store.transitions_of_user(user, 0, 10).await.expect("transitions");
+    assert_eq!((switches[0].seq, switches[0].body.as_slice()), (1, b"switch 1".as_slice()));
+    assert_eq!(switches[0].recorded_at, stamp);
+
+    let letters = store.outbox(Lane(0), Sink::DeadLetters, 0, 10).await.expect("outbox");
+    assert_eq!((letters[0].number, letters[0].body.as_slice()), (4, b"raw 6".as_slice()));
+    let letter = letters[0].dead_letter.as_ref().expect("it is one");
+    assert_eq!((letter.offset, letter.reason.as_str()), (6, "not_json"));
+    assert_eq!(
+        (letter.record_time, letter.failed_at),
+        (Some(Timestamp::from_micros(START)), stamp)
+    );
+    let totals = store.totals().await.expect("totals");
+    assert_eq!((totals.users, totals.records, totals.outbox), (1, 2, 4));
+    assert_eq!((totals.transitions, totals.alerts, totals.dead_letters), (1, 2, 1));
+    assert_eq!(place.count("phi_access_log WHERE user_id = 'u1'").await, 1);
+}
+
+async fn a_lane_comes_back_as_it_was_written(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    assert_eq!(owner.progress.positions.events, 5);
+    let mut batch = owner.batch();
+    let after = &mut batch.after;
+    after.positions.by_user = 99;
+    after.marks = [(1, 17), (13, i64::MAX)].into();
+    after.forwarded = [(1, 4)].into();
+    after.closed =
+        Some(ClosedGeneration { generation: 3, marks: [(1, 2)].into(), last: [(1, 5)].into() });
+    after.modes.moved(None, Mode::Hypothesis);
+    after.modes.moved(None, Mode::Reflex);
+    after.counts.events.skipped = 2;
+    after.counts.by_user.forwarded = 3;
+    after.counts.by_user.dead_letter = 4;
+    after.users = 12;
+    after.checkpointed = Timestamp::from_micros(START - 1);
+    owner.commit(batch).await.expect("it is committed");
+    let written = owner.progress.clone();
+    assert_eq!(Owner::of(&place.store, Lane(0)).await.progress, written);
+    let lanes = place.store.lanes().await.expect("lanes");
+    assert_eq!((lanes.len(), lanes[0].owner.as_str(), lanes[0].epoch), (2, "it", 2));
+    assert_eq!(lanes[0].progress, written);
+    assert!(lanes[0].claimed_at.is_some());
+}
+
+async fn records_come_back_in_order_a_page_at_a_time(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let user = owner.with_user("u1").await;
+    let mut number = 1;
+    for _ in 0..3 {
+        let mut batch = owner.batch();
+        for position in 0..4 {
+            number += 1;
+            batch.records.push(record(user, number, position));
+        }
+        owner.commit(batch).await.expect("it is committed");
+    }
+    let mut other = Owner::of(store, Lane(1)).await;
+    other.with_user("u2").await;
+
+    let mut read = Vec::new();
+    let mut after = (Timestamp::from_micros(0), i32::MAX);
+    loop {
+        let page = store.records_of_lane(Lane(0), after, 5).await.expect("records");
+        let Some(last) = page.last() else { break };
+        after = (last.stamp, last.position);
+        read.extend(page.iter().map(|record| record.number));
+    }
+    assert_eq!(read, (1..=13).collect::<Vec<i64>>());
+    let own: Vec<i64> = store
+        .records_of_user(user, 4, 3)
+        .await
+        .expect("records")
+        .iter()
+        .map(|record| record.number)
+        .collect();
+    assert_eq!(own, [5, 6, 7]);
+}
+
+/// Numbers and bytes from all over their ranges, by a small generator (xorshift), so that a failure
+/// comes again.
+async fn whatever_goes_in_comes_out(place: Place) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let mut number = 1;
+    for _ in 0..20 {
+        let mut batch = owner.batch();
+        for position in 0..(next() % 20) as i32 {
+            number += 1;
+            let mut row = record(user, number, position);
+            row.offset = (next() >> (next() % 63)) as i64 & i64::MAX;
+            row.policy = next() as i32;
+            row.engine = next() as i16;
+            row.device_id = String::from_utf8_lossy(&next().to_be_bytes())
+                .replace('\0', "é")
+                .repeat((next() % 9) as usize);
+            row.event_type = ["", "💓", "a\"b'c\\d", "\t"][(next() % 4) as usize].to_owned();
+            row.body = Sealed((0..next() % 300).map(|_| next() as u8).collect());
+            batch.records.push(row);
+        }
+        let written: Vec<_> = batch
+            .records
+            .iter()
+            .map(|row| (row.number, row.offset, row.policy, row.engine, row.body.0.clone()))
+            .collect();
+        let texts: Vec<_> = batch
+            .records
+            .iter()
+            .map(|row| (row.device_id.clone(), row.event_type.clone()))
+            .collect();
+        let first = written.first().map_or(number + 1, |row| row.0);
+        owner.commit(batch).await.expect("it is committed");
+        let read = place.store.records_of_user(user, first - 1, 1_000).await.expect("records");
+        let read: Vec<_> = read
+            .into_iter()
+            .map(|row| (row.number, row.offset, row.policy, row.engine, row.body))
+            .collect();
+        assert_eq!(read, written);
+        let sql = format!(
+            "SELECT device_id, event_type FROM event_records WHERE number >= {first} ORDER BY number"
+        );
+        let read: Vec<(String, String)> = place
+            .rows(&sql)
+            .await
+            .iter()
+            .map(|row| (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap()))
+            .collect();
+        assert_eq!(read, texts);
+    }
+}
+
+async fn a_checkpoint_replaces_an_older_one_only(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    batch.users.push(user_row(user, "u1", 9, false));
+    owner.commit(batch).await.expect("a newer one is written");
+    for number in [8, 9] {
+        let mut batch = owner.batch();
+        batch.records.push(record(user, 10, 0));
+        batch.users.push(user_row(user, "u1", number, false));
+        let refused = owner.commit(batch).await;
+        assert!(matches!(refused, Err(CommitError::Fenced)), "{refused:?}");
+    }
+    assert_eq!(place.count("event_records").await, 1, "nothing of such a batch is written");
+    assert_eq!(Owner::of(&place.store, Lane(0)).await.progress.batch, 2);
+}
+
+async fn a_new_checkpoint_is_optional(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    let new = batch.after.number_user(Lane(0));
+    let mut row = user_row(user, "u1", 5, false);
+    row.checkpoint = None;
+    batch.users.push(row);
+    let mut row = user_row(new, "u2", 0, true);
+    row.checkpoint = None;
+    batch.users.push(row);
+    owner.commit(batch).await.expect("it is committed");
+    let mut users = place.store.users(Asked::Numbers(&[user, new])).await.expect("users");
+    users.sort_by_key(|user| user.user);
+    assert_eq!((users[0].record_number, users[0].checkpoint.is_some()), (1, true));
+    assert_eq!((users[1].record_number, users[1].checkpoint.is_some()), (0, false));
+}
+
+async fn a_deleted_checkpoint_may_be_written_again(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    place.run("DELETE FROM neuros_checkpoints WHERE thread_id = 'u1'").await;
+    let users = place.store.users(Asked::Numbers(&[user])).await.expect("users");
+    assert_eq!((users[0].record_number, users[0].checkpoint.is_none()), (1, true));
+    assert_eq!(place.count("neuros_checkpoints").await, 0);
+    let mut batch = owner.batch();
+    batch.users.push(user_row(user, "u1", 1, false));
+    owner.commit(batch).await.expect("the same state, rebuilt, is written");
+    assert_eq!(place.count("neuros_checkpoints").await, 1);
+}
+
+async fn a_user_goes_into_quarantine_once(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let mut since = Vec::new();
+    for _ in 0..2 {
+        let mut batch = owner.batch();
+        let mut row = user_row(user, "u1", 1, false);
+        (row.checkpoint, row.quarantine) = (None, true);
+        batch.users.push(row);
+        dead_letter(&mut batch, 3, Some(user));
+        owner.commit(batch).await.expect("it is committed");
+        let rows = place.rows("SELECT CAST(quarantined_at AS text) FROM users").await;
+        since.push(rows[0].try_get_by_index::<String>(0).unwrap());
+    }
+    assert_eq!(since[0], since[1]);
+    let mut batch = owner.batch();
+    let new = batch.after.number_user(Lane(0));
+    batch.users.push(user_row(new, "u0", 1, true));
+    batch.users[0].quarantine = true;
+    owner.commit(batch).await.expect("it is committed");
+    assert_eq!(place.store.quarantined().await.expect("ids"), ["u0", "u1"]);
+    let users = place.store.users(Asked::Numbers(&[user])).await.expect("users");
+    assert!(users[0].quarantined && users[0].checkpoint.is_some());
+
+    let mut batch = owner.batch();
+    batch.users.push(user_row(UserNumber(77), "u77", 1, false));
+    batch.users[0].checkpoint = None;
+    batch.users[0].quarantine = true;
+    let refused = owner.commit(batch).await;
+    assert!(
+        matches!(refused, Err(CommitError::Refused(_))),
+        "a user who is not there: {refused:?}"
+    );
+}
+
+async fn instants_that_no_calendar_has_do_not_stop_a_lane(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    for (position, micros) in [i64::MIN, -1, i64::MAX].into_iter().enumerate() {
+        let mut row = record(user, position as i64 + 2, position as i32);
+        row.record_time = Timestamp::from_micros(micros);
+        batch.records.push(row);
+    }
+    owner.commit(batch).await.expect("it is committed");
+}
+
+async fn a_caller_that_goes_away_stops_nothing(place: Place) {
+    let owner = Owner::first(&place.store).await;
+    let mut batch = owner.batch();
+    let user = batch.after.number_user(Lane(0));
+    batch.users.push(user_row(user, "u1", 1, true));
+    batch.records = (0..500).map(|at| record(user, i64::from(at) + 1, at)).collect();
+    let task = tokio::spawn({
+        let store = owner.store.clone();
+        async move { store.commit(&batch).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    task.abort();
+    assert!(task.await.is_err_and(|error| error.is_cancelled()), "the caller is gone");
+    let begun = std::time::Duration::from_secs(10);
+    let committed = tokio::time::timeout(begun, async {
+        // Nothing of it, or all of it; and a transaction that is open would keep the claim waiting.
+        loop {
+            match place.count("event_records").await {
+                0 => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                count => return count,
+            }
+        }
+    });
+    assert_eq!(committed.await.expect("the batch is committed all the same"), 500);
+    assert_eq!(Owner::of(&place.store, Lane(0)).await.progress.batch, 1);
+}
+
+async fn a_batch_of_thousands_is_one_batch(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let mut batch = owner.batch();
+    for at in 0..6_000 {
+        let user = batch.after.number_user(Lane(0));
+        batch.users.push(user_row(user, &format!("u{at}"), 1, true));
+        batch.records.push(record(user, 1, at));
+        mail(&mut batch, Sink::Transitions, user, 1);
+        batch.transitions.push(transition(user, 1, 1));
+    }
+    owner.commit(batch).await.expect("it is committed");
+    let totals = place.store.totals().await.expect("totals");
+    assert_eq!((totals.users, totals.records, totals.outbox), (6_000, 6_000, 6_000));
+    let ids: Vec<String> = (0..40_000).map(|at| format!("u{at}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(place.store.users(Asked::Ids(&ids)).await.expect("users").len(), 6_000);
+    let numbers: Vec<UserNumber> = (0..40_000).map(|at| UserNumber(at << 14)).collect();
+    assert_eq!(place.store.users(Asked::Numbers(&numbers)).await.expect("users").len(), 6_000);
+}
+
+/// Used by other facts too: a token that nobody has.
+pub(crate) fn stranger() -> FenceToken {
+    FenceToken(Uuid::new_v4())
+}

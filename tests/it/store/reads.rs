@@ -1,0 +1,153 @@
+//! Policies, keys, the outbox, accesses: what is kept beside the batches.
+
+use actors::lane::{Lane, UserNumber};
+use actors::rows::Sink;
+use actors::store::{Store, StoreError};
+use biometric_bridge::store::{Access, Administration, WrappedKey};
+use neuros::time::Timestamp;
+
+use super::batches::{Owner, START, base, dead_letter, mail};
+use super::facts;
+use super::places::Place;
+
+facts!(
+    a_policy_is_kept_once,
+    a_key_is_kept_once_whoever_made_it,
+    each_sink_sees_its_own_rows_of_the_outbox,
+    the_newest_base_is_the_base,
+    users_are_read_a_page_at_a_time,
+    an_access_is_written_down,
+    the_store_answers,
+    old_records_are_dropped_by_hand,
+);
+
+async fn a_policy_is_kept_once(place: Place) {
+    let store = &place.store;
+    let mut tasks = Vec::new();
+    for _ in 0..6 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move { store.keep_policy("v1", "hrv: 1").await }));
+    }
+    let mut numbers = Vec::new();
+    for task in tasks {
+        numbers.push(task.await.expect("it ends").expect("a number"));
+    }
+    numbers.dedup();
+    assert_eq!(numbers.len(), 1);
+    let other = store.keep_policy("v2", "hrv: 2").await.expect("a number");
+    assert_ne!(other, numbers[0]);
+    let (version, text) = store.policy(other).await.expect("a policy");
+    assert_eq!((version.as_str(), text.as_str()), ("v2", "hrv: 2"));
+    let refused = store.policy(99).await.expect_err("no such policy");
+    assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
+}
+
+fn key(id: &str, user: i64, number: i32) -> WrappedKey {
+    WrappedKey {
+        key_id: id.to_owned(),
+        user: UserNumber(user),
+        number,
+        encrypted_key: vec![7, 0, 255],
+        wrapped_by: "file:1".to_owned(),
+    }
+}
+
+async fn a_key_is_kept_once_whoever_made_it(place: Place) {
+    let store = &place.store;
+    let mine = [key("a", 16_384, 1), key("s", 0, 1)];
+    assert_eq!(store.keep_keys(&mine).await.expect("they are kept"), mine);
+    let theirs = [key("b", 16_384, 1), key("c", 32_768, 1), key("d", 16_384, 2)];
+    let kept = store.keep_keys(&theirs).await.expect("they are kept");
+    assert_eq!(kept, [mine[0].clone(), theirs[1].clone(), theirs[2].clone()]);
+    let found = store.keys(&[UserNumber(16_384), UserNumber(5)]).await.expect("keys");
+    assert_eq!(found, [mine[0].clone(), theirs[2].clone()]);
+    assert_eq!(store.keys(&[UserNumber(0)]).await.expect("keys"), [mine[1].clone()]);
+    store.keep_keys(&[key("a", 49_152, 1)]).await.expect_err("a name is given once");
+    assert_eq!(store.keep_keys(&[]).await.expect("nothing to do"), []);
+}
+
+async fn each_sink_sees_its_own_rows_of_the_outbox(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    for n in 1..=3 {
+        mail(&mut batch, Sink::Transitions, user, n * 2 - 1);
+        mail(&mut batch, Sink::Alerts, user, n * 2);
+        dead_letter(&mut batch, n, None);
+    }
+    owner.commit(batch).await.expect("it is committed");
+    let mail = store.outbox(Lane(0), Sink::Alerts, 2, 10).await.expect("rows");
+    let seen: Vec<(i64, Option<i64>)> = mail.iter().map(|row| (row.number, row.n)).collect();
+    assert_eq!(seen, [(5, Some(4)), (8, Some(6))]);
+    assert_eq!((mail[0].user, mail[0].user_id.as_deref()), (Some(user), Some("u1")));
+    assert_eq!(mail[0].body, b"message 4");
+    let letters = store.outbox(Lane(0), Sink::DeadLetters, 0, 2).await.expect("rows");
+    let seen: Vec<i64> = letters.iter().map(|row| row.number).collect();
+    assert_eq!(seen, [3, 6]);
+    let letter = letters[0].dead_letter.as_ref().expect("it is one");
+    assert_eq!((letter.record_time, letter.detail.as_str()), (None, "not JSON at byte 3"));
+    assert!(store.outbox(Lane(1), Sink::Alerts, 0, 10).await.expect("rows").is_empty());
+}
+
+async fn the_newest_base_is_the_base(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    assert!(place.store.base(user).await.expect("an answer").is_none());
+    for number in [10, 30, 20] {
+        let mut batch = owner.batch();
+        batch.bases.push(base(user, number));
+        owner.commit(batch).await.expect("it is committed");
+    }
+    let newest = place.store.base(user).await.expect("an answer").expect("a base");
+    assert_eq!((newest.record_number, newest.message_number, newest.engine), (30, 15, 1));
+}
+
+async fn users_are_read_a_page_at_a_time(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    for id in ["u1", "u2", "u3"] {
+        owner.with_user(id).await;
+    }
+    let mut seen = Vec::new();
+    let mut after = UserNumber(0);
+    loop {
+        let page = place.store.users_after(after, 2).await.expect("users");
+        let Some(last) = page.last() else { break };
+        after = last.user;
+        seen.extend(page.into_iter().map(|user| user.user_id));
+    }
+    assert_eq!(seen, ["u1", "u2", "u3"]);
+}
+
+async fn an_access_is_written_down(place: Place) {
+    let access = Access {
+        user_id: Some("u1".to_owned()),
+        accessor_id: "dr. who".to_owned(),
+        access_type: "EXPORT".to_owned(),
+        table_name: "biometric_events".to_owned(),
+        record_id: None,
+        records: 12,
+        time: Timestamp::from_micros(START),
+    };
+    place.store.log_access(&access).await.expect("it is written");
+    let row = "phi_access_log WHERE user_id = 'u1' AND accessor_id = 'dr. who' AND records = 12 \
+               AND record_id IS NULL";
+    assert_eq!(place.count(row).await, 1);
+}
+
+async fn the_store_answers(place: Place) {
+    place.store.ping().await.expect("it answers");
+    place.store.close().await;
+    place.store.ping().await.expect_err("it is closed");
+}
+
+async fn old_records_are_dropped_by_hand(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    for id in ["u1", "u2", "u3"] {
+        owner.with_user(id).await;
+    }
+    let before = Timestamp::from_micros(START + 3_000_000);
+    assert_eq!(place.store.drop_records_before(before, 1).await.expect("one"), 1);
+    assert_eq!(place.store.drop_records_before(before, 9).await.expect("the other"), 1);
+    assert_eq!(place.count("event_records").await, 1);
+}

@@ -1,0 +1,101 @@
+//! The schema: up, down, and what an older program says to a newer one.
+
+use actors::store::StoreError;
+use biometric_bridge::store::{Options, Retention, open};
+use std::time::Duration;
+
+use super::facts;
+use super::places::{self, Place};
+
+facts!(
+    the_schema_goes_up_and_down_and_up,
+    an_empty_database_is_older_than_the_program,
+    a_newer_schema_is_refused,
+    processes_that_migrate_together_take_turns,
+);
+
+async fn the_schema_goes_up_and_down_and_up(place: Place) {
+    let store = &place.store;
+    let up = store.schema_status().await.expect("a status");
+    assert!(up.pending.is_empty() && up.unknown.is_empty() && up.applied.len() >= 8, "{up:?}");
+    up.check().expect("they fit");
+    let all = up.applied.len() as u32;
+    let down = store.migrate_down(1).await.expect("one step down");
+    assert_eq!((down.pending.len(), down.applied.len()), (1, up.applied.len() - 1));
+    let down = store.migrate_down(all).await.expect("all the way down");
+    assert_eq!((down.applied.len(), down.pending.len()), (0, up.applied.len()));
+    let left = if place.is_postgres() {
+        "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname = 'public' \
+         AND relkind IN ('r', 'v') AND relname <> 'seaql_migrations'"
+    } else {
+        "sqlite_master WHERE type IN ('table', 'view') AND name <> 'seaql_migrations' \
+         AND name NOT LIKE 'sqlite%'"
+    };
+    assert_eq!(place.count(left).await, 0);
+    assert_eq!(store.migrate_up().await.expect("up again"), up);
+    assert_eq!(store.migrate_up().await.expect("nothing to do"), up);
+}
+
+async fn an_empty_database_is_older_than_the_program(place: Place) {
+    let all = place.store.schema_status().await.expect("a status").applied.len() as u32;
+    place.store.migrate_down(all).await.expect("all the way down");
+    place.run("DROP TABLE seaql_migrations").await;
+    let status = place.store.schema_status().await.expect("a status");
+    assert_eq!(status.pending.len(), all as usize);
+    let refused = status.check().expect_err("it is older");
+    assert!(refused.to_string().contains("migrate up"), "{refused}");
+}
+
+async fn a_newer_schema_is_refused(place: Place) {
+    place.run("INSERT INTO seaql_migrations VALUES ('m9999_from_the_future', 0)").await;
+    let status = place.store.schema_status().await.expect("a status");
+    assert_eq!(status.unknown, ["m9999_from_the_future"]);
+    for refused in [status.check(), place.store.migrate_up().await.map(|_| ())] {
+        let refused = refused.expect_err("it is newer");
+        assert!(matches!(&refused, StoreError::Refused(text) if text.contains("newer schema")));
+    }
+    place.store.migrate_down(1).await.expect_err("not even down");
+}
+
+async fn processes_that_migrate_together_take_turns(place: Place) {
+    let all = place.store.schema_status().await.expect("a status").applied.len() as u32;
+    place.store.migrate_down(all).await.expect("all the way down");
+    if !place.is_postgres() {
+        place.store.migrate_up().await.expect("SQLite is one process's");
+        return;
+    }
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let url = place.url.clone();
+        tasks.push(tokio::spawn(async move {
+            open(&url, &Options::default()).await.expect("it opens").migrate_up().await
+        }));
+    }
+    for task in tasks {
+        task.await.expect("it ends").expect("the schema is up").check().expect("they fit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_timescaledb_records_are_dropped_by_hand() {
+    let place = places::sqlite().await;
+    let day = Duration::from_secs(86_400);
+    let applied = place.store.apply_retention(Some(day), Some(day * 30)).await.expect("an answer");
+    assert_eq!(applied, Retention::ByHand);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_timescaledb_policies_compress_and_drop() {
+    let Some(place) = places::timescale().await else { return };
+    let hypertable = "timescaledb_information.hypertables WHERE hypertable_name = 'event_records'";
+    assert_eq!(place.count(hypertable).await, 1);
+    let day = Duration::from_secs(86_400);
+    for (compress, drop, jobs) in
+        [(Some(day * 7), Some(day * 30), 2), (Some(day), None, 1), (None, None, 0)]
+    {
+        let applied = place.store.apply_retention(compress, drop).await.expect("an answer");
+        assert_eq!(applied, Retention::Policies);
+        let set = "timescaledb_information.jobs WHERE hypertable_name = 'event_records'";
+        assert_eq!(place.count(set).await, jobs);
+    }
+}
