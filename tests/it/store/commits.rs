@@ -198,7 +198,7 @@ async fn whatever_goes_in_comes_out(place: Place) {
             .rows(&sql)
             .await
             .iter()
-            .map(|row| (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap()))
+            .map(|row| row.try_get_many_by_index().expect("two texts"))
             .collect();
         assert_eq!(read, texts);
     }
@@ -264,7 +264,7 @@ async fn a_user_goes_into_quarantine_once(place: Place) {
         dead_letter(&mut batch, 3, Some(user));
         owner.commit(batch).await.expect("it is committed");
         let rows = place.rows("SELECT CAST(quarantined_at AS text) FROM users").await;
-        since.push(rows[0].try_get_by_index::<String>(0).unwrap());
+        since.push(rows[0].try_get_by_index::<String>(0).expect("a time"));
     }
     assert_eq!(since[0], since[1]);
     let mut batch = owner.batch();

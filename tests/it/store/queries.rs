@@ -29,7 +29,8 @@ async fn the_guide_s_queries_run() {
     assert_eq!(place.count("neuros_checkpoints").await, 0);
     assert_eq!(place.count("users").await, 1);
     let plan = place.rows("EXPLAIN SELECT COUNT(*) FROM biometric_events").await;
-    let plan: Vec<String> = plan.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+    let plan: Vec<String> =
+        plan.iter().map(|row| row.try_get_by_index(0).expect("a line")).collect();
     assert!(!plan.join("\n").contains("users"), "a count reads no users: {plan:?}");
 }
 
