@@ -66,7 +66,7 @@ impl Default for Options {
 /// The store.
 ///
 /// Reads and rare writes are the same code for both databases; what differs is how a batch is
-/// written ([`postgres`] copies, [`sqlite`] inserts) and how a claim deals with a lane that is held.
+/// written (PostgreSQL copies, SQLite inserts) and how a claim deals with a lane that is held.
 #[derive(Clone)]
 pub struct SqlStore {
     /// Where its connections live.

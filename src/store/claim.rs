@@ -43,18 +43,35 @@ impl SqlStore {
     }
 }
 
-/// Writes a fresh token into the lane's row, which is made first if there is none.
+/// Writes a fresh token into the lane's row; makes the row if there is none.
+///
+/// In this order: an insert that finds the row waits beside the queue for it, an update in it.
 async fn take(
     transaction: &impl ConnectionTrait,
     lane: Lane,
     owner: &str,
 ) -> Result<(FenceToken, lanes::Model), StoreError> {
     let token = progress::fresh_token();
+    if let Some(row) = sign(transaction, lane, owner, token).await? {
+        return Ok((token, row));
+    }
     lanes::Entity::insert(progress::new_row(lane, Positions::default()))
         .on_conflict(OnConflict::column(lanes::Column::Lane).do_nothing().to_owned())
         .exec_without_returning(transaction)
         .await
         .map_err(|error| of_database(&error))?;
+    let row = sign(transaction, lane, owner, token).await?;
+    let row = row.ok_or_else(|| StoreError::Refused(format!("the row of lane {lane} is gone")))?;
+    Ok((token, row))
+}
+
+/// Writes the token and the owner's name; gives the row, if there is one.
+async fn sign(
+    transaction: &impl ConnectionTrait,
+    lane: Lane,
+    owner: &str,
+    token: FenceToken,
+) -> Result<Option<lanes::Model>, StoreError> {
     let rows = lanes::Entity::update_many()
         .col_expr(lanes::Column::FenceToken, Expr::value(token.0))
         .col_expr(lanes::Column::Epoch, Expr::col(lanes::Column::Epoch).add(1))
@@ -64,9 +81,7 @@ async fn take(
         .exec_with_returning(transaction)
         .await
         .map_err(|error| of_database(&error))?;
-    let row = rows.into_iter().next();
-    let row = row.ok_or_else(|| StoreError::Refused(format!("the row of lane {lane} is gone")))?;
-    Ok((token, row))
+    Ok(rows.into_iter().next())
 }
 
 /// The routing, which nobody can change while the transaction is open.
