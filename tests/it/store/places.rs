@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::servers::Servers;
 use biometric_bridge::store::{Options, SqlStore, open};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement};
 
@@ -57,7 +58,10 @@ pub(crate) async fn sqlite() -> Place {
 
 /// `None`, said aloud, where there is no server.
 pub(crate) async fn postgres() -> Option<Place> {
-    on_server("BRIDGE_TEST_POSTGRES_URL").await
+    if !Servers::available() {
+        return None;
+    }
+    Some(Place::new(Servers::shared().postgres.database(), None).await)
 }
 
 /// The same with TimescaleDB.
