@@ -22,6 +22,7 @@ use crate::settings::Settings;
 use crate::store::SqlStore;
 use crate::watch::Watch;
 
+pub use connect::now;
 pub use keys::StoredKeys;
 pub use parts::{connection_of, store_options, topics_of};
 

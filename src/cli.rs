@@ -3,11 +3,15 @@
 mod completions;
 mod config;
 mod demo;
+mod export;
 mod failure;
 mod keys;
+mod migrate;
 mod policy;
 mod replay;
 mod run;
+mod servers;
+mod topics;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -36,6 +40,9 @@ struct Cli {
 enum Command {
     Run(run::Arguments),
     Demo(demo::Arguments),
+    Migrate(migrate::Arguments),
+    Topics(topics::Arguments),
+    Export(export::Arguments),
     Replay(replay::Arguments),
     Policy(policy::Arguments),
     Keys(keys::Arguments),
@@ -67,6 +74,9 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(&arguments),
             Self::Demo(arguments) => demo::run(&arguments),
+            Self::Migrate(arguments) => migrate::run(&arguments),
+            Self::Topics(arguments) => topics::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments),
             Self::Replay(arguments) => replay::run(arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),

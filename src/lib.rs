@@ -6,6 +6,7 @@ pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod demo;
+pub mod export;
 pub mod http;
 pub mod kafka;
 pub mod lanes;

@@ -109,7 +109,7 @@ impl Owner {
             lane: self.lane,
             ports: self.ports.clone(),
             rules: Arc::clone(&self.rules),
-            restorer: Restorer::new(self.ports.clone(), &self.rules),
+            restorer: Restorer::new(Arc::clone(&self.ports.store), Arc::clone(&self.ports.seal)),
             progress: claim.progress.clone(),
             service_key,
             live: hashbrown::HashMap::default(),

@@ -10,9 +10,8 @@ use neuros::{ENGINE_VERSION, Outcome, Policy};
 
 use crate::capacity::RESTORE_PAGE;
 use crate::person::Person;
-use crate::ports::{Ports, Rules};
-use crate::seal::{DataKey, KeysAway, Place};
-use crate::store::{StoreError, StoredRecord, StoredUser};
+use crate::seal::{DataKey, KeysAway, Place, Seal};
+use crate::store::{Store, StoreError, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
 
 /// Why a state cannot be had.
@@ -41,15 +40,15 @@ pub fn base_place(user: crate::lane::UserNumber, record_number: i64) -> Place {
 
 /// Restores persons, and remembers the policies that it needed.
 pub struct Restorer {
-    ports: Ports,
+    store: Arc<dyn Store>,
+    seal: Arc<dyn Seal>,
     policies: RefCell<Vec<(i32, Arc<Policy>)>>,
 }
 
 impl Restorer {
-    /// A restorer that knows the policy in force already.
-    pub fn new(ports: Ports, rules: &Rules) -> Self {
-        let policies = RefCell::new(vec![(rules.policy_number, Arc::clone(&rules.policy))]);
-        Self { ports, policies }
+    /// A restorer that knows no policy yet.
+    pub fn new(store: Arc<dyn Store>, seal: Arc<dyn Seal>) -> Self {
+        Self { store, seal, policies: RefCell::default() }
     }
 
     /// The person whose checkpoint the store has; says with it whether they had to be rebuilt.
@@ -67,7 +66,7 @@ impl Restorer {
         }
         if let Some(sealed) = &stored.checkpoint {
             let place = checkpoint_place(stored.user, stored.record_number);
-            let opened = self.ports.seal.open(key, place, sealed).map_err(|e| e.to_string());
+            let opened = self.seal.open(key, place, sealed).map_err(|e| e.to_string());
             let (record_number, message_number) = (stored.record_number, stored.message_number);
             let person = opened.and_then(|bytes| {
                 Person::of_checkpoint(&bytes, record_number, message_number)
@@ -99,28 +98,51 @@ impl Restorer {
         upto: i64,
     ) -> Result<Person, RestoreError> {
         let mut person = Person::default();
-        if let Some(base) = self.ports.store.base(stored.user).await?
+        if let Some(base) = self.store.base(stored.user).await?
             && base.record_number <= upto
         {
             let place = base_place(stored.user, base.record_number);
-            let bytes = self.ports.seal.open(key, place, &base.body);
+            let bytes = self.seal.open(key, place, &base.body);
             let bytes = bytes.map_err(|error| unreadable(stored, error))?;
             person = Person::of_checkpoint(&bytes, base.record_number, base.message_number)
                 .map_err(|error| unreadable(stored, error))?;
         }
+        self.follow(&mut person, stored, key, upto).await?;
+        Ok(person)
+    }
+
+    /// Applies stored records to a person, up to number `upto`.
+    async fn follow(
+        &self,
+        person: &mut Person,
+        stored: &StoredUser,
+        key: &DataKey,
+        upto: i64,
+    ) -> Result<(), RestoreError> {
         while person.record_number < upto {
             let after = person.record_number;
-            let page = self.ports.store.records_of_user(stored.user, after, RESTORE_PAGE).await?;
+            let page = self.store.records_of_user(stored.user, after, RESTORE_PAGE).await?;
             if page.is_empty() {
                 break;
             }
             for record in page.iter().take_while(|record| record.number <= upto) {
-                self.replay(&mut person, stored, key, record).await?;
+                self.replay(person, stored, key, record).await?;
             }
             if person.record_number == after {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// The person with all records that are stored by now: the checkpoint, and what came after it.
+    ///
+    /// # Errors
+    ///
+    /// See [`RestoreError`].
+    pub async fn newest(&self, stored: &StoredUser, key: &DataKey) -> Result<Person, RestoreError> {
+        let (mut person, _) = self.person(stored, key).await?;
+        self.follow(&mut person, stored, key, i64::MAX).await?;
         Ok(person)
     }
 
@@ -148,10 +170,9 @@ impl Restorer {
             return Err(unreadable(stored, problem));
         }
         let place = record_place(stored.user, record.number);
-        let bytes = self.ports.seal.open(key, place, &record.body);
+        let bytes = self.seal.open(key, place, &record.body);
         let bytes = bytes.map_err(|error| unreadable(stored, error))?;
-        let user_id = stored.user_id.as_str().into();
-        let decoded = Record::from_stored(user_id, &bytes);
+        let decoded = Record::from_stored(stored.user_id.as_str().into(), &bytes);
         let decoded = decoded.map_err(|error| unreadable(stored, error))?;
         let policy = self.policy(record.policy).await?;
         let mut outcomes: Vec<Outcome> = Vec::new();
@@ -173,7 +194,7 @@ impl Restorer {
         if let Some((_, policy)) = known {
             return Ok(policy);
         }
-        let (version, text) = self.ports.store.policy(number).await?;
+        let (version, text) = self.store.policy(number).await?;
         let loaded = Loaded::from_yaml(&text).map_err(|faults| {
             StoreError::Refused(format!("the stored policy {version} cannot be read: {faults}"))
         })?;

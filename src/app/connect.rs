@@ -224,14 +224,19 @@ async fn starts(ports: &Ports, lanes: i32) -> Result<Vec<(Lane, Positions)>, Att
     Ok(positions)
 }
 
-/// The system's clock, the one place where it is read for lanes.
+/// The system's clock, for lanes.
 pub(super) struct SystemClock;
 
 impl actors::clock::Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the outermost edge")]
     fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let micros = since.map_or(0, |since| since.as_micros());
-        Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+        now()
     }
+}
+
+/// The time, by the system's clock.
+#[expect(clippy::disallowed_methods, reason = "this is the outermost edge")]
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let micros = since.map_or(0, |since| since.as_micros());
+    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }

@@ -49,6 +49,7 @@ pub(super) struct Arguments {
 }
 
 const LANES: i32 = 3;
+const DATABASE: &str = "bridge.db";
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let folder = Folder::of(arguments)?;
@@ -59,6 +60,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 struct Folder {
     path: PathBuf,
     temporary: bool,
+    /// An earlier demo has left its store here.
+    used: bool,
 }
 
 impl Folder {
@@ -69,7 +72,8 @@ impl Folder {
         });
         let unwritable = |source| Failure::NotCreated { path: path.clone(), source };
         std::fs::create_dir_all(&path).map_err(unwritable)?;
-        Ok(Self { path, temporary })
+        let used = path.join(DATABASE).exists();
+        Ok(Self { path, temporary, used })
     }
 }
 
@@ -133,7 +137,7 @@ fn setup_of(
     folder: &Folder,
     bootstrap_servers: &str,
 ) -> Result<Setup, Failure> {
-    let database = folder.path.join("bridge.db");
+    let database = folder.path.join(DATABASE);
     let set = |key: &str, value: String| (key.to_owned(), value);
     let inputs = Inputs {
         overrides: vec![
@@ -158,6 +162,13 @@ fn setup_of(
 }
 
 fn introduction(folder: &Folder, broker: &str, http: &str) -> String {
+    let again = if folder.used {
+        "\nThe store is that of an earlier demo: the same recordings again are old news to it, so send \
+         events\nof your own, or look at what it holds. The broker is new, which counts as a new \
+         generation.\n"
+    } else {
+        ""
+    };
     let kept = if folder.temporary { "goes when the demo ends" } else { "is kept" };
     format!(
         "The Biometric Bridge on {} recorded people; a speeded-up life takes a minute.\n\
@@ -168,9 +179,9 @@ fn introduction(folder: &Folder, broker: &str, http: &str) -> String {
          \n\nSend an event of your own:\
          \n  biometric-bridge send --bootstrap-servers {broker} --user me --metric stress_level=0.95\
          \n  echo '{{\"user_id\":\"me\",\"timestamp\":\"'$(date -u +%FT%TZ)'\",\"metrics\":{{\"stress_level\":0.95}}}}' \
-         | kcat -P -b {broker} -t biometric.events\n",
+         | kcat -P -b {broker} -t biometric.events\n{again}",
         RECORDINGS.len(),
-        folder.path.join("bridge.db").display(),
+        folder.path.join(DATABASE).display(),
         folder.path.join("keys.txt").display(),
     )
 }

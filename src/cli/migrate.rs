@@ -1,0 +1,89 @@
+//! `migrate`: the database's schema.
+
+use std::io::{self, Write as _};
+
+use clap::{Args, Subcommand};
+
+use super::config::Layers;
+use super::failure::Failure;
+use super::servers::{block_on, close, store};
+use crate::store::SchemaStatus;
+
+/// Brings the database's schema up, takes it down, or says where it is.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes all changes that are missing; several processes may do it at once.
+    #[command(after_help = "Example:\n  POSTGRES_URL=postgresql://… biometric-bridge migrate up")]
+    Up {
+        #[command(flatten)]
+        layers: Layers,
+    },
+    /// Takes the newest changes back: everything in what they made is lost.
+    #[command(after_help = "Example:\n  biometric-bridge migrate down --steps 1 --yes")]
+    Down {
+        /// How many.
+        #[arg(long, default_value_t = 1)]
+        steps: u32,
+        /// Yes, the data may go.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        layers: Layers,
+    },
+    /// Says which changes the database has.
+    #[command(after_help = "Example:\n  biometric-bridge migrate status
+
+Exit code 78 when the schema and this program do not fit.")]
+    Status {
+        #[command(flatten)]
+        layers: Layers,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (Command::Up { layers } | Command::Down { layers, .. } | Command::Status { layers }) =
+        &arguments.command;
+    if let Command::Down { yes: false, .. } = arguments.command {
+        return Err(Failure::Broken(
+            "taking the schema down loses the data in it; say --yes to do it".to_owned(),
+        ));
+    }
+    let settings = layers.load()?.settings;
+    block_on(async {
+        let store = store(&settings).await?;
+        let status = match arguments.command {
+            Command::Up { .. } => store.migrate_up().await?,
+            Command::Down { steps, .. } => store.migrate_down(steps).await?,
+            Command::Status { .. } => store.schema_status().await?,
+        };
+        if let Command::Up { .. } = arguments.command {
+            let never = |duration: std::time::Duration| (!duration.is_zero()).then_some(duration);
+            let rules = &settings.store;
+            store.apply_retention(never(rules.compress_after), never(rules.retain)).await?;
+        }
+        show(&status)?;
+        close(&store).await;
+        match arguments.command {
+            Command::Status { .. } => Ok(status.check()?),
+            Command::Up { .. } | Command::Down { .. } => Ok(()),
+        }
+    })
+}
+
+fn show(status: &SchemaStatus) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    let lists =
+        [("applied", &status.applied), ("pending", &status.pending), ("unknown", &status.unknown)];
+    for (word, changes) in lists {
+        for change in changes {
+            writeln!(output, "{word:<8} {change}")?;
+        }
+    }
+    output.flush()
+}

@@ -1,0 +1,82 @@
+//! What commands need that ask servers once: a runtime, the store, the keys.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use actors::lane::UserNumber;
+use actors::store::StoreError;
+
+use super::failure::Failure;
+use crate::app::{StoredKeys, store_options};
+use crate::seal::key_file::KeyFile;
+use crate::seal::key_ring::FileKeyRing;
+use crate::settings::Settings;
+use crate::store::{Access, Administration as _, SqlStore};
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Away(_) => Self::Unavailable(error.to_string()),
+            StoreError::Refused(problem) => Self::Broken(problem),
+        }
+    }
+}
+
+/// Runs a command that waits for servers.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Broken(error.to_string()))?;
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+/// Opens the store, whatever its schema.
+pub(super) async fn store(settings: &Settings) -> Result<Arc<SqlStore>, Failure> {
+    Ok(crate::store::open(settings.store.url.expose(), &store_options(settings)).await?)
+}
+
+/// Opens the store, and the keys to what is in it.
+pub(super) async fn store_with_keys(
+    settings: &Settings,
+) -> Result<(Arc<SqlStore>, FileKeyRing), Failure> {
+    let Some(path) = &settings.keys.file else {
+        return Err(Failure::Broken(
+            "what is stored is sealed, and there is no key file; name it with KEY_FILE".to_owned(),
+        ));
+    };
+    let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
+    let store = store(settings).await?;
+    store.schema_status().await?.check()?;
+    let keys = StoredKeys::new(Arc::clone(&store), tokio::runtime::Handle::current());
+    Ok((Arc::clone(&store), FileKeyRing::new(Arc::new(keys), key_file)))
+}
+
+/// Writes down who looks at what, before it is shown.
+pub(super) async fn log_access(
+    store: &SqlStore,
+    what: &'static str,
+    user: Option<(UserNumber, &str)>,
+    records: i64,
+) -> Result<(), Failure> {
+    let access = Access {
+        user_id: user.map(|(_, user_id)| user_id.to_owned()),
+        accessor_id: format!("command line/{}", whoami()),
+        access_type: "EXPORT".to_owned(),
+        table_name: what.to_owned(),
+        record_id: None,
+        records,
+        time: crate::app::now(),
+    };
+    Ok(store.log_access(&access).await?)
+}
+
+/// The user of the operating system, by number: names may be anything in a container.
+fn whoami() -> String {
+    let name = std::env::var("USER").unwrap_or_default();
+    let number = rustix::process::getuid().as_raw();
+    format!("uid {number} {}", crate::telemetry::escaped(&name)).trim_end().to_owned()
+}
+
+/// Ends the store's connections: a command that simply ends would leave them to time out.
+pub(super) async fn close(store: &SqlStore) {
+    store.close().await;
+}

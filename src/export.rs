@@ -1,0 +1,221 @@
+//! What the store holds, in the clear, one JSON object a line: a user's records as a log that `replay`
+//! reads, their states as `replay --state` prints them, their mode changes and alerts as they left.
+
+mod record;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use actors::lane::UserNumber;
+use actors::restore::{RestoreError, Restorer};
+use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
+use actors::store::{Asked, Store as _, StoreError, StoredUser};
+use actors::user::{alert_place, record_place, transition_place};
+use neuros::event::Record;
+
+use crate::store::{Administration as _, SqlStore};
+
+pub use record::LogLine;
+
+/// Why an export stops.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store does not answer, or has not what it should have.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keys are away.
+    #[error(transparent)]
+    Keys(#[from] KeysAway),
+    /// A state cannot be restored.
+    #[error(transparent)]
+    State(#[from] RestoreError),
+    /// Something does not open.
+    #[error("row {number} of {table} does not open: {problem}")]
+    Unopened {
+        /// Where it lies.
+        table: &'static str,
+        /// Which row of its user.
+        number: i64,
+        /// Why.
+        problem: String,
+    },
+    /// The output cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Records, as a log.
+    Log,
+    /// States.
+    States,
+    /// Mode changes with their explanations.
+    Transitions,
+    /// Changes of alerts.
+    Alerts,
+}
+
+/// Exports what a store holds.
+pub struct Exporter {
+    store: Arc<SqlStore>,
+    keys: Arc<dyn KeyRing>,
+    seal: Arc<dyn Seal>,
+    restorer: Restorer,
+}
+
+/// Users that are looked up at once.
+const USERS_PAGE: usize = 1_000;
+/// Rows of a user that are read at once.
+const ROWS_PAGE: i64 = 2_000;
+
+impl Exporter {
+    /// An exporter of `store`, whose keys `keys` gives.
+    pub fn new(store: Arc<SqlStore>, keys: Arc<dyn KeyRing>, seal: Arc<dyn Seal>) -> Self {
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal));
+        Self { store, keys, seal, restorer }
+    }
+
+    /// The users with that id, or all, by the bytes of their ids.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn users(&self, only: Option<&str>) -> Result<Vec<UserNumber>, ExportError> {
+        if let Some(user_id) = only {
+            let found = self.store.users(Asked::Ids(&[user_id])).await?;
+            return Ok(found.iter().map(|stored| stored.user).collect());
+        }
+        let mut users = Vec::new();
+        let mut after = UserNumber(i64::MIN);
+        loop {
+            let page = self.store.users_after(after, ROWS_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.user;
+            users.extend(page.into_iter().map(|stored| (stored.user_id, stored.user)));
+        }
+        users.sort_unstable();
+        Ok(users.into_iter().map(|(_, user)| user).collect())
+    }
+
+    /// Writes what is held of `users`, in their order.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExportError`]; what came before the fault is written.
+    pub async fn write(
+        &self,
+        what: What,
+        users: &[UserNumber],
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
+        let mut lines = 0;
+        for page in users.chunks(USERS_PAGE) {
+            let mut stored = self.store.users(Asked::Numbers(page)).await?;
+            stored.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
+            let numbers: Vec<UserNumber> = stored.iter().map(|stored| stored.user).collect();
+            let keys = self.keys.keys_of(&numbers).await?;
+            for (stored, key) in stored.iter().zip(&keys) {
+                lines += match what {
+                    What::Log => self.log(stored, key, output).await?,
+                    What::States => self.state(stored, key, output).await?,
+                    What::Transitions => self.transitions(stored, key, output).await?,
+                    What::Alerts => self.alerts(stored, key, output).await?,
+                };
+            }
+        }
+        output.flush()?;
+        Ok(lines)
+    }
+
+    async fn log(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
+        let mut after = 0;
+        loop {
+            let page = self.store.records_of_user(stored.user, after, ROWS_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.number;
+            for row in &page {
+                let bytes = self.open(key, record_place(stored.user, row.number), &row.body)?;
+                let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
+                let record = record.map_err(|error| ExportError::Unopened {
+                    table: "event_records",
+                    number: row.number,
+                    problem: error.to_string(),
+                })?;
+                write_line(&LogLine::of(&record), output)?;
+            }
+        }
+        Ok(u64::try_from(after).unwrap_or(0))
+    }
+
+    async fn state(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
+        let person = self.restorer.newest(stored, key).await?;
+        let Some(state) = person.state else { return Ok(0) };
+        write_line(&state.summary(&stored.user_id), output)?;
+        Ok(1)
+    }
+
+    async fn transitions(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
+        let (mut after, mut lines) = (0, 0);
+        loop {
+            let page = self.store.transitions_of_user(stored.user, after, ROWS_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(lines) };
+            after = last.n;
+            for row in &page {
+                let place = transition_place(stored.user, row.n);
+                output.write_all(&self.open(key, place, &row.body)?)?;
+                output.write_all(b"\n")?;
+                lines += 1;
+            }
+        }
+    }
+
+    async fn alerts(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
+        let (mut after, mut lines) = (0, 0);
+        loop {
+            let page = self.store.alerts_of_user(stored.user, after, ROWS_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(lines) };
+            after = last.n;
+            for row in &page {
+                let place = alert_place(stored.user, row.n);
+                output.write_all(&self.open(key, place, &row.body)?)?;
+                output.write_all(b"\n")?;
+                lines += 1;
+            }
+        }
+    }
+
+    fn open(&self, key: &DataKey, place: Place, body: &[u8]) -> Result<Vec<u8>, ExportError> {
+        self.seal.open(key, place, body).map_err(|problem: Unopened| ExportError::Unopened {
+            table: place.table,
+            number: place.record,
+            problem: problem.to_string(),
+        })
+    }
+}
+
+fn write_line(line: &impl serde::Serialize, output: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, line)?;
+    output.write_all(b"\n")
+}
