@@ -2,6 +2,7 @@
 //! away, and ends them in order.
 
 mod connect;
+mod housekeeping;
 mod keys;
 mod parts;
 
@@ -190,6 +191,9 @@ impl Starting<'_> {
         let Some(policy_number) = self.policy(&store, &policy).await? else { return Ok(None) };
         let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
         self.watch_parts(&store);
+        let kept = self.settings.store.clone();
+        let stop = self.stop.clone();
+        self.runtime.spawn(housekeeping::keep_house(Arc::clone(&store), kept, stop));
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(
             self.connection,

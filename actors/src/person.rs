@@ -17,6 +17,10 @@ pub struct Person {
     pub message_number: i64,
 }
 
+/// How a record is applied to a person: [`Person::apply`], unless somebody wants to see what happens when
+/// that fails.
+pub type Evaluate = fn(&mut Person, &Policy, &Record<'_>, &mut Vec<Outcome>) -> Applied;
+
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {

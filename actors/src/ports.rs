@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::lane::{PerSource, Routing};
 use crate::log::{Forwarder, Log, Publisher};
 use crate::observe::Observer;
+use crate::person::Evaluate;
 use crate::seal::{KeyRing, Seal};
 use crate::store::Store;
 
@@ -54,6 +55,8 @@ pub struct Rules {
     pub policy: Arc<Policy>,
     /// See `policy`.
     pub policy_number: i32,
+    /// How a record is applied: [`crate::person::Person::apply`].
+    pub evaluate: Evaluate,
     /// Limits of a batch.
     pub batch: BatchRules,
     /// When checkpoints are written.

@@ -68,6 +68,7 @@ impl Residents {
             stamp,
             policy: Arc::clone(&self.rules.policy),
             policy_number: self.rules.policy_number,
+            evaluate: self.rules.evaluate,
             seal: Arc::clone(&self.ports.seal),
             checkpoint_every: self.rules.checkpoint.every_records.max(1),
             states: self.rules.cache && users <= CACHED_USERS,

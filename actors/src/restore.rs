@@ -10,7 +10,7 @@ use neuros::{ENGINE_VERSION, Outcome, Policy};
 
 use crate::capacity::RESTORE_PAGE;
 use crate::person::Person;
-use crate::seal::{DataKey, KeysAway, Place, Seal};
+use crate::seal::{DataKey, KeysAway, Seal};
 use crate::store::{Store, StoreError, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
 
@@ -31,11 +31,6 @@ pub enum RestoreError {
         /// Why; quotes nothing of the state.
         problem: String,
     },
-}
-
-/// Where a user's base checkpoint lies.
-pub fn base_place(user: crate::lane::UserNumber, record_number: i64) -> Place {
-    Place { table: "base_checkpoints", column: "body", user: user.0, record: record_number }
 }
 
 /// Restores persons, and remembers the policies that it needed.
@@ -101,7 +96,8 @@ impl Restorer {
         if let Some(base) = self.store.base(stored.user).await?
             && base.record_number <= upto
         {
-            let place = base_place(stored.user, base.record_number);
+            // A base is a checkpoint that was kept when a newer one came, sealed as it was.
+            let place = checkpoint_place(stored.user, base.record_number);
             let bytes = self.seal.open(key, place, &base.body);
             let bytes = bytes.map_err(|error| unreadable(stored, error))?;
             person = Person::of_checkpoint(&bytes, base.record_number, base.message_number)

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::capacity::USER_MAILBOX;
 use crate::lane::{Counts, PerSource, Source, UserNumber};
 use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch};
-use crate::person::{Applied, Person};
+use crate::person::{Applied, Evaluate, Person};
 use crate::rows::{RecordRow, TransitionRow};
 use crate::seal::{DataKey, Place, Seal, Sealed};
 
@@ -26,6 +26,8 @@ pub struct BatchContext {
     pub policy: Arc<Policy>,
     /// See `policy`.
     pub policy_number: i32,
+    /// How a record is applied.
+    pub evaluate: Evaluate,
     /// Seals what leaves.
     pub seal: Arc<dyn Seal>,
     /// Records after which a checkpoint is written.
@@ -177,7 +179,7 @@ impl User {
         let seq = state.map_or(0, neuros::State::seq);
         let since = state.map(neuros::State::mode_since);
         let counts = steps.counts.of_mut(taken.source);
-        match self.person.apply(&context.policy, &taken.record, outcomes) {
+        match (context.evaluate)(&mut self.person, &context.policy, &taken.record, outcomes) {
             Applied::Duplicate => counts.duplicate += 1,
             Applied::Numbered(number) => {
                 counts.new += 1;

@@ -129,11 +129,11 @@ impl Starting<'_> {
         self.patiently("topics", || {
             let (connection, names) = (self.connection.clone(), self.topics.clone());
             async move {
-                let asked = tokio::task::spawn_blocking(move || {
-                    topics::find(&connection, &names, ASK_TIMEOUT).map(|found| (found, names))
-                });
+                let (asker, asked) = (connection.clone(), names.clone());
+                let asked =
+                    tokio::task::spawn_blocking(move || topics::find(&asker, &asked, ASK_TIMEOUT));
                 let asked = asked.await.map_err(|error| Attempt::Never(error.to_string()))?;
-                let (found, names) = asked.map_err(|error| Attempt::Later(error.to_string()))?;
+                let found = asked.map_err(|error| Attempt::Later(error.to_string()))?;
                 let make = "`biometric-bridge topics create` makes what is missing";
                 for (name, partitions) in
                     [(&names.events, found.events), (&names.by_user, found.by_user)]
@@ -147,6 +147,13 @@ impl Starting<'_> {
                         "{} has {} partitions and {} has {}; both must have the same number",
                         names.events, found.events, names.by_user, found.by_user
                     )));
+                }
+                if topics::stamps_on_arrival(&connection, &names).await == Some(false) {
+                    tracing::warn!(
+                        topic = names.events,
+                        "records keep their producers' timestamps, which judge what is live: set \
+                         message.timestamp.type=LogAppendTime, except for recorded logs"
+                    );
                 }
                 for missing in &found.missing {
                     tracing::warn!(topic = missing, "there is no such topic; {make}");

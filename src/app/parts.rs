@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::lane::Routing;
+use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use neuros::Policy;
 use neuros::wire::Intake;
@@ -109,6 +110,7 @@ impl Starting<'_> {
             wire,
             policy: Arc::new(policy),
             policy_number,
+            evaluate: Person::apply,
             batch: BatchRules {
                 records_max: settings.batch.records_max,
                 bytes_max: settings.batch.bytes_max.0,

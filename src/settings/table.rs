@@ -188,8 +188,10 @@ settings! {
         connections_max: u32 = 8, 2..=1000;
         /// Age from which on stored events are compressed, where TimescaleDB is present.
         compress_after: Duration = DAY * 7, zero_or_between("never", HOUR, CENTURY);
-        /// How long stored events are kept.
+        /// How long stored events are kept. States that they led to stay, and replay begins there.
         retain: Duration = Duration::ZERO, zero_or_between("ever", DAY, CENTURY);
+        /// How long messages that every sink has taken are kept.
+        keep_outbox: Duration = DAY * 7, between(HOUR, CENTURY);
     }
     => /// The cache; it may be absent or flushed at any time.
     redis: Redis {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actors::store::StoreError;
 use neuros::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
 use super::failure::of_database;
 use super::{SqlStore, instant, unbroken};
@@ -64,8 +64,19 @@ impl SqlStore {
         Ok(Retention::Policies)
     }
 
-    /// Drops at most `limit` of the oldest stored records of batches before `before`; gives how many
-    /// it were. Whoever calls it sees to it that checkpoints and bases hold them.
+    /// Keeps the checkpoints of users with records before `before` as bases, so that those records may
+    /// go: replay then begins at the base. `engine` is the version of the engine that wrote them. Gives
+    /// how many were kept.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn keep_bases(&self, before: Timestamp, engine: i16) -> Result<u64, StoreError> {
+        self.do_with(KEEP_BASES, vec![instant::of(before).into(), engine.into()]).await
+    }
+
+    /// Drops at most `limit` of the oldest stored records of batches before `before`, of those that a
+    /// base holds; gives how many it were.
     ///
     /// # Errors
     ///
@@ -75,14 +86,25 @@ impl SqlStore {
         before: Timestamp,
         limit: i64,
     ) -> Result<u64, StoreError> {
-        const DROP: &str = "DELETE FROM event_records WHERE (time, lane, position) IN (
-            SELECT time, lane, position FROM event_records WHERE time < $1 ORDER BY time LIMIT $2)";
+        self.do_with(DROP_RECORDS, vec![instant::of(before).into(), limit.into()]).await
+    }
+
+    /// Drops at most `limit` of the oldest outbox rows from before `before` that every sink has taken;
+    /// gives how many it were.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn prune_outbox(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        self.do_with(PRUNE_OUTBOX, vec![instant::of(before).into(), limit.into()]).await
+    }
+
+    async fn do_with(&self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
         let writer = self.writer.clone();
-        let values = [instant::of(before).into(), limit.into()];
-        let drop = Statement::from_sql_and_values(writer.get_database_backend(), DROP, values);
+        let statement = Statement::from_sql_and_values(writer.get_database_backend(), sql, values);
         unbroken(async move {
-            let dropped = writer.execute_raw(drop).await.map_err(|error| of_database(&error))?;
-            Ok(dropped.rows_affected())
+            let done = writer.execute_raw(statement).await.map_err(|error| of_database(&error))?;
+            Ok(done.rows_affected())
         })
         .await
     }
@@ -93,6 +115,32 @@ impl SqlStore {
         Ok(row.is_some())
     }
 }
+
+const KEEP_BASES: &str = "
+    INSERT INTO base_checkpoints
+        (user_number, record_number, message_number, engine, body, created_at)
+    SELECT u.user_number, u.record_number, u.message_number, $2, u.checkpoint, u.checkpointed_at
+    FROM users u
+    JOIN (SELECT user_number, max(number) AS newest FROM event_records
+          WHERE time < $1 GROUP BY user_number) old ON old.user_number = u.user_number
+    WHERE u.checkpoint IS NOT NULL AND u.record_number >= old.newest
+        AND NOT EXISTS (SELECT 1 FROM base_checkpoints b
+                        WHERE b.user_number = u.user_number AND b.record_number >= old.newest)
+    ON CONFLICT DO NOTHING";
+
+const DROP_RECORDS: &str = "
+    DELETE FROM event_records WHERE (time, lane, position) IN (
+        SELECT r.time, r.lane, r.position FROM event_records r
+        WHERE r.time < $1 AND EXISTS (
+            SELECT 1 FROM base_checkpoints b
+            WHERE b.user_number = r.user_number AND b.record_number >= r.number)
+        ORDER BY r.time LIMIT $2)";
+
+const PRUNE_OUTBOX: &str = "
+    DELETE FROM outbox WHERE (lane, number) IN (
+        SELECT o.lane, o.number FROM outbox o
+        JOIN relay_cursors c ON c.lane = o.lane AND c.sink = o.sink AND c.number >= o.number
+        WHERE o.recorded_at < $1 ORDER BY o.lane, o.number LIMIT $2)";
 
 const HAS_POLICIES: &str = "SELECT 1 FROM pg_extension
     WHERE extname = 'timescaledb' AND current_setting('timescaledb.license', TRUE) = 'timescale'";

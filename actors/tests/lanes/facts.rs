@@ -3,7 +3,10 @@
 use actors::home::home;
 use actors::lane::Lane;
 use actors::observe::{CommitFailure, Condition};
+use actors::person::{Applied, Person};
 use actors::rows::Sink;
+use neuros::event::Record;
+use neuros::{Outcome, Policy};
 
 use crate::world::{Fault, World, run};
 
@@ -224,5 +227,90 @@ fn an_owner_that_leaves_says_so_last() {
         owner.leave().await;
         let conditions = world.told.conditions.lock().unwrap();
         assert_eq!(conditions.last(), Some(&(Lane(0), Condition::Left)));
+    });
+}
+
+fn panics_over_poison(
+    person: &mut Person,
+    policy: &Policy,
+    record: &Record<'_>,
+    outcomes: &mut Vec<Outcome>,
+) -> Applied {
+    assert!(record.event_type != "poison", "told so");
+    person.apply(policy, record, outcomes)
+}
+
+fn write_poison(world: &World, user: &str, second: i64) {
+    let (time, value) = event(user, second, r#""heart_rate":60"#);
+    world.log.write(0, time, &value.replace("vitals", "poison"));
+}
+
+#[test]
+fn a_user_whose_evaluation_panics_is_quarantined_and_the_others_go_on() {
+    run(|| async {
+        let mut world = World::new(1);
+        world.rules.evaluate = panics_over_poison;
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        write_poison(&world, "a", 500);
+        write_story(&world, 0, "a", 600);
+        write_story(&world, 0, "b", 600);
+        world.all_committed().await;
+        world.store.check();
+        let users = world.store.users_with_records();
+        assert_eq!((users["a"], users["b"]), (6, 6));
+        assert!(world.store.is_quarantined("a") && !world.store.is_quarantined("b"));
+        assert_eq!(world.store.progress(Lane(0)).counts.events.dead_letter, 7);
+        owner.leave().await;
+        // The flag outlives the owner.
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 1_200);
+        world.all_committed().await;
+        assert_eq!(world.store.progress(Lane(0)).counts.events.dead_letter, 13);
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn a_release_over_which_too_many_panic_stops_the_lane_instead() {
+    run(|| async {
+        let mut world = World::new(1);
+        world.rules.evaluate = panics_over_poison;
+        world.rules.quarantines_per_minute = 2;
+        let owner = world.own(0);
+        for user in ["a", "b", "c", "d"] {
+            write_poison(&world, user, 0);
+        }
+        world
+            .until("the lane has stopped", |world| {
+                let conditions = world.told.conditions.lock().unwrap();
+                matches!(conditions.last(), Some((_, Condition::Halted { .. })))
+            })
+            .await;
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn idle_users_leave_memory_and_come_back_as_they_were() {
+    run(|| async {
+        let mut world = World::new(1);
+        world.rules.users.idle_after = std::time::Duration::from_secs(30);
+        world.clock.set(MORNING);
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        world.all_committed().await;
+        // Checkpoints first: nobody leaves whose newest records only memory has.
+        for minute in 1..5 {
+            world.clock.set(MORNING + minute * 60 * SECOND);
+            write_story(&world, 0, "b", minute * 600);
+            world.all_committed().await;
+        }
+        world.until("only b is in memory", |world| *world.told.live.lock().unwrap() == 1).await;
+        write_story(&world, 0, "a", 7_200);
+        world.all_committed().await;
+        world.store.check();
+        assert_eq!(world.store.users_with_records()["a"], 12);
+        owner.leave().await;
     });
 }

@@ -18,7 +18,8 @@ facts!(
     users_are_read_a_page_at_a_time,
     an_access_is_written_down,
     the_store_answers,
-    old_records_are_dropped_by_hand,
+    old_records_are_dropped_once_a_base_holds_them,
+    the_outbox_is_pruned_behind_every_cursor,
 );
 
 async fn a_policy_is_kept_once(place: Place) {
@@ -141,13 +142,34 @@ async fn the_store_answers(place: Place) {
     place.store.ping().await.expect_err("it is closed");
 }
 
-async fn old_records_are_dropped_by_hand(place: Place) {
+async fn old_records_are_dropped_once_a_base_holds_them(place: Place) {
     let mut owner = Owner::first(&place.store).await;
     for id in ["u1", "u2", "u3"] {
         owner.with_user(id).await;
     }
+    let store = &place.store;
     let before = Timestamp::from_micros(START + 3_000_000);
-    assert_eq!(place.store.drop_records_before(before, 1).await.expect("one"), 1);
-    assert_eq!(place.store.drop_records_before(before, 9).await.expect("the other"), 1);
+    assert_eq!(store.drop_records_before(before, 9).await.expect("none"), 0);
+    assert_eq!(store.keep_bases(before, 1).await.expect("bases"), 2);
+    assert_eq!(store.keep_bases(before, 1).await.expect("no new ones"), 0);
+    assert_eq!(store.drop_records_before(before, 1).await.expect("one"), 1);
+    assert_eq!(store.drop_records_before(before, 9).await.expect("the other"), 1);
     assert_eq!(place.count("event_records").await, 1);
+}
+
+async fn the_outbox_is_pruned_behind_every_cursor(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    mail(&mut batch, Sink::Transitions, user, 1);
+    mail(&mut batch, Sink::Alerts, user, 2);
+    owner.commit(batch).await.expect("it is committed");
+    let store = &place.store;
+    let later = Timestamp::from_micros(START + 60_000_000);
+    assert_eq!(store.prune_outbox(later, 9).await.expect("none has left"), 0);
+    let moved = store.move_cursor(owner.lane, owner.token, Sink::Alerts, 2).await;
+    assert!(moved.expect("an answer"));
+    assert_eq!(store.prune_outbox(Timestamp::from_micros(START), 9).await.expect("too new"), 0);
+    assert_eq!(store.prune_outbox(later, 9).await.expect("one"), 1);
+    assert_eq!(place.count("outbox").await, 1);
 }

@@ -12,6 +12,7 @@ use actors::cache::NoCache;
 use actors::clock::Clock;
 use actors::lane::{Lane, ModeCounts, PerSource, Positions, ROUTING_VERSION, Routing, UserNumber};
 use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
+use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use actors::rows::Sink;
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened};
@@ -90,6 +91,7 @@ pub(crate) struct Told {
     pub conditions: Mutex<Vec<(Lane, Condition)>>,
     pub failures: Mutex<Vec<CommitFailure>>,
     pub rebuilt: Mutex<usize>,
+    pub live: Mutex<usize>,
 }
 
 impl Observer for Told {
@@ -104,7 +106,9 @@ impl Observer for Told {
     fn rebuilt(&self, _: Lane, users: usize) {
         *self.rebuilt.lock().unwrap() += users;
     }
-    fn live_users(&self, _: Lane, _: usize) {}
+    fn live_users(&self, _: Lane, users: usize) {
+        *self.live.lock().unwrap() = users;
+    }
     fn published(&self, _: Lane, _: Sink, _: &Published) {}
     fn cached(&self, _: bool) {}
     fn quarantined(&self, _: Lane) {}
@@ -137,6 +141,7 @@ impl World {
             wire: Intake::default(),
             policy: Arc::new(Policy::default()),
             policy_number: 1,
+            evaluate: Person::apply,
             batch: BatchRules { records_max: 64, ..BatchRules::default() },
             checkpoint: CheckpointRules { every_records: 3, every: Duration::from_secs(5) },
             users: UserRules::default(),

@@ -76,6 +76,11 @@ impl MemoryStore {
         data.lanes.get_mut(&lane).unwrap().token = Some(FenceToken(Uuid::new_v4()));
     }
 
+    pub(crate) fn is_quarantined(&self, user_id: &str) -> bool {
+        let data = self.data.lock().unwrap();
+        data.users.values().any(|user| user.user_id == user_id && user.quarantined)
+    }
+
     pub(crate) fn delete_checkpoints(&self) {
         for user in self.data.lock().unwrap().users.values_mut() {
             user.checkpoint = None;
@@ -289,7 +294,8 @@ impl Store for MemoryStore {
     }
 
     async fn policy(&self, _: i32) -> Result<(String, String), StoreError> {
-        Err(StoreError::Refused("there is one policy only".to_owned()))
+        let policy = neuros::Policy::default();
+        Ok((policy.version.clone(), policy.to_yaml()))
     }
 
     async fn outbox(
