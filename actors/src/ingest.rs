@@ -1,7 +1,7 @@
 //! The ingest actor: reads a lane in micro-batches, judges each record, sends on those that live
 //! elsewhere, and hands the rest to the router. It holds no user's state.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Dead, End, Passport, Read};
 use crate::incoming::Incoming;
-use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Verdict};
+use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
 use crate::lane::{FenceToken, Lane, Progress, Source};
 use crate::log::{LaneReader, LogError};
 use crate::ports::{BatchRules, Ports, Rules};
 use crate::router::Router;
+use crate::turns::Turns;
 use crate::user::Taken;
 
 /// What ingest must not evaluate.
@@ -70,6 +71,8 @@ pub(crate) struct Work {
     pub(crate) permits: Arc<Semaphore>,
     /// Users whose stored checkpoint is behind them.
     pub(crate) unwritten_users: Rc<Cell<usize>>,
+    /// What forwarded records wait for.
+    pub(crate) turns: Rc<RefCell<Turns>>,
     pub(crate) end: mpsc::Sender<End>,
     pub(crate) stop: CancellationToken,
 }
@@ -168,6 +171,12 @@ impl Work {
             let sent = self.ports.forwarder.forward(*home, raw, *origin).await;
             forwarded.push(sent.map_err(away)?);
         }
+        let mut turns = self.turns.borrow_mut();
+        for (origin, previous) in filling.out_of_turn {
+            turns.wait_for(origin, previous);
+        }
+        turns.moved(&self.progress);
+        drop(turns);
         let now = self.ports.clock.now();
         // Stamps order a lane's batches for ever, so a clock that was set back must not repeat one.
         self.progress.stamp = now.max(self.progress.stamp + Micros(1));
@@ -198,6 +207,8 @@ struct Filling {
     dead_letters: Vec<Dead>,
     quarantine: Vec<String>,
     forwards: Vec<Forward>,
+    /// Origin and the offset there that must come first.
+    out_of_turn: Vec<(i32, i64)>,
     oldest: Option<Timestamp>,
     records: usize,
     bytes: usize,
@@ -242,6 +253,9 @@ impl Filling {
                 self.dead_letters.push(Dead { source, offset, user_id: None, letter: *letter });
             }
             Verdict::Skip(skip) => {
+                if let Skip::OutOfTurn { origin, previous } = skip {
+                    self.out_of_turn.push((origin, previous));
+                }
                 tracing::debug!(source = ?source, offset, ?skip, "a forwarded record is skipped");
             }
         }

@@ -33,6 +33,7 @@ mod router;
 pub mod rows;
 pub mod seal;
 pub mod store;
+mod turns;
 pub mod user;
 
 pub use owner::own;

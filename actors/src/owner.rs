@@ -1,7 +1,7 @@
 //! A lane's life in this process: claim, restore, run, and again, until somebody else owns it or an
 //! operator must look. Correctness rests on the claim's token alone; nothing here trusts a callback.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ use crate::restore::Restorer;
 use crate::restoring::Restoring;
 use crate::router::{self, Router};
 use crate::store::Claim;
+use crate::turns::{self, Turns};
 
 /// Owns one lane until `stop`; must run on the thread on which its users shall live.
 ///
@@ -169,6 +170,10 @@ impl Owner {
         let alerts = Alerts { ports: self.ports.clone(), audit, end: end.clone() }.start();
         let unwritten_users = Rc::clone(&residents.unwritten_users);
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
+        let turns = Rc::new(RefCell::new(Turns::default()));
+        let (lane, ports) = (self.lane, self.ports.clone());
+        let watched = (Rc::clone(&turns), end.clone(), drop_rest.clone());
+        actix::spawn(turns::watch(lane, ports, watched.0, watched.1, watched.2));
         let ingest = Ingest::new(ingest::Work {
             lane: self.lane,
             token,
@@ -180,6 +185,7 @@ impl Owner {
             router,
             permits: Arc::clone(&permits),
             unwritten_users,
+            turns,
             end,
             stop: stop_reading.clone(),
         })

@@ -46,6 +46,13 @@ pub trait Store: Send + Sync {
     /// When the store is away.
     async fn holds(&self, lane: Lane, token: FenceToken) -> Result<bool, StoreError>;
 
+    /// The offset of the last record that `origin` has forwarded to `home`, as committed; -1 for none.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn last_forwarded(&self, origin: Lane, home: Lane) -> Result<i64, StoreError>;
+
     /// Writes a batch, all or nothing. The transaction is never abandoned half way, even when the
     /// caller goes away.
     ///

@@ -63,6 +63,10 @@ impl Store for SqlStore {
         self.carry(move |store| async move { store.read_holds(lane, token).await }).await
     }
 
+    async fn last_forwarded(&self, origin: Lane, home: Lane) -> Result<i64, StoreError> {
+        self.carry(move |store| async move { store.read_last_forwarded(origin, home).await }).await
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         match &self.postgres {
             Some(postgres) => postgres.commit(batch, &self.runtime).await,

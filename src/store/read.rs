@@ -43,6 +43,16 @@ impl SqlStore {
         Ok(found.map_err(|error| of_database(&error))?.is_some())
     }
 
+    pub(super) async fn read_last_forwarded(
+        &self,
+        origin: Lane,
+        home: Lane,
+    ) -> Result<i64, StoreError> {
+        let row = lanes::Entity::find_by_id(origin.0).one(&self.reader).await;
+        let Some(row) = row.map_err(|error| of_database(&error))? else { return Ok(-1) };
+        Ok(progress::of_row(&row)?.forwarded.get(&home.0).copied().unwrap_or(-1))
+    }
+
     pub(super) async fn read_records_of_lane(
         &self,
         lane: Lane,

@@ -314,3 +314,30 @@ fn idle_users_leave_memory_and_come_back_as_they_were() {
         owner.leave().await;
     });
 }
+
+#[test]
+fn a_forwarded_record_that_is_lost_stops_its_home_instead_of_being_passed_over() {
+    run(|| async {
+        let world = World::new(2);
+        let owners = [world.own(0), world.own(1)];
+        let user = users_at_home(1, 2, 1).remove(0);
+        write_story(&world, 0, &user, 0);
+        world.all_committed().await;
+        *world.log.loses_next.lock().unwrap() = true;
+        write_story(&world, 0, &user, 600);
+        world
+            .until("the home has stopped", |world| {
+                let conditions = world.told.conditions.lock().unwrap();
+                let stopped = |(lane, condition): &(Lane, Condition)| {
+                    *lane == Lane(1) && matches!(condition, Condition::Halted { .. })
+                };
+                conditions.iter().any(stopped)
+            })
+            .await;
+        world.store.check();
+        assert_eq!(world.store.users_with_records()[&user], 6);
+        for owner in owners {
+            owner.leave().await;
+        }
+    });
+}

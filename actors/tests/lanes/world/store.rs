@@ -220,6 +220,11 @@ impl Store for MemoryStore {
         Ok(self.data.lock().unwrap().lanes[&lane].token == Some(token))
     }
 
+    async fn last_forwarded(&self, origin: Lane, home: Lane) -> Result<i64, StoreError> {
+        let data = self.data.lock().unwrap();
+        Ok(data.lanes[&origin].progress.forwarded.get(&home.0).copied().unwrap_or(-1))
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         tokio::task::yield_now().await;
         let mut data = self.data.lock().unwrap();
