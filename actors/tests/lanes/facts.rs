@@ -104,12 +104,13 @@ fn what_cannot_be_read_is_a_dead_letter_and_the_lane_goes_on() {
             })
             .await;
         world.store.check();
-        let published = world.log.published.lock().unwrap();
-        let (_, first) = published.iter().find(|(s, _)| *s == Sink::DeadLetters).unwrap();
+        let (_, first) = {
+            let published = world.log.published.lock().unwrap();
+            published.iter().find(|(sink, _)| *sink == Sink::DeadLetters).unwrap().clone()
+        };
         assert_eq!(first.value.as_deref(), Some(b"not json".as_slice()));
         let reason = first.headers.iter().find(|(name, _)| name == "dlq.reason").unwrap();
         assert_eq!(reason.1, b"not_json");
-        drop(published);
         owner.leave().await;
     });
 }

@@ -1,4 +1,6 @@
 //! The lanes as `run` runs them, on a log and a store in memory: what is promised, at the level of actors.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
 mod facts;
 mod world;
