@@ -202,7 +202,10 @@ impl Starting<'_> {
             positioned,
             lanes,
         );
-        Ok(Some((store, group.map_err(broken)?, fatals)))
+        let group = group.map_err(broken)?;
+        self.look_at_timestamps();
+        self.watch.part("start", Ok(()));
+        Ok(Some((store, group, fatals)))
     }
 }
 

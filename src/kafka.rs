@@ -2,6 +2,7 @@
 //! is made here and no offset is kept here: positions come from the store.
 
 mod connection;
+mod context;
 mod group;
 mod health;
 mod log;

@@ -148,13 +148,6 @@ impl Starting<'_> {
                         names.events, found.events, names.by_user, found.by_user
                     )));
                 }
-                if topics::stamps_on_arrival(&connection, &names).await == Some(false) {
-                    tracing::warn!(
-                        topic = names.events,
-                        "records keep their producers' timestamps, which judge what is live: set \
-                         message.timestamp.type=LogAppendTime, except for recorded logs"
-                    );
-                }
                 for missing in &found.missing {
                     tracing::warn!(topic = missing, "there is no such topic; {make}");
                 }
@@ -162,6 +155,20 @@ impl Starting<'_> {
             }
         })
         .await
+    }
+
+    /// Says so when records keep their producers' timestamps; nobody waits for it.
+    pub(super) fn look_at_timestamps(&self) {
+        let (connection, names) = (self.connection.clone(), self.topics.clone());
+        self.runtime.spawn(async move {
+            if topics::stamps_on_arrival(&connection, &names).await == Some(false) {
+                tracing::warn!(
+                    topic = names.events,
+                    "records keep their producers' timestamps, which judge what is live: set \
+                     message.timestamp.type=LogAppendTime, except for recorded logs"
+                );
+            }
+        });
     }
 
     /// How users map to lanes, as the store says; written when this is the first start ever, or the

@@ -14,6 +14,7 @@ pub struct View {
     people: BTreeMap<String, Person>,
     changes: u64,
     drawn: usize,
+    footer: String,
 }
 
 /// A person of the table.
@@ -30,7 +31,13 @@ impl View {
     pub fn of(people: impl Iterator<Item = String>) -> Self {
         let term = Term::stdout();
         let people = people.map(|name| (name, Person::default())).collect();
-        Self { term: term.is_term().then_some(term), people, changes: 0, drawn: 0 }
+        Self {
+            term: term.is_term().then_some(term),
+            people,
+            changes: 0,
+            drawn: 0,
+            footer: String::new(),
+        }
     }
 
     /// How many mode changes were shown.
@@ -73,7 +80,9 @@ impl View {
         }
         self.clear()?;
         let width = self.width();
-        writeln!(io::stdout(), "{}", truncate_str(&line, width, "…"))
+        writeln!(io::stdout(), "{}", truncate_str(&line, width, "…"))?;
+        let footer = std::mem::take(&mut self.footer);
+        self.draw(&footer)
     }
 
     /// Draws the table anew, with a line about what is going on below it.
@@ -108,6 +117,7 @@ impl View {
             writeln!(out, "{line}")?;
         }
         self.drawn = lines.len();
+        footer.clone_into(&mut self.footer);
         out.flush()
     }
 

@@ -14,10 +14,13 @@ use futures_util::future::BoxFuture;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureRecord, Producer as _};
 
 use super::connection::Connection;
+use super::context::Logged;
 use super::topics::TopicNames;
+
+type FutureProducer = rdkafka::producer::FutureProducer<Logged>;
 
 /// Bytes that the log's format may add to a message.
 const FRAMING: usize = 4_096;
@@ -36,7 +39,7 @@ fn producer(connection: &Connection, name: &str) -> Result<FutureProducer, Kafka
         .set("message.max.bytes", bytes_max.to_string())
         .set("queue.buffering.max.kbytes", (64 << 10).to_string())
         .set("linger.ms", "1")
-        .create()
+        .create_with_context(Logged)
 }
 
 fn headers_of<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> OwnedHeaders {

@@ -32,7 +32,7 @@ pub struct Part {
 }
 
 /// Parts without which the service does not do its work, in the order in which they are named.
-const NEEDED: [&str; 5] = ["postgres", "keys", "kafka", "lanes", "shutdown"];
+const NEEDED: [&str; 7] = ["postgres", "keys", "kafka", "topics", "start", "lanes", "shutdown"];
 
 impl Readiness {
     pub(super) fn of(state: &State, kafka: Result<(), String>) -> Self {
