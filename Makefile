@@ -1,16 +1,14 @@
 # Everything a developer or the CI runs. `make help` lists it.
 
 CARGO ?= cargo
-PERSON ?= w007
 
 .PHONY: help demo build test check unit integration fuzz-build fuzz bench instructions servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## replays a week of an example person, one sentence for each mode change
-	@$(CARGO) run --release --locked --quiet -- replay --explain --user $(PERSON) tests/data/golden/people.ndjson \
-	  | sed -n 's/.*"kind":"switched".*"text":"\([^"]*\)".*/\1/p'
+demo: ## the whole service on recorded people, nothing to set up (DEMO="--once --speed 4": options of the command)
+	$(CARGO) run --release --locked --quiet -- demo $(DEMO)
 
 build: ## the program, optimised
 	$(CARGO) build --release --locked

@@ -20,7 +20,7 @@ use crate::app::{Service, Setup, connection_of, topics_of};
 use crate::demo::{ModeChange, Played, RECORDINGS, View, follow, play};
 use crate::kafka::Sender;
 use crate::settings::{Inputs, Loaded};
-use crate::store::Administration as _;
+use crate::store::{Administration as _, Options, Totals};
 use crate::telemetry;
 
 /// Shows the whole service at work on recorded people: needs no server and no configuration.
@@ -110,10 +110,17 @@ async fn show(arguments: &Arguments, folder: &Folder) -> Result<(), Failure> {
     let ended = shown.until_told(arguments.once, &mut players, &mut service).await;
     stop.cancel();
     while players.join_next().await.is_some() {}
-    let totals = service.store().totals().await.ok();
     service.end().await;
+    let totals = totals(folder).await;
     shown.view.say(&shown.summary(totals))?;
     ended
+}
+
+/// What the store holds, once nothing more is written to it.
+async fn totals(folder: &Folder) -> Option<Totals> {
+    let url = format!("sqlite:{}", folder.path.join(DATABASE).display());
+    let store = crate::store::open(&url, &Options::default()).await.ok()?;
+    store.totals().await.ok()
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Failure {
@@ -261,7 +268,7 @@ impl Shown {
         Ok(self.view.draw(&footer)?)
     }
 
-    fn summary(&self, totals: Option<crate::store::Totals>) -> String {
+    fn summary(&self, totals: Option<Totals>) -> String {
         let sent = self.played.sent.load(Ordering::Relaxed);
         let mut text =
             format!("\n{sent} records sent, {} mode changes shown.", self.view.changes());

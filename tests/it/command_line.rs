@@ -8,7 +8,15 @@ use crate::support::{read, root, run, stderr, stdout};
 #[test]
 fn every_command_has_help_with_an_example() {
     for command in [
-        &["replay"][..],
+        &["run"][..],
+        &["demo"],
+        &["migrate", "up"],
+        &["migrate", "down"],
+        &["migrate", "status"],
+        &["topics", "create"],
+        &["topics", "adopt"],
+        &["export"],
+        &["replay"],
         &["policy", "check"],
         &["policy", "show"],
         &["keys", "generate"],

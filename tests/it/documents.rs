@@ -60,6 +60,11 @@ fn links_lead_somewhere() {
 fn the_readme_names_every_command() {
     let readme = read(&root().join("README.md"));
     for command in [
+        "run",
+        "demo",
+        "migrate up",
+        "topics create",
+        "export log",
         "replay",
         "policy check",
         "policy show",
