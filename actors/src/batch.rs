@@ -1,7 +1,7 @@
 //! A batch on its way: a new name and a new shape at every station, one batch of one lane throughout.
 
 use neuros::time::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::cache::CachedState;
 use crate::intake::DeadLetter;
@@ -40,6 +40,8 @@ pub(crate) struct Read {
     pub dead_letters: Vec<Dead>,
     /// Users whose quarantine begins with this batch.
     pub quarantine: Vec<String>,
+    /// The lane is given up: nothing comes after it, and everybody's checkpoint is to be written.
+    pub last: bool,
     /// How far ingest has come: positions, marks, what was forwarded, and its share of the counts.
     pub progress: Progress,
 }
@@ -173,6 +175,18 @@ pub(crate) enum End {
     Log(LogError),
     /// The lane was taken away, and what was in flight is done or dropped.
     Stopped,
+}
+
+/// Whoever holds it cannot panic without the lane's coming to know.
+pub(crate) struct EndGuard(pub(crate) mpsc::Sender<End>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The first reason to end counts.
+            let _later = self.0.try_send(End::Claim { fenced: false });
+        }
+    }
 }
 
 impl PerSource<crate::lane::Counts> {

@@ -2,7 +2,7 @@
 
 use neuros::time::Timestamp;
 
-use crate::incoming::Raw;
+use crate::incoming::{HEADER_OVERHEAD, Raw};
 use crate::lane::Lane;
 use crate::log::Outgoing;
 use crate::seal::Place;
@@ -29,9 +29,10 @@ pub struct Failure<'a> {
 /// The message for the dead letter topic: key, value and headers untouched, then the `dlq.*` headers.
 ///
 /// A value that would make the message larger than `bytes_max` stays in the store; the message then
-/// comes without it and with the header `dlq.truncated`.
+/// comes without it and with the header `dlq.truncated`. So do headers and a key that are too large.
 pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
     let Raw { key, value, mut headers } = raw;
+    let said_from = headers.len();
     let mut add = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
     add("dlq.reason", failure.reason.to_owned());
     add("dlq.detail", failure.detail.to_owned());
@@ -40,19 +41,22 @@ pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
     add("dlq.offset", failure.offset.to_string());
     add("dlq.failed_at", failure.failed_at.to_string());
     add("dlq.version", VERSION.to_owned());
-    let of_headers = headers.iter().map(|(name, value)| name.len() + value.len() + OVERHEAD);
-    let bytes = key.as_ref().map_or(0, Vec::len) + value.len() + of_headers.sum::<usize>();
-    let value = if bytes <= bytes_max {
-        Some(value)
-    } else {
-        headers.push(("dlq.truncated".to_owned(), b"true".to_vec()));
-        None
+    let own = headers.len() - said_from;
+    let bytes = |headers: &[(String, Vec<u8>)]| -> usize {
+        let of = |(name, value): &(String, Vec<u8>)| name.len() + value.len() + HEADER_OVERHEAD;
+        key.as_ref().map_or(0, Vec::len) + headers.iter().map(of).sum::<usize>()
     };
-    Outgoing { key, value, headers }
+    if bytes(&headers) + value.len() <= bytes_max {
+        return Outgoing { key, value: Some(value), headers };
+    }
+    if bytes(&headers) > bytes_max / 2 {
+        // Even without its value it is too large: what is said about it must get through.
+        headers.drain(..headers.len() - own);
+    }
+    headers.push(("dlq.truncated".to_owned(), b"true".to_vec()));
+    let key = key.filter(|key| key.len() <= bytes_max / 2);
+    Outgoing { key, value: None, headers }
 }
-
-/// What the log's format adds to a header, at most.
-const OVERHEAD: usize = 10;
 
 /// Where a dead letter's record lies; the service's own key seals it.
 pub fn place(lane: Lane, outbox: i64) -> Place {

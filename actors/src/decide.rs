@@ -1,14 +1,17 @@
 //! From the users' answers to one decided batch: rows in their order, counts, and how far the lane has
 //! come with it.
 
+use std::sync::Arc;
+
 use crate::batch::{Dead, Decided, End, Passport};
 use crate::cache::CachedState;
 use crate::dead_letter::{self, Failure};
+use crate::gather::Gathering;
 use crate::lane::{Progress, UserNumber};
 use crate::log::Outgoing;
 use crate::message;
-use crate::residents::{Resident, Residents};
-use crate::router::UserWork;
+use crate::residents::Residents;
+use crate::router::{LOST, UserWork};
 use crate::rows::{DeadLetterRow, RecordRow, Sink, UserRow};
 use crate::user::{Steps, Switch};
 
@@ -22,6 +25,16 @@ struct Sum {
     events: u64,
 }
 
+/// A batch when its users have answered.
+pub(crate) struct Worked {
+    /// Who worked, and who is only mentioned.
+    pub(crate) gathering: Gathering,
+    /// The answers, in the order of the works.
+    pub(crate) answers: Vec<Steps>,
+    /// Users who are mentioned and whom the store does not know yet.
+    pub(crate) outsiders: Vec<(Arc<str>, UserNumber)>,
+}
+
 impl Residents {
     /// Makes a decided batch of the answers; `None` when there is nothing to write.
     ///
@@ -30,8 +43,7 @@ impl Residents {
     pub(crate) fn decide(
         &mut self,
         passport: Passport,
-        works: Vec<UserWork>,
-        answers: Vec<Steps>,
+        worked: Worked,
         dead: Vec<Dead>,
         read: Progress,
     ) -> Result<Option<Decided>, End> {
@@ -40,6 +52,8 @@ impl Residents {
         let mut sum = Sum::default();
         let mut counts = before.counts;
         let mut modes = before.modes;
+        let Worked { gathering, answers, outsiders } = worked;
+        let Gathering { works, quarantine, .. } = gathering;
         for (work, steps) in works.into_iter().zip(answers) {
             counts.add(&steps.counts);
             match steps.mode {
@@ -48,8 +62,9 @@ impl Residents {
                 }
                 _ => {}
             }
-            self.add(work, steps, &passport, &mut sum);
+            self.add(work, steps, &passport, &mut sum)?;
         }
+        self.add_outsiders(outsiders, &quarantine, &mut sum)?;
         for source in crate::lane::Source::ALL {
             let (found, total) = (counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
@@ -83,16 +98,22 @@ impl Residents {
         }))
     }
 
-    fn add(&mut self, work: UserWork, steps: Steps, passport: &Passport, sum: &mut Sum) {
-        let UserWork { user_id, quarantine, .. } = work;
-        let Some(Resident { user, is_stored, .. }) = self.live.get_mut(&*user_id) else { return };
-        let (user, is_new) = (*user, !std::mem::replace(is_stored, true));
+    fn add(
+        &mut self,
+        work: UserWork,
+        steps: Steps,
+        passport: &Passport,
+        sum: &mut Sum,
+    ) -> Result<(), End> {
+        let UserWork { user_id, .. } = work;
+        let resident = self.live.get_mut(&*user_id).ok_or(LOST)?;
+        let (user, is_new) = (resident.user, !std::mem::replace(&mut resident.is_stored, true));
         if steps.writes_checkpoint {
-            self.written(&user_id);
+            self.written(&user_id, passport.stamp);
         } else if !steps.records.is_empty() {
             self.lags(&user_id, passport.stamp);
         }
-        if is_new || steps.writes_checkpoint || quarantine {
+        if is_new || steps.writes_checkpoint {
             let written = steps.writes_checkpoint;
             sum.users.push(UserRow {
                 user,
@@ -101,7 +122,7 @@ impl Residents {
                 record_number: if written { steps.record_number } else { 0 },
                 message_number: if written { steps.message_number } else { 0 },
                 checkpoint: steps.state.clone().filter(|_| written),
-                quarantine,
+                quarantine: false,
             });
         }
         if self.rules.cache
@@ -113,6 +134,38 @@ impl Residents {
         sum.events += steps.events;
         sum.records.extend(steps.records);
         sum.switches.extend(steps.switches);
+        Ok(())
+    }
+
+    /// Rows of users of whom nothing was evaluated, and the flags of those whose quarantine begins.
+    fn add_outsiders(
+        &self,
+        outsiders: Vec<(Arc<str>, UserNumber)>,
+        quarantine: &[Arc<str>],
+        sum: &mut Sum,
+    ) -> Result<(), End> {
+        let mut row = |user: UserNumber, user_id: &Arc<str>, is_new: bool| {
+            if let Some(row) = sum.users.iter_mut().find(|row| row.user == user) {
+                row.quarantine |= !is_new;
+                return;
+            }
+            sum.users.push(UserRow {
+                user,
+                user_id: user_id.as_ref().to_owned(),
+                is_new,
+                record_number: 0,
+                message_number: 0,
+                checkpoint: None,
+                quarantine: !is_new,
+            });
+        };
+        for (user_id, user) in &outsiders {
+            row(*user, user_id, true);
+        }
+        for user_id in quarantine {
+            row(self.number_of(user_id).ok_or(LOST)?, user_id, false);
+        }
+        Ok(())
     }
 
     fn dead_letters(
@@ -148,10 +201,6 @@ impl Residents {
             (row, outgoing)
         };
         numbered.map(row).collect()
-    }
-
-    fn number_of(&self, user_id: &str) -> Option<UserNumber> {
-        self.live.get(user_id).map(|resident| resident.user)
     }
 }
 

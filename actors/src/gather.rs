@@ -14,17 +14,21 @@ use crate::user::Taken;
 #[derive(Default)]
 pub(crate) struct Gathering {
     pub(crate) works: Vec<UserWork>,
+    /// Users whose dead letters are among the batch, each once.
+    pub(crate) mentioned: Vec<Arc<str>>,
+    /// Users whose quarantine begins with this batch; they have a dead letter in it.
+    pub(crate) quarantine: Vec<Arc<str>>,
     /// Places in `works`; never iterated.
     places: HashMap<Arc<str>, usize, RandomState>,
 }
 
 impl Gathering {
-    /// Gathers records by user; users of dead letters, and those whose quarantine begins, are among
-    /// them without work.
+    /// Gathers records by user. Users of whom there are dead letters only, and those whose quarantine
+    /// begins without a record before it, are mentioned: nothing of theirs is evaluated.
     pub(crate) fn of(
         applications: Vec<Taken>,
         dead_letters: &[Dead],
-        quarantine: &[String],
+        quarantine: Vec<String>,
     ) -> Self {
         let mut gathering = Self::default();
         for taken in applications {
@@ -33,15 +37,12 @@ impl Gathering {
                 work.records.push(taken);
             }
         }
-        for user_id in dead_letters.iter().filter_map(|dead| dead.user_id.as_deref()) {
-            gathering.place_of(user_id);
-        }
-        for user_id in quarantine {
-            let place = gathering.place_of(user_id);
-            if let Some(work) = gathering.works.get_mut(place) {
-                work.quarantine = true;
-            }
-        }
+        let of_letters = dead_letters.iter().filter_map(|dead| dead.user_id.as_deref());
+        let mut mentioned: Vec<&str> = of_letters.collect();
+        mentioned.sort_unstable();
+        mentioned.dedup();
+        gathering.mentioned = mentioned.into_iter().map(Arc::from).collect();
+        gathering.quarantine = quarantine.into_iter().map(Arc::from).collect();
         gathering
     }
 
@@ -58,12 +59,7 @@ impl Gathering {
         let user_id: Arc<str> = user_id.into();
         let place = self.works.len();
         self.places.insert(Arc::clone(&user_id), place);
-        self.works.push(UserWork {
-            user_id,
-            records: SmallVec::new(),
-            checkpoint: false,
-            quarantine: false,
-        });
+        self.works.push(UserWork { user_id, records: SmallVec::new(), checkpoint: false });
         place
     }
 }

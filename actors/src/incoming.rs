@@ -32,10 +32,14 @@ pub struct Raw {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
+/// Bytes that the log's format adds to a header, at most.
+pub const HEADER_OVERHEAD: usize = 10;
+
 impl Incoming<'_> {
-    /// Bytes of key, value and headers together.
+    /// Bytes of key, value and headers together, as the log counts them at most.
     pub fn bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        let headers =
+            self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD);
         self.key.map_or(0, <[u8]>::len) + self.value.len() + headers.sum::<usize>()
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Dead, End, Passport, Read};
+use crate::batch::{Dead, End, EndGuard, Passport, Read};
 use crate::incoming::Incoming;
 use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
 use crate::lane::{FenceToken, Lane, Progress, Source};
@@ -66,6 +66,8 @@ pub(crate) struct Work {
     pub(crate) rules: Arc<Rules>,
     pub(crate) reader: Box<dyn LaneReader>,
     pub(crate) progress: Progress,
+    /// The same as the newest batch has it.
+    pub(crate) closed: Progress,
     pub(crate) suspects: Suspects,
     pub(crate) router: Addr<Router>,
     pub(crate) permits: Arc<Semaphore>,
@@ -96,6 +98,7 @@ impl Actor for Ingest {
 
 impl Work {
     async fn run(mut self) {
+        let _guard = EndGuard(self.end.clone());
         let end = match self.read_all().await {
             Ok(()) => End::Stopped,
             Err(end) => end,
@@ -111,22 +114,39 @@ impl Work {
             self.rules.wire.clone(),
             self.ports.forwarder.bytes_max(),
         );
-        loop {
-            let permits = Arc::clone(&self.permits);
-            let permit = tokio::select! {
-                permit = permits.acquire_owned() => permit,
-                () = self.stop.cancelled() => return Ok(()),
-            };
-            // The semaphore is closed when the lane ends.
-            let Ok(permit) = permit else { return Ok(()) };
-            let stop = self.stop.clone();
+        let stop = self.stop.clone();
+        while let Some(permit) = self.permit(&stop).await {
             let filled = tokio::select! {
                 filled = self.fill(&intake) => filled.map_err(End::Log)?,
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return self.give_up(permit).await,
             };
-            let read = self.close(filled, permit).await?;
+            let read = self.close(filled, permit, false).await?;
             self.router.try_send(read).map_err(|_| End::Stopped)?;
         }
+        match Arc::clone(&self.permits).acquire_owned().await {
+            Ok(permit) => self.give_up(permit).await,
+            // The semaphore is closed when the lane ends.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// A place for a batch; `None` when the lane is to end.
+    async fn permit(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+            () = stop.cancelled() => None,
+        }
+    }
+
+    /// The last batch has no records, but everybody's checkpoint: so the next owner need not restore.
+    async fn give_up(&mut self, permit: OwnedSemaphorePermit) -> Result<(), End> {
+        if self.unwritten_users.get() == 0 {
+            return Ok(());
+        }
+        // What a batch that was being filled had taken is read anew.
+        self.progress = self.closed.clone();
+        let read = self.close(Filling::default(), permit, true).await?;
+        self.router.try_send(read).map_err(|_| End::Stopped)
     }
 
     /// Reads until the batch is full, the linger is over or, without records, a quiet user's
@@ -164,12 +184,16 @@ impl Work {
     }
 
     /// Puts what lives elsewhere in the way and stamps the batch.
-    async fn close(&mut self, filling: Filling, permit: OwnedSemaphorePermit) -> Result<Read, End> {
-        let away = |error: LogError| End::Away { part: "kafka", problem: error.to_string() };
+    async fn close(
+        &mut self,
+        filling: Filling,
+        permit: OwnedSemaphorePermit,
+        last: bool,
+    ) -> Result<Read, End> {
         let mut forwarded = Vec::with_capacity(filling.forwards.len());
         for Forward { home, raw, origin } in &filling.forwards {
             let sent = self.ports.forwarder.forward(*home, raw, *origin).await;
-            forwarded.push(sent.map_err(away)?);
+            forwarded.push(sent.map_err(|error| self.not_sent(error))?);
         }
         let mut turns = self.turns.borrow_mut();
         for (origin, previous) in filling.out_of_turn {
@@ -180,6 +204,7 @@ impl Work {
         let now = self.ports.clock.now();
         // Stamps order a lane's batches for ever, so a clock that was set back must not repeat one.
         self.progress.stamp = now.max(self.progress.stamp + Micros(1));
+        self.closed = self.progress.clone();
         Ok(Read {
             passport: Passport {
                 lane: self.lane,
@@ -192,8 +217,19 @@ impl Work {
             applications: filling.applications,
             dead_letters: filling.dead_letters,
             quarantine: filling.quarantine,
+            last,
             progress: self.progress.clone(),
         })
+    }
+
+    fn not_sent(&self, error: LogError) -> End {
+        let problem = error.to_string();
+        if let LogError::Away(_) = error {
+            return End::Away { part: "kafka", problem };
+        }
+        // A forwarder that has failed for good lets nothing through any more: only a new process does.
+        let _full = self.ports.fatal.try_send(problem.clone());
+        End::Halted { problem }
     }
 }
 
@@ -227,7 +263,7 @@ impl Filling {
         suspects: &mut Suspects,
     ) {
         self.records += 1;
-        self.bytes += incoming.value.len();
+        self.bytes += incoming.bytes();
         let (source, offset) = (incoming.source, incoming.offset);
         match intake.judge(incoming, progress) {
             Verdict::Apply(application) => {

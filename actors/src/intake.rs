@@ -1,13 +1,15 @@
 //! What is to be done with a record of a lane: applied, forwarded, kept as a dead letter or skipped.
 //! Pure: it knows how far the lane has come and moves that on; nothing is sent or written here.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use neuros::event::Record;
 use neuros::time::Timestamp;
-use neuros::wire::{self, Headers, Intake as Wire, Message};
+use neuros::wire::{self, Headers, Intake as Wire, Message, Reason};
 
 use crate::home::home;
 use crate::incoming::{Incoming, Origin, Raw};
-use crate::lane::{Lane, Progress, Routing, Source};
+use crate::lane::{Lane, NOTHING, Progress, Routing, Source, settled};
 
 /// Judges the records of one lane, in order.
 pub struct Intake {
@@ -120,7 +122,7 @@ impl Intake {
             let detail = "with its headers too large to be sent on to its user's home lane";
             return dead_letter(incoming, incoming.record_time, TOO_LARGE, detail);
         }
-        let previous = progress.forwarded.insert(home.0, incoming.offset).unwrap_or(-1);
+        let previous = progress.forwarded.insert(home.0, incoming.offset).unwrap_or(NOTHING);
         let origin = Origin {
             generation: self.routing.generation,
             partition: self.lane.0,
@@ -139,7 +141,7 @@ impl Intake {
         let Some(marks) = self.marks(&origin, progress) else {
             return Verdict::Skip(Skip::OtherGeneration);
         };
-        let mark = marks.get(&origin.partition).copied().unwrap_or(-1);
+        let (mark, is_settled) = settled(marks.get(&origin.partition).copied().unwrap_or(NOTHING));
         if origin.offset <= mark {
             return Verdict::Skip(Skip::Repeat);
         }
@@ -148,13 +150,18 @@ impl Intake {
         }
         let record_time = origin.time.map(Timestamp::from_millis);
         let decoded = self.decode(incoming, record_time);
-        let in_turn = origin.previous == mark;
+        // Above the mark something is missing. Below it the origin has gone back to before a record that
+        // was applied here and has decided otherwise about that one: nothing is missing.
+        let in_turn = origin.previous <= mark || !is_settled;
         let lives_here = |application: &Application| {
             home(&application.record.user_id, self.routing.partition_count) == self.lane
         };
         let verdict = match decoded {
             Ok(application) if !lives_here(&application) => {
                 misrouted(incoming, "its user's home is another lane")
+            }
+            _ if !in_turn && origin.generation != self.routing.generation => {
+                return Verdict::Skip(Skip::OtherGeneration);
             }
             _ if !in_turn => {
                 let Origin { partition, previous, .. } = origin;
@@ -179,7 +186,7 @@ impl Intake {
             return Some(&mut progress.marks);
         }
         let closed = progress.closed.as_mut()?;
-        let last = closed.last.get(&origin.partition).copied().unwrap_or(-1);
+        let last = closed.last.get(&origin.partition).copied().unwrap_or(NOTHING);
         let counts = origin.generation == closed.generation && origin.offset <= last;
         counts.then_some(&mut closed.marks)
     }
@@ -191,7 +198,13 @@ impl Intake {
     ) -> Result<Box<Application>, Verdict> {
         let headers: Headers<'_> = incoming.headers.iter().copied().collect();
         let message = Message { value: incoming.value, headers, record_time };
-        match wire::decode(&message, &self.wire) {
+        // Nothing that a producer sends may stop a lane, not even by a fault of ours.
+        let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(&message, &self.wire)));
+        let Ok(decoded) = decoded else {
+            let detail = "decoding it has failed by a fault of the program";
+            return Err(dead_letter(incoming, record_time, Reason::NotJson.as_str(), detail));
+        };
+        match decoded {
             Ok(record) => Ok(Box::new(Application {
                 record: record.into_owned(),
                 traceparent: headers.traceparent().map(Box::from),

@@ -193,11 +193,33 @@ impl Progress {
         }
     }
 
+    /// After a gap in what was forwarded here nobody knows what should come next from any of
+    /// `partition_count` origins: whatever comes is accepted, and the mark holds again from there.
+    pub fn unsettle_marks(&mut self, partition_count: i32) {
+        for origin in 0..partition_count {
+            let mark = self.marks.entry(origin).or_insert(NOTHING);
+            if *mark >= NOTHING {
+                *mark = UNSETTLED - *mark;
+            }
+        }
+    }
+
     /// The number for a user seen for the first time: unique over all lanes, without asking anybody.
     pub fn number_user(&mut self, lane: Lane) -> UserNumber {
         self.users += 1;
         UserNumber(self.users << LANE_BITS | i64::from(lane.0))
     }
+}
+
+/// The mark before the first forwarded record.
+pub const NOTHING: i64 = -1;
+
+/// A mark `m` that is not settled is kept as this number less `m`.
+const UNSETTLED: i64 = -3;
+
+/// A mark as it is kept: the offset, and whether only its direct successor may follow.
+pub fn settled(mark: i64) -> (i64, bool) {
+    if mark < NOTHING { (UNSETTLED - mark, false) } else { (mark, true) }
 }
 
 /// A generation that has ended: what was forwarded in it and not yet applied is still applied, in turn.
@@ -241,3 +263,30 @@ pub struct Routing {
 
 /// The version of the rules by which this release finds a user's home.
 pub const ROUTING_VERSION: i32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_keeps_its_offset_when_it_is_unsettled() {
+        let mut progress = Progress::starting_at(Positions::default());
+        progress.marks.insert(1, 40);
+        progress.unsettle_marks(2);
+        progress.unsettle_marks(2);
+        assert_eq!(settled(progress.marks[&0]), (NOTHING, false));
+        assert_eq!(settled(progress.marks[&1]), (40, false));
+        assert_eq!(settled(40), (40, true));
+    }
+
+    #[test]
+    fn users_of_different_lanes_never_get_one_number() {
+        let mut numbers = std::collections::BTreeSet::new();
+        for lane in 0..50 {
+            let mut progress = Progress::starting_at(Positions::default());
+            for _ in 0..50 {
+                assert!(numbers.insert(progress.number_user(Lane(lane))));
+            }
+        }
+    }
+}

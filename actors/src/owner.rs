@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix::{Actor as _, Addr};
 use neuros::time::{Micros, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
@@ -44,7 +45,7 @@ pub async fn own(lane: Lane, ports: Ports, rules: Arc<Rules>, stop: Cancellation
         stop,
         suspects: Suspects::default(),
         pause: PAUSE.0,
-        panics: VecDeque::new(),
+        failures: VecDeque::new(),
     };
     while !owner.stop.is_cancelled() {
         let end = owner.hold().await;
@@ -65,8 +66,8 @@ struct Owner {
     stop: CancellationToken,
     suspects: Suspects,
     pause: Duration,
-    /// When evaluations panicked, within the last minute.
-    panics: VecDeque<Timestamp>,
+    /// When users were put aside, within the last minute.
+    failures: VecDeque<Timestamp>,
 }
 
 impl Owner {
@@ -82,6 +83,10 @@ impl Owner {
         let store = Arc::clone(&self.ports.store);
         let claim = store.claim(self.lane, &self.rules.owner, &self.rules.routing).await;
         let claim = claim.map_err(store_end)?;
+        // The lane may have been taken away while the claim waited: its next owner is on the way.
+        if self.stop.is_cancelled() {
+            return Err(End::Stopped);
+        }
         let Progress { modes, positions, .. } = claim.progress;
         self.ports.observer.claimed(self.lane, modes, positions);
         self.condition(Condition::Restoring);
@@ -116,8 +121,10 @@ impl Owner {
             live: hashbrown::HashMap::default(),
             unwritten: VecDeque::new(),
             unwritten_users: Rc::new(Cell::new(0)),
+            withheld: None,
+            outsiders: hashbrown::HashMap::default(),
             committed,
-            swept: claim.progress.stamp,
+            swept: Instant::now(),
         };
         let mut restoring = Restoring::default();
         let mut after = (claim.progress.checkpointed, i32::MAX);
@@ -126,9 +133,9 @@ impl Owner {
             let page = page.map_err(store_end)?;
             let Some(last) = page.last() else { break };
             after = (last.stamp, last.position);
-            restoring.meet(&page, &residents).await?;
+            restoring.meet(&page, &residents, &self.suspects).await?;
             for record in &page {
-                restoring.apply(record, &residents, &self.suspects).await?;
+                restoring.apply(record, &residents).await?;
             }
         }
         restoring.settle(&mut residents);
@@ -180,6 +187,7 @@ impl Owner {
             ports: self.ports.clone(),
             rules: Arc::clone(&self.rules),
             reader,
+            closed: progress.clone(),
             progress,
             suspects: self.suspects.clone(),
             router,
@@ -257,11 +265,8 @@ impl Owner {
                 );
                 self.suspects.records.insert((panicked.source, panicked.offset));
                 self.ports.observer.quarantined(self.lane);
-                if self.too_many_panics() {
-                    let problem = "evaluations of too many users have failed within a minute; the \
-                                   release may be broken: roll it back, then start again"
-                        .to_owned();
-                    return self.halt(problem).await;
+                if self.too_many_failures() {
+                    return self.halt(TOO_MANY.to_owned()).await;
                 }
                 return true;
             }
@@ -269,6 +274,9 @@ impl Owner {
                 tracing::error!(lane = self.lane.0, %problem, "a user's state cannot be restored");
                 self.suspects.users.insert(user_id);
                 self.ports.observer.quarantined(self.lane);
+                if self.too_many_failures() {
+                    return self.halt(TOO_MANY.to_owned()).await;
+                }
                 return true;
             }
             End::Away { part, problem } => {
@@ -292,8 +300,9 @@ impl Owner {
 
     /// Waits, longer each time; says whether the lane is still ours to try.
     async fn rest(&mut self) -> bool {
-        // Spread by the lane's number, so that lanes do not all come back at once.
-        let jitter = Duration::from_millis(u64::from(self.lane.0.unsigned_abs()) * 7 % 100);
+        // Two owners who met must not meet again at once.
+        let jitter = uuid::Uuid::new_v4().as_u128() % 200;
+        let jitter = Duration::from_millis(u64::try_from(jitter).unwrap_or(0));
         tokio::select! {
             () = tokio::time::sleep(self.pause + jitter) => {}
             () = self.stop.cancelled() => return false,
@@ -326,19 +335,22 @@ impl Owner {
         }
     }
 
-    fn too_many_panics(&mut self) -> bool {
+    fn too_many_failures(&mut self) -> bool {
         let now = self.ports.clock.now();
-        self.panics.push_back(now);
-        while self.panics.front().is_some_and(|then| now - *then > Micros::from_minutes(1)) {
-            self.panics.pop_front();
+        self.failures.push_back(now);
+        while self.failures.front().is_some_and(|then| now - *then > Micros::from_minutes(1)) {
+            self.failures.pop_front();
         }
-        self.panics.len() > self.rules.quarantines_per_minute
+        self.failures.len() > self.rules.quarantines_per_minute
     }
 
     fn condition(&self, condition: Condition) {
         self.ports.observer.lane(self.lane, condition);
     }
 }
+
+const TOO_MANY: &str = "too many users could not be evaluated or restored within a minute; the release may \
+                        be broken: roll it back, then start again";
 
 /// How often an owner looks whether it still is one.
 const TOKEN_POLL: Duration = Duration::from_secs(2);

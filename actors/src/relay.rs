@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::End;
+use crate::batch::{End, EndGuard};
 use crate::capacity::OUTBOX_PAGE;
 use crate::dead_letter::{self, Failure};
 use crate::lane::{FenceToken, Lane, PerSource, UserNumber};
@@ -50,6 +50,7 @@ impl Relay {
         end: &mpsc::Sender<End>,
         stop: &CancellationToken,
     ) {
+        let _guard = EndGuard(end.clone());
         let mut pause = PAUSE.0;
         let mut cursor = None;
         loop {

@@ -10,6 +10,7 @@ use actix::{Actor as _, Addr};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use neuros::time::{Micros, Timestamp};
+use tokio::time::Instant;
 
 use crate::batch::End;
 use crate::capacity::{QUIET_CHECKPOINTS, USERS_PAGE};
@@ -34,14 +35,19 @@ pub(crate) struct Residents {
     pub(crate) service_key: DataKey,
     /// Never iterated where order matters.
     pub(crate) live: HashMap<Arc<str>, Resident, RandomState>,
-    /// Users with records that their stored checkpoint has not, by when that began; entries that no
-    /// longer hold are passed over.
-    pub(crate) unwritten: VecDeque<(Timestamp, Arc<str>)>,
+    /// Users with records that their stored checkpoint has not, by when that began, as a stamp and on
+    /// this process's own clock; entries that no longer hold are passed over.
+    pub(crate) unwritten: VecDeque<(Timestamp, Instant, Arc<str>)>,
+    /// The oldest record in no checkpoint of a user whom this release cannot restore: nobody may take
+    /// it for written.
+    pub(crate) withheld: Option<Timestamp>,
+    /// Users who are known by number alone: nothing of theirs is evaluated.
+    pub(crate) outsiders: HashMap<Arc<str>, UserNumber, RandomState>,
     /// How many there are, for ingest.
     pub(crate) unwritten_users: Rc<Cell<usize>>,
     /// The stamp of the newest committed batch.
     pub(crate) committed: Rc<Cell<Timestamp>>,
-    pub(crate) swept: Timestamp,
+    pub(crate) swept: Instant,
 }
 
 /// A user in memory.
@@ -52,6 +58,8 @@ pub(crate) struct Resident {
     pub(crate) is_stored: bool,
     /// The stamp of the newest batch with something of this user.
     pub(crate) touched: Timestamp,
+    /// When that was, on this process's own clock: the stamp only orders.
+    pub(crate) seen: Instant,
     /// The stamp of the oldest batch whose records the stored checkpoint has not.
     pub(crate) unwritten_since: Option<Timestamp>,
 }
@@ -77,7 +85,7 @@ impl Residents {
 
     /// Brings everybody of a batch into memory, with one query for all who are not there.
     pub(crate) async fn admit(&mut self, works: &[UserWork], stamp: Timestamp) -> Result<(), End> {
-        self.sweep(stamp);
+        self.sweep();
         let absent: Vec<&Arc<str>> = works
             .iter()
             .map(|work| &work.user_id)
@@ -88,11 +96,48 @@ impl Residents {
         }
         for work in works {
             if let Some(resident) = self.live.get_mut(&*work.user_id) {
-                resident.touched = stamp;
+                (resident.touched, resident.seen) = (stamp, Instant::now());
             }
         }
         self.ports.observer.live_users(self.lane, self.live.len());
         Ok(())
+    }
+
+    /// Finds the numbers of users of whom nothing is evaluated; gives back those whom the store does
+    /// not know yet, who get a row with this batch.
+    pub(crate) async fn identify(
+        &mut self,
+        mentioned: &[Arc<str>],
+    ) -> Result<Vec<(Arc<str>, UserNumber)>, End> {
+        let unknown: Vec<&Arc<str>> = mentioned
+            .iter()
+            .filter(|id| !self.live.contains_key(&***id) && !self.outsiders.contains_key(&***id))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&str> = unknown.iter().map(|user_id| &***user_id).collect();
+        let known = self.ports.store.users(Asked::Ids(&ids)).await.map_err(store_end)?;
+        let mut new = Vec::new();
+        for user_id in unknown {
+            let stored = known.iter().find(|stored| stored.user_id == **user_id);
+            let user = match stored {
+                Some(stored) => stored.user,
+                None => {
+                    let user = self.progress.number_user(self.lane);
+                    new.push((Arc::clone(user_id), user));
+                    user
+                }
+            };
+            self.outsiders.insert(Arc::clone(user_id), user);
+        }
+        Ok(new)
+    }
+
+    /// The number of a user in memory, or of one who is known by number alone.
+    pub(crate) fn number_of(&self, user_id: &str) -> Option<UserNumber> {
+        let resident = self.live.get(user_id).map(|resident| resident.user);
+        resident.or_else(|| self.outsiders.get(user_id).copied())
     }
 
     async fn load(&mut self, absent: &[&Arc<str>], stamp: Timestamp) -> Result<(), End> {
@@ -142,8 +187,8 @@ impl Residents {
         unwritten: u32,
     ) {
         let address = User::new(user, key, person, unwritten).start();
-        let unwritten_since = None;
-        let resident = Resident { user, address, is_stored, touched, unwritten_since };
+        let seen = Instant::now();
+        let resident = Resident { user, address, is_stored, touched, seen, unwritten_since: None };
         self.live.insert(user_id, resident);
     }
 
@@ -153,38 +198,43 @@ impl Residents {
             && resident.unwritten_since.is_none()
         {
             resident.unwritten_since = Some(since);
-            self.unwritten.push_back((since, Arc::clone(user_id)));
+            self.unwritten.push_back((since, Instant::now(), Arc::clone(user_id)));
             self.unwritten_users.set(self.unwritten_users.get() + 1);
         }
     }
 
-    /// A user's checkpoint is written with the batch that is being decided.
-    pub(crate) fn written(&mut self, user_id: &str) {
-        if let Some(resident) = self.live.get_mut(user_id)
-            && resident.unwritten_since.take().is_some()
-        {
-            self.unwritten_users.set(self.unwritten_users.get().saturating_sub(1));
+    /// A user's checkpoint is written with the batch stamped `stamp`: until that is committed, the
+    /// user stays.
+    pub(crate) fn written(&mut self, user_id: &str, stamp: Timestamp) {
+        if let Some(resident) = self.live.get_mut(user_id) {
+            resident.touched = resident.touched.max(stamp);
+            if resident.unwritten_since.take().is_some() {
+                self.unwritten_users.set(self.unwritten_users.get().saturating_sub(1));
+            }
         }
     }
 
     /// All checkpoints hold everything up to this stamp, once the batch stamped `stamp` is committed.
     pub(crate) fn checkpointed(&mut self, stamp: Timestamp) -> Timestamp {
         self.drop_written();
-        self.unwritten.front().map_or(stamp, |(since, _)| *since + Micros(-1))
+        let oldest = self.unwritten.front().map(|(since, _, _)| *since);
+        let oldest = [oldest, self.withheld].into_iter().flatten().min();
+        oldest.map_or(stamp, |since| since + Micros(-1))
     }
 
     /// Adds those to the batch whose checkpoint has been due for a while and who may not come by
-    /// themselves.
-    pub(crate) fn add_due_checkpoints(&mut self, gathering: &mut Gathering, stamp: Timestamp) {
+    /// themselves; when the lane is given up, everybody.
+    pub(crate) fn add_due_checkpoints(&mut self, gathering: &mut Gathering, everybody: bool) {
         self.drop_written();
-        let every = micros(self.rules.checkpoint.every);
+        let (now, every) = (Instant::now(), self.rules.checkpoint.every);
+        let limit = if everybody { usize::MAX } else { QUIET_CHECKPOINTS };
         let due: Vec<Arc<str>> = self
             .unwritten
             .iter()
-            .take_while(|(since, _)| stamp - *since >= every)
-            .take(QUIET_CHECKPOINTS)
-            .filter(|(since, user_id)| self.still_unwritten(*since, user_id))
-            .map(|(_, user_id)| Arc::clone(user_id))
+            .take_while(|(_, began, _)| everybody || now.duration_since(*began) >= every)
+            .take(limit)
+            .filter(|(since, _, user_id)| self.still_unwritten(*since, user_id))
+            .map(|(_, _, user_id)| Arc::clone(user_id))
             .collect();
         for user_id in &due {
             if let Some(work) = gathering.work_of(user_id) {
@@ -198,7 +248,7 @@ impl Residents {
     }
 
     fn drop_written(&mut self) {
-        while let Some((since, user_id)) = self.unwritten.front() {
+        while let Some((since, _, user_id)) = self.unwritten.front() {
             if self.still_unwritten(*since, user_id) {
                 break;
             }
@@ -208,29 +258,29 @@ impl Residents {
 
     /// Lets go of those who are idle, and of the longest idle when there are too many; never of one
     /// with steps that are not committed or not in a checkpoint.
-    fn sweep(&mut self, stamp: Timestamp) {
-        let rules = self.rules.users;
+    fn sweep(&mut self) {
+        let (rules, now) = (self.rules.users, Instant::now());
         let too_many = self.live.len() > rules.live_max;
-        if !too_many && stamp - self.swept < micros(SWEEP_EVERY.min(rules.idle_after)) {
+        if !too_many && now.duration_since(self.swept) < SWEEP_EVERY.min(rules.idle_after) {
             return;
         }
-        self.swept = stamp;
+        self.swept = now;
         let committed = self.committed.get();
         let may_leave = |resident: &Resident| {
             resident.unwritten_since.is_none() && resident.touched <= committed
         };
-        let idle = micros(rules.idle_after);
-        self.live.retain(|_, resident| !may_leave(resident) || stamp - resident.touched < idle);
+        let idle = |resident: &Resident| now.duration_since(resident.seen) >= rules.idle_after;
+        self.live.retain(|_, resident| !(may_leave(resident) && idle(resident)));
         if self.live.len() <= rules.live_max {
             return;
         }
         // Down to nine tenths, so that the next batch does not have to look again.
         let surplus = self.live.len() - rules.live_max / 10 * 9;
-        let mut leaving: Vec<Timestamp> =
-            self.live.values().filter(|resident| may_leave(resident)).map(|r| r.touched).collect();
+        let mut leaving: Vec<Instant> =
+            self.live.values().filter(|resident| may_leave(resident)).map(|r| r.seen).collect();
         leaving.sort_unstable();
         if let Some(newest) = leaving.get(surplus.min(leaving.len()).saturating_sub(1)).copied() {
-            self.live.retain(|_, resident| !may_leave(resident) || resident.touched > newest);
+            self.live.retain(|_, resident| !may_leave(resident) || resident.seen > newest);
         }
     }
 }
@@ -240,10 +290,6 @@ const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Users of a batch up to whom the cache gets every state; larger batches give it checkpoints only.
 const CACHED_USERS: usize = 512;
-
-fn micros(duration: std::time::Duration) -> Micros {
-    Micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
-}
 
 /// How a lane ends when the store does not do its part.
 pub(crate) fn store_end(error: StoreError) -> End {

@@ -12,7 +12,6 @@ use crate::ingest::Suspects;
 use crate::lane::UserNumber;
 use crate::person::Person;
 use crate::residents::{Residents, end, keys_end, store_end};
-use crate::restore::RestoreError;
 use crate::store::{Asked, StoredRecord, StoredUser};
 
 /// Users whose stored checkpoints lag, while they are restored.
@@ -24,7 +23,8 @@ pub(crate) struct Restoring {
 struct Restored {
     stored: StoredUser,
     key: crate::seal::DataKey,
-    person: Person,
+    /// `None` when this release cannot restore them.
+    person: Option<Person>,
     unwritten: u32,
     since: Option<Timestamp>,
 }
@@ -35,6 +35,7 @@ impl Restoring {
         &mut self,
         page: &[StoredRecord],
         residents: &Residents,
+        suspects: &Suspects,
     ) -> Result<(), End> {
         let mut new: Vec<UserNumber> = page
             .iter()
@@ -49,16 +50,15 @@ impl Restoring {
             let numbers: Vec<UserNumber> = stored.iter().map(|stored| stored.user).collect();
             let keys = residents.ports.keys.keys_of(&numbers).await.map_err(keys_end)?;
             for (stored, key) in stored.into_iter().zip(keys) {
-                let person = residents.restorer.person(&stored, &key).await;
-                let person = match person {
-                    Ok((person, anew)) => {
-                        if anew {
-                            residents.ports.observer.rebuilt(residents.lane, 1);
-                        }
-                        person
+                let mut person = None;
+                if !suspects.users.contains(&stored.user_id) {
+                    let restored = residents.restorer.person(&stored, &key).await;
+                    let (restored, anew) = restored.map_err(end)?;
+                    if anew {
+                        residents.ports.observer.rebuilt(residents.lane, 1);
                     }
-                    Err(error) => return Err(end(error)),
-                };
+                    person = Some(restored);
+                }
                 let restored = Restored { key, person, unwritten: 0, since: None, stored };
                 self.users.insert(restored.stored.user, restored);
             }
@@ -70,24 +70,32 @@ impl Restoring {
         &mut self,
         record: &StoredRecord,
         residents: &Residents,
-        suspects: &Suspects,
     ) -> Result<(), End> {
         let Some(restored) = self.users.get_mut(&record.user) else { return Ok(()) };
         let Restored { stored, key, person, unwritten, since } = restored;
-        if record.number <= person.record_number || suspects.users.contains(&stored.user_id) {
+        let known = person.as_ref().map_or(stored.record_number, |person| person.record_number);
+        if record.number <= known {
             return Ok(());
         }
-        let replayed = residents.restorer.replay(person, stored, key, record).await;
-        replayed.map_err(|error: RestoreError| end(error))?;
-        *unwritten += 1;
+        if let Some(person) = person {
+            let replayed = residents.restorer.replay(person, stored, key, record).await;
+            replayed.map_err(end)?;
+            *unwritten += 1;
+        }
         since.get_or_insert(record.stamp);
         Ok(())
     }
 
+    /// Everybody gets an actor; of those who cannot be restored only where their records begin that no
+    /// checkpoint has is kept in mind.
     pub(crate) fn settle(self, residents: &mut Residents) {
         let mut lagging = Vec::new();
         for (user, restored) in self.users {
             let Restored { stored, key, person, unwritten, since } = restored;
+            let Some(person) = person else {
+                residents.withheld = [residents.withheld, since].into_iter().flatten().min();
+                continue;
+            };
             let user_id: Arc<str> = stored.user_id.as_str().into();
             let touched = residents.progress.stamp;
             residents.settle(Arc::clone(&user_id), user, key, person, true, touched, unwritten);

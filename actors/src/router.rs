@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::alert::Alerts;
 use crate::batch::{Decided, End, Read};
 use crate::capacity::BATCH_MAILBOX;
+use crate::decide::Worked;
 use crate::gather::Gathering;
 use crate::residents::Residents;
 use crate::user::{Apply, BatchContext, Stepped, Steps, Taken};
@@ -71,21 +72,20 @@ pub(crate) struct UserWork {
     pub(crate) records: SmallVec<[Taken; 1]>,
     /// Write a checkpoint even if nothing is new.
     pub(crate) checkpoint: bool,
-    /// The user's quarantine begins.
-    pub(crate) quarantine: bool,
 }
 
 impl Desk {
     async fn route(&mut self, read: Read) -> Result<(), End> {
-        let Read { passport, applications, dead_letters, quarantine, progress } = read;
+        let Read { passport, applications, dead_letters, quarantine, last, progress } = read;
         let stamp = passport.stamp;
-        let mut gathering = Gathering::of(applications, &dead_letters, &quarantine);
+        let mut gathering = Gathering::of(applications, &dead_letters, quarantine);
         self.residents.admit(&gathering.works, stamp).await?;
-        self.residents.add_due_checkpoints(&mut gathering, stamp);
+        let outsiders = self.residents.identify(&gathering.mentioned).await?;
+        self.residents.add_due_checkpoints(&mut gathering, last);
         let context = self.residents.context(stamp, gathering.works.len());
         let answers = self.ask(&mut gathering.works, context).await?;
-        let decided =
-            self.residents.decide(passport, gathering.works, answers, dead_letters, progress)?;
+        let worked = Worked { gathering, answers, outsiders };
+        let decided = self.residents.decide(passport, worked, dead_letters, progress)?;
         match decided {
             Some(decided) => self.pass_on(decided),
             None => Ok(()),
@@ -124,4 +124,4 @@ impl Desk {
 
 /// An actor that should be there is not, or has no room that it should have: what is committed is the
 /// truth, so the lane starts anew from there.
-const LOST: End = End::Claim { fenced: false };
+pub(crate) const LOST: End = End::Claim { fenced: false };

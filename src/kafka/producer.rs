@@ -72,6 +72,14 @@ async fn put(
                 record = back;
                 tokio::time::sleep(QUEUE_FULL).await;
             }
+            // A producer that has failed for good, or a message that never fits, does not heal.
+            Err((error, _))
+                if producer.client().fatal_error().is_some()
+                    || error.rdkafka_error_code()
+                        == Some(RDKafkaErrorCode::MessageSizeTooLarge) =>
+            {
+                return Err(LogError::Broken(error.to_string()));
+            }
             Err((error, _)) => return Err(LogError::Away(error.to_string())),
         }
     }

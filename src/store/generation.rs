@@ -99,8 +99,13 @@ impl SqlStore {
             let row = row.ok_or_else(|| StoreError::Refused(format!("there is no lane {lane}")))?;
             let generation = routing::Entity::find().one(&transaction).await;
             let generation = generation.map_err(|error| of_database(&error))?;
-            let generation = generation.map_or(1, |routing| routing.generation);
-            let stored = progress::of_row(&row)?.positions;
+            let (generation, count) =
+                generation.map_or((1, 0), |routing| (routing.generation, routing.partition_count));
+            let mut kept = progress::of_row(&row)?;
+            let stored = kept.positions;
+            if stored.by_user < starts.by_user {
+                kept.unsettle_marks(count);
+            }
             let mut moved = stored;
             for source in Source::ALL {
                 let (from, to) = (*stored.of(source), *starts.of(source));
@@ -118,6 +123,7 @@ impl SqlStore {
                 events_position: Set(moved.events),
                 by_user_position: Set(moved.by_user),
                 fence_token: Set(progress::fresh_token().0),
+                marks: Set(progress::offsets_text(&kept.marks)),
                 ..Default::default()
             };
             row.update(&transaction).await.map_err(|error| of_database(&error))?;

@@ -167,7 +167,7 @@ impl SqlStore {
     }
 
     pub(super) async fn write_policy(&self, version: &str, text: &str) -> Result<i32, StoreError> {
-        if let Some(known) = self.number_of_policy(version).await? {
+        if let Some(known) = self.number_of_policy(version, text).await? {
             return Ok(known);
         }
         let row = policies::ActiveModel {
@@ -181,19 +181,23 @@ impl SqlStore {
             .exec_without_returning(&self.writer)
             .await
             .map_err(|error| of_database(&error))?;
-        let kept = self.number_of_policy(version).await?;
+        let kept = self.number_of_policy(version, text).await?;
         kept.ok_or_else(|| StoreError::Away("a policy that was kept is not there yet".to_owned()))
     }
 
-    async fn number_of_policy(&self, version: &str) -> Result<Option<i32>, StoreError> {
-        let number = policies::Entity::find()
-            .select_only()
-            .column(policies::Column::Policy)
-            .filter(policies::Column::Version.eq(version))
-            .into_tuple()
-            .one(&self.writer)
-            .await;
-        number.map_err(|error| of_database(&error))
+    async fn number_of_policy(&self, version: &str, text: &str) -> Result<Option<i32>, StoreError> {
+        let kept = policies::Entity::find().filter(policies::Column::Version.eq(version));
+        let kept = kept.one(&self.writer).await.map_err(|error| of_database(&error))?;
+        let Some(kept) = kept else { return Ok(None) };
+        if kept.text != text {
+            // Records name the version that decided them: two texts under one name could not be told
+            // apart, and replay would not come out the same.
+            return Err(StoreError::Refused(format!(
+                "policy {version:?} is kept already, with another content; give this one another \
+                 `version`, or none"
+            )));
+        }
+        Ok(Some(kept.policy))
     }
 
     pub(super) async fn read_policy(&self, number: i32) -> Result<(String, String), StoreError> {

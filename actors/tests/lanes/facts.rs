@@ -1,5 +1,7 @@
 //! Facts about lanes.
 
+use std::time::Duration;
+
 use actors::home::home;
 use actors::lane::Lane;
 use actors::observe::{CommitFailure, Condition};
@@ -11,10 +13,10 @@ use neuros::{Outcome, Policy};
 use crate::world::{Fault, World, run};
 
 /// 2025-03-03T08:00:00Z, µs since 1970.
-const MORNING: i64 = 1_740_988_800_000_000;
-const SECOND: i64 = 1_000_000;
+pub(crate) const MORNING: i64 = 1_740_988_800_000_000;
+pub(crate) const SECOND: i64 = 1_000_000;
 
-fn event(user: &str, second: i64, metrics: &str) -> (i64, String) {
+pub(crate) fn event(user: &str, second: i64, metrics: &str) -> (i64, String) {
     let time = MORNING + second * SECOND;
     let seconds = time / SECOND;
     let value = format!(
@@ -24,7 +26,7 @@ fn event(user: &str, second: i64, metrics: &str) -> (i64, String) {
 }
 
 /// Calm, then critical stress, then calm again: two mode changes at least.
-fn write_story(world: &World, lane: i32, user: &str, from: i64) {
+pub(crate) fn write_story(world: &World, lane: i32, user: &str, from: i64) {
     for second in 0..6 {
         let stress = if second == 3 { "0.95" } else { "0.2" };
         let metrics = format!(r#""heart_rate":{},"stress_level":{stress}"#, 60 + second);
@@ -33,7 +35,7 @@ fn write_story(world: &World, lane: i32, user: &str, from: i64) {
     }
 }
 
-fn users_at_home(lane: i32, lanes: i32, count: usize) -> Vec<String> {
+pub(crate) fn users_at_home(lane: i32, lanes: i32, count: usize) -> Vec<String> {
     let names = (0..).map(|number| format!("user-{number}"));
     names.filter(|name| home(name, lanes) == Lane(lane)).take(count).collect()
 }
@@ -296,7 +298,7 @@ fn a_release_over_which_too_many_panic_stops_the_lane_instead() {
 fn idle_users_leave_memory_and_come_back_as_they_were() {
     run(|| async {
         let mut world = World::new(1);
-        world.rules.users.idle_after = std::time::Duration::from_secs(30);
+        world.rules.users.idle_after = Duration::from_secs(30);
         world.clock.set(MORNING);
         let owner = world.own(0);
         write_story(&world, 0, "a", 0);
@@ -304,6 +306,7 @@ fn idle_users_leave_memory_and_come_back_as_they_were() {
         // Checkpoints first: nobody leaves whose newest records only memory has.
         for minute in 1..5 {
             world.clock.set(MORNING + minute * 60 * SECOND);
+            tokio::time::sleep(Duration::from_secs(60)).await;
             write_story(&world, 0, "b", minute * 600);
             world.all_committed().await;
         }

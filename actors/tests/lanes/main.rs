@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
 
 mod facts;
+mod recovery;
 mod world;

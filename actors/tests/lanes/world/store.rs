@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, UserNumber};
 use actors::rows::{Batch, Sink};
@@ -44,6 +45,7 @@ struct Data {
 }
 
 pub(crate) struct MemoryStore {
+    held: AtomicBool,
     routing: Routing,
     data: Mutex<Data>,
 }
@@ -55,7 +57,7 @@ impl MemoryStore {
             let progress = Progress::starting_at(Positions::default());
             data.lanes.insert(Lane(lane), LaneRow { token: None, epoch: 0, progress });
         }
-        Self { routing, data: Mutex::new(data) }
+        Self { held: AtomicBool::new(false), routing, data: Mutex::new(data) }
     }
 
     pub(crate) fn fail_next(&self, fault: Fault) {
@@ -79,6 +81,33 @@ impl MemoryStore {
     pub(crate) fn is_quarantined(&self, user_id: &str) -> bool {
         let data = self.data.lock().unwrap();
         data.users.values().any(|user| user.user_id == user_id && user.quarantined)
+    }
+
+    /// Commits wait while it is held.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// All records of a user were decided by that engine.
+    pub(crate) fn decided_by(&self, user_id: &str, engine: i16) {
+        let mut data = self.data.lock().unwrap();
+        let user = data.users.values().find(|user| user.user_id == user_id).unwrap().user;
+        for (_, record) in data.records.iter_mut().filter(|(_, record)| record.user == user) {
+            record.engine = engine;
+        }
+    }
+
+    /// Retention has passed everything below `starts` in a lane's by-user log.
+    pub(crate) fn lose_by_user(&self, lane: Lane, starts: i64) {
+        let mut data = self.data.lock().unwrap();
+        let count = self.routing.partition_count;
+        let progress = &mut data.lanes.get_mut(&lane).unwrap().progress;
+        progress.positions.by_user = starts;
+        progress.unsettle_marks(count);
+    }
+
+    pub(crate) fn epoch(&self, lane: Lane) -> i64 {
+        self.data.lock().unwrap().lanes[&lane].epoch
     }
 
     pub(crate) fn delete_checkpoints(&self) {
@@ -204,6 +233,7 @@ impl Store for MemoryStore {
 
     async fn claim(&self, lane: Lane, _: &str, routing: &Routing) -> Result<Claim, StoreError> {
         assert_eq!(*routing, self.routing);
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         let mut data = self.data.lock().unwrap();
         let row = data.lanes.get_mut(&lane).unwrap();
         let token = FenceToken(Uuid::new_v4());
@@ -227,6 +257,9 @@ impl Store for MemoryStore {
 
     async fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         tokio::task::yield_now().await;
+        while self.held.load(std::sync::atomic::Ordering::Relaxed) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
         let mut data = self.data.lock().unwrap();
         let fault = data.faults.pop_front();
         if let Some(Fault::Away) = fault {

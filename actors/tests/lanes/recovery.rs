@@ -1,0 +1,162 @@
+//! Facts about what is restored, passed over or resumed after something went wrong.
+
+use std::time::Duration;
+
+use actors::lane::Lane;
+
+use crate::facts::{MORNING, SECOND, event, users_at_home, write_story};
+use crate::world::{World, run};
+
+/// Another engine than this release has.
+const OTHER_ENGINE: i16 = 99;
+
+fn write_one(world: &World, lane: i32, user: &str, second: i64) {
+    let (time, value) = event(user, second, r#""heart_rate":60"#);
+    world.log.write(lane, time, &value);
+}
+
+#[test]
+fn nobody_leaves_memory_while_their_checkpoint_is_on_its_way() {
+    run(|| async {
+        let mut world = World::new(1);
+        world.rules.users.live_max = 10;
+        world.rules.checkpoint.every_records = 100;
+        let owner = world.own(0);
+        for number in 0..12 {
+            write_one(&world, 0, &format!("u{number}"), 0);
+            world.all_committed().await;
+        }
+        world.store.hold(true);
+        // The look after quiet users decides a batch of checkpoints, whose commit is slow.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        write_one(&world, 0, "u0", 60);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.store.hold(false);
+        world.all_committed().await;
+        world.store.check();
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn records_of_a_user_who_cannot_be_restored_are_kept_for_a_release_that_can() {
+    run(|| async {
+        let world = World::new(1);
+        let owner = world.own(0);
+        write_one(&world, 0, "a", 0);
+        write_one(&world, 0, "a", 1);
+        world.all_committed().await;
+        world.store.steal(Lane(0));
+        owner.leave().await;
+        world.store.decided_by("a", OTHER_ENGINE);
+        let owner = world.own(0);
+        write_one(&world, 0, "b", 10);
+        world.all_committed().await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        owner.leave().await;
+        world.store.decided_by("a", neuros::ENGINE_VERSION.cast_signed());
+        let owner = world.own(0);
+        write_one(&world, 0, "a", 70);
+        world.all_committed().await;
+        world.store.check();
+        assert_eq!(world.store.users_with_records()["a"], 3);
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn a_user_who_cannot_be_restored_holds_up_nobody_else() {
+    run(|| async {
+        let world = World::new(1);
+        let owner = world.own(0);
+        for second in 0..4 {
+            write_one(&world, 0, "a", second);
+            world.all_committed().await;
+        }
+        owner.leave().await;
+        world.store.delete_checkpoints();
+        world.store.decided_by("a", OTHER_ENGINE);
+        let before = world.store.epoch(Lane(0));
+        let owner = world.own(0);
+        write_one(&world, 0, "a", 10);
+        write_one(&world, 0, "b", 10);
+        world.all_committed().await;
+        assert!(world.store.epoch(Lane(0)) - before <= 3);
+        assert_eq!(world.store.users_with_records()["b"], 1);
+        assert_eq!(world.store.progress(Lane(0)).counts.events.dead_letter, 1);
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn after_a_gap_in_the_by_user_log_what_comes_then_is_applied() {
+    run(|| async {
+        let world = World::new(2);
+        let user = users_at_home(1, 2, 1).remove(0);
+        let owner = world.own(0);
+        write_one(&world, 0, &user, 0);
+        write_one(&world, 0, &user, 1);
+        world.until("both are forwarded", |w| w.store.positions(Lane(0)).events == 2).await;
+        world.store.lose_by_user(Lane(1), 2);
+        let other = world.own(1);
+        for second in 10..20 {
+            write_one(&world, 0, &user, second);
+        }
+        world
+            .until("the rest is applied", |world| {
+                world.store.users_with_records().get(&user) == Some(&10)
+            })
+            .await;
+        owner.leave().await;
+        other.leave().await;
+    });
+}
+
+#[test]
+fn a_record_that_its_origin_decides_otherwise_about_after_a_crash_leaves_no_gap() {
+    run(|| async {
+        let mut world = World::new(2);
+        let user = users_at_home(1, 2, 1).remove(0);
+        world.store.hold(true);
+        let owner = world.own(0);
+        // Forwarded, and not committed: its own time is a minute ahead of its arrival.
+        let (time, value) = event(&user, 60, r#""heart_rate":60"#);
+        world.log.write(0, time - 60 * SECOND, &value);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        owner.leave().await;
+        world.store.steal(Lane(0));
+        world.store.hold(false);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Now a minute ahead is too far, and the record becomes a dead letter.
+        world.rules.wire.future_max = neuros::time::Micros(0);
+        let owners = [world.own(0), world.own(1)];
+        for second in 100..110 {
+            write_one(&world, 0, &user, second);
+        }
+        world
+            .until("the rest is applied", |world| {
+                world.store.progress(Lane(1)).counts.by_user.new == 10
+            })
+            .await;
+        for owner in owners {
+            owner.leave().await;
+        }
+    });
+}
+
+#[test]
+fn an_owner_that_leaves_writes_everybodys_checkpoint() {
+    run(|| async {
+        let world = World::new(1);
+        world.clock.set(MORNING);
+        let owner = world.own(0);
+        for user in ["a", "b", "c"] {
+            write_story(&world, 0, user, 0);
+            write_one(&world, 0, user, 900);
+        }
+        world.all_committed().await;
+        owner.leave().await;
+        let progress = world.store.progress(Lane(0));
+        assert_eq!(progress.checkpointed, progress.stamp);
+    });
+}
