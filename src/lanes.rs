@@ -43,7 +43,7 @@ impl Lanes {
         let (ports, rules, stopped) = (self.ports.clone(), Arc::clone(&self.rules), stop.clone());
         let started = thread.spawn_fn(move || {
             actix::spawn(async move {
-                actors::own(lane, ports, rules, stopped).await;
+                own(lane, ports, rules, stopped).await;
                 // Whoever waits may have given up.
                 let _gone = done.send(());
             });
@@ -51,6 +51,21 @@ impl Lanes {
         started.then_some(Running { stop, ended })
     }
 }
+
+/// Owns a lane, and again after a fault of the program: what is committed is the truth.
+async fn own(lane: Lane, ports: Ports, rules: Arc<Rules>, stop: CancellationToken) {
+    loop {
+        let owner = actors::own(lane, ports.clone(), Arc::clone(&rules), stop.clone());
+        if actix::spawn(owner).await.is_ok() || stop.is_cancelled() {
+            return;
+        }
+        tracing::error!(lane = lane.0, "the lane's owner has failed by a fault of the program");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// How long a lane rests after such a fault.
+const AGAIN: Duration = Duration::from_secs(2);
 
 impl Member for Lanes {
     fn assigned(&self, lanes: Vec<Lane>) {

@@ -18,15 +18,21 @@ pub const USER_MAILBOX: usize = 16;
 /// forgets them and reads them from the outbox, where they are anyway.
 pub const LIVE_OUTBOX: usize = 4_096;
 
+/// Bytes of them, for dead letters may be large. Full: as above.
+pub const LIVE_OUTBOX_BYTES: usize = 8 << 20;
+
 /// Rows that a sink reads from the outbox at once.
 pub const OUTBOX_PAGE: i64 = 512;
+
+/// Dead letters that are read at once: each may have the size of the largest message.
+pub const DEAD_LETTERS_PAGE: i64 = 16;
 
 /// Batches whose states wait for the cache. Full: the newer batch is not handed over, and the cache
 /// is older for a while.
 pub const CACHE_QUEUE: usize = 4;
 
 /// Records that are read at once to restore states.
-pub const RESTORE_PAGE: i64 = 20_000;
+pub const RESTORE_PAGE: i64 = 4_000;
 
 /// Users whose checkpoints are loaded at once.
 pub const USERS_PAGE: usize = 5_000;

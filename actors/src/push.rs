@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Committed, End};
-use crate::capacity::{BATCH_MAILBOX, LIVE_OUTBOX};
+use crate::capacity::{BATCH_MAILBOX, LIVE_OUTBOX, LIVE_OUTBOX_BYTES};
 use crate::log::Outgoing;
 use crate::relay::Relay;
 use crate::rows::Sink;
@@ -57,7 +57,8 @@ impl Inbox {
         let live = &mut *self.live.borrow_mut();
         live.messages.extend(messages);
         live.head = head;
-        if live.messages.len() > LIVE_OUTBOX {
+        let bytes: usize = live.messages.iter().map(|(_, outgoing)| outgoing.bytes()).sum();
+        if live.messages.len() > LIVE_OUTBOX || bytes > LIVE_OUTBOX_BYTES {
             live.messages.clear();
             live.complete_after = head;
         }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{End, EndGuard};
-use crate::capacity::OUTBOX_PAGE;
+use crate::capacity::{DEAD_LETTERS_PAGE, OUTBOX_PAGE};
 use crate::dead_letter::{self, Failure};
 use crate::lane::{FenceToken, Lane, PerSource, UserNumber};
 use crate::log::{LogError, Outgoing};
@@ -125,8 +125,9 @@ impl Relay {
         from: i64,
         upto: i64,
     ) -> Result<(Vec<Outgoing>, i64), Trouble> {
-        let rows = self.ports.store.outbox(self.lane, sink, from, OUTBOX_PAGE).await?;
-        let is_last = i64::try_from(rows.len()).unwrap_or(0) < OUTBOX_PAGE;
+        let limit = if sink == Sink::DeadLetters { DEAD_LETTERS_PAGE } else { OUTBOX_PAGE };
+        let rows = self.ports.store.outbox(self.lane, sink, from, limit).await?;
+        let is_last = i64::try_from(rows.len()).unwrap_or(0) < limit;
         let to = if is_last {
             upto.max(rows.last().map_or(upto, |row| row.number))
         } else {

@@ -83,6 +83,12 @@ pub struct Panicked {
     pub offset: i64,
 }
 
+impl Panicked {
+    fn over(taken: &Taken) -> Self {
+        Self { source: taken.source, offset: taken.offset }
+    }
+}
+
 /// What a user's records of one batch have changed.
 #[derive(Default)]
 pub struct Steps {
@@ -151,8 +157,7 @@ impl User {
         for taken in records {
             let whole = AssertUnwindSafe(|| self.take(taken, context, &mut outcomes, &mut steps));
             // What the panic has left of this state is never looked at again: the lane starts anew.
-            catch_unwind(whole)
-                .map_err(|_| Panicked { source: taken.source, offset: taken.offset })?;
+            catch_unwind(whole).map_err(|_| Panicked::over(taken))?;
         }
         self.unwritten += u32::try_from(steps.records.len()).unwrap_or(u32::MAX);
         steps.record_number = self.person.record_number;
@@ -163,7 +168,13 @@ impl User {
             self.unwritten = 0;
         }
         if steps.writes_checkpoint || context.states {
-            steps.state = self.checkpoint(context);
+            let whole = AssertUnwindSafe(|| self.checkpoint(context));
+            match (catch_unwind(whole), records.last()) {
+                (Ok(state), _) => steps.state = state,
+                (Err(_), Some(last)) => return Err(Panicked::over(last)),
+                // No record to blame: the state stays as it is, and so does its stored checkpoint.
+                (Err(_), None) => steps.writes_checkpoint = false,
+            }
         }
         Ok(steps)
     }

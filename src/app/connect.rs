@@ -199,8 +199,12 @@ impl Starting<'_> {
                     let adoption = Adoption { routing: wanted.clone(), positions, reason, at };
                     return Ok(begin(&store, adopt, adoption).await?);
                 };
-                // What differs is told by every claim, with the cure.
-                Ok(Routing { generation: stored.generation, ..wanted })
+                // While it expands, homes are where they were; whatever else differs is told by every
+                // claim, with the cure.
+                let (expanding, generation) = (stored.expanding, stored.generation);
+                let partition_count =
+                    if expanding { stored.partition_count } else { wanted.partition_count };
+                Ok(Routing { partition_count, expanding, generation, ..wanted })
             }
         })
         .await

@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::lane::{Lane, ROUTING_VERSION, Routing};
-use actors::log::Log as _;
+use actors::lane::{Lane, Positions, ROUTING_VERSION, Routing, Source};
+use actors::store::Store as _;
 use clap::{Args, Subcommand};
 
 use super::config::Layers;
@@ -15,7 +15,7 @@ use crate::app::{connection_of, now, topics_of};
 use crate::kafka::topics::{self, Created, Found, Plan};
 use crate::kafka::{KafkaLog, Positioned};
 use crate::settings::Settings;
-use crate::store::{Administration as _, Adoption};
+use crate::store::{Administration as _, Adoption, SqlStore};
 
 /// Makes the topics in Kafka, or takes over ones that were made anew.
 #[derive(Args)]
@@ -34,7 +34,9 @@ enum Command {
     Create(Create),
     /// Begins a new generation with the topics as they are now, after they were made anew.
     ///
-    /// Nothing of the old log is waited for: what was in it and not applied is recorded as a gap.
+    /// Nothing of the old log is waited for: what was in it and not applied is recorded as a gap. Lanes
+    /// of the same cluster go on where they were, if the log still reaches there; all others begin
+    /// where their log begins.
     #[command(
         after_help = "Example:\n  biometric-bridge topics adopt --reason 'cluster rebuilt' --yes"
     )]
@@ -67,6 +69,9 @@ struct Adopt {
     /// Why, for whoever reads the gaps later.
     #[arg(long)]
     reason: String,
+    /// Begin where the logs begin in any case: what they still hold and was applied is applied again.
+    #[arg(long)]
+    from_start: bool,
     /// Yes, what the old log held and nobody applied is given up.
     #[arg(long)]
     yes: bool,
@@ -121,9 +126,9 @@ fn run_adopt(adopt: &Adopt) -> Result<(), Failure> {
     let settings = adopt.layers.load()?.settings;
     block_on(async {
         let found = find(&settings).await?;
-        let adoption = adoption(&settings, &found, &adopt.reason).await?;
         let store = store(&settings).await?;
         store.schema_status().await?.check()?;
+        let adoption = adoption(&settings, &found, adopt, &store).await?;
         let routing = store.adopt(&adoption).await?;
         close(&store).await;
         let (generation, lanes) = (routing.generation, routing.partition_count);
@@ -149,18 +154,33 @@ async fn find(settings: &Settings) -> Result<Found, Failure> {
     Ok(found)
 }
 
-async fn adoption(settings: &Settings, found: &Found, reason: &str) -> Result<Adoption, Failure> {
+async fn adoption(
+    settings: &Settings,
+    found: &Found,
+    adopt: &Adopt,
+    store: &SqlStore,
+) -> Result<Adoption, Failure> {
+    let unavailable = |error: &dyn std::fmt::Display| Failure::Unavailable(error.to_string());
     let log = KafkaLog::new(
         connection_of(settings),
         topics_of(settings),
         Arc::new(Positioned::default()),
     );
-    let log = log.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let log = log.map_err(|error| unavailable(&error))?;
+    let same_log = store.routing().await?.is_some_and(|known| known.log_id == found.cluster_id);
+    let known = if same_log && !adopt.from_start { store.lanes().await? } else { Vec::new() };
     let mut positions = Vec::new();
     for lane in (0..found.events).map(Lane) {
-        let starts = log.starts(lane).await;
-        let starts = starts.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        positions.push((lane, starts));
+        let row = known.iter().find(|row| row.lane == lane);
+        let mut of_lane = Positions::default();
+        for source in Source::ALL {
+            let (start, end) =
+                log.watermarks(lane, source).await.map_err(|error| unavailable(&error))?;
+            let kept = row.map(|row| *row.progress.positions.of(source));
+            *of_lane.of_mut(source) =
+                kept.filter(|kept| (start..=end).contains(kept)).unwrap_or(start);
+        }
+        positions.push((lane, of_lane));
     }
     let routing = Routing {
         generation: 1,
@@ -170,5 +190,5 @@ async fn adoption(settings: &Settings, found: &Found, reason: &str) -> Result<Ad
         log_id: found.cluster_id.clone(),
         expanding: false,
     };
-    Ok(Adoption { routing, positions, reason: reason.to_owned(), at: now() })
+    Ok(Adoption { routing, positions, reason: adopt.reason.clone(), at: now() })
 }

@@ -48,7 +48,12 @@ impl KafkaLog {
         Ok(Self { connection, topics, watcher, positioned })
     }
 
-    async fn watermarks(&self, lane: Lane, source: Source) -> Result<(i64, i64), LogError> {
+    /// The offsets at which a lane's log begins and at which the next record will lie.
+    ///
+    /// # Errors
+    ///
+    /// When the brokers do not answer.
+    pub async fn watermarks(&self, lane: Lane, source: Source) -> Result<(i64, i64), LogError> {
         let (watcher, topic) = (Arc::clone(&self.watcher), self.topics.of(source).to_owned());
         let asked = tokio::task::spawn_blocking(move || {
             watcher.fetch_watermarks(&topic, lane.0, ASK_TIMEOUT)
@@ -108,7 +113,7 @@ impl Log for KafkaLog {
         let config = lane_config(&self.connection, &format!("lane-{lane}"));
         let consumer: StreamConsumer = config.create().map_err(broken)?;
         consumer.assign(&assignment).map_err(broken)?;
-        let events = self.topics.events.clone();
+        let (consumer, events) = (Arc::new(consumer), self.topics.events.clone());
         Ok(Box::new(KafkaReader { consumer, events }))
     }
 
@@ -129,14 +134,25 @@ impl Log for KafkaLog {
 
 /// Reads one lane.
 struct KafkaReader {
-    consumer: StreamConsumer,
+    consumer: Arc<StreamConsumer>,
     events: String,
+}
+
+impl Drop for KafkaReader {
+    /// Closing a client blocks for a while, which the thread of a lane must not.
+    fn drop(&mut self) {
+        let consumer = Arc::clone(&self.consumer);
+        let closing = std::thread::Builder::new().name("kafka-close".to_owned());
+        // Without a thread it is closed here.
+        drop(closing.spawn(move || drop(consumer)));
+    }
 }
 
 #[async_trait(?Send)]
 impl LaneReader for KafkaReader {
     async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError> {
-        let mut received = self.consumer.recv().await;
+        let consumer = Arc::clone(&self.consumer);
+        let mut received = consumer.recv().await;
         loop {
             match received {
                 Ok(message) => {
@@ -146,7 +162,7 @@ impl LaneReader for KafkaReader {
                 }
                 Err(error) => judge(&error)?,
             }
-            match self.consumer.recv().now_or_never() {
+            match consumer.recv().now_or_never() {
                 Some(next) => received = next,
                 None => return Ok(()),
             }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use actors::lane::{ClosedGeneration, Lane, Positions, Progress, Routing, Source};
 use actors::store::StoreError;
 use chrono::{DateTime, Utc};
-use entities::{closed_generations, lane_gaps, lanes, routing};
+use entities::{closed_generations, event_records, lane_gaps, lanes, routing};
 use neuros::time::Timestamp;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 
 use super::failure::of_database;
@@ -75,6 +76,9 @@ impl SqlStore {
                 }
                 _ => lock.await?,
             };
+            if stored.partition_count != adoption.routing.partition_count {
+                all_checkpointed(&transaction, &rows).await?;
+            }
             let routing = close(&transaction, &stored, &rows, &adoption).await?;
             transaction.commit().await.map_err(|error| of_database(&error))?;
             Ok(routing)
@@ -135,6 +139,32 @@ impl SqlStore {
 
 /// Why a gap is there that retention has made.
 const BELOW_START: &str = "retention has removed records before they were applied";
+
+/// Users find a new home when the number of lanes changes, and a home restores only its own records: so
+/// all states must be in checkpoints before.
+async fn all_checkpointed(
+    transaction: &impl ConnectionTrait,
+    rows: &[lanes::Model],
+) -> Result<(), StoreError> {
+    for row in rows {
+        let newer = event_records::Entity::find()
+            .select_only()
+            .column(event_records::Column::Position)
+            .filter(event_records::Column::Lane.eq(row.lane))
+            .filter(event_records::Column::Time.gt(row.checkpointed))
+            .into_tuple::<i32>()
+            .one(transaction)
+            .await;
+        if newer.map_err(|error| of_database(&error))?.is_some() {
+            return Err(StoreError::Refused(format!(
+                "lane {} has records that are in no checkpoint yet, and its users would find another \
+                 home; start the service on the topics as they were and end it in order first",
+                row.lane
+            )));
+        }
+    }
+    Ok(())
+}
 
 /// Each lane must know where to begin.
 fn covers(routing: &Routing, positions: &[(Lane, Positions)]) -> Result<(), StoreError> {

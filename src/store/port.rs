@@ -4,6 +4,7 @@
 //! question is carried over to that runtime, and a lane that is busy delays no other lane's answer.
 
 use std::future::Future;
+use std::time::Duration;
 
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, Sink};
@@ -15,6 +16,10 @@ use async_trait::async_trait;
 use neuros::time::Timestamp;
 
 use super::{SqlStore, sqlite};
+
+/// How long the server may take for an answer; a claim that ends a predecessor needs some seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const NO_ANSWER: &str = "the server did not answer within a minute";
 
 /// What is asked for, without borrowing it.
 enum Owned {
@@ -32,9 +37,12 @@ impl SqlStore {
         F: Future<Output = Result<T, StoreError>> + Send,
     {
         let store = self.clone();
-        match self.runtime.spawn(async move { work(store).await }).await {
-            Ok(done) => done,
-            Err(_) => Err(StoreError::Away("the process is going down".to_owned())),
+        let done = self.runtime.spawn(async move { work(store).await });
+        // A server that is gone without a word would be waited for for ever. The work itself goes on.
+        match tokio::time::timeout(ANSWER_TIMEOUT, done).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(StoreError::Away("the process is going down".to_owned())),
+            Err(_) => Err(StoreError::Away(NO_ANSWER.to_owned())),
         }
     }
 }
@@ -68,10 +76,15 @@ impl Store for SqlStore {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
-        match &self.postgres {
-            Some(postgres) => postgres.commit(batch, &self.runtime).await,
-            None => sqlite::commit(&self.writer, batch, &self.runtime).await,
-        }
+        let committed = async {
+            match &self.postgres {
+                Some(postgres) => postgres.commit(batch, &self.runtime).await,
+                None => sqlite::commit(&self.writer, batch, &self.runtime).await,
+            }
+        };
+        // The transaction itself goes on; the next claim waits for it, or ends it.
+        let committed = tokio::time::timeout(ANSWER_TIMEOUT, committed).await;
+        committed.unwrap_or_else(|_| Err(CommitError::Unknown(NO_ANSWER.to_owned())))
     }
 
     async fn records_of_lane(

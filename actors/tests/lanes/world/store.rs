@@ -257,7 +257,7 @@ impl Store for MemoryStore {
 
     async fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         tokio::task::yield_now().await;
-        while self.held.load(std::sync::atomic::Ordering::Relaxed) {
+        while self.held.load(Ordering::Relaxed) {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         let mut data = self.data.lock().unwrap();
