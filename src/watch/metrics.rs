@@ -315,3 +315,52 @@ fn unsigned(count: i64) -> u64 {
 fn signed(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use actors::lane::{Counts, Lane, ModeCounts, PerSource, Positions};
+
+    use super::*;
+
+    #[test]
+    fn a_committed_batch_shows_under_the_names_that_dashboards_use() {
+        let metrics = Metrics::new().expect("names are unique");
+        let mut counts = PerSource::<Counts>::default();
+        counts.events.new = 5;
+        counts.events.dead_letter = 1;
+        counts.by_user.new = 2;
+        metrics.committed(&BatchReport {
+            lane: Lane(0),
+            counts,
+            events: 9,
+            transitions: 3,
+            dead_letters: vec![("not_json", 1)],
+            positions: Positions::default(),
+            modes: ModeCounts::default(),
+            commit_time: std::time::Duration::from_millis(3),
+            event_age: None,
+            checkpoints: 4,
+            queued: 0,
+        });
+        let mut state = State::default();
+        state.modes.insert(Lane(0), ModeCounts::new([1, 2, 3, 4]));
+        state.modes.insert(Lane(1), ModeCounts::new([10, 0, 0, 0]));
+        let mut lags = Lags::new();
+        lags.insert(Lane(1), PerSource { events: 7, by_user: 0 });
+        let text = metrics.exposition(&state, &lags, &TopicNames::default()).expect("written");
+        for line in [
+            "biometric_events_processed_total 7",
+            "cognitive_mode_transitions 3",
+            "cognitive_mode_current{mode=\"reflex\"} 11",
+            "cognitive_mode_current{mode=\"hypothesis\"} 4",
+            "kafka_consumer_lag{partition=\"1\",topic=\"biometric.events\"} 7",
+            "biometric_dead_letters_total{reason=\"not_json\"} 1",
+            "biometric_dead_letters_total{reason=\"misrouted\"} 0",
+            "biometric_records_total{outcome=\"dead_letter\",source=\"events\"} 1",
+            "biometric_checkpoints_total 4",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("partition=\"0\""), "an unknown lag is absent");
+    }
+}

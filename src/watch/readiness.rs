@@ -94,3 +94,68 @@ impl Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actors::lane::Lane;
+    use actors::observe::Published;
+    use actors::rows::Sink;
+
+    use super::*;
+
+    fn well() -> State {
+        let mut state = State::default();
+        state.parts.insert("postgres", Ok(()));
+        state.parts.insert("start", Ok(()));
+        state.lanes.insert(Lane(0), Condition::Running);
+        state.cache = Some(true);
+        state
+    }
+
+    fn away() -> String {
+        "away".to_owned()
+    }
+
+    #[test]
+    fn a_service_whose_parts_all_work_is_ready() {
+        let readiness = Readiness::of(&well(), Ok(()));
+        assert!(readiness.is_ready());
+        assert_eq!((readiness.status, readiness.failing), ("ready", None));
+    }
+
+    #[test]
+    fn what_is_needed_and_fails_is_named() {
+        let kafka = Readiness::of(&well(), Err(away()));
+        assert_eq!((kafka.is_ready(), kafka.failing), (false, Some("kafka")));
+        let mut state = well();
+        state.parts.insert("postgres", Err(away()));
+        assert_eq!(Readiness::of(&state, Err(away())).failing, Some("postgres"));
+        let mut state = well();
+        state.lanes.insert(Lane(1), Condition::Waiting { part: "keys", problem: away() });
+        assert_eq!(Readiness::of(&state, Ok(())).failing, Some("keys"));
+        for condition in
+            [Condition::Claiming, Condition::Restoring, Condition::Halted { problem: away() }]
+        {
+            let mut state = well();
+            state.lanes.insert(Lane(1), condition);
+            assert_eq!(Readiness::of(&state, Ok(())).failing, Some("lanes"));
+        }
+        let mut state = well();
+        state.draining = true;
+        assert_eq!(Readiness::of(&state, Ok(())).failing, Some("shutdown"));
+    }
+
+    #[test]
+    fn without_cache_or_outputs_the_service_is_degraded_and_ready() {
+        let mut state = well();
+        state.cache = Some(false);
+        let readiness = Readiness::of(&state, Ok(()));
+        assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));
+        let mut state = well();
+        let published = Published { messages: 0, problem: Some(away()), waiting: 7 };
+        state.sinks.insert((Lane(0), Sink::Alerts), published);
+        let readiness = Readiness::of(&state, Ok(()));
+        assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));
+        assert_eq!(readiness.parts["outputs"].problem.as_deref(), Some("alerts: away"));
+    }
+}
