@@ -25,7 +25,7 @@ fn reproduces(log: &str, expected: &str, options: &[&str]) {
 }
 
 /// Equal in every field; numbers with a fraction within 1e-12.
-fn equal(got: &Value, expected: &Value) -> bool {
+pub(crate) fn equal(got: &Value, expected: &Value) -> bool {
     match (got, expected) {
         (Value::Number(got), Value::Number(expected)) if got.is_f64() || expected.is_f64() => {
             let distance = got.as_f64().zip(expected.as_f64()).map(|(got, other)| got - other);

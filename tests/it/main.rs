@@ -16,5 +16,6 @@ mod keys;
 mod replay;
 mod servers;
 mod servers_work;
+mod service;
 mod store;
 mod support;

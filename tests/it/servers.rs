@@ -4,6 +4,7 @@
 //! server starts its own ([`Kafka::start`], [`Postgres::start`], [`Redis::start`]), and [`Server`] does it.
 //! All end with the test process, also when that is killed; nothing is left on disk.
 
+mod bridge;
 mod kafka;
 mod messages;
 mod postgres;
@@ -16,6 +17,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
+pub(crate) use bridge::Bridge;
 pub(crate) use kafka::Kafka;
 pub(crate) use messages::{Message, Outgoing};
 pub(crate) use postgres::Postgres;

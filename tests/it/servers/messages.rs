@@ -106,6 +106,7 @@ impl Kafka {
     pub(crate) fn produce(&self, topic: &str, messages: &[Outgoing<'_>]) -> Vec<(i32, i64)> {
         let mut client = self.client();
         client.set("enable.idempotence", "true").set("linger.ms", "1");
+        client.set("message.max.bytes", (8 << 20).to_string());
         let producer: BaseProducer<Deliveries> =
             client.create_with_context(Deliveries::default()).expect("a producer can be made");
         for (number, message) in messages.iter().enumerate() {
@@ -172,6 +173,27 @@ impl Kafka {
             std::thread::sleep(LOOK);
         }
         panic!("topic {topic} does not get {count} messages in time");
+    }
+
+    /// The offset behind the last message of each partition.
+    pub(crate) fn ends(&self, topic: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
+        let mut partitions = self.partitions(&consumer, topic);
+        partitions.sort_unstable();
+        let end = |partition| consumer.fetch_watermarks(topic, partition, ANSWER);
+        partitions.into_iter().map(|p| end(p).expect("the broker answers").1).collect()
+    }
+
+    /// What a consumer group has committed for a topic, summed over its partitions.
+    pub(crate) fn committed(&self, group: &str, topic: &str) -> i64 {
+        let consumer: BaseConsumer =
+            self.client().set("group.id", group).create().expect("a consumer can be made");
+        let mut asked = TopicPartitionList::new();
+        for partition in self.partitions(&consumer, topic) {
+            asked.add_partition(topic, partition);
+        }
+        let committed = consumer.committed_offsets(asked, ANSWER).expect("the broker answers");
+        committed.elements().iter().filter_map(|its| its.offset().to_raw()).filter(|o| *o > 0).sum()
     }
 
     fn client(&self) -> ClientConfig {

@@ -1,8 +1,9 @@
 //! PostgreSQL, with a database for each test.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::process::Signal;
 use uuid::Uuid;
@@ -91,8 +92,57 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
+    /// A session that stays open, for what must be held meanwhile.
+    pub(crate) fn session(&self, url: &str) -> Session {
+        let mut command = Command::new(program("psql"));
+        command.args(["-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", url]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("psql runs");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Session { child, input, output }
+    }
+
+    /// What pg_dump prints of a database.
+    pub(crate) fn dump(&self, url: &str, options: &[&str]) -> String {
+        let output = Command::new(program("pg_dump")).args(options).arg(url).output();
+        let output = output.expect("pg_dump runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// All that the server has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     fn url(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port.number)
+    }
+}
+
+/// A session of psql; ends when it is dropped, and what it has not committed is undone.
+pub(crate) struct Session {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// Runs SQL that prints nothing, and waits until it is done.
+    pub(crate) fn run(&mut self, sql: &str) {
+        writeln!(self.input, "{sql};\n\\echo done").expect("psql reads");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("psql answers");
+        assert_eq!(line.trim(), "done");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

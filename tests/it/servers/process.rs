@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::sleep;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) trait Server {
 
     /// Stops it in order, and waits until it has stopped.
     fn stop(&self) {
-        self.process().stop();
+        let _how = self.process().stop();
     }
 
     /// Kills it and all its children (SIGKILL), as a power cut would, and waits until they are gone.
@@ -108,11 +108,19 @@ impl Process {
         Err(format!("{name} is not ready in time:\n{}", self.last_words()))
     }
 
-    fn stop(&self) {
+    /// Stops it in order; says how it ended.
+    pub(super) fn stop(&self) -> ExitStatus {
         let name = self.recipe.name;
         let mut child = self.child().take().unwrap_or_else(|| panic!("{name} does not run"));
         send(id(&child), self.recipe.stop);
-        assert!(ends(&mut child, PAUSES_MAX), "{name} does not stop:\n{}", self.last_words());
+        let status = ends(&mut child, PAUSES_MAX);
+        status.unwrap_or_else(|| panic!("{name} does not stop:\n{}", self.last_words()))
+    }
+
+    /// Whether it runs no longer, by itself or because a test ended it.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut child = self.child();
+        child.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
     }
 
     fn kill(&self) {
@@ -136,10 +144,15 @@ impl Process {
         send(id(child), Signal::CONT);
     }
 
-    /// The end of the log.
-    fn last_words(&self) -> String {
+    /// All that it has said.
+    pub(super) fn log(&self) -> String {
         let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// The end of the log.
+    pub(super) fn last_words(&self) -> String {
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
@@ -151,7 +164,7 @@ impl Drop for Process {
             self.resume();
             if let Some(mut child) = self.child().take() {
                 send(id(&child), self.recipe.end);
-                if !ends(&mut child, 250) {
+                if ends(&mut child, 250).is_none() {
                     kill_all(&mut child);
                 }
             }
@@ -196,15 +209,15 @@ fn send(process: Pid, signal: Signal) {
     kill_process(process, signal).ok();
 }
 
-/// Waits until the child has ended, or so many pauses.
-fn ends(child: &mut Child, pauses: u32) -> bool {
+/// Waits until the child has ended, or so many pauses; says how it ended.
+fn ends(child: &mut Child, pauses: u32) -> Option<ExitStatus> {
     for _ in 0..pauses {
-        if child.try_wait().is_ok_and(|status| status.is_some()) {
-            return true;
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
         }
         sleep(PAUSE);
     }
-    false
+    None
 }
 
 fn kill_all(child: &mut Child) {
@@ -213,7 +226,7 @@ fn kill_all(child: &mut Child) {
     let children = children(id(child));
     send(id(child), Signal::KILL);
     children.iter().for_each(|child| send(*child, Signal::KILL));
-    assert!(ends(child, PAUSES_MAX), "a killed process ends");
+    assert!(ends(child, PAUSES_MAX).is_some(), "a killed process ends");
     let mut pauses = 0..PAUSES_MAX;
     while children.iter().any(|child| runs(*child)) && pauses.next().is_some() {
         sleep(PAUSE);

@@ -1,0 +1,117 @@
+//! The bridge itself as a child process, like the servers that it talks to.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::process::{Process, Recipe, Server, tied_to_us};
+use super::scratch::{Folder, Port};
+
+/// An instance of the service.
+pub(crate) struct Bridge {
+    process: Process,
+    port: Port,
+}
+
+/// How often a wait looks again, and how often at most.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS_MAX: u32 = 1_800;
+
+impl Bridge {
+    /// Starts an instance that knows this environment and nothing else, and waits until it has its port.
+    pub(crate) fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
+        let folder = Folder::new("bridge").expect("there can be a folder");
+        let port = Port::new().expect("a port is free");
+        let number = port.number;
+        let arguments: Vec<String> =
+            arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let environment = environment.to_vec();
+        let command = move || {
+            let program = Path::new(env!("CARGO_BIN_EXE_biometric-bridge"));
+            let mut command = tied_to_us(program, "KILL", &[]);
+            command.arg("run").args(&arguments).env_clear();
+            command.env("HTTP_BIND", format!("127.0.0.1:{number}")).envs(environment.clone());
+            command
+        };
+        let recipe = Recipe {
+            name: "the bridge",
+            command: Box::new(command),
+            is_ready: Box::new(move || TcpStream::connect((Ipv4Addr::LOCALHOST, number)).is_ok()),
+            stop: Signal::TERM,
+            end: Signal::KILL,
+        };
+        let process = Process::new(recipe, folder).unwrap_or_else(|reason| panic!("{reason}"));
+        Self { process, port }
+    }
+
+    /// Status and body of a page; `None` while there is nobody who answers.
+    pub(crate) fn http(&self, path: &str) -> Option<(u16, String)> {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(5)))
+            .build();
+        let url = format!("http://127.0.0.1:{}{path}", self.port.number);
+        let mut answer = ureq::Agent::new_with_config(config).get(&url).call().ok()?;
+        Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
+    }
+
+    /// Waits until `/ready` is as wanted, and gives what it says.
+    pub(crate) fn wait_until(&self, wanted: &str, is_so: impl Fn(u16, &Value) -> bool) -> Value {
+        let mut last = None;
+        for _ in 0..LOOKS_MAX {
+            assert!(!self.process.has_ended(), "the bridge has ended:\n{}", self.last_words());
+            if let Some((status, body)) = self.http("/ready") {
+                let body = serde_json::from_str(&body).expect("/ready speaks JSON");
+                if is_so(status, &body) {
+                    return body;
+                }
+                last = Some(body);
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("not {wanted} in time: {last:?}\n{}", self.last_words());
+    }
+
+    /// Waits until it is ready for work, and gives what `/ready` says.
+    pub(crate) fn wait_ready(&self) -> Value {
+        self.wait_until("ready", |status, _| status == 200)
+    }
+
+    /// Waits until `/ready` says 503 and names that part.
+    pub(crate) fn wait_failing(&self, part: &str) -> Value {
+        self.wait_until(part, |status, body| status == 503 && body["failing"] == part)
+    }
+
+    /// Waits until it owns so many lanes, all running.
+    pub(crate) fn wait_lanes(&self, count: usize) -> Value {
+        self.wait_until("an owner of lanes", |status, body| {
+            let lanes = body["lanes"].as_object();
+            let running = lanes.into_iter().flatten().filter(|(_, doing)| *doing == "running");
+            status == 200 && running.count() == count
+        })
+    }
+
+    /// Ends it in order (SIGTERM); it must say that it did.
+    pub(crate) fn end(&self) {
+        let status = self.process.stop();
+        assert_eq!(status.code(), Some(0), "{}", self.last_words());
+    }
+
+    /// All that it has said.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    fn last_words(&self) -> String {
+        self.process.last_words()
+    }
+}
+
+impl Server for Bridge {
+    fn process(&self) -> &Process {
+        &self.process
+    }
+}

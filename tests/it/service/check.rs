@@ -1,0 +1,207 @@
+//! What holds of every installation whose work is done, whatever happened on the way: by SQL over its
+//! tables, by its topics, and by replaying what it stored and what it was sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use neuros::time::Timestamp;
+use neuros::wire::{Headers, Intake, Message, decode};
+use neuros::{Explain, Kind, Policy, State, step};
+
+use super::site::Site;
+use super::{dead_letters, messages};
+use crate::servers;
+use crate::support::{stderr, stdout};
+
+/// Waits until the work is done, and checks everything.
+pub(crate) fn all(site: &Site<'_>) {
+    all_under(site, &Policy::default());
+}
+
+/// The same for another policy than the built-in one.
+pub(crate) fn all_under(site: &Site<'_>, policy: &Policy) {
+    site.wait_caught_up();
+    for (fact, against) in FACTS {
+        let found = site.sql(against);
+        assert_eq!(found, "", "not so: {fact}");
+    }
+    let states = site.run(&["export", "states"]);
+    stored_records_lead_to(site, &states);
+    the_log_leads_to(site, policy, &states);
+    messages::all_left(site);
+    dead_letters::all_left(site);
+}
+
+/// Facts, each with a query for what speaks against it.
+const FACTS: [(&str, &str); 13] = [
+    (
+        "a lane's counts add up to what it has read of events",
+        "SELECT lane FROM lanes WHERE events_position <> events_new + events_duplicate
+             + events_dead_letter + events_forwarded + events_skipped",
+    ),
+    (
+        "a lane's counts add up to what it has read of forwarded events",
+        "SELECT lane FROM lanes WHERE by_user_position <> by_user_new + by_user_duplicate
+             + by_user_dead_letter + by_user_forwarded + by_user_skipped",
+    ),
+    (
+        "each record that counts as new is stored",
+        "SELECT l.lane FROM lanes l LEFT JOIN event_records r USING (lane)
+         GROUP BY l.lane, l.events_new, l.by_user_new
+         HAVING l.events_new <> count(*) FILTER (WHERE r.source = 0)
+             OR l.by_user_new <> count(*) FILTER (WHERE r.source = 1)",
+    ),
+    (
+        "each record that counts as a dead letter is one",
+        "SELECT l.lane FROM lanes l LEFT JOIN dead_letters d USING (lane)
+         GROUP BY l.lane, l.events_dead_letter, l.by_user_dead_letter
+         HAVING l.events_dead_letter <> count(*) FILTER (WHERE d.source = 0)
+             OR l.by_user_dead_letter <> count(*) FILTER (WHERE d.source = 1)",
+    ),
+    (
+        "no position of the log is stored twice",
+        "SELECT lane, source, log_offset FROM (
+             SELECT lane, source, log_offset FROM event_records
+             UNION ALL SELECT lane, source, log_offset FROM dead_letters) AS stored
+         GROUP BY lane, source, log_offset HAVING count(*) > 1",
+    ),
+    (
+        "what was forwarded came to something at its home once",
+        "SELECT forwarded, arrived FROM (
+             SELECT sum(events_forwarded) AS forwarded,
+                    sum(by_user_new + by_user_duplicate + by_user_dead_letter) AS arrived
+             FROM lanes) AS sums
+         WHERE forwarded <> arrived",
+    ),
+    (
+        "a user's records are numbered from 1 without gap or repeat",
+        "SELECT user_number FROM event_records GROUP BY user_number
+         HAVING min(number) <> 1 OR max(number) <> count(*)
+             OR count(DISTINCT number) <> count(*)",
+    ),
+    (
+        "a checkpoint is not ahead of its user's records and messages",
+        "SELECT u.user_number FROM users u
+         WHERE u.record_number > (SELECT count(*) FROM event_records r
+                                  WHERE r.user_number = u.user_number)
+             OR u.message_number > (SELECT count(*) FROM mode_transitions t
+                                    WHERE t.user_number = u.user_number)
+                 + (SELECT count(*) FROM alert_changes a WHERE a.user_number = u.user_number)",
+    ),
+    (
+        "a user's mode changes are numbered from 1 without gap or repeat",
+        "SELECT user_number FROM mode_transitions GROUP BY user_number
+         HAVING min(seq) <> 1 OR max(seq) <> count(*)",
+    ),
+    (
+        "a user's messages are numbered from 1 without gap or repeat",
+        "SELECT user_number FROM (
+             SELECT user_number, n FROM mode_transitions
+             UNION ALL SELECT user_number, n FROM alert_changes) AS messages
+         GROUP BY user_number
+         HAVING min(n) <> 1 OR max(n) <> count(*) OR count(DISTINCT n) <> count(*)",
+    ),
+    (
+        "the outbox holds the mode changes, alert changes and dead letters, and nothing else",
+        "SELECT * FROM (
+             SELECT (SELECT count(*) FROM outbox WHERE sink = 0)
+                        - (SELECT count(*) FROM mode_transitions) AS transitions,
+                    (SELECT count(*) FROM outbox WHERE sink = 1)
+                        - (SELECT count(*) FROM alert_changes) AS alerts,
+                    (SELECT count(*) FROM outbox WHERE sink = 2)
+                        - (SELECT count(*) FROM dead_letters) AS dead_letters) AS surplus
+         WHERE transitions <> 0 OR alerts <> 0 OR dead_letters <> 0",
+    ),
+    (
+        "a lane's outbox is numbered from 1 without gap",
+        "SELECT l.lane FROM lanes l LEFT JOIN outbox o USING (lane) GROUP BY l.lane, l.outbox
+         HAVING count(o.number) <> l.outbox OR coalesce(max(o.number), 0) <> l.outbox",
+    ),
+    (
+        "every user is in one mode",
+        "SELECT l.lane FROM lanes l LEFT JOIN users u ON u.user_number & 16383 = l.lane
+         GROUP BY l.lane, l.reflex, l.guardian, l.pattern, l.hypothesis
+         HAVING count(u.user_number) <> l.reflex + l.guardian + l.pattern + l.hypothesis",
+    ),
+];
+
+/// States are what a replay of the stored records comes to, to the byte.
+fn stored_records_lead_to(site: &Site<'_>, states: &str) {
+    let log = site.run(&["export", "log"]);
+    let mut replay = vec!["replay", "--state"];
+    let policy = site.variable("BRIDGE__POLICY__FILE");
+    if let Some(policy) = policy {
+        replay.extend(["--policy", policy]);
+    }
+    let replayed = site.output(&replay, &log);
+    assert!(replayed.status.success(), "{}", stderr(&replayed));
+    same_lines(stdout(&replayed), states, "the replay of the stored records");
+}
+
+/// States and mode changes are what a replay of the log itself comes to, of every user whose events
+/// came in on one partition: for others the log has no one order.
+fn the_log_leads_to(site: &Site<'_>, policy: &Policy, states: &str) {
+    let intake = Intake { future_max: policy.clock.max_future, ..Intake::default() };
+    let mut replayed: BTreeMap<String, Box<State>> = BTreeMap::new();
+    let mut switches: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut partitions: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    let mut outcomes = Vec::new();
+    for message in site.kafka.read_all(&site.topics.events) {
+        let headers: Headers<'_> = message.headers.iter().map(header).collect();
+        let value = message.value.as_deref().unwrap_or_default();
+        let record_time = message.timestamp.map(Timestamp::from_millis);
+        let Ok(record) = decode(&Message { value, headers, record_time }, &intake) else {
+            continue;
+        };
+        let user_id = record.user_id.as_ref();
+        partitions.entry(user_id.to_owned()).or_default().insert(message.partition);
+        let state = replayed.entry(user_id.to_owned());
+        let state = state.or_insert_with(|| Box::new(State::born(&record)));
+        outcomes.clear();
+        step(policy, state, &record, Explain::Switches, &mut outcomes);
+        let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
+        let modes = switched.map(|outcome| outcome.mode.as_str().to_owned());
+        switches.entry(user_id.to_owned()).or_default().extend(modes);
+    }
+    let in_order = |user_id: &str| partitions.get(user_id).is_some_and(|its| its.len() == 1);
+    let expected: Vec<String> = replayed
+        .iter()
+        .filter(|(user_id, _)| in_order(user_id))
+        .map(|(user_id, state)| serde_json::to_string(&state.summary(user_id)).expect("JSON"))
+        .collect();
+    let stored: Vec<&str> = states
+        .lines()
+        .filter(|line| {
+            let state: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let user_id = state["user_id"].as_str().expect("a user");
+            assert!(partitions.contains_key(user_id), "nothing was sent of this state's user");
+            in_order(user_id)
+        })
+        .collect();
+    same_lines(&stored.join("\n"), &expected.join("\n"), "the states");
+    for (user_id, stored) in messages::modes(site) {
+        if in_order(&user_id) {
+            assert_eq!(stored, switches[&user_id], "the mode changes of {user_id}");
+        }
+    }
+    let changes: usize = switches.iter().filter(|(id, _)| in_order(id)).map(|(_, s)| s.len()).sum();
+    let stored = messages::modes(site).into_iter().filter(|(id, _)| in_order(id));
+    assert_eq!(stored.map(|(_, modes)| modes.len()).sum::<usize>(), changes);
+}
+
+fn header(header: &(String, Option<Vec<u8>>)) -> (&str, &[u8]) {
+    (&header.0, header.1.as_deref().unwrap_or_default())
+}
+
+/// Compares line by line, so that a failure shows the first difference and not everything.
+fn same_lines(got: &str, expected: &str, what: &str) {
+    for (number, (got, expected)) in got.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(got, expected, "{what}, line {}", number + 1);
+    }
+    assert_eq!(got.lines().count(), expected.lines().count(), "lines of {what}");
+}
+
+/// The messages of a topic as they were sent, by partition and offset.
+pub(crate) fn by_place(site: &Site<'_>, topic: &str) -> BTreeMap<(i32, i64), servers::Message> {
+    let messages = site.kafka.read_all(topic).into_iter();
+    messages.map(|message| ((message.partition, message.offset), message)).collect()
+}

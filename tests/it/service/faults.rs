@@ -1,0 +1,45 @@
+//! The process ends, in order or without warning, while events keep coming: nothing is lost or done twice.
+
+use super::site::{Site, Stamps};
+use super::{check, feed};
+use crate::servers::Server as _;
+
+#[test]
+fn an_instance_killed_twice_in_mid_stream_loses_nothing() {
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let events = feed::crowd(500, 40);
+    let bridge = site.start();
+    std::thread::scope(|scope| {
+        scope.spawn(|| feed::stream(site.kafka, &site.topics.events, &events, 250));
+        for share in [4, 2] {
+            site.wait_read(events.len() / share);
+            bridge.kill();
+            let read = site.number("SELECT sum(events_position) FROM lanes");
+            assert!(read < 20_000, "killed in mid-stream");
+            bridge.start_again();
+        }
+    });
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 20_000);
+    bridge.end();
+}
+
+#[test]
+fn an_instance_told_to_end_under_load_ends_in_order_and_loses_nothing() {
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let events = feed::crowd(200, 40);
+    let bridge = site.start();
+    std::thread::scope(|scope| {
+        scope.spawn(|| feed::stream(site.kafka, &site.topics.events, &events, 200));
+        site.wait_read(events.len() / 4);
+        bridge.end();
+        assert!(site.number("SELECT sum(events_position) FROM lanes") < 8_000, "in mid-stream");
+        bridge.start_again();
+        site.wait_read(events.len() / 2);
+        bridge.end();
+    });
+    bridge.start_again();
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 8_000);
+    bridge.end();
+}

@@ -1,0 +1,57 @@
+//! Events of made-up people, the same in every run.
+
+use crate::servers::{Kafka, Outgoing};
+
+/// 2025-03-03T08:00:00Z.
+pub(crate) const MORNING: i64 = 1_740_988_800;
+
+/// An event to send.
+pub(crate) struct Event {
+    pub(crate) user: String,
+    pub(crate) value: String,
+    /// Milliseconds since 1970.
+    pub(crate) record_time: i64,
+}
+
+impl Event {
+    /// The `number`th event of a user whose readings jump about, so that modes change often.
+    pub(crate) fn of(user: &str, seed: usize, number: usize) -> Self {
+        let seconds = MORNING + i64::try_from(number).expect("few events") * 120;
+        let heart_rate = 55 + (number * 37 + seed * 13) % 90;
+        let hrv = 20 + (number * 23 + seed * 7) % 70;
+        let stress = (number * 3 + seed) % 10;
+        let value = format!(
+            "{{\"user_id\":\"{user}\",\"device_id\":\"d\",\"event_type\":\"vitals\",\
+             \"timestamp\":{seconds},\"metrics\":{{\"hrv\":{hrv},\"heart_rate\":{heart_rate},\
+             \"stress_level\":0.{stress}}}}}"
+        );
+        Self { user: user.to_owned(), value, record_time: (seconds + 1) * 1_000 }
+    }
+
+    /// The same as a message, keyed by its user.
+    pub(crate) fn keyed(&self) -> Outgoing<'_> {
+        Outgoing {
+            key: Some(self.user.as_bytes()),
+            value: Some(self.value.as_bytes()),
+            timestamp: Some(self.record_time),
+            ..Outgoing::default()
+        }
+    }
+}
+
+/// So many events of each of so many users, the users taking turns.
+pub(crate) fn crowd(users: usize, events_each: usize) -> Vec<Event> {
+    (0..events_each)
+        .flat_map(|number| {
+            (0..users).map(move |user| Event::of(&format!("user-{user}"), user, number))
+        })
+        .collect()
+}
+
+/// Sends events keyed by user, in portions, so that the stream takes a while and never waits long.
+pub(crate) fn stream(kafka: &Kafka, topic: &str, events: &[Event], portion: usize) {
+    for portion in events.chunks(portion) {
+        let messages: Vec<Outgoing<'_>> = portion.iter().map(Event::keyed).collect();
+        kafka.produce(topic, &messages);
+    }
+}

@@ -1,0 +1,40 @@
+//! A process that is halted in the middle of a commit and goes on later does no harm.
+
+use super::site::{LANES, Site, Stamps};
+use super::{check, feed};
+use crate::servers::Server as _;
+
+/// Backends of the bridge that wait for a lock.
+const BLOCKED: &str = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()
+    AND application_name LIKE 'biometric-bridge%' AND wait_event_type = 'Lock'";
+
+#[test]
+fn an_instance_frozen_in_mid_commit_is_replaced_and_comes_back_harmless() {
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let events = feed::crowd(60, 40);
+    let first = site.start();
+    first.wait_lanes(LANES);
+    feed::stream(site.kafka, &site.topics.events, &events[..600], 600);
+    site.wait_caught_up();
+    let mut session = site.postgres.session(&site.database);
+    session.run("BEGIN; LOCK TABLE event_records IN SHARE ROW EXCLUSIVE MODE");
+    feed::stream(site.kafka, &site.topics.events, &events[600..1_200], 600);
+    site.wait_sql(BLOCKED);
+    first.pause();
+    session.run("COMMIT");
+    // The frozen instance now holds the rows of its lanes, and nobody tells it to commit.
+    let second = site.start();
+    second.wait_lanes(LANES);
+    feed::stream(site.kafka, &site.topics.events, &events[1_200..1_800], 200);
+    site.wait_caught_up();
+    first.resume();
+    feed::stream(site.kafka, &site.topics.events, &events[1_800..], 100);
+    site.wait_caught_up();
+    let lanes = |body: &serde_json::Value| body["lanes"].as_object().is_some_and(|l| !l.is_empty());
+    first.wait_until("an owner again", |status, body| status == 200 && lanes(body));
+    second.wait_ready();
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 2_400);
+    first.end();
+    second.end();
+}

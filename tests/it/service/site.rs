@@ -1,0 +1,198 @@
+//! An installation of the bridge: its topics, database, keys and environment, which its instances share.
+
+use std::path::PathBuf;
+use std::process::Output;
+use std::thread::sleep;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::servers::{Bridge, Kafka, Postgres, Redis, Servers, folder};
+use crate::support::{bridge, stderr, stdout};
+
+/// Lanes of every installation.
+pub(crate) const LANES: usize = 3;
+
+/// How often a wait looks again, and how often at most.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u32 = 1_800;
+
+/// The names of the topics of an installation.
+pub(crate) struct Topics {
+    pub(crate) events: String,
+    pub(crate) by_user: String,
+    pub(crate) dead_letters: String,
+    pub(crate) alerts: String,
+    pub(crate) transitions: String,
+}
+
+/// An installation of the bridge.
+pub(crate) struct Site<'s> {
+    pub(crate) kafka: &'s Kafka,
+    pub(crate) postgres: &'s Postgres,
+    pub(crate) redis: &'s Redis,
+    pub(crate) database: String,
+    pub(crate) topics: Topics,
+    pub(crate) group: String,
+    pub(crate) key_file: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+/// Who says when a record entered the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stamps {
+    /// Its producer, as in recorded logs.
+    Producer,
+    /// The broker, as in operation.
+    Broker,
+}
+
+impl Site<'static> {
+    /// One on the shared servers; `None` when tests may be skipped and there are no servers.
+    pub(crate) fn shared(stamps: Stamps) -> Option<Self> {
+        Servers::available().then(|| {
+            let servers = Servers::shared();
+            Site::new(&servers.kafka, &servers.postgres, &servers.redis, stamps)
+        })
+    }
+}
+
+impl<'s> Site<'s> {
+    /// Makes key file, topics and schema by the program's own commands.
+    pub(crate) fn new(
+        kafka: &'s Kafka,
+        postgres: &'s Postgres,
+        redis: &'s Redis,
+        stamps: Stamps,
+    ) -> Self {
+        let site = Self::bare(kafka, postgres, redis);
+        let mut create = vec!["topics", "create", "--replication-factor", "1", "--retention", "0s"];
+        if stamps == Stamps::Producer {
+            create.push("--create-time");
+        }
+        site.run(&["keys", "generate", "--output", site.key_file.to_str().expect("a path")]);
+        site.run(&create);
+        site.run(&["migrate", "up"]);
+        site
+    }
+
+    /// One for which nothing has been made yet.
+    pub(crate) fn bare(kafka: &'s Kafka, postgres: &'s Postgres, redis: &'s Redis) -> Self {
+        let name = format!("t{}", Uuid::new_v4().simple());
+        let topic = |ending: &str| format!("{name}.{ending}");
+        let topics = Topics {
+            events: topic("events"),
+            by_user: topic("events.by-user"),
+            dead_letters: topic("events.dlq"),
+            alerts: topic("alerts"),
+            transitions: topic("transitions"),
+        };
+        let key_file = folder().join(format!("{name}.keys"));
+        let database = postgres.database();
+        let group = format!("{name}-group");
+        let environment = [
+            ("POSTGRES_URL", database.as_str()),
+            ("KAFKA_BOOTSTRAP_SERVERS", &kafka.bootstrap()),
+            ("REDIS_URL", &redis.url()),
+            ("KEY_FILE", key_file.to_str().expect("a path")),
+            ("BRIDGE__KAFKA__GROUP_ID", &group),
+            ("BRIDGE__KAFKA__TOPICS__EVENTS", &topics.events),
+            ("BRIDGE__KAFKA__TOPICS__BY_USER", &topics.by_user),
+            ("BRIDGE__KAFKA__TOPICS__DEAD_LETTERS", &topics.dead_letters),
+            ("BRIDGE__KAFKA__TOPICS__ALERTS", &topics.alerts),
+            ("BRIDGE__KAFKA__TOPICS__TRANSITIONS", &topics.transitions),
+            // A killed instance's lanes are free after the shortest time that brokers allow.
+            ("BRIDGE__KAFKA__SESSION_TIMEOUT", "6s"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = environment.to_vec();
+        Self { kafka, postgres, redis, database, topics, group, key_file, environment }
+    }
+
+    /// Sets a variable for all that is started from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(its, _)| its != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes a variable away.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.environment.retain(|(its, _)| its != name);
+    }
+
+    /// What a variable is set to.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        let found = self.environment.iter().find(|(its, _)| its == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Starts an instance.
+    pub(crate) fn start(&self) -> Bridge {
+        Bridge::start(&[], &self.environment)
+    }
+
+    /// Runs a command to its end, with something on its standard input.
+    pub(crate) fn output(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = bridge(arguments);
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.timeout(Duration::from_secs(120)).write_stdin(input);
+        command.output().expect("the program starts")
+    }
+
+    /// What a command prints that must succeed.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments, "");
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        stdout(&output).to_owned()
+    }
+
+    /// Rows as lines, columns split by `|`.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        self.postgres.psql(&self.database, sql)
+    }
+
+    /// A number that SQL gives.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        self.sql(sql).parse().unwrap_or_else(|_| panic!("{sql} gives no number"))
+    }
+
+    /// Waits until a query gives `true`.
+    pub(crate) fn wait_sql(&self, sql: &str) {
+        for _ in 0..LOOKS_MAX {
+            if self.sql(sql) == "t" {
+                return;
+            }
+            sleep(LOOK);
+        }
+        panic!("not in time: {sql}");
+    }
+
+    /// Waits until so many records have been read from the topic of events and committed.
+    pub(crate) fn wait_read(&self, count: usize) {
+        self.wait_sql(&format!("SELECT coalesce(sum(events_position), 0) >= {count} FROM lanes"));
+    }
+
+    /// Waits until all that the topics hold is committed, and all that must leave has left.
+    pub(crate) fn wait_caught_up(&self) {
+        let mut last = String::new();
+        for _ in 0..LOOKS_MAX {
+            // The events' ends first: whatever is forwarded later is behind them.
+            let events = self.kafka.ends(&self.topics.events);
+            let by_user = self.kafka.ends(&self.topics.by_user);
+            let ends = events.iter().zip(&by_user).enumerate();
+            let wanted: Vec<String> = ends
+                .map(|(lane, (events, by_user))| format!("{lane}|{events}|{by_user}"))
+                .collect();
+            last = self.sql("SELECT lane, events_position, by_user_position FROM lanes ORDER BY 1");
+            if last == wanted.join("\n") && self.number(WAITING) == 0 {
+                return;
+            }
+            sleep(LOOK);
+        }
+        panic!("not caught up in time: {last}; {} messages wait", self.number(WAITING));
+    }
+}
+
+/// Outbox rows in front of their sink's cursor.
+const WAITING: &str = "SELECT count(*) FROM outbox o LEFT JOIN relay_cursors c USING (lane, sink)
+    WHERE o.number > coalesce(c.number, 0)";
