@@ -294,7 +294,9 @@ const CACHED_USERS: usize = 512;
 /// How a lane ends when the store does not do its part.
 pub(crate) fn store_end(error: StoreError) -> End {
     match error {
-        StoreError::Away(problem) => End::Away { part: "postgres", problem },
+        StoreError::Away(problem) | StoreError::Denied(problem) => {
+            End::Away { part: "postgres", problem }
+        }
         StoreError::Refused(problem) => End::Halted { problem },
     }
 }

@@ -268,6 +268,9 @@ pub enum StoreError {
     /// It cannot be reached or cannot answer now: trying again may help.
     #[error("the store is away: {0}")]
     Away(String),
+    /// It does not let us in: trying again helps only when somebody changes that.
+    #[error("the store lets nobody in with these credentials: {0}")]
+    Denied(String),
     /// It answers, and the answer is no: trying again does not help.
     #[error("{0}")]
     Refused(String),

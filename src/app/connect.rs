@@ -44,6 +44,7 @@ impl From<StoreError> for Attempt {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Away(problem) => Self::Later(problem),
+            StoreError::Denied(_) => Self::Never(format!("{error}; correct POSTGRES_URL")),
             StoreError::Refused(problem) => Self::Never(problem),
         }
     }

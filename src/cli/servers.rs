@@ -17,6 +17,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Away(_) => Self::Unavailable(error.to_string()),
+            StoreError::Denied(_) => Self::Broken(error.to_string()),
             StoreError::Refused(problem) => Self::Broken(problem),
         }
     }

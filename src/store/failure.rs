@@ -41,7 +41,7 @@ pub(super) fn of_driver(error: &sqlx::Error) -> StoreError {
 /// What a failure before COMMIT means for a batch: it is certainly not committed.
 pub(super) fn before_commit(error: StoreError) -> CommitError {
     match error {
-        StoreError::Away(problem) => CommitError::Away(problem),
+        StoreError::Away(problem) | StoreError::Denied(problem) => CommitError::Away(problem),
         StoreError::Refused(problem) => CommitError::Refused(problem),
     }
 }
@@ -57,7 +57,9 @@ pub(super) fn of_commit(error: &sqlx::Error) -> CommitError {
     });
     match of_driver(error) {
         failure if rolled_back => before_commit(failure),
-        StoreError::Away(problem) | StoreError::Refused(problem) => CommitError::Unknown(problem),
+        StoreError::Away(problem) | StoreError::Denied(problem) | StoreError::Refused(problem) => {
+            CommitError::Unknown(problem)
+        }
     }
 }
 
@@ -68,9 +70,9 @@ pub(super) fn of_orm_commit(error: &DbErr) -> CommitError {
         | DbErr::Exec(RuntimeErr::SqlxError(error))
         | DbErr::Query(RuntimeErr::SqlxError(error)) => of_commit(error),
         error => match of_database(error) {
-            StoreError::Away(problem) | StoreError::Refused(problem) => {
-                CommitError::Unknown(problem)
-            }
+            StoreError::Away(problem)
+            | StoreError::Denied(problem)
+            | StoreError::Refused(problem) => CommitError::Unknown(problem),
         },
     }
 }
@@ -103,6 +105,8 @@ fn of_sqlstate(state: &str, error: &dyn sqlx::error::DatabaseError) -> StoreErro
     match state.get(..2).unwrap_or_default() {
         // Granting a right helps, and nobody should have to restart for it.
         _ if state == "42501" => StoreError::Away(text),
+        // Wrong name or password, or a database that is not there.
+        "28" | "3D" => StoreError::Denied(text),
         "22" | "23" | "42" | "54" => StoreError::Refused(text),
         _ => StoreError::Away(text),
     }
