@@ -33,7 +33,8 @@ pub struct Failure<'a> {
 pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
     let Raw { key, value, mut headers } = raw;
     let said_from = headers.len();
-    let mut add = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
+    let mut add =
+        |name: &str, value: String| headers.push((name.to_owned(), Some(value.into_bytes())));
     add("dlq.reason", failure.reason.to_owned());
     add("dlq.detail", failure.detail.to_owned());
     add("dlq.topic", failure.topic.to_owned());
@@ -42,18 +43,19 @@ pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
     add("dlq.failed_at", failure.failed_at.to_string());
     add("dlq.version", VERSION.to_owned());
     let own = headers.len() - said_from;
-    let bytes = |headers: &[(String, Vec<u8>)]| -> usize {
-        let of = |(name, value): &(String, Vec<u8>)| name.len() + value.len() + HEADER_OVERHEAD;
-        key.as_ref().map_or(0, Vec::len) + headers.iter().map(of).sum::<usize>()
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let bytes = |headers: &[(String, Option<Vec<u8>>)]| -> usize {
+        let of = headers.iter().map(|(name, value)| name.len() + length(value) + HEADER_OVERHEAD);
+        length(&key) + of.sum::<usize>()
     };
-    if bytes(&headers) + value.len() <= bytes_max {
-        return Outgoing { key, value: Some(value), headers };
+    if bytes(&headers) + length(&value) <= bytes_max {
+        return Outgoing { key, value, headers };
     }
     if bytes(&headers) > bytes_max / 2 {
         // Even without its value it is too large: what is said about it must get through.
         headers.drain(..headers.len() - own);
     }
-    headers.push(("dlq.truncated".to_owned(), b"true".to_vec()));
+    headers.push(("dlq.truncated".to_owned(), Some(b"true".to_vec())));
     let key = key.filter(|key| key.len() <= bytes_max / 2);
     Outgoing { key, value: None, headers }
 }

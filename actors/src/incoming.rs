@@ -15,10 +15,10 @@ pub struct Incoming<'a> {
     pub record_time: Option<Timestamp>,
     /// The key, when there is one.
     pub key: Option<&'a [u8]>,
-    /// The value; empty when there is none.
-    pub value: &'a [u8],
-    /// The headers, in order.
-    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The value, when there is one: none is not the same as an empty one.
+    pub value: Option<&'a [u8]>,
+    /// The headers, in order; one may have no value.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
 /// The same, owned: kept as a dead letter or sent on.
@@ -26,10 +26,10 @@ pub struct Incoming<'a> {
 pub struct Raw {
     /// The key, when there is one.
     pub key: Option<Vec<u8>>,
-    /// The value.
-    pub value: Vec<u8>,
-    /// The headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// The value, when there is one.
+    pub value: Option<Vec<u8>>,
+    /// The headers, in order; one may have no value.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// Bytes that the log's format adds to a header, at most.
@@ -38,9 +38,10 @@ pub const HEADER_OVERHEAD: usize = 10;
 impl Incoming<'_> {
     /// Bytes of key, value and headers together, as the log counts them at most.
     pub fn bytes(&self) -> usize {
-        let headers =
-            self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD);
-        self.key.map_or(0, <[u8]>::len) + self.value.len() + headers.sum::<usize>()
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| name.len() + length(*value) + HEADER_OVERHEAD);
+        length(self.key) + length(self.value) + headers.sum::<usize>()
     }
 
     /// A copy that outlives the client's buffer.
@@ -48,8 +49,10 @@ impl Incoming<'_> {
         let headers = self.headers.iter();
         Raw {
             key: self.key.map(<[u8]>::to_vec),
-            value: self.value.to_vec(),
-            headers: headers.map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect(),
+            value: self.value.map(<[u8]>::to_vec),
+            headers: headers
+                .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+                .collect(),
         }
     }
 }
@@ -94,10 +97,10 @@ impl Origin {
 
     /// Reads the headers; of one given twice the last counts, for a producer may have made up its
     /// own. `None` when one is missing or is no number.
-    pub fn of_headers(headers: &[(&str, &[u8])]) -> Option<Self> {
+    pub fn of_headers(headers: &[(&str, Option<&[u8]>)]) -> Option<Self> {
         let text = |wanted: &str| {
             let value = headers.iter().rev().find(|(name, _)| *name == wanted)?.1;
-            std::str::from_utf8(value).ok()
+            std::str::from_utf8(value?).ok()
         };
         let number = |name| text(name)?.parse::<i64>().ok();
         Some(Self {

@@ -196,8 +196,11 @@ impl Intake {
         incoming: &Incoming<'_>,
         record_time: Option<Timestamp>,
     ) -> Result<Box<Application>, Verdict> {
-        let headers: Headers<'_> = incoming.headers.iter().copied().collect();
-        let message = Message { value: incoming.value, headers, record_time };
+        let headers = incoming.headers.iter();
+        let headers: Headers<'_> =
+            headers.map(|(name, value)| (*name, value.unwrap_or_default())).collect();
+        let value = incoming.value.unwrap_or_default();
+        let message = Message { value, headers, record_time };
         // Nothing that a producer sends may stop a lane, not even by a fault of ours.
         let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(&message, &self.wire)));
         let Ok(decoded) = decoded else {

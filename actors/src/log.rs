@@ -123,7 +123,7 @@ pub struct Outgoing {
     /// The message; `None` when a dead letter's value is too large.
     pub value: Option<Vec<u8>>,
     /// Headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Outgoing {

@@ -179,7 +179,7 @@ impl KafkaReader {
             offset: message.offset(),
             record_time: message.timestamp().to_millis().map(Timestamp::from_millis),
             key: message.key(),
-            value: message.payload().unwrap_or_default(),
+            value: message.payload(),
             headers: &headers,
         })
     }
@@ -187,12 +187,12 @@ impl KafkaReader {
 
 /// The headers; one whose name is not UTF-8 cannot be read through the client library, which panics
 /// over it, and is left out: nothing that a producer sends may stop a lane.
-fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [u8])> {
+fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, Option<&'m [u8]>)> {
     let Some(headers) = message.headers() else { return Vec::new() };
     (0..headers.count())
         .filter_map(|place| {
             let read = catch_unwind(AssertUnwindSafe(|| headers.try_get(place)));
-            read.ok().flatten().map(|header| (header.key, header.value.unwrap_or_default()))
+            read.ok().flatten().map(|header| (header.key, header.value))
         })
         .collect()
 }

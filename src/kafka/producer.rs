@@ -42,10 +42,8 @@ fn producer(connection: &Connection, name: &str) -> Result<FutureProducer, Kafka
         .create_with_context(Logged)
 }
 
-fn headers_of<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> OwnedHeaders {
-    headers.fold(OwnedHeaders::new(), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
-    })
+fn headers_of<'h>(headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) -> OwnedHeaders {
+    headers.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }))
 }
 
 fn delivered(
@@ -120,12 +118,14 @@ impl Forwarder for KafkaForwarder {
         origin: Origin,
     ) -> Result<BoxFuture<'static, Result<(), LogError>>, LogError> {
         let added = origin.to_headers();
-        let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-        let added = added.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        let added = added.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
         let mut message = FutureRecord::<[u8], [u8]>::to(&self.topic)
             .partition(home.0)
-            .payload(&record.value)
             .headers(headers_of(own.chain(added)));
+        if let Some(value) = &record.value {
+            message = message.payload(value);
+        }
         if let Some(key) = &record.key {
             message = message.key(key);
         }
@@ -180,7 +180,7 @@ impl KafkaPublisher {
         let mut deliveries = Vec::with_capacity(messages.len());
         for message in messages {
             let headers = message.headers.iter();
-            let headers = headers.map(|(name, value)| (name.as_str(), value.as_slice()));
+            let headers = headers.map(|(name, value)| (name.as_str(), value.as_deref()));
             let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers_of(headers));
             if let Some(value) = &message.value {
                 record = record.payload(value);

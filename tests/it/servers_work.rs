@@ -45,7 +45,7 @@ fn a_message_comes_back_from_kafka_as_it_was_sent() {
     let sent = Outgoing {
         key: Some(b"ada"),
         value: Some(b"{}"),
-        headers: &[("trace", b"1")],
+        headers: &[("trace", Some(b"1"))],
         partition: Some(2),
         timestamp: Some(1_740_988_800_123),
     };

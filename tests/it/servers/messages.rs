@@ -26,7 +26,8 @@ const LOOKS_MAX: u32 = 300;
 pub(crate) struct Outgoing<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [(&'a str, &'a [u8])],
+    /// A header may have no value.
+    pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
     pub(crate) partition: Option<i32>,
     /// Milliseconds since 1970.
     pub(crate) timestamp: Option<i64>,
@@ -112,7 +113,7 @@ impl Kafka {
         for (number, message) in messages.iter().enumerate() {
             let mut headers = OwnedHeaders::new();
             for (key, value) in message.headers {
-                headers = headers.insert(Header { key, value: Some(*value) });
+                headers = headers.insert(Header { key, value: *value });
             }
             let mut record: BaseRecord<'_, [u8], [u8], Box<usize>> =
                 BaseRecord::with_opaque_to(topic, Box::new(number)).headers(headers);

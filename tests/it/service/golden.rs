@@ -31,8 +31,10 @@ fn send(site: &Site<'_>, log: &str) -> Vec<(i32, i64)> {
         })
         .collect();
     let values: Vec<_> = parsed.iter().map(|(_, line)| line.value()).collect();
-    let headers: Vec<Vec<(&str, &[u8])>> =
-        parsed.iter().map(|(_, line)| line.headers().collect()).collect();
+    let headers: Vec<Vec<(&str, Option<&[u8]>)>> = parsed
+        .iter()
+        .map(|(_, line)| line.headers().map(|(name, value)| (name, Some(value))).collect())
+        .collect();
     let messages: Vec<Outgoing<'_>> = parsed
         .iter()
         .zip(&values)

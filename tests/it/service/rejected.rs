@@ -62,8 +62,12 @@ fn a_record_that_is_refused_is_kept_as_it_came_with_the_reason() {
     let values: Vec<String> = Reason::ALL.into_iter().map(refused).collect();
     let timestamp = Some((MORNING + 1) * 1_000);
     let outgoing = |value| Outgoing { value, timestamp, partition: Some(0), ..Outgoing::default() };
-    let headers: &[(&str, &[u8])] =
-        &[("note", b"\xff\x00"), ("note", b""), ("dlq.reason", b"mine")];
+    let headers: &[(&str, Option<&[u8]>)] = &[
+        ("note", Some(b"\xff\x00")),
+        ("note", Some(b"")),
+        ("note", None),
+        ("dlq.reason", Some(b"mine")),
+    ];
     let mut messages: Vec<Outgoing<'_>> = Vec::new();
     for value in &values {
         let key = Some(b"\xffkey".as_slice());
@@ -130,7 +134,7 @@ fn records_as_large_as_they_may_be_are_forwarded_and_applied() {
         .map(|((event, value), partition)| Outgoing {
             value: Some(value.as_bytes()),
             partition: Some(partition),
-            headers: &[("note", b"large")],
+            headers: &[("note", Some(b"large"))],
             ..event.keyed()
         })
         .collect();

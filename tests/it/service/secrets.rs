@@ -41,7 +41,7 @@ fn neither_logs_nor_metrics_nor_a_dump_tell_a_reading() {
             key: Some(USER.as_bytes()),
             value: Some(value.as_bytes()),
             timestamp: Some((MORNING + number * 120 + 1) * 1_000),
-            headers: &[("note", b"canary-header")],
+            headers: &[("note", Some(b"canary-header"))],
             ..Outgoing::default()
         })
         .collect();

@@ -39,7 +39,7 @@ impl MemoryLog {
 
     /// Writes a message to `biometric.events`.
     pub(crate) fn write(&self, lane: i32, time: i64, value: &str) {
-        let raw = Raw { key: None, value: value.as_bytes().to_vec(), headers: Vec::new() };
+        let raw = Raw { key: None, value: Some(value.as_bytes().to_vec()), headers: Vec::new() };
         self.append(Lane(lane), Source::Events, Some(Timestamp::from_micros(time)), raw);
     }
 
@@ -118,9 +118,9 @@ impl LaneReader for Reader {
             let mut taken = false;
             while let Some((source, offset, (record_time, raw))) = self.next() {
                 taken = true;
-                let headers: Vec<(&str, &[u8])> =
-                    raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
-                let (key, value) = (raw.key.as_deref(), raw.value.as_slice());
+                let headers: Vec<(&str, Option<&[u8]>)> =
+                    raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+                let (key, value) = (raw.key.as_deref(), raw.value.as_deref());
                 let incoming =
                     Incoming { source, offset, record_time, key, value, headers: &headers };
                 if take(incoming) == ControlFlow::Break(()) {
@@ -152,7 +152,7 @@ impl Forwarder for MemoryLog {
         }
         let mut raw = record.clone();
         let added = origin.to_headers().into_iter();
-        raw.headers.extend(added.map(|(name, value)| (name.to_owned(), value.into_bytes())));
+        raw.headers.extend(added.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
         self.append(home, Source::ByUser, None, raw);
         Ok(async { Ok(()) }.boxed())
     }
