@@ -10,7 +10,7 @@ fn an_instance_killed_twice_in_mid_stream_loses_nothing() {
     let events = feed::crowd(500, 40);
     let bridge = site.start();
     std::thread::scope(|scope| {
-        scope.spawn(|| feed::stream(site.kafka, &site.topics.events, &events, 250));
+        scope.spawn(|| feed::stream(site.kafka, &site.topics.events, &events, 500));
         for share in [4, 2] {
             site.wait_read(events.len() / share);
             bridge.kill();

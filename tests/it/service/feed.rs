@@ -1,5 +1,8 @@
 //! Events of made-up people, the same in every run.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::site::Site;
 use crate::servers::{Kafka, Outgoing};
 
 /// 2025-03-03T08:00:00Z.
@@ -53,5 +56,48 @@ pub(crate) fn stream(kafka: &Kafka, topic: &str, events: &[Event], portion: usiz
     for portion in events.chunks(portion) {
         let messages: Vec<Outgoing<'_>> = portion.iter().map(Event::keyed).collect();
         kafka.produce(topic, &messages);
+    }
+}
+
+/// Events that keep coming for as long as a test needs.
+#[derive(Default)]
+pub(crate) struct Flow {
+    over: AtomicBool,
+}
+
+/// Ends a flow, also when its test fails.
+pub(crate) struct Ends<'f>(&'f Flow);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Events that may be sent and not read: while nobody reads, the flow waits and does not swell.
+const UNREAD_MAX: usize = 1_000;
+
+impl Flow {
+    /// What ends it when it goes out of scope.
+    pub(crate) fn ends(&self) -> Ends<'_> {
+        Ends(self)
+    }
+
+    /// Sends an event of each user in turn until the end; gives how many those were.
+    pub(crate) fn run(&self, site: &Site<'_>, users: usize) -> usize {
+        let mut sent = 0;
+        for number in 0.. {
+            if self.over.load(Ordering::Relaxed) {
+                break;
+            }
+            let event = |user| Event::of(&format!("user-{user}"), user, number);
+            let round: Vec<Event> = (0..users).map(event).collect();
+            stream(site.kafka, &site.topics.events, &round, users);
+            sent += users;
+            site.wait_read_or(sent.saturating_sub(UNREAD_MAX), || {
+                self.over.load(Ordering::Relaxed)
+            });
+        }
+        sent
     }
 }

@@ -1,37 +1,44 @@
 //! Several instances share the lanes; whoever comes and goes, each event is applied once.
 
+use super::check;
+use super::feed::Flow;
 use super::site::{LANES, Site, Stamps};
-use super::{check, feed};
-use crate::servers::Server as _;
+use crate::servers::{Bridge, Server as _};
+
+/// Waits until an instance owns some lanes.
+fn wait_some_lanes(bridge: &Bridge) {
+    bridge.wait_until("an owner of lanes", |status, body| {
+        let lanes = body["lanes"].as_object();
+        status == 200 && lanes.is_some_and(|lanes| lanes.values().any(|doing| doing == "running"))
+    });
+}
 
 #[test]
 fn instances_that_join_and_leave_in_mid_stream_share_the_work() {
     let Some(site) = Site::shared(Stamps::Producer) else { return };
-    let events = feed::crowd(250, 60);
-    let total = events.len();
     let first = site.start();
     first.wait_lanes(LANES);
-    std::thread::scope(|scope| {
-        scope.spawn(|| feed::stream(site.kafka, &site.topics.events, &events, 150));
-        site.wait_read(total / 10);
+    let flow = Flow::default();
+    let sent = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| flow.run(&site, 150));
+        let ends = flow.ends();
+        site.wait_more(500);
         let second = site.start();
-        second.wait_until("an owner of some lanes", |_, body| {
-            body["lanes"]["0"].is_string()
-                || body["lanes"]["1"].is_string()
-                || body["lanes"]["2"].is_string()
-        });
-        site.wait_read(total / 5);
+        wait_some_lanes(&second);
+        site.wait_more(500);
         first.end();
         second.wait_lanes(LANES);
-        site.wait_read(total / 3);
+        site.wait_more(500);
         first.start_again();
-        first.wait_until("an owner of some lanes", |_, body| {
-            body["lanes"].as_object().is_some_and(|lanes| !lanes.is_empty())
-        });
+        wait_some_lanes(&first);
+        site.wait_more(500);
         second.kill();
         first.wait_lanes(LANES);
+        site.wait_more(500);
+        drop(ends);
+        sending.join().expect("sending does not panic")
     });
     check::all(&site);
-    assert_eq!(site.number("SELECT count(*) FROM event_records"), 15_000);
+    assert_eq!(site.sql("SELECT count(*) FROM event_records"), sent.to_string());
     first.end();
 }

@@ -158,8 +158,12 @@ impl<'s> Site<'s> {
 
     /// Waits until a query gives `true`.
     pub(crate) fn wait_sql(&self, sql: &str) {
+        self.wait_sql_or(sql, || false);
+    }
+
+    fn wait_sql_or(&self, sql: &str, enough: impl Fn() -> bool) {
         for _ in 0..LOOKS_MAX {
-            if self.sql(sql) == "t" {
+            if enough() || self.sql(sql) == "t" {
                 return;
             }
             sleep(LOOK);
@@ -169,7 +173,19 @@ impl<'s> Site<'s> {
 
     /// Waits until so many records have been read from the topic of events and committed.
     pub(crate) fn wait_read(&self, count: usize) {
-        self.wait_sql(&format!("SELECT coalesce(sum(events_position), 0) >= {count} FROM lanes"));
+        self.wait_read_or(count, || false);
+    }
+
+    /// The same, or until it need not be.
+    pub(crate) fn wait_read_or(&self, count: usize, enough: impl Fn() -> bool) {
+        let read = format!("SELECT coalesce(sum(events_position), 0) >= {count} FROM lanes");
+        self.wait_sql_or(&read, enough);
+    }
+
+    /// Waits until so many more records have been read than now.
+    pub(crate) fn wait_more(&self, count: i64) {
+        let read = self.number("SELECT coalesce(sum(events_position), 0) FROM lanes");
+        self.wait_sql(&format!("SELECT sum(events_position) >= {} FROM lanes", read + count));
     }
 
     /// Waits until all that the topics hold is committed, and all that must leave has left.
