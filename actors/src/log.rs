@@ -130,7 +130,7 @@ impl Outgoing {
     /// Bytes of key, value and headers.
     pub fn bytes(&self) -> usize {
         let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
         length(&self.key) + length(&self.value) + headers.sum::<usize>()
     }
 }
