@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check unit integration fuzz-build fuzz bench instructions servers
+.PHONY: help demo build test check unit integration fuzz-build fuzz bench durable durable-quick instructions servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,21 @@ fuzz: ## hostile messages; needs a nightly compiler and `cargo install cargo-fuz
 	neuros/fuzz/seed.sh
 	cd neuros && $(CARGO) +nightly fuzz run decode -- -runs=$(RUNS) -max_len=4096 -seed=1
 
-bench: ## decode, step and replay, beside a yardstick
+bench: ## decode, step and replay, beside a yardstick; then the whole service
 	$(CARGO) bench -p bench --locked
+	@$(MAKE) --no-print-directory durable
+
+# The service and what measures it, built together so that both are of one state.
+DURABLE_BUILD = $(CARGO) build --release --locked -p biometric-bridge -p bench --bin biometric-bridge --bin durable
+DURABLE = $(or $(CARGO_TARGET_DIR),target)/release/durable
+
+durable: servers ## the whole service with Kafka and PostgreSQL: events/s, latency, CPU, memory (ARGS=--help)
+	$(DURABLE_BUILD)
+	$(DURABLE) $(ARGS)
+
+durable-quick: servers ## the same in a minute: shows that it works
+	$(DURABLE_BUILD)
+	$(DURABLE) --quick $(ARGS)
 
 instructions: ## instructions for each event of the hot path; needs valgrind
 	bench/instructions.sh

@@ -1,5 +1,7 @@
 //! The load for the benchmarks: messages in the three shapes, and a week of twenty example people.
-//! The same on every run.
+//! The same on every run. [`durable`] is the benchmark of the whole service.
+
+pub mod durable;
 
 use std::fmt::Write as _;
 

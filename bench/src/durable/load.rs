@@ -1,0 +1,111 @@
+//! The events of the durable benchmark, and how they get into the topic: as a producer would send them, keyed
+//! by user.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+
+/// Of so many events of a drain one is strained enough to change its user's mode.
+const STRAINED: u64 = 64;
+
+/// Event times of a drain end before the drain begins, and span less than the time for which a reading can
+/// still change the mode.
+const SPAN_MICROS: i64 = 10 * 60 * 1_000_000;
+
+/// A user's id.
+pub(super) fn user_id(user: u64) -> String {
+    format!("user_{user:06}")
+}
+
+/// Events of a drain: each user in turn, each again some time later.
+pub(super) struct Rounds {
+    pub(super) users: u64,
+    pub(super) events: u64,
+    /// Microseconds since 1970 of the last event.
+    pub(super) until: i64,
+}
+
+impl Rounds {
+    /// Writes event number `i`.
+    pub(super) fn write(&self, i: u64, text: &mut String) -> std::fmt::Result {
+        let (user, round) = (i % self.users, i / self.users);
+        let rounds = self.events.div_ceil(self.users).max(1);
+        let step = SPAN_MICROS / rounds.cast_signed();
+        let back = (rounds - round).cast_signed() * step;
+        let scattered = mixed(i);
+        // A user's events are never the same, and never in another order.
+        let time = self.until - back + (scattered % step.unsigned_abs().max(2) / 2).cast_signed();
+        let is_strained = scattered % STRAINED == 0;
+        write(user, time, scattered, is_strained, text)
+    }
+}
+
+/// Writes one E1 event, of about 190 bytes with its key.
+pub(super) fn write(
+    user: u64,
+    micros: i64,
+    scattered: u64,
+    is_strained: bool,
+    text: &mut String,
+) -> std::fmt::Result {
+    text.clear();
+    let time = Timestamp::from_microsecond(micros).unwrap_or_default();
+    let (hrv, beats) = (40 + scattered % 37, 58 + (scattered >> 8) % 29);
+    let stress = if is_strained { 95 } else { 10 + (scattered >> 16) % 45 };
+    write!(
+        text,
+        r#"{{"user_id":"user_{user:06}","device_id":"oura_ring_{user:06}","event_type":"heart_rate","timestamp":"{time:.6}","metrics":{{"hrv":{hrv},"heart_rate":{beats},"stress_level":0.{stress}}}}}"#
+    )
+}
+
+/// The finaliser of SplitMix64: neighbours come out far apart, and the same on every run.
+pub(super) fn mixed(i: u64) -> u64 {
+    let x = (i ^ i >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+/// Sends events.
+pub(super) struct Producer {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    topic: String,
+}
+
+impl Producer {
+    pub(super) fn new(bootstrap: &str, topic: &str, linger: Duration) -> anyhow::Result<Self> {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .set("acks", "all")
+            .set("linger.ms", linger.as_millis().to_string())
+            .set("queue.buffering.max.messages", "500000")
+            .set("batch.num.messages", "10000")
+            // The Java client's, so that a keyed event need not be forwarded.
+            .set("partitioner", "murmur2_random")
+            .create()?;
+        Ok(Self { producer, topic: topic.to_owned() })
+    }
+
+    pub(super) fn send(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err((error, _)) => return Err(error).context("Kafka does not take an event"),
+            }
+        }
+    }
+
+    /// Waits until all is safe.
+    pub(super) fn flush(&self) -> anyhow::Result<()> {
+        self.producer.flush(Duration::from_secs(60)).context("Kafka does not take the events")
+    }
+}

@@ -1,0 +1,186 @@
+//! The service itself, as a child process with topics and a database of its own. What it tells of itself is
+//! read from its /metrics.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use biometric_bridge::kafka::topics::{self, Plan};
+use biometric_bridge::kafka::{Connection, Limits, TopicNames};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::database::Database;
+use super::process::{Process, tied_to_us};
+use super::setup::{Setup, free_port};
+use super::{Options, clock};
+
+pub(super) const LANES: i32 = 6;
+
+/// Topics and a database that nobody else uses.
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) topics: TopicNames,
+    pub(super) url: String,
+}
+
+impl Place {
+    pub(super) fn make(setup: &Setup, name: &str) -> anyhow::Result<Self> {
+        let names = TopicNames::default();
+        let own = |topic: String| format!("{name}.{topic}");
+        let names = TopicNames {
+            events: own(names.events),
+            by_user: own(names.by_user),
+            dead_letters: own(names.dead_letters),
+            alerts: own(names.alerts),
+            transitions: own(names.transitions),
+        };
+        let connection = Connection {
+            bootstrap_servers: setup.kafka.bootstrap.clone(),
+            security: Vec::new(),
+            limits: Limits::default(),
+        };
+        let plan = Plan {
+            partitions: LANES,
+            replication_factor: 1,
+            min_insync_replicas: 1,
+            retention_ms: -1,
+            create_time: false,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let made = runtime.block_on(topics::create(&connection, &names, plan));
+        made.map_err(anyhow::Error::msg)?;
+        Database::create(&setup.postgres.url("postgres"), name)?;
+        Ok(Self { name: name.to_owned(), topics: names, url: setup.postgres.url(name) })
+    }
+}
+
+/// The service, running.
+pub(super) struct Service {
+    process: Process,
+    http: String,
+    profiler: Option<Child>,
+}
+
+impl Service {
+    /// Starts it; it answers HTTP when this returns.
+    pub(super) fn start(setup: &Setup, options: &Options, place: &Place) -> anyhow::Result<Self> {
+        let folder = setup.folder().join(&place.name);
+        std::fs::create_dir_all(&folder)?;
+        let http = format!("127.0.0.1:{}", free_port()?);
+        let mut command = tied_to_us(&setup.installed.setpriv, &setup.service, "KILL", &[]);
+        let topics = &place.topics;
+        command
+            .args(["run", "--migrate"])
+            .env_clear()
+            .env("POSTGRES_URL", &place.url)
+            .env("KAFKA_BOOTSTRAP_SERVERS", &setup.kafka.bootstrap)
+            .env("KEY_FILE", &setup.key_file)
+            .env("HTTP_BIND", &http)
+            .env("BRIDGE__KAFKA__GROUP_ID", &place.name)
+            .env("BRIDGE__KAFKA__TOPICS__EVENTS", &topics.events)
+            .env("BRIDGE__KAFKA__TOPICS__BY_USER", &topics.by_user)
+            .env("BRIDGE__KAFKA__TOPICS__DEAD_LETTERS", &topics.dead_letters)
+            .env("BRIDGE__KAFKA__TOPICS__ALERTS", &topics.alerts)
+            .env("BRIDGE__KAFKA__TOPICS__TRANSITIONS", &topics.transitions)
+            .envs(options.settings.iter().map(|(name, value)| (name, value)));
+        let is_ready = || metrics(&http).is_ok();
+        let process = Process::start("service", command, &folder, Signal::TERM, is_ready)?;
+        Ok(Self { process, http, profiler: None })
+    }
+
+    /// Waits until it owns all lanes.
+    pub(super) fn wait_for_lanes(&self) -> anyhow::Result<()> {
+        let running = format!("biometric_lanes{{condition=\"running\"}} {LANES}\n");
+        let deadline = clock::now() + Duration::from_secs(60);
+        while !metrics(&self.http)?.contains(&running) {
+            anyhow::ensure!(clock::now() < deadline, "the service does not get its lanes");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
+        self.process.must_run()
+    }
+
+    /// Lets `perf` look at all processes from now on; by process alone it would miss later threads.
+    pub(super) fn profile(&mut self, file: PathBuf) -> anyhow::Result<()> {
+        let mut command = Command::new("perf");
+        command.args(["record", "-q", "-g", "-a", "-F", "499", "-o"]);
+        let perf = command.arg(file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.profiler = Some(perf.context("perf does not start")?);
+        Ok(())
+    }
+
+    pub(super) fn end_profile(&mut self) {
+        if let Some(mut perf) = self.profiler.take() {
+            // One that has ended already needs no signal.
+            kill_process(Pid::from_child(&perf), Signal::INT).ok();
+            perf.wait().ok();
+        }
+    }
+
+    /// Sum and count of one of its histograms.
+    pub(super) fn histogram(&self, name: &str) -> anyhow::Result<(f64, f64)> {
+        let text = metrics(&self.http)?;
+        let value = |suffix: &str| -> anyhow::Result<f64> {
+            let wanted = format!("{name}_{suffix} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&wanted));
+            Ok(line.with_context(|| format!("there is no metric {name}"))?.parse()?)
+        };
+        Ok((value("sum")?, value("count")?))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.end_profile();
+    }
+}
+
+fn metrics(http: &str) -> anyhow::Result<String> {
+    let mut answer = ureq::get(format!("http://{http}/metrics")).call()?;
+    Ok(answer.body_mut().read_to_string()?)
+}
+
+/// How far all lanes have come: records read, and those of them that are stored.
+pub(super) fn progress(database: &mut Database) -> anyhow::Result<(u64, u64)> {
+    let sums = database.numbers(
+        "SELECT coalesce(sum(events_position), 0)::bigint, coalesce(sum(events_new), 0)::bigint \
+         FROM lanes",
+    )?;
+    let [read, new] = sums.as_slice() else { bail!("lanes cannot be summed") };
+    Ok(((*read).cast_unsigned(), (*new).cast_unsigned()))
+}
+
+/// Waits until so many records are stored, looking every `pause`; gives each look's time and count.
+pub(super) fn watch(
+    service: &mut Service,
+    database: &mut Database,
+    events: u64,
+    pause: Duration,
+) -> anyhow::Result<Vec<(std::time::Instant, u64)>> {
+    const STANDSTILL: Duration = Duration::from_secs(60);
+    let mut looks: Vec<(std::time::Instant, u64)> = Vec::new();
+    let mut moved = clock::now();
+    loop {
+        let (read, new) = progress(database)?;
+        let now = clock::now();
+        if looks.last().is_none_or(|(_, before)| *before < new) {
+            moved = now;
+        }
+        looks.push((now, new));
+        if new == events {
+            return Ok(looks);
+        }
+        anyhow::ensure!(read != events, "of {events} events only {new} were stored as new");
+        service.must_run()?;
+        anyhow::ensure!(now < moved + STANDSTILL, "the service stands still after {new} events");
+        std::thread::sleep(pause);
+    }
+}

@@ -1,0 +1,90 @@
+//! What every measurement needs: the servers, a folder, and words on the terminal while it takes its time.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use super::Options;
+use super::kafka::Kafka;
+use super::postgres::Postgres;
+
+/// Where the tests' installer has put things.
+pub(super) struct Installed {
+    pub(super) java: PathBuf,
+    pub(super) kafka: PathBuf,
+    pub(super) postgres: PathBuf,
+    pub(super) setpriv: PathBuf,
+}
+
+impl Installed {
+    fn find() -> anyhow::Result<Self> {
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+        let cache = std::env::var_os("BRIDGE_SERVERS").filter(|folder| !folder.is_empty());
+        let cache =
+            cache.map_or_else(|| home.join(".cache/biometric-bridge-servers"), PathBuf::from);
+        let list = std::fs::read_to_string(cache.join("found")).unwrap_or_default();
+        let found: BTreeMap<&str, &str> =
+            list.lines().filter_map(|line| line.split_once('=')).collect();
+        let place = |name: &str| {
+            let place = found.get(name).map(PathBuf::from);
+            place.with_context(|| format!("{name} is missing: `make servers` installs it"))
+        };
+        Ok(Self {
+            java: place("java")?,
+            kafka: place("kafka")?,
+            postgres: place("postgres")?,
+            setpriv: place("setpriv")?,
+        })
+    }
+}
+
+/// The servers of this run, and its folder; all go with it.
+pub(super) struct Setup {
+    pub(super) kafka: Kafka,
+    pub(super) postgres: Postgres,
+    pub(super) service: PathBuf,
+    pub(super) installed: Installed,
+    pub(super) key_file: PathBuf,
+    folder: TempDir,
+}
+
+impl Setup {
+    pub(super) fn start(options: &Options) -> anyhow::Result<Self> {
+        let installed = Installed::find()?;
+        let folder = tempfile::Builder::new().prefix("biometric-bridge-bench-").tempdir()?;
+        // PostgreSQL runs as another user, who has to come through.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        say("starting Kafka and PostgreSQL")?;
+        let kafka = Kafka::start(&installed, folder.path())?;
+        let postgres = Postgres::start(&installed, folder.path())?;
+        let service = std::fs::canonicalize(&options.service).with_context(|| {
+            format!("{} is missing: `make build` makes it", options.service.display())
+        })?;
+        let key_file = folder.path().join("keys.txt");
+        let mut command = std::process::Command::new(&service);
+        command.args(["keys", "generate", "--output"]).arg(&key_file);
+        let made = command.output()?;
+        anyhow::ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Ok(Self { kafka, postgres, service, installed, key_file, folder })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A port that nobody listens on just now.
+pub(super) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Says what is going on, apart from the table.
+pub(super) fn say(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stderr(), "durable: {text}")?)
+}
