@@ -10,6 +10,7 @@ mod golden;
 mod guide;
 mod instances;
 mod messages;
+mod notices;
 mod outages;
 mod producers;
 mod rejected;

@@ -20,6 +20,9 @@ fn file(name: &str) -> String {
     read(&root().join("tests/data/golden").join(name))
 }
 
+/// The headers of a message.
+type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
+
 /// Sends a log, each key's records to one partition in the order of the log; gives where they lie.
 fn send(site: &Site<'_>, log: &str) -> Vec<(i32, i64)> {
     let parsed: Vec<(String, Line<'_>)> = log
@@ -31,7 +34,7 @@ fn send(site: &Site<'_>, log: &str) -> Vec<(i32, i64)> {
         })
         .collect();
     let values: Vec<_> = parsed.iter().map(|(_, line)| line.value()).collect();
-    let headers: Vec<Vec<(&str, Option<&[u8]>)>> = parsed
+    let headers: Vec<Headers<'_>> = parsed
         .iter()
         .map(|(_, line)| line.headers().map(|(name, value)| (name, Some(value))).collect())
         .collect();
