@@ -1,5 +1,5 @@
 //! The service against real servers: what it promises, and what becomes of the promise when things go
-//! wrong. Every test ends with [`check::all`]. Never looks inside the program.
+//! wrong. Whatever did its work is checked by [`check::all`] in the end. Never looks inside the program.
 
 mod check;
 mod dead_letters;

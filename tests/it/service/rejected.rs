@@ -115,6 +115,8 @@ fn a_header_whose_name_is_no_text_stops_nothing() {
     let last = Event::of("ada", 1, 1);
     site.kafka.produce(topic, &[Outgoing { partition: Some(0), ..last.keyed() }]);
     site.wait_caught_up();
+    // The topics are not compared: the tests' own client cannot read such a header either.
+    check::tables(&site);
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 2);
     assert_eq!(site.sql("SELECT reason FROM dead_letters"), "not_json");
     bridge.end();
