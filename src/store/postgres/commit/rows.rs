@@ -3,6 +3,7 @@
 use actors::rows::{Batch, UserRow};
 use sqlx::query;
 
+use super::super::copy;
 use super::{Missing, Statement, count};
 use crate::store::instant;
 
@@ -14,6 +15,9 @@ pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
             statements.push((statement, count(rows), missing));
         }
     };
+    if !copy::is_worth_it(batch) {
+        add(records(batch), batch.records.len(), Missing::Refused("event_records"));
+    }
     let (new, known): (Vec<_>, Vec<_>) = batch.users.iter().partition(|row| row.is_new);
     add(new_users(batch, &new), new.len(), Missing::Refused("users"));
     let moved: Vec<_> = known.iter().copied().filter(|row| row.checkpoint.is_some()).collect();
@@ -33,6 +37,31 @@ pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
 /// A column of `rows` as an array.
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
+}
+
+/// The same rows as COPY's.
+fn records(batch: &Batch) -> Statement {
+    let rows = &batch.records;
+    query(
+        "INSERT INTO event_records (time, lane, position, user_number, number, source, log_offset,
+             record_time, policy, engine, device_id, event_type, body)
+         SELECT $12, $13, * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::smallint[],
+             $5::bigint[], $6::timestamptz[], $7::int[], $8::smallint[], $9::text[], $10::text[],
+             $11::bytea[])",
+    )
+    .bind(column(rows, |row| row.position))
+    .bind(column(rows, |row| row.user.0))
+    .bind(column(rows, |row| row.number))
+    .bind(column(rows, |row| row.source.number()))
+    .bind(column(rows, |row| row.offset))
+    .bind(column(rows, |row| instant::of(row.record_time)))
+    .bind(column(rows, |row| row.policy))
+    .bind(column(rows, |row| row.engine))
+    .bind(column(rows, |row| row.device_id.as_str()))
+    .bind(column(rows, |row| row.event_type.as_str()))
+    .bind(column(rows, |row| row.body.0.as_slice()))
+    .bind(instant::of(batch.after.stamp))
+    .bind(batch.lane.0)
 }
 
 fn new_users(batch: &Batch, rows: &[&UserRow]) -> Statement {
