@@ -34,9 +34,8 @@ impl WrappedKeys for StoredKeys {
     async fn keep(&self, new: &[WrappedKey]) -> Result<(), String> {
         let rows: Vec<store::WrappedKey> = new.iter().map(to_row).collect();
         let store = Arc::clone(&self.store);
-        let kept = self.runtime.spawn(async move { store.keep_keys(&rows).await }).await;
-        let kept = kept.map_err(|error| error.to_string())?;
-        kept.map(|_| ()).map_err(|error| error.to_string())
+        let kept = self.runtime.spawn(async move { store.add_keys(&rows).await }).await;
+        kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 }
 

@@ -65,7 +65,10 @@ pub trait Administration: Send + Sync {
     /// All keys of these users, by user and number. User number 0 is the service itself.
     async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, StoreError>;
 
-    /// Keeps keys whose owner has none of that number yet; gives, in the order given, the keys that
+    /// Keeps keys whose owner has none of that number yet.
+    async fn add_keys(&self, keys: &[WrappedKey]) -> Result<(), StoreError>;
+
+    /// The same; gives, in the order given, the keys that
     /// are kept under those owners and numbers, whoever made them.
     async fn keep_keys(&self, keys: &[WrappedKey]) -> Result<Vec<WrappedKey>, StoreError>;
 
@@ -122,6 +125,10 @@ impl Administration for SqlStore {
 
     async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, StoreError> {
         self.read_keys(users).await
+    }
+
+    async fn add_keys(&self, keys: &[WrappedKey]) -> Result<(), StoreError> {
+        self.write_new_keys(keys).await
     }
 
     async fn keep_keys(&self, keys: &[WrappedKey]) -> Result<Vec<WrappedKey>, StoreError> {

@@ -60,13 +60,14 @@ impl SqlStore {
         Ok(found)
     }
 
-    pub(super) async fn write_keys(
-        &self,
-        keys: &[WrappedKey],
-    ) -> Result<Vec<WrappedKey>, StoreError> {
+    /// Keeps those whose owner has no key of that number yet.
+    pub(super) async fn write_new_keys(&self, keys: &[WrappedKey]) -> Result<(), StoreError> {
         let mut rows: Vec<&WrappedKey> = keys.iter().collect();
         // In one order, whoever writes: two writers never wait for each other in a ring.
         rows.sort_unstable_by_key(|key| (key.user, key.number));
+        if let Some(pool) = self.pool() {
+            return add_all(pool, &rows).await;
+        }
         for rows in rows.chunks(KEYS_MAX) {
             Entity::insert_many(rows.iter().map(|key| row(key)))
                 .on_conflict(OnConflict::new().do_nothing().to_owned())
@@ -74,6 +75,14 @@ impl SqlStore {
                 .await
                 .map_err(|error| of_database(&error))?;
         }
+        Ok(())
+    }
+
+    pub(super) async fn write_keys(
+        &self,
+        keys: &[WrappedKey],
+    ) -> Result<Vec<WrappedKey>, StoreError> {
+        self.write_new_keys(keys).await?;
         let users: Vec<UserNumber> = keys.iter().map(|key| key.user).collect();
         let kept = self.read_keys(&users).await?;
         let kept: BTreeMap<(UserNumber, i32), WrappedKey> =
@@ -84,6 +93,23 @@ impl SqlStore {
         });
         kept.collect()
     }
+}
+
+/// Many keys, in one statement whatever their number: new users come by the thousand.
+async fn add_all(pool: &PgPool, rows: &[&WrappedKey]) -> Result<(), StoreError> {
+    const ADD: &str = "
+        INSERT INTO encryption_keys (key_id, user_number, key_number, encrypted_key, wrapped_by)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bytea[], $5::text[])
+        ON CONFLICT DO NOTHING";
+    let added = sqlx::query(ADD)
+        .bind(rows.iter().map(|key| key.key_id.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|key| key.user.0).collect::<Vec<_>>())
+        .bind(rows.iter().map(|key| key.number).collect::<Vec<_>>())
+        .bind(rows.iter().map(|key| key.encrypted_key.as_slice()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|key| key.wrapped_by.as_str()).collect::<Vec<_>>())
+        .execute(pool)
+        .await;
+    added.map(|_| ()).map_err(|error| of_driver(&error))
 }
 
 /// The keys of many users, in one question whatever their number.
