@@ -7,10 +7,10 @@ use std::time::Duration;
 use actors::cache::{Cache, CacheAway, CachedState, NoCache};
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{RedisError, Script};
+use redis::{AsyncConnectionConfig, ConnectionAddr, RedisError, Script};
 use tokio::runtime::Handle;
 
-use crate::settings::Redis;
+use crate::settings::{Redis, SecretUrl};
 
 /// Writes a state unless a newer one is there. A state is a hash: `version`, the record number that it
 /// holds, and `body`, the sealed checkpoint.
@@ -42,6 +42,40 @@ pub fn open(settings: &Redis, runtime: &Handle) -> Result<Arc<dyn Cache>, RedisE
     let connection = ConnectionManager::new_lazy_with_config(client, config)?;
     let (expire_after, runtime) = (settings.expire_after, runtime.clone());
     Ok(Arc::new(RedisCache { connection, expire_after, runtime, keep: Script::new(KEEP) }))
+}
+
+/// Host and port of the server in `url`; none when it is a socket in a folder.
+///
+/// # Errors
+///
+/// When the URL is none that can be used.
+pub fn place(url: &SecretUrl) -> Result<Option<(String, u16)>, RedisError> {
+    let client = redis::Client::open(url.expose())?;
+    Ok(match client.get_connection_info().addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some((host.clone(), *port))
+        }
+        _ => None,
+    })
+}
+
+/// Asks for a sign of life once, and for its version, if it tells.
+///
+/// # Errors
+///
+/// Why there is none. Nothing is asked that could make a server quote a key.
+pub async fn ping(url: &SecretUrl, timeout: Duration) -> Result<Option<String>, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout));
+    let client = redis::Client::open(url.expose())?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
+    let told = redis::cmd("INFO").arg("server").query_async(&mut connection).await;
+    // An account may be allowed to do all that we need and not this.
+    let told: String = told.unwrap_or_default();
+    let version = told.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    Ok(version.map(|version| version.trim().to_owned()))
 }
 
 struct RedisCache {

@@ -3,13 +3,17 @@
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod export;
 mod failure;
+mod healthcheck;
+mod input;
 mod keys;
 mod migrate;
 mod policy;
 mod replay;
 mod run;
+mod send;
 mod servers;
 mod topics;
 
@@ -26,7 +30,7 @@ use failure::Failure;
     name = "biometric-bridge",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 success, 64 wrong usage, 65 malformed input, 66 no such input, \
+    after_help = "Exit codes: 0 success, 1 not healthy, 64 wrong usage, 65 malformed input, 66 no such input, \
                   69 a server is away, 70 only a new process gets over it, \
                   71 no randomness, 73 cannot create the output, 74 input or output failed, \
                   78 invalid policy or settings."
@@ -44,6 +48,9 @@ enum Command {
     Topics(topics::Arguments),
     Export(export::Arguments),
     Replay(replay::Arguments),
+    Send(send::Arguments),
+    Doctor(doctor::Arguments),
+    Healthcheck(healthcheck::Arguments),
     Policy(policy::Arguments),
     Keys(keys::Arguments),
     Config(config::Arguments),
@@ -78,6 +85,9 @@ impl Command {
             Self::Topics(arguments) => topics::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),
             Self::Replay(arguments) => replay::run(arguments),
+            Self::Send(arguments) => send::run(&arguments),
+            Self::Doctor(arguments) => doctor::run(&arguments),
+            Self::Healthcheck(arguments) => healthcheck::run(&arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),
             Self::Config(arguments) => config::run(&arguments),

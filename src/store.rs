@@ -14,6 +14,7 @@ use sqlx::postgres::PgPool;
 use tokio::runtime::Handle;
 
 mod administration;
+mod checkup;
 mod claim;
 mod export;
 mod failure;
@@ -29,6 +30,7 @@ mod schema;
 mod sqlite;
 
 pub use administration::{Access, Administration, Totals};
+pub use checkup::{Checkup, StorePlace, place};
 pub use export::{LaneRow, StoredAlert, StoredTransition};
 pub use generation::Adoption;
 pub use keys::WrappedKey;

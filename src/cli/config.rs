@@ -54,6 +54,26 @@ pub(super) struct Layers {
 impl Layers {
     /// Reads the settings: these flags over the process's environment, over the file.
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        match self.examine(&[]) {
+            (loaded, Faults(faults)) if faults.is_empty() => Ok(loaded),
+            (_, faults) => Err(Failure::Settings(faults)),
+        }
+    }
+
+    /// The same for a command that needs these sections only: faults of others do not stop it. Each of
+    /// `also` counts as a --set.
+    pub(super) fn load_sections(
+        &self,
+        sections: &[&str],
+        also: &[(&str, &str)],
+    ) -> Result<Loaded, Failure> {
+        let (loaded, Faults(mut faults)) = self.examine(also);
+        faults.retain(|fault| fault.concerns(sections));
+        if faults.is_empty() { Ok(loaded) } else { Err(Failure::Settings(Faults(faults))) }
+    }
+
+    /// The settings as far as they can be read, and all that is wrong with them.
+    pub(super) fn examine(&self, also: &[(&str, &str)]) -> (Loaded, Faults) {
         let mut inputs = Inputs::of_environment(std::env::vars_os());
         inputs.file.clone_from(&self.config);
         inputs.development = self.development;
@@ -69,14 +89,11 @@ impl Layers {
                 }),
             }
         }
-        match Loaded::from_layers(&inputs) {
-            Ok(loaded) if malformed.is_empty() => Ok(loaded),
-            Ok(_) => Err(Failure::Settings(Faults(malformed))),
-            Err(Faults(mut faults)) => {
-                faults.extend(malformed);
-                Err(Failure::Settings(Faults(faults)))
-            }
-        }
+        let also = also.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        inputs.overrides.extend(also);
+        let (loaded, Faults(mut faults)) = Loaded::despite_faults(&inputs);
+        faults.extend(malformed);
+        (loaded, Faults(faults))
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) enum Failure {
     /// Reading failed midway (`EX_IOERR`).
     #[error("cannot read {input}: {source}")]
     Input { input: String, source: io::Error },
+    /// The arguments are each allowed and make no sense together (`EX_USAGE`).
+    #[error("{0}")]
+    Usage(String),
     /// A file cannot be made; one that exists is never overwritten (`EX_CANTCREAT`).
     #[error("cannot create {}: {source}", .path.display())]
     NotCreated { path: PathBuf, source: io::Error },
@@ -47,6 +50,9 @@ pub(super) enum Failure {
     /// A server does not do what it is asked for (`EX_UNAVAILABLE`).
     #[error("{0}")]
     Unavailable(String),
+    /// The service does not say that it is well.
+    #[error("unhealthy: {0}")]
+    Unhealthy(String),
     /// The end took too long.
     #[error(
         "not everything ended within shutdown.deadline; the next owner goes on from what is committed"
@@ -57,7 +63,8 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn exit_code(&self) -> ExitCode {
         let code = match self {
-            Self::TooLate => 1,
+            Self::TooLate | Self::Unhealthy(_) => 1,
+            Self::Usage(_) => USAGE,
             Self::MalformedLine { .. } => 65,
             Self::NoInput { .. } => 66,
             Self::Unavailable(_) => 69,

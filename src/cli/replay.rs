@@ -1,15 +1,14 @@
 //! `replay`: recorded logs in, outcomes or states out.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use neuros::wire::{Intake, NaiveZones};
 use neuros::{Explain, Policy};
 
 use super::failure::Failure;
+use super::input::{Input, Progress};
 use super::{complain, policy};
 use crate::replay::{Applied, Lines, Numbered, OutcomeLine, Replay};
 
@@ -55,39 +54,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         ..Intake::default()
     };
     // A log that is not there is told before any other is replayed.
-    let inputs =
-        arguments.files.iter().map(|path| Input::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = Input::open_all(&arguments.files)?;
     let mut session = Session::new(&arguments, &policy, intake);
-    if inputs.is_empty() {
-        session.replay(Input::standard())?;
-    }
     for input in inputs {
         session.replay(input)?;
     }
     session.finish(arguments.user.is_some())
-}
-
-/// A log that can be read, and what to call it.
-struct Input {
-    name: String,
-    reader: Box<dyn BufRead>,
-}
-
-impl Input {
-    fn standard() -> Self {
-        Self { name: "standard input".to_owned(), reader: Box::new(BufReader::new(io::stdin())) }
-    }
-
-    /// Opens a file; `-` is standard input.
-    fn open(path: &Path) -> Result<Self, Failure> {
-        if path == Path::new("-") {
-            return Ok(Self::standard());
-        }
-        let file = File::open(path)
-            .map_err(|source| Failure::NoInput { path: path.to_owned(), source })?;
-        let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-        Ok(Self { name: path.display().to_string(), reader })
-    }
 }
 
 /// One run of the command.
@@ -191,53 +163,6 @@ fn print(i: u64, applied: &Applied<'_>, explain: bool, output: &mut impl Write) 
 fn write_line(line: &impl serde::Serialize, output: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer(&mut *output, line)?;
     output.write_all(b"\n")
-}
-
-/// How far we are, on a terminal's stderr.
-struct Progress {
-    bar: ProgressBar,
-    lines: u64,
-    bytes: u64,
-}
-
-impl Progress {
-    /// Lines between two updates: seldom enough to cost nothing.
-    const STRIDE: u64 = 1 << 12;
-
-    fn over(files: &[PathBuf]) -> Self {
-        let sizes = files.iter().map(|file| file.metadata().map(|file| file.len()));
-        let total: Option<u64> = sizes.map(Result::ok).sum();
-        let bar = match total.filter(|&total| total > 0) {
-            _ if !io::stderr().is_terminal() => ProgressBar::hidden(),
-            Some(total) => ProgressBar::new(total)
-                .with_style(style("{bar:32} {percent:>3} % {bytes_per_sec}, {eta} left, {msg}")),
-            None => ProgressBar::no_length()
-                .with_style(style("{spinner} {bytes} read, {bytes_per_sec}, {msg}")),
-        };
-        Self { bar, lines: 0, bytes: 0 }
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.lines += 1;
-        self.bytes += bytes as u64;
-        if self.lines.is_multiple_of(Self::STRIDE) {
-            self.bar.set_message(format!("{} records", self.lines));
-            self.bar.set_position(self.bytes);
-        }
-    }
-
-    /// Lets `act` write to the terminal without the bar in its way.
-    fn suspend(&self, act: impl FnOnce()) {
-        self.bar.suspend(act);
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn zone_of_source(text: &str) -> Result<(Option<String>, jiff::tz::TimeZone), String> {

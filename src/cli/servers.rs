@@ -27,7 +27,10 @@ impl From<StoreError> for Failure {
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Broken(error.to_string()))?;
-    tokio::task::LocalSet::new().block_on(&runtime, work)
+    let done = tokio::task::LocalSet::new().block_on(&runtime, work);
+    // Whoever still resolves a name or waits for a broker is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// Opens the store, whatever its schema.

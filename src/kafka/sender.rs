@@ -38,6 +38,19 @@ impl Sender {
     ///
     /// When librdkafka refuses the configuration.
     pub fn new(connection: &Connection, topic: &str) -> Result<Self, KafkaError> {
+        Self::with_timeout(connection, topic, Duration::from_secs(30))
+    }
+
+    /// The same, that gives an event up which no broker has taken after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::new`].
+    pub fn with_timeout(
+        connection: &Connection,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<Self, KafkaError> {
         let producer = connection
             .client("sender")
             .set("acks", "all")
@@ -46,7 +59,7 @@ impl Sender {
             // The Java client's, so that a keyed event need not be forwarded.
             .set("partitioner", "murmur2_random")
             .set("message.max.bytes", connection.limits.message_bytes_max().to_string())
-            .set("message.timeout.ms", "30000")
+            .set("message.timeout.ms", timeout.as_millis().to_string())
             .create()?;
         Ok(Self { producer, topic: topic.to_owned() })
     }
@@ -101,8 +114,25 @@ impl Sent {
     pub async fn delivered(self) -> Result<(i32, i64), String> {
         match self.0.await {
             Ok(Ok(delivery)) => Ok((delivery.partition, delivery.offset)),
-            Ok(Err((error, _))) => Err(error.to_string()),
+            Ok(Err((error, _))) => Err(undelivered(&error)),
             Err(_) => Err("the producer was closed".to_owned()),
         }
+    }
+}
+
+/// Why an event is not delivered, in words.
+fn undelivered(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageTimedOut) => "no broker has taken it in time".to_owned(),
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            "it is larger than the topic's max.message.bytes".to_owned()
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            "we may not write to the topic; the brokers' administrator can grant it".to_owned()
+        }
+        Some(
+            RDKafkaErrorCode::NotEnoughReplicas | RDKafkaErrorCode::NotEnoughReplicasAfterAppend,
+        ) => "fewer copies than the topic's min.insync.replicas are there".to_owned(),
+        _ => error.to_string(),
     }
 }

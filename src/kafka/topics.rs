@@ -1,5 +1,6 @@
 //! The topics of the bridge: their names, how they must be made, and what is there.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actors::lane::{PerSource, Source};
@@ -193,4 +194,32 @@ pub async fn stamps_on_arrival(connection: &Connection, names: &TopicNames) -> O
     let config = described.into_iter().next()?.ok()?;
     let entry = config.get("message.timestamp.type")?;
     Some(entry.value.as_deref() == Some("LogAppendTime"))
+}
+
+/// The settings of topics, by topic and name.
+pub type TopicSettings = BTreeMap<String, BTreeMap<String, String>>;
+
+/// How these topics are set up.
+///
+/// # Errors
+///
+/// When the brokers do not say within `timeout`.
+pub async fn settings(
+    connection: &Connection,
+    topics: &[&str],
+    timeout: Duration,
+) -> Result<TopicSettings, String> {
+    let admin = admin(connection).map_err(|error| error.to_string())?;
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let asked: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let described = admin.describe_configs(&asked, &options).await;
+    let described = described.map_err(|error| error.to_string())?;
+    let mut settings = TopicSettings::new();
+    for (name, config) in topics.iter().zip(described) {
+        let config = config.map_err(|code| code.to_string())?;
+        let entries =
+            config.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+        settings.insert((*name).to_owned(), entries.collect());
+    }
+    Ok(settings)
 }

@@ -36,6 +36,12 @@ pub enum Malformed {
         "not an object with `record_time_ms` (a number or null), `value` and perhaps `headers`: {0}"
     )]
     NotARecord(String),
+    /// It is no JSON object. Holds no part of the line.
+    #[error("not one event as a JSON object: {0}")]
+    NotAnEvent(Cow<'static, str>),
+    /// Its message is too large for the producer.
+    #[error("its message of {0} bytes is larger than what may be sent; see `events.max_bytes`")]
+    TooLarge(usize),
 }
 
 impl<'a> Line<'a> {
@@ -113,14 +119,14 @@ impl<'a> Text<'a> {
     }
 }
 
-/// A line in its place.
-pub struct Numbered<'a> {
+/// A line in its place, as a record or as bytes.
+pub struct Numbered<T> {
     /// Its number, from 0.
     pub number: u64,
     /// Its length.
     pub bytes: usize,
-    /// The record, unless it is none.
-    pub line: Result<Line<'a>, Malformed>,
+    /// What stands in it, unless it is malformed.
+    pub line: Result<T, Malformed>,
 }
 
 /// The lines of a log, numbered from 0; blank ones are counted and skipped.
@@ -146,7 +152,17 @@ impl<R: BufRead> Lines<R> {
     /// # Errors
     ///
     /// What the reader says. A malformed line is no such error: the next call goes on behind it.
-    pub fn read(&mut self) -> io::Result<Option<Numbered<'_>>> {
+    pub fn read(&mut self) -> io::Result<Option<Numbered<Line<'_>>>> {
+        let Some(Numbered { number, bytes, line }) = self.read_bytes()? else { return Ok(None) };
+        Ok(Some(Numbered { number, bytes, line: line.and_then(Line::parse) }))
+    }
+
+    /// The next line as it is written, of whatever form; only one that is too long is malformed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lines::read`].
+    pub fn read_bytes(&mut self) -> io::Result<Option<Numbered<&[u8]>>> {
         loop {
             self.buffer.clear();
             let mut bounded = self.reader.by_ref().take(LINE_BYTES_MAX + 1);
@@ -161,8 +177,10 @@ impl<R: BufRead> Lines<R> {
                 return Ok(Some(Numbered { number, bytes, line: Err(Malformed::TooLong) }));
             }
             if !self.buffer.trim_ascii().is_empty() {
-                return Ok(Some(Numbered { number, bytes, line: Line::parse(&self.buffer) }));
+                break;
             }
         }
+        let number = self.next - 1;
+        Ok(Some(Numbered { number, bytes: self.buffer.len(), line: Ok(&self.buffer) }))
     }
 }

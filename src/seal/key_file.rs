@@ -159,6 +159,11 @@ impl KeyFile {
         Self::parse(text, path)
     }
 
+    /// The permissions of a file that others than its owner may use.
+    pub fn mode_open_to_others(path: &Path) -> Option<u32> {
+        mode_open_to_others(&std::fs::metadata(path).ok()?)
+    }
+
     fn parse(text: &str, path: &Path) -> Result<Self, KeyFileError> {
         let mut keys: Vec<KeyEncryptionKey> = Vec::new();
         for (index, line) in text.lines().enumerate() {

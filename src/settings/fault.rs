@@ -57,6 +57,14 @@ pub struct Fault {
     pub problem: String,
 }
 
+impl Fault {
+    /// Whether it is about one of these sections, the file as a whole, or what was just typed.
+    pub fn concerns(&self, sections: &[&str]) -> bool {
+        let section = self.key.split('.').next().unwrap_or_default();
+        section.is_empty() || self.source == Some(Source::Flag) || sections.contains(&section)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(source) = &self.source {

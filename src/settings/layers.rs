@@ -67,6 +67,15 @@ impl Loaded {
     /// Every fault of every layer at once, also of values that a later layer replaces, and values
     /// in force that contradict each other.
     pub fn from_layers(inputs: &Inputs) -> Result<Self, Faults> {
+        match Self::despite_faults(inputs) {
+            (loaded, Faults(faults)) if faults.is_empty() => Ok(loaded),
+            (_, faults) => Err(faults),
+        }
+    }
+
+    /// Reads the layers as far as they can be read, with all that is wrong. Of a key that has a fault
+    /// the value means nothing.
+    pub fn despite_faults(inputs: &Inputs) -> (Self, Faults) {
         let settings = Settings { development: inputs.development, ..Settings::default() };
         let mut reading = Reading {
             loaded: Self {
@@ -290,7 +299,7 @@ impl Reading {
         self.read_key(path, &Content::Text(value.to_owned()), Source::Flag, ToOwned::to_owned);
     }
 
-    fn finish(mut self) -> Result<Loaded, Faults> {
+    fn finish(mut self) -> (Loaded, Faults) {
         let policy = &mut self.loaded.settings.policy.file;
         if policy.is_none() {
             *policy = first_there(POLICIES);
@@ -316,11 +325,8 @@ impl Reading {
                 self.faults.push(fault);
             }
         }
-        if !self.faults.is_empty() {
-            return Err(Faults(self.faults));
-        }
         self.loaded.notices = notices(&self.loaded.settings);
-        Ok(self.loaded)
+        (self.loaded, Faults(self.faults))
     }
 }
 

@@ -146,6 +146,14 @@ impl BootstrapServers {
         Self(vec![server.to_owned()])
     }
 
+    /// Host and port of each; an IPv6 address without its brackets.
+    pub fn places(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.0.iter().filter_map(|server| {
+            let (host, port) = server.rsplit_once(':')?;
+            Some((host.trim_matches(['[', ']']), port.parse().ok()?))
+        })
+    }
+
     /// Whether every one of them is this machine.
     pub fn are_loopback(&self) -> bool {
         let host = |server: &String| server.rsplit_once(':').map(|(host, _)| host.to_owned());

@@ -22,6 +22,9 @@ fn every_command_has_help_with_an_example() {
         &["keys", "generate"],
         &["config", "check"],
         &["config", "defaults"],
+        &["doctor"],
+        &["send"],
+        &["healthcheck"],
         &["completions"],
     ] {
         let output = run(&[command, &["--help"]].concat(), "");

@@ -71,6 +71,9 @@ fn the_readme_names_every_command() {
         "keys generate",
         "config check",
         "config defaults",
+        "doctor",
+        "send",
+        "healthcheck",
         "completions",
     ] {
         assert!(readme.contains(&format!("biometric-bridge {command}")), "{command}");

@@ -8,6 +8,7 @@
 )]
 
 mod command_line;
+mod commands;
 mod configuration;
 mod documents;
 mod golden;
