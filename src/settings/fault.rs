@@ -163,6 +163,20 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_concerns_its_section_and_one_of_the_whole_file_or_of_a_flag_everybody() {
+        let fault = |source: Source, key: &str| Fault {
+            source: Some(source),
+            key: key.to_owned(),
+            problem: String::new(),
+        };
+        let variable = || Source::Variable("X".to_owned());
+        assert!(fault(variable(), "kafka.topics.events").concerns(&["http", "kafka"]));
+        assert!(!fault(variable(), "store.url").concerns(&["http", "kafka"]));
+        assert!(fault(variable(), "").concerns(&["http"]));
+        assert!(fault(Source::Flag, "store.url").concerns(&["http"]));
+    }
+
+    #[test]
     fn a_name_that_may_be_a_misplaced_secret_is_not_shown() {
         assert_eq!(name_of("kafka.group_id"), "kafka.group_id");
         for name in ["postgresql://u:hunter2@h/db", "", "a\nb", &"x".repeat(101)] {

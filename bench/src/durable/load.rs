@@ -40,7 +40,7 @@ impl Rounds {
         let scattered = mixed(i);
         // A user's events are never the same, and never in another order.
         let time = self.until - back + (scattered % step.unsigned_abs().max(2) / 2).cast_signed();
-        let is_strained = scattered % STRAINED == 0;
+        let is_strained = scattered.is_multiple_of(STRAINED);
         write(user, time, scattered, is_strained, text)
     }
 }

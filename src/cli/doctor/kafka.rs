@@ -182,7 +182,7 @@ impl Place {
         findings: &Findings,
     ) {
         let get = |topic: &str, key: &str| set.get(topic)?.get(key).map(String::as_str);
-        let TopicNames { events, by_user, .. } = &self.names;
+        let TopicNames { events, by_user, dead_letters, .. } = &self.names;
         if let Some(kind) = get(events, "message.timestamp.type") {
             let asked = format!("message.timestamp.type of {events}");
             match kind {
@@ -194,22 +194,6 @@ impl Place {
                 ),
             }
         }
-        self.sizes(set, findings);
-        for topic in [events, by_user] {
-            let policy = get(topic, "cleanup.policy").unwrap_or("delete");
-            if policy.contains("compact") {
-                let asked = format!("cleanup.policy of {topic}");
-                findings.fail(asked, format!("{policy}: events would be lost"), "set it to delete");
-            }
-        }
-        self.retention(set, findings);
-        self.in_sync(set, topics, findings);
-    }
-
-    /// The largest messages that fit.
-    fn sizes(&self, set: &TopicSettings, findings: &Findings) {
-        let get = |topic: &str, key: &str| set.get(topic)?.get(key).map(String::as_str);
-        let TopicNames { events, by_user, dead_letters, .. } = &self.names;
         let needed = self.connection.limits.message_bytes_max();
         for (topic, needed, is_ours) in [
             (events, self.event_bytes_max, false),
@@ -236,10 +220,24 @@ impl Place {
                 }
             }
         }
+        for topic in [events, by_user] {
+            let policy = get(topic, "cleanup.policy").unwrap_or("delete");
+            if policy.contains("compact") {
+                let asked = format!("cleanup.policy of {topic}");
+                findings.fail(asked, format!("{policy}: events would be lost"), "set it to delete");
+            }
+        }
+        self.retention(set, findings);
+        self.copies_in_sync(set, topics, findings);
     }
 
     /// How many copies must have a message before it counts as written.
-    fn in_sync(&self, set: &TopicSettings, topics: &BTreeMap<String, Looked>, findings: &Findings) {
+    fn copies_in_sync(
+        &self,
+        set: &TopicSettings,
+        topics: &BTreeMap<String, Looked>,
+        findings: &Findings,
+    ) {
         let get = |topic: &str, key: &str| set.get(topic)?.get(key).map(String::as_str);
         for topic in all(&self.names) {
             let Some(Looked::Found { copies, .. }) = topics.get(topic) else { continue };

@@ -74,7 +74,6 @@ impl Sending {
         line: u64,
     ) -> Result<Result<(), Malformed>, Failure> {
         if let Some(rate) = self.rate {
-            #[expect(clippy::cast_precision_loss, reason = "nobody waits for so many events")]
             let due = Duration::try_from_secs_f64(self.put as f64 / rate).unwrap_or(Duration::MAX);
             if let Some(due) = self.began.checked_add(due) {
                 tokio::time::sleep_until(due).await;
