@@ -49,6 +49,7 @@ pub(super) struct Arguments {
 }
 
 const LANES: i32 = 3;
+const LANE_COUNT: usize = 3;
 const DATABASE: &str = "bridge.db";
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -242,7 +243,9 @@ impl Shown {
                     }
                 }
                 _ = redraw.tick() => {
-                    quiet += REDRAW;
+                    // Before all lanes run, quiet says nothing.
+                    let running = service.watch().readiness().lanes.len();
+                    quiet = if running < LANE_COUNT { Duration::ZERO } else { quiet + REDRAW };
                     if once && players.is_empty() && quiet >= QUIET {
                         return Ok(());
                     }

@@ -57,6 +57,8 @@ impl Connection {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000")
             .set("socket.keepalive.enable", "true")
+            // Small requests must not wait for the acknowledgement of the one before.
+            .set("socket.nagle.disable", "true")
             .set("receive.message.max.bytes", self.receive_bytes_max().to_string());
         for (key, value) in &self.security {
             config.set(*key, value);
