@@ -25,7 +25,7 @@ use crate::watch::Watch;
 
 pub use connect::now;
 pub use keys::StoredKeys;
-pub use parts::{connection_of, store_options, topics_of};
+pub use parts::{connection_of, routing_of, store_options, topics_of};
 
 /// What a service is made of before it is started.
 pub struct Setup {
@@ -111,11 +111,6 @@ impl Service {
     /// What the service knows about itself.
     pub fn watch(&self) -> &Arc<Watch> {
         &self.watch
-    }
-
-    /// The service's store.
-    pub fn store(&self) -> &Arc<SqlStore> {
-        &self.store
     }
 
     /// Waits until something happens that only a new process gets over.

@@ -178,9 +178,7 @@ impl Exporter {
             let Some(last) = page.last() else { return Ok(lines) };
             after = last.n;
             for row in &page {
-                let place = transition_place(stored.user, row.n);
-                output.write_all(&self.open(key, place, &row.body)?)?;
-                output.write_all(b"\n")?;
+                self.write_body(key, transition_place(stored.user, row.n), &row.body, output)?;
                 lines += 1;
             }
         }
@@ -198,12 +196,23 @@ impl Exporter {
             let Some(last) = page.last() else { return Ok(lines) };
             after = last.n;
             for row in &page {
-                let place = alert_place(stored.user, row.n);
-                output.write_all(&self.open(key, place, &row.body)?)?;
-                output.write_all(b"\n")?;
+                self.write_body(key, alert_place(stored.user, row.n), &row.body, output)?;
                 lines += 1;
             }
         }
+    }
+
+    /// A body that is a line already.
+    fn write_body(
+        &self,
+        key: &DataKey,
+        place: Place,
+        body: &[u8],
+        output: &mut impl Write,
+    ) -> Result<(), ExportError> {
+        output.write_all(&self.open(key, place, body)?)?;
+        output.write_all(b"\n")?;
+        Ok(())
     }
 
     fn open(&self, key: &DataKey, place: Place, body: &[u8]) -> Result<Vec<u8>, ExportError> {

@@ -72,6 +72,6 @@ impl Audit {
             bases: Vec::new(),
         };
         let effects = Effects { messages, states: decided.states };
-        Audited { passport, batch, effects, events: decided.events }
+        Audited { passport, batch, effects }
     }
 }

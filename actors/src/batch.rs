@@ -76,8 +76,6 @@ pub(crate) struct Decided {
     pub switches: Vec<Switch>,
     /// Dead letters with what leaves for them.
     pub dead_letters: Vec<(DeadLetterRow, Outgoing)>,
-    /// Canonical events.
-    pub events: u64,
     /// For the cache.
     pub states: Vec<CachedState>,
 }
@@ -120,8 +118,6 @@ pub(crate) struct Audited {
     pub batch: Batch,
     /// What is released once they are committed.
     pub effects: Effects,
-    /// Canonical events.
-    pub events: u64,
 }
 
 /// What may happen only after the commit.

@@ -22,7 +22,6 @@ struct Sum {
     users: Vec<UserRow>,
     switches: Vec<Switch>,
     states: Vec<CachedState>,
-    events: u64,
 }
 
 /// A batch when its users have answered.
@@ -84,7 +83,7 @@ impl Residents {
         sum.users.sort_unstable_by_key(|row| row.user);
         sum.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
         self.progress = after.clone();
-        let Sum { records, users, switches, states, events } = sum;
+        let Sum { records, users, switches, states } = sum;
         Ok(Some(Decided {
             passport,
             before,
@@ -93,7 +92,6 @@ impl Residents {
             users,
             switches,
             dead_letters,
-            events,
             states,
         }))
     }
@@ -131,7 +129,6 @@ impl Residents {
             let user_id = user_id.as_ref().to_owned();
             sum.states.push(CachedState { user_id, version: steps.record_number, body });
         }
-        sum.events += steps.events;
         sum.records.extend(steps.records);
         sum.switches.extend(steps.switches);
         Ok(())

@@ -73,8 +73,6 @@ pub struct BatchReport {
     pub lane: Lane,
     /// What became of its records.
     pub counts: PerSource<Counts>,
-    /// Canonical events evaluated or not.
-    pub events: u64,
     /// Mode changes.
     pub transitions: u64,
     /// Dead letters by reason.

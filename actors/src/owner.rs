@@ -264,20 +264,12 @@ impl Owner {
                     "the evaluation of a record has failed; its user goes into quarantine"
                 );
                 self.suspects.records.insert((panicked.source, panicked.offset));
-                self.ports.observer.quarantined(self.lane);
-                if self.too_many_failures() {
-                    return self.halt(TOO_MANY.to_owned()).await;
-                }
-                return true;
+                return self.put_aside().await;
             }
             End::Unreadable { user_id, problem } => {
                 tracing::error!(lane = self.lane.0, %problem, "a user's state cannot be restored");
                 self.suspects.users.insert(user_id);
-                self.ports.observer.quarantined(self.lane);
-                if self.too_many_failures() {
-                    return self.halt(TOO_MANY.to_owned()).await;
-                }
-                return true;
+                return self.put_aside().await;
             }
             End::Away { part, problem } => {
                 tracing::warn!(lane = self.lane.0, part, %problem, "the lane waits");
@@ -333,6 +325,15 @@ impl Owner {
             Err(End::Halted { problem }) => self.halt(problem).await,
             Err(_) => self.rest().await,
         }
+    }
+
+    /// A user is put aside: the lane goes on, unless that happens too often.
+    async fn put_aside(&mut self) -> bool {
+        self.ports.observer.quarantined(self.lane);
+        if self.too_many_failures() {
+            return self.halt(TOO_MANY.to_owned()).await;
+        }
+        true
     }
 
     fn too_many_failures(&mut self) -> bool {

@@ -83,13 +83,13 @@ impl Handler<Audited> for Persist {
 
 impl Desk {
     async fn persist(&self, audited: Audited) -> Result<(), End> {
-        let Audited { mut passport, batch, effects, events } = audited;
+        let Audited { mut passport, batch, effects } = audited;
         self.await_forwarded(&mut passport).await?;
         let began = Instant::now();
         self.commit(&batch).await?;
         let commit_time = began.elapsed();
         self.committed.set(passport.stamp);
-        let report = self.report(&passport, &batch, events, commit_time);
+        let report = self.report(&passport, &batch, commit_time);
         let states = effects.states.len();
         self.release(&batch, effects);
         self.ports.observer.committed(&report);
@@ -164,13 +164,7 @@ impl Desk {
         }
     }
 
-    fn report(
-        &self,
-        passport: &Passport,
-        batch: &Batch,
-        events: u64,
-        commit_time: Duration,
-    ) -> BatchReport {
+    fn report(&self, passport: &Passport, batch: &Batch, commit_time: Duration) -> BatchReport {
         let mut counts = PerSource::<Counts>::default();
         for source in Source::ALL {
             let (after, before) = (batch.after.counts.of(source), batch.before.counts.of(source));
@@ -184,7 +178,6 @@ impl Desk {
         BatchReport {
             lane: batch.lane,
             counts,
-            events,
             transitions: batch.transitions.len() as u64,
             dead_letters: reasons.into_iter().collect(),
             positions: batch.after.positions,

@@ -82,9 +82,7 @@ impl Inbox {
         live.complete_after = messages.last().map_or(cursor, |(number, _)| *number);
         Next::Send(messages)
     }
-}
 
-impl Inbox {
     /// What was taken and has not left must be read from the outbox: everything above `cursor`.
     pub(crate) fn forget(&self, cursor: i64) {
         let live = &mut *self.live.borrow_mut();

@@ -128,11 +128,8 @@ impl Relay {
         let limit = if sink == Sink::DeadLetters { DEAD_LETTERS_PAGE } else { OUTBOX_PAGE };
         let rows = self.ports.store.outbox(self.lane, sink, from, limit).await?;
         let is_last = i64::try_from(rows.len()).unwrap_or(0) < limit;
-        let to = if is_last {
-            upto.max(rows.last().map_or(upto, |row| row.number))
-        } else {
-            rows.last().map_or(upto, |row| row.number)
-        };
+        let last = rows.last().map_or(upto, |row| row.number);
+        let to = if is_last { last.max(upto) } else { last };
         let users: Vec<UserNumber> = rows.iter().filter_map(|row| row.user).collect();
         let keys = if users.is_empty() {
             Vec::new()

@@ -96,8 +96,6 @@ pub struct Steps {
     pub records: SmallVec<[RecordRow; 1]>,
     /// Counts of new and duplicate records.
     pub counts: PerSource<Counts>,
-    /// Canonical events.
-    pub events: u64,
     /// Mode changes.
     pub switches: Vec<Switch>,
     /// The mode before, of a user who had one.
@@ -194,7 +192,6 @@ impl User {
             Applied::Duplicate => counts.duplicate += 1,
             Applied::Numbered(number) => {
                 counts.new += 1;
-                steps.events += outcomes.len() as u64;
                 steps.records.push(self.record_row(taken, number, context));
                 let mut before = Before { seq, since: since.unwrap_or(taken.record.time) };
                 for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {

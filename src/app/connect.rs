@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::lane::{Lane, Positions, ROUTING_VERSION, Routing};
+use actors::lane::{Lane, Positions, Routing};
 use actors::ports::Ports;
 use actors::seal::KeyRing;
 use actors::store::{Store as _, StoreError};
@@ -12,7 +12,7 @@ use neuros::Policy;
 use neuros::time::Timestamp;
 use tokio::runtime::Runtime;
 
-use super::{Broken, Starting, StoredKeys, broken, store_options};
+use super::{Broken, Starting, StoredKeys, broken, routing_of, store_options};
 use crate::kafka::topics::{self, Found};
 use crate::seal::key_file::KeyFile;
 use crate::seal::key_ring::FileKeyRing;
@@ -181,15 +181,7 @@ impl Starting<'_> {
         found: &Found,
         adopt: bool,
     ) -> Result<Option<Routing>, Broken> {
-        let max_bytes = self.settings.events.max_bytes.0;
-        let wanted = Routing {
-            generation: 1,
-            partition_count: found.events,
-            version: ROUTING_VERSION,
-            bytes_max: i64::try_from(max_bytes).unwrap_or(i64::MAX),
-            log_id: found.cluster_id.clone(),
-            expanding: false,
-        };
+        let wanted = routing_of(self.settings, found);
         self.patiently("postgres", || {
             let (store, ports, wanted) = (Arc::clone(store), ports.clone(), wanted.clone());
             async move {

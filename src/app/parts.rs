@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::lane::Routing;
+use actors::lane::{ROUTING_VERSION, Routing};
 use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use neuros::Policy;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::connect::SystemClock;
 use super::{Broken, Starting, broken};
 use crate::cache;
+use crate::kafka::topics::Found;
 use crate::kafka::{
     Connection, KafkaForwarder, KafkaLog, KafkaPublisher, Limits, Positioned, TopicNames,
 };
@@ -67,6 +68,18 @@ pub fn topics_of(settings: &Settings) -> TopicNames {
 /// How the store is opened.
 pub fn store_options(settings: &Settings) -> Options {
     Options { connections: settings.store.connections_max, ..Options::default() }
+}
+
+/// How users map to lanes by the topics as they were found, in a first generation.
+pub fn routing_of(settings: &Settings, found: &Found) -> Routing {
+    Routing {
+        generation: 1,
+        partition_count: found.events,
+        version: ROUTING_VERSION,
+        bytes_max: i64::try_from(settings.events.max_bytes.0).unwrap_or(i64::MAX),
+        log_id: found.cluster_id.clone(),
+        expanding: false,
+    }
 }
 
 const PING_EVERY: Duration = Duration::from_secs(2);

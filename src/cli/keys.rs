@@ -48,7 +48,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// Makes the file `path`, which must not exist.
-fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
+pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let failed = |source| Failure::NotCreated { path: path.to_owned(), source };
     let mut file = new_file(path).map_err(failed)?;
     // On disk before anything is sealed with what is in it.

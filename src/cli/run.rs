@@ -1,7 +1,7 @@
 //! `run`: the service.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::DirBuilder;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Layers;
 use super::failure::Failure;
-use super::policy;
+use super::{keys, policy};
 use crate::app::{Ended, Service, Setup};
 use crate::seal::key_file::KeyFile;
 use crate::settings::{Loaded, Settings};
@@ -72,15 +72,8 @@ pub(super) fn key_file_in(data: &Path) -> Result<PathBuf, Failure> {
     if path.exists() {
         return Ok(path);
     }
-    let keys = KeyFile::generate().map_err(Failure::NoRandomness)?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&path).and_then(|mut file| {
-        file.write_all(keys.to_text().as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(unwritable)?;
+    let made = KeyFile::generate()?;
+    keys::create(&path, made.to_text().as_bytes())?;
     tracing::warn!(file = %path.display(), "made a key file; without it nothing that is stored opens");
     Ok(path)
 }

@@ -4,14 +4,14 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::lane::{Lane, Positions, ROUTING_VERSION, Routing, Source};
+use actors::lane::{Lane, Positions, Source};
 use actors::store::Store as _;
 use clap::{Args, Subcommand};
 
 use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{block_on, close, store};
-use crate::app::{connection_of, now, topics_of};
+use crate::app::{connection_of, now, routing_of, topics_of};
 use crate::kafka::topics::{self, Created, Found, Plan};
 use crate::kafka::{KafkaLog, Positioned};
 use crate::settings::Settings;
@@ -182,13 +182,6 @@ async fn adoption(
         }
         positions.push((lane, of_lane));
     }
-    let routing = Routing {
-        generation: 1,
-        partition_count: found.events,
-        version: ROUTING_VERSION,
-        bytes_max: i64::try_from(settings.events.max_bytes.0).unwrap_or(i64::MAX),
-        log_id: found.cluster_id.clone(),
-        expanding: false,
-    };
+    let routing = routing_of(settings, found);
     Ok(Adoption { routing, positions, reason: adopt.reason.clone(), at: now() })
 }

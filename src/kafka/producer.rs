@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::context::Logged;
 use super::topics::TopicNames;
 
-type FutureProducer = rdkafka::producer::FutureProducer<Logged>;
+pub(super) type FutureProducer = rdkafka::producer::FutureProducer<Logged>;
 
 /// Bytes that the log's format may add to a message.
 const FRAMING: usize = 4_096;
@@ -42,7 +42,9 @@ fn producer(connection: &Connection, name: &str) -> Result<FutureProducer, Kafka
         .create_with_context(Logged)
 }
 
-fn headers_of<'h>(headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>) -> OwnedHeaders {
+pub(super) fn headers_of<'h>(
+    headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
+) -> OwnedHeaders {
     headers.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }))
 }
 
@@ -57,10 +59,10 @@ fn delivered(
 }
 
 /// Puts a record in the producer's queue, waiting while that is full.
-async fn put(
+pub(super) async fn enqueue(
     producer: &FutureProducer,
     mut record: FutureRecord<'_, [u8], [u8]>,
-) -> Result<DeliveryFuture, LogError> {
+) -> Result<DeliveryFuture, KafkaError> {
     loop {
         match producer.send_result(record) {
             Ok(delivery) => return Ok(delivery),
@@ -70,17 +72,22 @@ async fn put(
                 record = back;
                 tokio::time::sleep(QUEUE_FULL).await;
             }
-            // A producer that has failed for good, or a message that never fits, does not heal.
-            Err((error, _))
-                if producer.client().fatal_error().is_some()
-                    || error.rdkafka_error_code()
-                        == Some(RDKafkaErrorCode::MessageSizeTooLarge) =>
-            {
-                return Err(LogError::Broken(error.to_string()));
-            }
-            Err((error, _)) => return Err(LogError::Away(error.to_string())),
+            Err((error, _)) => return Err(error),
         }
     }
+}
+
+async fn put(
+    producer: &FutureProducer,
+    record: FutureRecord<'_, [u8], [u8]>,
+) -> Result<DeliveryFuture, LogError> {
+    enqueue(producer, record).await.map_err(|error| {
+        // A producer that has failed for good, or a message that never fits, does not heal.
+        let never = producer.client().fatal_error().is_some()
+            || error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge);
+        let problem = error.to_string();
+        if never { LogError::Broken(problem) } else { LogError::Away(problem) }
+    })
 }
 
 /// Sends records on to their user's home lane.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureRecord, Producer as _};
 
 use super::connection::Connection;
+use super::context::Logged;
+use super::producer::{FutureProducer, enqueue, headers_of};
 
 /// An event to be sent.
 #[derive(Clone, Copy, Default)]
@@ -60,7 +61,7 @@ impl Sender {
             .set("partitioner", "murmur2_random")
             .set("message.max.bytes", connection.limits.message_bytes_max().to_string())
             .set("message.timeout.ms", timeout.as_millis().to_string())
-            .create()?;
+            .create_with_context(Logged)?;
         Ok(Self { producer, topic: topic.to_owned() })
     }
 
@@ -70,26 +71,14 @@ impl Sender {
     ///
     /// When it cannot be sent at all.
     pub async fn send(&self, event: Event<'_>) -> Result<Sent, KafkaError> {
-        let headers = event.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(*value) })
-        });
+        let headers = event.headers.iter();
+        let headers = headers_of(headers.map(|(name, value)| (*name, Some(*value))));
         let mut record =
             FutureRecord::<[u8], [u8]>::to(&self.topic).payload(event.value).headers(headers);
         record.key = event.key;
         record.timestamp = event.timestamp_ms;
         record.partition = event.partition;
-        loop {
-            match self.producer.send_result(record) {
-                Ok(delivery) => return Ok(Sent(delivery)),
-                Err((error, back))
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
-                {
-                    record = back;
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                Err((error, _)) => return Err(error),
-            }
-        }
+        enqueue(&self.producer, record).await.map(Sent)
     }
 
     /// Waits until everything that was put in the way is safe or given up.

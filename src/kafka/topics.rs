@@ -187,13 +187,9 @@ pub fn find(
 
 /// Whether `biometric.events` stamps records on arrival; `None` when the brokers do not say.
 pub async fn stamps_on_arrival(connection: &Connection, names: &TopicNames) -> Option<bool> {
-    let admin = admin(connection).ok()?;
-    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
-    let asked = [ResourceSpecifier::Topic(&names.events)];
-    let described = admin.describe_configs(&asked, &options).await.ok()?;
-    let config = described.into_iter().next()?.ok()?;
-    let entry = config.get("message.timestamp.type")?;
-    Some(entry.value.as_deref() == Some("LogAppendTime"))
+    let topic = names.events.as_str();
+    let set = settings(connection, &[topic], ADMIN_TIMEOUT).await.ok()?;
+    Some(set.get(topic)?.get("message.timestamp.type")? == "LogAppendTime")
 }
 
 /// The settings of topics, by topic and name.

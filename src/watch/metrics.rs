@@ -332,7 +332,6 @@ mod tests {
         metrics.committed(&BatchReport {
             lane: Lane(0),
             counts,
-            events: 9,
             transitions: 3,
             dead_letters: vec![("not_json", 1)],
             positions: Positions::default(),
