@@ -37,5 +37,7 @@ pub const RESTORE_PAGE: i64 = 4_000;
 /// Users whose checkpoints are loaded at once.
 pub const USERS_PAGE: usize = 5_000;
 
-/// Checkpoints that are added to one batch for users who have gone quiet.
-pub const QUIET_CHECKPOINTS: usize = 2_000;
+/// Checkpoints that are added to a batch for users who have gone quiet: so many that a burst of users is
+/// written within seconds, so few that the records beside them hardly wait. Those beyond go with the
+/// next batches.
+pub const QUIET_CHECKPOINTS: usize = 64;

@@ -71,8 +71,8 @@ pub(crate) struct Work {
     pub(crate) suspects: Suspects,
     pub(crate) router: Addr<Router>,
     pub(crate) permits: Arc<Semaphore>,
-    /// Users whose stored checkpoint is behind them.
-    pub(crate) unwritten_users: Rc<Cell<usize>>,
+    /// Since when the stored checkpoint of somebody is behind them.
+    pub(crate) oldest_unwritten: Rc<Cell<Option<Instant>>>,
     /// What forwarded records wait for.
     pub(crate) turns: Rc<RefCell<Turns>>,
     pub(crate) end: mpsc::Sender<End>,
@@ -140,7 +140,7 @@ impl Work {
 
     /// The last batch has no records, but everybody's checkpoint: so the next owner need not restore.
     async fn give_up(&mut self, permit: OwnedSemaphorePermit) -> Result<(), End> {
-        if self.unwritten_users.get() == 0 {
+        if self.oldest_unwritten.get().is_none() {
             return Ok(());
         }
         // What a batch that was being filled had taken is read anew.
@@ -153,9 +153,9 @@ impl Work {
     /// checkpoint is due. What was taken when the future is dropped is read anew by the next owner.
     async fn fill(&mut self, intake: &Intake) -> Result<Filling, LogError> {
         let rules = self.rules.batch;
-        let quiet = self.rules.checkpoint.every.max(QUIET_MIN);
+        let every = self.rules.checkpoint.every;
         let mut filling = Filling::default();
-        let mut until = Instant::now() + quiet;
+        let mut until = self.next_look();
         loop {
             let (progress, suspects) = (&mut self.progress, &mut self.suspects);
             let mut take = |incoming: Incoming<'_>| {
@@ -168,11 +168,13 @@ impl Work {
             };
             match tokio::time::timeout_at(until, self.reader.read(&mut take)).await {
                 Ok(read) => read?,
-                Err(_) if filling.records > 0 || self.unwritten_users.get() > 0 => {
-                    return Ok(filling);
-                }
+                Err(_) if filling.records > 0 => return Ok(filling),
                 Err(_) => {
-                    until = Instant::now() + quiet;
+                    let oldest = self.oldest_unwritten.get();
+                    if oldest.is_some_and(|oldest| oldest.elapsed() >= every) {
+                        return Ok(filling);
+                    }
+                    until = self.next_look();
                     continue;
                 }
             }
@@ -181,6 +183,13 @@ impl Work {
             }
             until = until.min(Instant::now() + rules.linger);
         }
+    }
+
+    /// When a lane without records looks after checkpoints.
+    fn next_look(&self) -> Instant {
+        let now = Instant::now();
+        let oldest = self.oldest_unwritten.get().unwrap_or(now);
+        (oldest + self.rules.checkpoint.every).max(now + QUIET_MIN)
     }
 
     /// Puts what lives elsewhere in the way and stamps the batch.

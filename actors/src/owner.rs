@@ -120,7 +120,7 @@ impl Owner {
             service_key,
             live: hashbrown::HashMap::default(),
             unwritten: VecDeque::new(),
-            unwritten_users: Rc::new(Cell::new(0)),
+            oldest_unwritten: Rc::default(),
             withheld: None,
             outsiders: hashbrown::HashMap::default(),
             committed,
@@ -175,7 +175,7 @@ impl Owner {
         let accessor_id = self.rules.owner.clone();
         let audit = Audit { accessor_id, persist, end: end.clone() }.start();
         let alerts = Alerts { ports: self.ports.clone(), audit, end: end.clone() }.start();
-        let unwritten_users = Rc::clone(&residents.unwritten_users);
+        let oldest_unwritten = Rc::clone(&residents.oldest_unwritten);
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
         let turns = Rc::new(RefCell::new(Turns::default()));
         let (lane, ports) = (self.lane, self.ports.clone());
@@ -192,7 +192,7 @@ impl Owner {
             suspects: self.suspects.clone(),
             router,
             permits: Arc::clone(&permits),
-            unwritten_users,
+            oldest_unwritten,
             turns,
             end,
             stop: stop_reading.clone(),

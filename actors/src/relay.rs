@@ -1,9 +1,10 @@
 //! The relay of one sink: from the outbox of a lane to a topic. Its cursor moves only behind what is
-//! safe at the sink, and only with the lane's token.
+//! safe at the sink, a little later, and only with the lane's token.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{End, EndGuard};
@@ -56,7 +57,7 @@ impl Relay {
         loop {
             let turn = tokio::select! {
                 turn = self.turn(sink, inbox, &mut cursor) => turn,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
             };
             match turn {
                 Ok(()) => pause = PAUSE.0,
@@ -68,11 +69,15 @@ impl Relay {
                 Err(trouble) => {
                     self.report(sink, 0, Some(trouble.to_string()), inbox, cursor);
                     if !rest(pause, stop).await {
-                        return;
+                        break;
                     }
                     pause = (pause * 2).min(PAUSE.1);
                 }
             }
+        }
+        // So that the next owner repeats nothing; one who is there already has fenced this off.
+        if let Some(cursor) = &mut cursor {
+            let _repeated = self.write(sink, cursor).await;
         }
     }
 
@@ -81,16 +86,26 @@ impl Relay {
         &self,
         sink: Sink,
         inbox: &Inbox,
-        cursor: &mut Option<i64>,
+        cursor: &mut Option<Cursor>,
     ) -> Result<(), Trouble> {
-        let from = match *cursor {
+        let cursor = match cursor {
             Some(known) => known,
-            None => *cursor.insert(self.ports.store.cursor(self.lane, sink).await?),
+            None => {
+                let stored = self.ports.store.cursor(self.lane, sink).await?;
+                cursor.insert(Cursor { number: stored, stored, lags_since: None })
+            }
         };
+        if cursor.is_due() {
+            self.write(sink, cursor).await?;
+        }
+        let from = cursor.number;
         let limit = usize::try_from(OUTBOX_PAGE).unwrap_or(1);
         let (messages, to) = match inbox.next(from, limit) {
             Next::Idle => {
-                inbox.changed.notified().await;
+                tokio::select! {
+                    () = inbox.changed.notified() => {}
+                    () = cursor.due() => {}
+                }
                 return Ok(());
             }
             Next::Send(messages) => {
@@ -103,18 +118,23 @@ impl Relay {
         if count > 0 {
             self.ports.publisher.publish(sink, messages).await.inspect_err(|_| {
                 // What was taken from the inbox is read from the outbox next time.
-                *cursor = Some(from);
                 inbox.forget(from);
             })?;
         }
-        if to > from {
-            let moved = self.ports.store.move_cursor(self.lane, self.token, sink, to).await;
-            *cursor = Some(to);
-            if !moved? {
+        cursor.move_to(to);
+        self.report(sink, count, None, inbox, Some(*cursor));
+        Ok(())
+    }
+
+    /// Stores how far the sink has come.
+    async fn write(&self, sink: Sink, cursor: &mut Cursor) -> Result<(), Trouble> {
+        if cursor.number > cursor.stored {
+            let store = &self.ports.store;
+            if !store.move_cursor(self.lane, self.token, sink, cursor.number).await? {
                 return Err(Trouble::Fenced);
             }
         }
-        self.report(sink, count, None, inbox, *cursor);
+        *cursor = Cursor { stored: cursor.number, lags_since: None, ..*cursor };
         Ok(())
     }
 
@@ -185,10 +205,46 @@ impl Relay {
         messages: u64,
         problem: Option<String>,
         inbox: &Inbox,
-        cursor: Option<i64>,
+        cursor: Option<Cursor>,
     ) {
-        let waiting = inbox.behind(cursor.unwrap_or(0));
+        let waiting = inbox.behind(cursor.map_or(0, |cursor| cursor.number));
         self.ports.observer.published(self.lane, sink, &Published { messages, problem, waiting });
+    }
+}
+
+/// How far a sink has come.
+#[derive(Clone, Copy)]
+struct Cursor {
+    /// Everything up to this number is safe at the sink.
+    number: i64,
+    /// What the store says of it.
+    stored: i64,
+    /// Since when the store lags behind.
+    lags_since: Option<Instant>,
+}
+
+/// How long the stored cursor may lag: a crash repeats the messages of this time, and for them one
+/// transaction is enough.
+const CURSOR_LAG: Duration = Duration::from_millis(200);
+
+impl Cursor {
+    fn move_to(&mut self, number: i64) {
+        if number > self.number {
+            self.number = number;
+            self.lags_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.lags_since.is_some_and(|since| since.elapsed() >= CURSOR_LAG)
+    }
+
+    /// Returns when it is due.
+    async fn due(&self) {
+        match self.lags_since {
+            Some(since) => tokio::time::sleep_until(since + CURSOR_LAG).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

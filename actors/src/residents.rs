@@ -43,8 +43,8 @@ pub(crate) struct Residents {
     pub(crate) withheld: Option<Timestamp>,
     /// Users who are known by number alone: nothing of theirs is evaluated.
     pub(crate) outsiders: HashMap<Arc<str>, UserNumber, RandomState>,
-    /// How many there are, for ingest.
-    pub(crate) unwritten_users: Rc<Cell<usize>>,
+    /// Since when the first of `unwritten` is there, for ingest.
+    pub(crate) oldest_unwritten: Rc<Cell<Option<Instant>>>,
     /// The stamp of the newest committed batch.
     pub(crate) committed: Rc<Cell<Timestamp>>,
     pub(crate) swept: Instant,
@@ -198,8 +198,9 @@ impl Residents {
             && resident.unwritten_since.is_none()
         {
             resident.unwritten_since = Some(since);
-            self.unwritten.push_back((since, Instant::now(), Arc::clone(user_id)));
-            self.unwritten_users.set(self.unwritten_users.get() + 1);
+            let now = Instant::now();
+            self.unwritten.push_back((since, now, Arc::clone(user_id)));
+            self.oldest_unwritten.set(self.oldest_unwritten.get().or(Some(now)));
         }
     }
 
@@ -208,9 +209,7 @@ impl Residents {
     pub(crate) fn written(&mut self, user_id: &str, stamp: Timestamp) {
         if let Some(resident) = self.live.get_mut(user_id) {
             resident.touched = resident.touched.max(stamp);
-            if resident.unwritten_since.take().is_some() {
-                self.unwritten_users.set(self.unwritten_users.get().saturating_sub(1));
-            }
+            resident.unwritten_since = None;
         }
     }
 
@@ -227,7 +226,10 @@ impl Residents {
     pub(crate) fn add_due_checkpoints(&mut self, gathering: &mut Gathering, everybody: bool) {
         self.drop_written();
         let (now, every) = (Instant::now(), self.rules.checkpoint.every);
-        let limit = if everybody { usize::MAX } else { QUIET_CHECKPOINTS };
+        let limit = match everybody {
+            true => usize::MAX,
+            false => QUIET_CHECKPOINTS.max(gathering.works.len() / 4),
+        };
         let due: Vec<Arc<str>> = self
             .unwritten
             .iter()
@@ -254,6 +256,7 @@ impl Residents {
             }
             self.unwritten.pop_front();
         }
+        self.oldest_unwritten.set(self.unwritten.front().map(|(_, began, _)| *began));
     }
 
     /// Lets go of those who are idle, and of the longest idle when there are too many; never of one

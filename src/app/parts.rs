@@ -95,10 +95,11 @@ impl Starting<'_> {
         let (connection, topics) = (self.connection.clone(), self.topics.clone());
         let forwarder = KafkaForwarder::new(&connection, &topics).map_err(broken)?;
         let log = KafkaLog::new(connection.clone(), topics.clone(), Arc::clone(positioned));
+        let publisher = KafkaPublisher::new(connection, topics).map_err(broken)?;
         Ok(Ports {
             log: Arc::new(log.map_err(broken)?),
             forwarder: Arc::new(forwarder),
-            publisher: Arc::new(KafkaPublisher::new(connection, topics)),
+            publisher: Arc::new(publisher),
             store: Arc::clone(store) as _,
             cache: cache::open(&self.settings.redis, self.runtime.handle()).map_err(broken)?,
             seal: Arc::new(AesGcm::new().map_err(broken)?),

@@ -149,9 +149,18 @@ pub struct KafkaPublisher {
 }
 
 impl KafkaPublisher {
-    /// A publisher; opens connections when there is something to send.
-    pub fn new(connection: Connection, topics: TopicNames) -> Self {
-        Self { connection, topics, producers: Default::default() }
+    /// A publisher; opens connections in the background. A producer needs half a second to get its
+    /// number from the broker, for which no mode change should wait.
+    ///
+    /// # Errors
+    ///
+    /// When librdkafka refuses the configuration.
+    pub fn new(connection: Connection, topics: TopicNames) -> Result<Self, KafkaError> {
+        let publisher = Self { connection, topics, producers: Default::default() };
+        for sink in Sink::ALL {
+            drop(publisher.producer(sink)?);
+        }
+        Ok(publisher)
     }
 
     fn place(&self, sink: Sink) -> &Mutex<Option<FutureProducer>> {
@@ -163,16 +172,14 @@ impl KafkaPublisher {
         }
     }
 
-    fn producer(&self, sink: Sink) -> Result<FutureProducer, LogError> {
+    fn producer(&self, sink: Sink) -> Result<FutureProducer, KafkaError> {
         let mut place = self.place(sink).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*place
             && known.client().fatal_error().is_none()
         {
             return Ok(known.clone());
         }
-        let made = producer(&self.connection, sink.as_str());
-        let made = made.map_err(|error| LogError::Broken(error.to_string()))?;
-        Ok(place.insert(made).clone())
+        Ok(place.insert(producer(&self.connection, sink.as_str())?).clone())
     }
 
     /// After a failure nothing that still waits in the producer may follow later: the relay sends all
@@ -182,7 +189,8 @@ impl KafkaPublisher {
     }
 
     async fn send(&self, sink: Sink, messages: &[Outgoing]) -> Result<(), LogError> {
-        let producer = self.producer(sink)?;
+        let producer = self.producer(sink);
+        let producer = producer.map_err(|error| LogError::Broken(error.to_string()))?;
         let topic = self.topics.of_sink(sink);
         let mut deliveries = Vec::with_capacity(messages.len());
         for message in messages {

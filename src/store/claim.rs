@@ -45,7 +45,7 @@ impl SqlStore {
 
 /// Writes a fresh token into the lane's row; makes the row if there is none.
 ///
-/// In this order: an insert that finds the row waits beside the queue for it, an update in it.
+/// In this order: an insert that finds the row waits beside the queue for it, a lock in it.
 async fn take(
     transaction: &impl ConnectionTrait,
     lane: Lane,
@@ -65,13 +65,18 @@ async fn take(
     Ok((token, row))
 }
 
-/// Writes the token and the owner's name; gives the row, if there is one.
+/// Writes the token and the owner's name; gives the row, if there is one. The lock waits for cursors that
+/// are being moved too, which an update alone would let pass.
 async fn sign(
     transaction: &impl ConnectionTrait,
     lane: Lane,
     owner: &str,
     token: FenceToken,
 ) -> Result<Option<lanes::Model>, StoreError> {
+    let row = lanes::Entity::find_by_id(lane.0).lock_exclusive().one(transaction).await;
+    if row.map_err(|error| of_database(&error))?.is_none() {
+        return Ok(None);
+    }
     let rows = lanes::Entity::update_many()
         .col_expr(lanes::Column::FenceToken, Expr::value(token.0))
         .col_expr(lanes::Column::Epoch, Expr::col(lanes::Column::Epoch).add(1))

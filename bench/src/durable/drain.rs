@@ -99,7 +99,7 @@ pub(super) fn run(setup: &Setup, options: &Options, users: u64) -> anyhow::Resul
     std::thread::sleep(SETTLE);
     let (records, batches) = service.histogram("biometric_batch_records")?;
     let (commits, _) = service.histogram("biometric_commit_seconds")?;
-    let mean = "SELECT (avg(length(checkpoint)) * 100)::bigint FROM users";
+    let mean = "SELECT coalesce(avg(length(checkpoint)) * 100, 0)::bigint FROM users";
     Ok(Drained {
         users,
         events,

@@ -25,6 +25,8 @@ const LINGER: Duration = Duration::from_millis(1);
 const FETCH_WAIT: Duration = Duration::from_millis(5);
 /// Of so many events one changes its user's mode.
 const STRAINED: u64 = 25;
+/// Each rate is kept up for so long before anything is measured: a broker compiles its code as it runs.
+const WARM_UP_SECONDS: u64 = 5;
 /// Partitions of the topic of mode changes.
 const PARTITIONS: i32 = 3;
 
@@ -55,8 +57,8 @@ pub(super) fn run(setup: &Setup, options: &Options, report: &mut Report) -> anyh
     let mut database = Database::connect(&place.url)?;
     database.run("CREATE TABLE single (n bigint)")?;
     // Everybody is known before the clock runs: a first event of a user costs more, and once only.
-    let changing: u64 =
-        options.rates.iter().map(|rate| rate * options.paced_seconds / STRAINED).sum();
+    let seconds = WARM_UP_SECONDS + options.paced_seconds;
+    let changing: u64 = options.rates.iter().map(|rate| rate * seconds / STRAINED).sum();
     let calm = 5_000;
     say(&format!("paced: {} users", calm + changing))?;
     let mut text = String::new();
@@ -69,18 +71,27 @@ pub(super) fn run(setup: &Setup, options: &Options, report: &mut Report) -> anyh
     watch(&mut service, &mut database, sent, Duration::from_millis(50))?;
     let follower = Follower::start(setup, &place)?;
     std::thread::sleep(Duration::from_secs(6));
+    // As on a server that has been up for a while, segments of the log are there to be used again: to make
+    // one holds up every commit.
+    database.run("CHECKPOINT")?;
     let mut next_user = calm;
     for rate in options.rates.iter().copied() {
         say(&format!("paced: {rate} events/s"))?;
+        let mut paced = |seconds| {
+            let events = rate * seconds;
+            let run = Run { producer: &producer, rate, events, calm, first: next_user };
+            let changes = run.send()?;
+            next_user += changes.len() as u64;
+            sent += events;
+            anyhow::Ok(changes)
+        };
+        let warm_up = paced(WARM_UP_SECONDS)?;
+        follower.collect(&warm_up, calm)?;
         let before = means(&service)?;
-        let events = rate * options.paced_seconds;
         let single = SingleCommits::start(&place);
-        let run = Run { producer: &producer, rate, events, calm, first: next_user };
-        let changes = run.send()?;
+        let changes = paced(options.paced_seconds)?;
         let commits = single.end()?;
-        next_user += changes.len() as u64;
         let seen = follower.collect(&changes, calm)?;
-        sent += events;
         watch(&mut service, &mut database, sent, Duration::from_millis(50))?;
         let after = means(&service)?;
         report.paced(Paced {
@@ -199,7 +210,8 @@ impl Drop for Follower {
     }
 }
 
-/// Commits of a single row, fifty a second, while something else goes on.
+/// Commits of a single row, fifty a second, while something else goes on; each timed from when it was due, so
+/// that a server that stands still is not asked less often for it.
 struct SingleCommits {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<anyhow::Result<Histogram<u64>>>,
@@ -212,11 +224,12 @@ impl SingleCommits {
         let thread = std::thread::spawn(move || {
             let mut database = Database::connect(&url)?;
             let mut times = Histogram::new(3)?;
+            let mut due = clock::now();
             while !stopped.load(Ordering::Relaxed) {
-                let began = clock::now();
                 database.run("INSERT INTO single VALUES (1)")?;
-                times.record(u64::try_from(began.elapsed().as_micros())?)?;
-                std::thread::sleep(Duration::from_millis(20));
+                times.record(u64::try_from(due.elapsed().as_micros())?)?;
+                due += Duration::from_millis(20);
+                std::thread::sleep(due.saturating_duration_since(clock::now()));
             }
             Ok(times)
         });

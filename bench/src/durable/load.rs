@@ -80,7 +80,9 @@ impl Producer {
     pub(super) fn new(bootstrap: &str, topic: &str, linger: Duration) -> anyhow::Result<Self> {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
-            .set("acks", "all")
+            // As the Java client has it by default. Without it this one sends every small batch at once, and
+            // they queue at a broker that takes one request of a connection at a time.
+            .set("enable.idempotence", "true")
             .set("linger.ms", linger.as_millis().to_string())
             .set("queue.buffering.max.messages", "500000")
             .set("batch.num.messages", "10000")

@@ -11,12 +11,13 @@ use super::process::{Process, tied_to_us};
 use super::setup::{Installed, free_port};
 
 /// Everything that durability rests on is on, as it is by default; said, so that it is certain.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "fsync=on",
     "synchronous_commit=on",
     "full_page_writes=on",
     "shared_buffers=1GB",
     "max_wal_size=8GB",
+    "min_wal_size=2GB",
     "wal_compression=lz4",
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",

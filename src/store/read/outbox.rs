@@ -130,8 +130,9 @@ impl SqlStore {
         sink: Sink,
         to: i64,
     ) -> Result<bool, StoreError> {
-        // The lock makes a claim and this move take turns; SQLite has one writer anyway.
-        let lock = if self.is_postgres() { "FOR SHARE" } else { "" };
+        // The lock makes a claim and this move take turns, and lets the lane's batches pass; SQLite has
+        // one writer anyway.
+        let lock = if self.is_postgres() { "FOR KEY SHARE" } else { "" };
         let sql = format!(
             "INSERT INTO relay_cursors (lane, sink, number)
              SELECT lane, $3, $4 FROM lanes WHERE lane = $1 AND fence_token = $2 {lock}

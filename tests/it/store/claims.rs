@@ -131,6 +131,34 @@ async fn a_claim_waits_for_what_is_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_waits_for_no_batch_and_a_claim_waits_for_a_cursor() {
+    let Some(place) = places::postgres().await else { return };
+    let owner = Owner::first(&place.store).await;
+    let batch = holding(&place, "biometric-bridge").await;
+    let moved = place.store.move_cursor(Lane(0), owner.token, Sink::Alerts, 5);
+    let moved = tokio::time::timeout(Duration::from_secs(2), moved).await;
+    assert!(moved.expect("it does not wait").expect("an answer"));
+    batch.close().await.expect("the batch is given up");
+    let options: PgConnectOptions = place.url.parse().expect("a URL");
+    let mut cursor = options.connect().await.expect("the server answers");
+    sqlx::raw_sql("BEGIN; SELECT 1 FROM lanes WHERE lane = 0 FOR KEY SHARE")
+        .execute(&mut cursor)
+        .await
+        .expect("a cursor is being moved");
+    let store = place.store.clone();
+    let claim = tokio::spawn(async move { store.claim(Lane(0), "next", &routing()).await });
+    let waiting =
+        "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while place.count(waiting).await == 0 {
+        assert!(!claim.is_finished(), "the claim went past a cursor that is being moved");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cursor.close().await.expect("the cursor is moved");
+    let claim = claim.await.expect("it ends").expect("the lane is free");
+    assert_eq!(claim.epoch, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "the fact is about how long it takes")]
 async fn a_claim_ends_a_backend_that_is_stuck_in_a_copy() {
     let Some(place) = places::postgres().await else { return };
