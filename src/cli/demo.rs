@@ -152,6 +152,8 @@ fn setup_of(
             set("store.url", format!("sqlite:{}?mode=rwc", database.display())),
             set("kafka.bootstrap_servers", bootstrap_servers.to_owned()),
             set("http.bind", arguments.http.to_string()),
+            // The broker in this process lets a fetch wait even when a record comes.
+            set("kafka.fetch_wait", "5ms".to_owned()),
             set("log.level", "warn".to_owned()),
         ],
         development: true,

@@ -32,7 +32,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             event_bytes_max: 1 << 20,
-            fetch_wait: Duration::from_millis(5),
+            fetch_wait: Duration::from_millis(100),
             queue_bytes_max: 16 << 20,
             session_timeout: Duration::from_secs(10),
         }

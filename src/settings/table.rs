@@ -225,8 +225,9 @@ settings! {
         certificate_file: Option<PathBuf> = None, ();
         /// … and its private key (PEM).
         key_file: Option<PathBuf> = None, ();
-        /// How long a server may wait for more records before it answers.
-        fetch_wait: Duration = MILLISECOND * 5, between(MILLISECOND, SECOND * 10);
+        /// How long a server may wait for records before it answers that there are none. Kafka
+        /// answers at once when one comes; of a server that does not, this is the latency.
+        fetch_wait: Duration = MILLISECOND * 100, between(MILLISECOND, SECOND * 10);
         /// Fetched and not yet applied records of a lane, at most.
         queue_bytes_max: ByteSize = ByteSize::mib(16), ByteSize::kib(64)..=ByteSize::mib(1024);
         /// Silence after which the group gives our lanes to others.

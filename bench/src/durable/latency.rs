@@ -21,7 +21,8 @@ use super::{Options, clock};
 
 /// The producer's, as `bootstrap` and every client of the service have it.
 const LINGER: Duration = Duration::from_millis(1);
-/// What the service is told by default (`kafka.fetch_wait`).
+/// What a fetch may wait. The service lets it wait longer (`kafka.fetch_wait`), since Kafka answers at once when
+/// a record comes; the floor does not rise with that.
 const FETCH_WAIT: Duration = Duration::from_millis(5);
 /// Of so many events one changes its user's mode.
 const STRAINED: u64 = 25;
