@@ -21,6 +21,7 @@ mod failure;
 mod generation;
 mod instant;
 mod keys;
+mod operators;
 mod port;
 mod postgres;
 mod progress;
@@ -34,6 +35,7 @@ pub use checkup::{Checkup, StorePlace, place};
 pub use export::{LaneRow, StoredAlert, StoredTransition};
 pub use generation::Adoption;
 pub use keys::WrappedKey;
+pub use operators::{LetterEntry, LetterFilter, QuarantinedUser, StoredGap};
 pub use retention::Retention;
 pub use schema::SchemaStatus;
 

@@ -70,6 +70,8 @@ impl Audit {
             outbox,
             audit,
             bases: Vec::new(),
+            released: decided.released,
+            commands: decided.commands,
         };
         let effects = Effects { messages, states: decided.states };
         Audited { passport, batch, effects }

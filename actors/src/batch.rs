@@ -7,7 +7,10 @@ use crate::cache::CachedState;
 use crate::intake::DeadLetter;
 use crate::lane::{FenceToken, Lane, PerSource, Progress, Source, UserNumber};
 use crate::log::{LogError, Outgoing};
-use crate::rows::{AlertRow, Batch, DeadLetterRow, RecordRow, Sink, UserRow};
+use crate::obey::Commanded;
+use crate::rows::{
+    AlertRow, Batch, CommandRow, DeadLetterRow, RecordRow, ReleasedRow, Sink, UserRow,
+};
 use crate::user::{Switch, Taken};
 use futures_util::future::BoxFuture;
 
@@ -44,6 +47,8 @@ pub(crate) struct Read {
     pub last: bool,
     /// How far ingest has come: positions, marks, what was forwarded, and its share of the counts.
     pub progress: Progress,
+    /// A command to be carried out; then there are no records.
+    pub commanded: Option<Commanded>,
 }
 
 /// A dead letter with its place in the log.
@@ -78,6 +83,10 @@ pub(crate) struct Decided {
     pub dead_letters: Vec<(DeadLetterRow, Outgoing)>,
     /// For the cache.
     pub states: Vec<CachedState>,
+    /// Dead letters that leave the list, by outbox number.
+    pub released: Vec<ReleasedRow>,
+    /// The command that is carried out.
+    pub commands: Vec<CommandRow>,
 }
 
 /// From alert to audit: with everything that must leave.

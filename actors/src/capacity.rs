@@ -37,6 +37,10 @@ pub const RESTORE_PAGE: i64 = 4_000;
 /// Users whose checkpoints are loaded at once.
 pub const USERS_PAGE: usize = 5_000;
 
+/// Dead letters that are applied in one batch of a command: each may have the size of the largest
+/// message. Those beyond go with the next batches, between which the lane's records have their turn.
+pub const RELEASED_PAGE: usize = 64;
+
 /// Checkpoints that are added to a batch for users who have gone quiet: so many that a burst of users is
 /// written within seconds, so few that the records beside them hardly wait. Those beyond go with the
 /// next batches.

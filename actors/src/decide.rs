@@ -10,9 +10,10 @@ use crate::gather::Gathering;
 use crate::lane::{Progress, UserNumber};
 use crate::log::Outgoing;
 use crate::message;
+use crate::obey::Obeyed;
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
-use crate::rows::{DeadLetterRow, RecordRow, Sink, UserRow};
+use crate::rows::{CommandRow, DeadLetterRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow};
 use crate::user::{Steps, Switch};
 
 /// What the batch's users come to.
@@ -24,6 +25,26 @@ struct Sum {
     states: Vec<CachedState>,
 }
 
+impl Sum {
+    /// The row of a user, made if there is none yet.
+    fn mention(&mut self, user: UserNumber, user_id: &Arc<str>, is_new: bool) -> &mut UserRow {
+        let known = self.users.iter().position(|row| row.user == user);
+        let place = known.unwrap_or(self.users.len());
+        if known.is_none() {
+            self.users.push(UserRow {
+                user,
+                user_id: user_id.as_ref().to_owned(),
+                is_new,
+                record_number: 0,
+                message_number: 0,
+                checkpoint: None,
+                quarantine: Quarantine::Unchanged,
+            });
+        }
+        &mut self.users[place]
+    }
+}
+
 /// A batch when its users have answered.
 pub(crate) struct Worked {
     /// Who worked, and who is only mentioned.
@@ -32,6 +53,8 @@ pub(crate) struct Worked {
     pub(crate) answers: Vec<Steps>,
     /// Users who are mentioned and whom the store does not know yet.
     pub(crate) outsiders: Vec<(Arc<str>, UserNumber)>,
+    /// What a command comes to beside them.
+    pub(crate) obeyed: Option<Obeyed>,
 }
 
 impl Residents {
@@ -51,10 +74,13 @@ impl Residents {
         let mut sum = Sum::default();
         let mut counts = before.counts;
         let mut modes = before.modes;
-        let Worked { gathering, answers, outsiders } = worked;
+        let Worked { gathering, answers, outsiders, obeyed } = worked;
         let Gathering { works, quarantine, .. } = gathering;
         for (work, steps) in works.into_iter().zip(answers) {
-            counts.add(&steps.counts);
+            // Released records were counted when they were read, as dead letters.
+            if obeyed.is_none() {
+                counts.add(&steps.counts);
+            }
             match steps.mode {
                 Some(mode) if steps.mode_before != Some(mode) => {
                     modes.moved(steps.mode_before, mode);
@@ -64,6 +90,7 @@ impl Residents {
             self.add(work, steps, &passport, &mut sum)?;
         }
         self.add_outsiders(outsiders, &quarantine, &mut sum)?;
+        let (released, commands) = self.obey(obeyed.unwrap_or_default(), &mut sum);
         for source in crate::lane::Source::ALL {
             let (found, total) = (counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
@@ -75,7 +102,8 @@ impl Residents {
         after.checkpointed = self.checkpointed(passport.stamp);
         after.batch = before.batch + 1;
         after.stamp = passport.stamp;
-        if after.positions == before.positions && sum.users.is_empty() {
+        let is_command = !released.is_empty() || !commands.is_empty();
+        if after.positions == before.positions && sum.users.is_empty() && !is_command {
             // Only a quiet lane's look after checkpoints, and there were none to write.
             return Ok(None);
         }
@@ -93,7 +121,21 @@ impl Residents {
             switches,
             dead_letters,
             states,
+            released,
+            commands,
         }))
+    }
+
+    /// The rows of a command, and the flag of whose quarantine ends.
+    fn obey(&mut self, mut obeyed: Obeyed, sum: &mut Sum) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
+        if let Some((user_id, user)) = &obeyed.freed {
+            if let Some(command) = &mut obeyed.command {
+                command.record_number = sum.records.iter().map(|record| record.number).max();
+            }
+            self.outsiders.remove(user_id);
+            sum.mention(*user, user_id, false).quarantine = Quarantine::Ends;
+        }
+        obeyed.rows(&sum.records.iter().map(|record| record.position).collect())
     }
 
     fn add(
@@ -120,7 +162,7 @@ impl Residents {
                 record_number: if written { steps.record_number } else { 0 },
                 message_number: if written { steps.message_number } else { 0 },
                 checkpoint: steps.state.clone().filter(|_| written),
-                quarantine: false,
+                quarantine: Quarantine::Unchanged,
             });
         }
         if self.rules.cache
@@ -141,26 +183,12 @@ impl Residents {
         quarantine: &[Arc<str>],
         sum: &mut Sum,
     ) -> Result<(), End> {
-        let mut row = |user: UserNumber, user_id: &Arc<str>, is_new: bool| {
-            if let Some(row) = sum.users.iter_mut().find(|row| row.user == user) {
-                row.quarantine |= !is_new;
-                return;
-            }
-            sum.users.push(UserRow {
-                user,
-                user_id: user_id.as_ref().to_owned(),
-                is_new,
-                record_number: 0,
-                message_number: 0,
-                checkpoint: None,
-                quarantine: !is_new,
-            });
-        };
         for (user_id, user) in &outsiders {
-            row(*user, user_id, true);
+            sum.mention(*user, user_id, true);
         }
         for user_id in quarantine {
-            row(self.number_of(user_id).ok_or(LOST)?, user_id, false);
+            let user = self.number_of(user_id).ok_or(LOST)?;
+            sum.mention(user, user_id, false).quarantine = Quarantine::Begins;
         }
         Ok(())
     }

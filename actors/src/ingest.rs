@@ -13,15 +13,17 @@ use actix::{
     WrapFuture as _,
 };
 use neuros::time::{Micros, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Dead, End, EndGuard, Passport, Read};
+use crate::command::{Command, Orders};
 use crate::incoming::Incoming;
 use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
 use crate::lane::{FenceToken, Lane, Progress, Source};
 use crate::log::{LaneReader, LogError};
+use crate::obey::{Commanded, Done};
 use crate::ports::{BatchRules, Ports, Rules};
 use crate::router::Router;
 use crate::turns::Turns;
@@ -75,6 +77,8 @@ pub(crate) struct Work {
     pub(crate) oldest_unwritten: Rc<Cell<Option<Instant>>>,
     /// What forwarded records wait for.
     pub(crate) turns: Rc<RefCell<Turns>>,
+    /// What operators ask for.
+    pub(crate) orders: Rc<Orders>,
     pub(crate) end: mpsc::Sender<End>,
     pub(crate) stop: CancellationToken,
 }
@@ -115,12 +119,21 @@ impl Work {
             self.ports.forwarder.bytes_max(),
         );
         let stop = self.stop.clone();
+        let mut obeyed = false;
         while let Some(permit) = self.permit(&stop).await {
+            // Between two parts of a command the records that wait have their turn.
+            if !std::mem::take(&mut obeyed)
+                && let Some(command) = self.orders.next()
+            {
+                self.obey(command, permit).await?;
+                obeyed = true;
+                continue;
+            }
             let filled = tokio::select! {
                 filled = self.fill(&intake) => filled.map_err(End::Log)?,
                 () = stop.cancelled() => return self.give_up(permit).await,
             };
-            let read = self.close(filled, permit, false).await?;
+            let read = self.close(filled, permit).await?;
             self.router.try_send(read).map_err(|_| End::Stopped)?;
         }
         match Arc::clone(&self.permits).acquire_owned().await {
@@ -145,8 +158,34 @@ impl Work {
         }
         // What a batch that was being filled had taken is read anew.
         self.progress = self.closed.clone();
-        let read = self.close(Filling::default(), permit, true).await?;
-        self.router.try_send(read).map_err(|_| End::Stopped)
+        let read = self.close(Filling::default(), permit).await?;
+        self.router.try_send(Read { last: true, ..read }).map_err(|_| End::Stopped)
+    }
+
+    /// Has a command carried out, or a part of it, when all before it is committed: what it is about may
+    /// be in flight.
+    async fn obey(&mut self, command: Command, permit: OwnedSemaphorePermit) -> Result<(), End> {
+        let others = self.rules.batch.in_flight_max.max(1) - 1;
+        let others = u32::try_from(others).unwrap_or(u32::MAX);
+        let all = Arc::clone(&self.permits).acquire_many_owned(others).await;
+        // The semaphore is closed when the lane ends.
+        let Ok(others) = all else { return Ok(()) };
+        let (done, told) = oneshot::channel();
+        let commanded = Commanded { command, suspects: self.suspects.clone(), done };
+        let read = self.close(Filling::default(), permit).await?;
+        let read = Read { commanded: Some(commanded), ..read };
+        self.router.try_send(read).map_err(|_| End::Stopped)?;
+        // Without an answer the lane has ended, and the first reason counts.
+        let done = told.await.map_err(|_| End::Stopped)?;
+        drop(others);
+        match done {
+            Done::Whole(Some(freed)) => {
+                self.suspects.quarantined.remove(&freed);
+            }
+            Done::Whole(None) => {}
+            Done::Part(rest) => self.orders.put_back(rest),
+        }
+        Ok(())
     }
 
     /// Reads until the batch is full, the linger is over or, without records, a quiet user's
@@ -166,7 +205,12 @@ impl Work {
                     ControlFlow::Continue(())
                 }
             };
-            match tokio::time::timeout_at(until, self.reader.read(&mut take)).await {
+            let read = tokio::select! {
+                biased;
+                read = tokio::time::timeout_at(until, self.reader.read(&mut take)) => read,
+                () = self.orders.arrived() => return Ok(filling),
+            };
+            match read {
                 Ok(read) => read?,
                 Err(_) if filling.records > 0 => return Ok(filling),
                 Err(_) => {
@@ -193,12 +237,7 @@ impl Work {
     }
 
     /// Puts what lives elsewhere in the way and stamps the batch.
-    async fn close(
-        &mut self,
-        filling: Filling,
-        permit: OwnedSemaphorePermit,
-        last: bool,
-    ) -> Result<Read, End> {
+    async fn close(&mut self, filling: Filling, permit: OwnedSemaphorePermit) -> Result<Read, End> {
         let mut forwarded = Vec::with_capacity(filling.forwards.len());
         for Forward { home, raw, origin } in &filling.forwards {
             let sent = self.ports.forwarder.forward(*home, raw, *origin).await;
@@ -226,8 +265,9 @@ impl Work {
             applications: filling.applications,
             dead_letters: filling.dead_letters,
             quarantine: filling.quarantine,
-            last,
+            last: false,
             progress: self.progress.clone(),
+            commanded: None,
         })
     }
 

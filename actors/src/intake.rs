@@ -220,6 +220,18 @@ impl Intake {
     }
 }
 
+/// What a record that became a dead letter says now; `None` when it still is none.
+pub fn read_again(raw: &Raw, record_time: Option<Timestamp>, wire: &Wire) -> Option<Application> {
+    let headers = raw.headers.iter();
+    let headers: Headers<'_> = headers
+        .map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default()))
+        .collect();
+    let message = Message { value: raw.value.as_deref().unwrap_or_default(), headers, record_time };
+    let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(&message, wire)));
+    let record = decoded.ok()?.ok()?.into_owned();
+    Some(Application { record, traceparent: headers.traceparent().map(Box::from) })
+}
+
 /// The verdict [`Verdict::DeadLetter`] on `incoming`.
 fn dead_letter(
     incoming: &Incoming<'_>,

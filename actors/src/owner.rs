@@ -18,12 +18,14 @@ use crate::audit::Audit;
 use crate::batch::End;
 use crate::cache::CachedState;
 use crate::capacity::{CACHE_QUEUE, RESTORE_PAGE};
+use crate::command::Orders;
 use crate::home::home;
 use crate::ingest::{self, Ingest, Suspects};
 use crate::lane::{Lane, Progress};
 use crate::log::LogError;
 use crate::observe::Condition;
 use crate::persist::{self, Persist};
+use crate::poll::Poll;
 use crate::ports::{BelowStart, Ports, Rules};
 use crate::push::Push;
 use crate::relay::Relay;
@@ -176,8 +178,10 @@ impl Owner {
         let audit = Audit { accessor_id, persist, end: end.clone() }.start();
         let alerts = Alerts { ports: self.ports.clone(), audit, end: end.clone() }.start();
         let oldest_unwritten = Rc::clone(&residents.oldest_unwritten);
+        let service_key = residents.service_key.clone();
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
         let turns = Rc::new(RefCell::new(Turns::default()));
+        let orders = Rc::new(Orders::default());
         let (lane, ports) = (self.lane, self.ports.clone());
         let watched = (Rc::clone(&turns), end.clone(), drop_rest.clone());
         actix::spawn(turns::watch(lane, ports, watched.0, watched.1, watched.2));
@@ -194,11 +198,14 @@ impl Owner {
             permits: Arc::clone(&permits),
             oldest_unwritten,
             turns,
+            orders: Rc::clone(&orders),
             end,
             stop: stop_reading.clone(),
         })
         .start();
-        self.watch_token(token, &ingest, &drop_rest);
+        let (lane, ports, asks) = (self.lane, self.ports.clone(), ingest.clone());
+        let poll = Poll { lane, token, ports, service_key, ingest: asks, orders };
+        actix::spawn(poll.run(drop_rest.clone()));
         Running { ingest, ends, permits, in_flight_max, stop_reading, drop_rest }
     }
 
@@ -220,30 +227,6 @@ impl Owner {
             }
         });
         states
-    }
-
-    /// An idle owner finds out from the table that it owns the lane no longer.
-    fn watch_token(
-        &self,
-        token: crate::lane::FenceToken,
-        ingest: &Addr<Ingest>,
-        stop: &CancellationToken,
-    ) {
-        let (lane, ports, stop) = (self.lane, self.ports.clone(), stop.clone());
-        let ingest = ingest.clone();
-        actix::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(TOKEN_POLL) => {}
-                    () = stop.cancelled() => return,
-                }
-                // A store that is away is found out by whoever writes.
-                if let Ok(false) = ports.store.holds(lane, token).await {
-                    let _ended = ingest.try_send(ingest::Fenced);
-                    return;
-                }
-            }
-        });
     }
 
     /// Says whether the lane is to be tried again.
@@ -352,9 +335,6 @@ impl Owner {
 
 const TOO_MANY: &str = "too many users could not be evaluated or restored within a minute; the release may \
                         be broken: roll it back, then start again";
-
-/// How often an owner looks whether it still is one.
-const TOKEN_POLL: Duration = Duration::from_secs(2);
 
 /// A lane that runs.
 struct Running {

@@ -13,6 +13,7 @@ use crate::batch::{Decided, End, Read};
 use crate::capacity::BATCH_MAILBOX;
 use crate::decide::Worked;
 use crate::gather::Gathering;
+use crate::obey::Commanded;
 use crate::residents::Residents;
 use crate::user::{Apply, BatchContext, Stepped, Steps, Taken};
 
@@ -76,7 +77,13 @@ pub(crate) struct UserWork {
 
 impl Desk {
     async fn route(&mut self, read: Read) -> Result<(), End> {
-        let Read { passport, applications, dead_letters, quarantine, last, progress } = read;
+        let Read { passport, dead_letters, quarantine, last, progress, commanded, .. } = read;
+        let (mut applications, mut obeyed, mut tell) = (read.applications, None, None);
+        if let Some(Commanded { command, suspects, done }) = commanded {
+            let plan = self.residents.plan(command, &suspects).await?;
+            (applications, obeyed) = (plan.taken, Some(plan.obeyed));
+            tell = Some((done, plan.done));
+        }
         let stamp = passport.stamp;
         let mut gathering = Gathering::of(applications, &dead_letters, quarantine);
         self.residents.admit(&gathering.works, stamp).await?;
@@ -84,12 +91,16 @@ impl Desk {
         self.residents.add_due_checkpoints(&mut gathering, last);
         let context = self.residents.context(stamp, gathering.works.len());
         let answers = self.ask(&mut gathering.works, context).await?;
-        let worked = Worked { gathering, answers, outsiders };
+        let worked = Worked { gathering, answers, outsiders, obeyed };
         let decided = self.residents.decide(passport, worked, dead_letters, progress)?;
-        match decided {
-            Some(decided) => self.pass_on(decided),
-            None => Ok(()),
+        if let Some(decided) = decided {
+            self.pass_on(decided)?;
         }
+        if let Some((ingest, done)) = tell {
+            // Ingest waits, unless the lane has ended.
+            let _gone = ingest.send(done);
+        }
+        Ok(())
     }
 
     /// Hands each user their records, then waits for all answers; in the order of `works`.

@@ -32,6 +32,10 @@ pub struct Batch {
     pub audit: AuditRow,
     /// Base checkpoints, when a horizon is crossed; by user.
     pub bases: Vec<BaseRow>,
+    /// Dead letters that leave the list; by outbox number.
+    pub released: Vec<ReleasedRow>,
+    /// Commands carried out with it; by id.
+    pub commands: Vec<CommandRow>,
 }
 
 /// A record that has changed its user's state. Its time in the store is the batch's stamp.
@@ -74,8 +78,20 @@ pub struct UserRow {
     pub message_number: i64,
     /// The state after that record; `None` leaves the stored one alone.
     pub checkpoint: Option<Sealed>,
-    /// The user's evaluation panicked: put the user in quarantine.
-    pub quarantine: bool,
+    /// What becomes of the user's quarantine.
+    pub quarantine: Quarantine,
+}
+
+/// What a batch does about a user's quarantine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quarantine {
+    /// Nothing.
+    #[default]
+    Unchanged,
+    /// The user's evaluation panicked: it begins.
+    Begins,
+    /// An operator has released the user, and the last record that waited is applied: it ends.
+    Ends,
 }
 
 /// A mode change.
@@ -140,6 +156,48 @@ pub struct DeadLetterRow {
     pub user: Option<UserNumber>,
     /// The record as it came ([`crate::incoming::Raw`]).
     pub body: Sealed,
+}
+
+/// A dead letter of the lane that leaves the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReleasedRow {
+    /// Its number in the lane's outbox.
+    pub outbox: i64,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was applied after all.
+    Applied,
+    /// The user's newest records have it already.
+    Duplicate,
+    /// An operator gave it up.
+    Discarded,
+}
+
+impl Fate {
+    /// Its name in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Duplicate => "duplicate",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// A command that is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRow {
+    /// Its number.
+    pub id: i64,
+    /// The user's newest record number with it, when it is about one user and applied records.
+    pub record_number: Option<i64>,
+    /// What came of it, for people; says nothing about a person's body.
+    pub outcome: String,
 }
 
 /// Where an outbox row goes to.

@@ -107,6 +107,24 @@ pub trait Store: Send + Sync {
     /// When the store is away.
     async fn quarantined(&self) -> Result<Vec<String>, StoreError>;
 
+    /// Commands of a lane that are not carried out, in order, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError>;
+
+    /// Dead letters of a lane that are still on the list, in order.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn letters(
+        &self,
+        lane: Lane,
+        asked: AskedLetters<'_>,
+    ) -> Result<Vec<StoredLetter>, StoreError>;
+
     /// The number of a policy, given one and kept with its text if it is new.
     ///
     /// # Errors
@@ -173,6 +191,47 @@ pub enum Asked<'a> {
     Ids(&'a [&'a str]),
     /// By number.
     Numbers(&'a [UserNumber]),
+}
+
+/// Which dead letters to look up.
+#[derive(Clone, Copy, Debug)]
+pub enum AskedLetters<'a> {
+    /// The oldest that wait for a user's release, so many at most.
+    OfUser(UserNumber, usize),
+    /// By their number in the lane's outbox.
+    Numbered(&'a [i64]),
+}
+
+/// A dead letter that is still on the list.
+#[derive(Clone)]
+pub struct StoredLetter {
+    /// Its number in the lane's outbox.
+    pub outbox: i64,
+    /// Where it was read.
+    pub source: Source,
+    /// The offset there.
+    pub offset: i64,
+    /// When it entered the log.
+    pub record_time: Option<Timestamp>,
+    /// Why it was refused.
+    pub reason: String,
+    /// The sealed record.
+    pub body: Vec<u8>,
+}
+
+/// A command as the store knows it.
+#[derive(Clone)]
+pub struct StoredCommand {
+    /// Its number.
+    pub id: i64,
+    /// What to do ([`crate::command::Order::kind`]).
+    pub kind: String,
+    /// To whom.
+    pub user_id: Option<String>,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// The sealed particulars.
+    pub body: Option<Vec<u8>>,
 }
 
 /// A user as the store knows them.

@@ -26,10 +26,12 @@ pub struct Model {
     pub user_number: Option<i64>,
     /// The stamp of its batch.
     pub failed_at: DateTimeUtc,
-    /// When it was applied after all.
+    /// When it left the list.
     pub released_at: Option<DateTimeUtc>,
     /// The sealed record as it came.
     pub body: Vec<u8>,
+    /// What became of it then: `applied`, `duplicate` or `discarded`.
+    pub fate: Option<String>,
 }
 
 crate::plain!(Model);

@@ -23,8 +23,10 @@ pub struct Model {
     pub requested_at: DateTimeUtc,
     /// The batch that applied it.
     pub applied_batch: Option<i64>,
-    /// The record number that it was given.
+    /// The user's newest record number with it, when it is about one user.
     pub record_number: Option<i64>,
+    /// What came of it.
+    pub outcome: Option<String>,
 }
 
 crate::plain!(Model);

@@ -11,6 +11,7 @@ mod m0005_outbox;
 mod m0006_commands;
 mod m0007_views;
 mod m0008_hypertable;
+mod m0009_released;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_commands::Migration),
             Box::new(m0007_views::Migration),
             Box::new(m0008_hypertable::Migration),
+            Box::new(m0009_released::Migration),
         ]
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, Sink};
 use actors::store::{
-    Asked, Claim, CommitError, Store, StoreError, StoredBase, StoredOutbox, StoredRecord,
-    StoredUser,
+    Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
+    StoredLetter, StoredOutbox, StoredRecord, StoredUser,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -25,6 +25,12 @@ const NO_ANSWER: &str = "the server did not answer within a minute";
 enum Owned {
     Ids(Vec<String>),
     Numbers(Vec<UserNumber>),
+}
+
+/// The same of dead letters.
+enum OwnedLetters {
+    OfUser(UserNumber, usize),
+    Numbered(Vec<i64>),
 }
 
 impl SqlStore {
@@ -130,6 +136,29 @@ impl Store for SqlStore {
 
     async fn quarantined(&self) -> Result<Vec<String>, StoreError> {
         self.carry(|store| async move { store.read_quarantined().await }).await
+    }
+
+    async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError> {
+        self.carry(move |store| async move { store.read_commands(lane, limit).await }).await
+    }
+
+    async fn letters(
+        &self,
+        lane: Lane,
+        asked: AskedLetters<'_>,
+    ) -> Result<Vec<StoredLetter>, StoreError> {
+        let asked = match asked {
+            AskedLetters::OfUser(user, limit) => OwnedLetters::OfUser(user, limit),
+            AskedLetters::Numbered(numbers) => OwnedLetters::Numbered(numbers.to_vec()),
+        };
+        self.carry(move |store| async move {
+            let asked = match &asked {
+                OwnedLetters::OfUser(user, limit) => AskedLetters::OfUser(*user, *limit),
+                OwnedLetters::Numbered(numbers) => AskedLetters::Numbered(numbers),
+            };
+            store.read_letters(lane, asked).await
+        })
+        .await
     }
 
     async fn keep_policy(&self, version: &str, text: &str) -> Result<i32, StoreError> {

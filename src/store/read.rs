@@ -13,6 +13,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Quer
 use super::failure::of_database;
 use super::{SqlStore, instant, postgres, progress};
 
+mod commands;
 mod outbox;
 
 /// SQLite takes at most 32,766 parameters.

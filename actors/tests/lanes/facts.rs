@@ -233,7 +233,7 @@ fn an_owner_that_leaves_says_so_last() {
     });
 }
 
-fn panics_over_poison(
+pub(crate) fn panics_over_poison(
     person: &mut Person,
     policy: &Policy,
     record: &Record<'_>,
@@ -243,7 +243,7 @@ fn panics_over_poison(
     person.apply(policy, record, outcomes)
 }
 
-fn write_poison(world: &World, user: &str, second: i64) {
+pub(crate) fn write_poison(world: &World, user: &str, second: i64) {
     let (time, value) = event(user, second, r#""heart_rate":60"#);
     world.log.write(0, time, &value.replace("vitals", "poison"));
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
 
+mod commands;
 mod facts;
 mod recovery;
 mod world;

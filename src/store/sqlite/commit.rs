@@ -1,8 +1,10 @@
 //! One batch, one transaction, as on PostgreSQL: the compare-and-set of the lane's row first. Never
 //! commits a part.
 
+use actors::rows::{CommandRow, Quarantine, ReleasedRow};
 use actors::store::CommitError;
-use entities::{lanes, phi_access_log, users};
+use chrono::{DateTime, Utc};
+use entities::{dead_letters, lane_commands, lanes, phi_access_log, users};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -47,14 +49,20 @@ async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<
     for user in prepared.checkpoints {
         checkpoint(transaction, user).await?;
     }
-    for user in prepared.quarantined {
-        quarantine(transaction, user, prepared.stamp).await?;
+    for (user, change) in prepared.quarantines {
+        quarantine(transaction, user, change, prepared.stamp).await?;
     }
     insert(transaction, prepared.transitions).await?;
     insert(transaction, prepared.alerts).await?;
     insert(transaction, prepared.dead_letters).await?;
     insert(transaction, prepared.outbox).await?;
     insert(transaction, prepared.bases).await?;
+    for row in prepared.released {
+        release(transaction, expected.lane, row, prepared.stamp).await?;
+    }
+    for row in prepared.commands {
+        carry_out(transaction, &expected, row).await?;
+    }
     audit(transaction, prepared.audit, prepared.audited).await
 }
 
@@ -112,11 +120,15 @@ async fn checkpoint(
 async fn quarantine(
     transaction: &DatabaseTransaction,
     user: i64,
-    since: chrono::DateTime<chrono::Utc>,
+    change: Quarantine,
+    stamp: DateTime<Utc>,
 ) -> Result<(), CommitError> {
-    let column = Expr::col(users::Column::QuarantinedAt);
+    let since = match change {
+        Quarantine::Begins => Expr::col(users::Column::QuarantinedAt).if_null(stamp),
+        Quarantine::Ends | Quarantine::Unchanged => Expr::value(None::<DateTime<Utc>>),
+    };
     let done = users::Entity::update_many()
-        .col_expr(users::Column::QuarantinedAt, column.if_null(since))
+        .col_expr(users::Column::QuarantinedAt, since)
         .filter(users::Column::UserNumber.eq(user))
         .exec(transaction)
         .await
@@ -125,6 +137,53 @@ async fn quarantine(
         return Ok(());
     }
     Err(CommitError::Refused("a user in quarantine is not in `users`".to_owned()))
+}
+
+/// Only what is on the list leaves it.
+async fn release(
+    transaction: &DatabaseTransaction,
+    lane: i32,
+    row: ReleasedRow,
+    stamp: DateTime<Utc>,
+) -> Result<(), CommitError> {
+    use dead_letters::Column;
+    let done = dead_letters::Entity::update_many()
+        .col_expr(Column::ReleasedAt, Expr::value(stamp))
+        .col_expr(Column::Fate, Expr::value(row.fate.as_str()))
+        .filter(Column::Lane.eq(lane))
+        .filter(Column::Outbox.eq(row.outbox))
+        .filter(Column::ReleasedAt.is_null())
+        .exec(transaction)
+        .await
+        .map_err(broke)?;
+    written(done.rows_affected, "dead_letters")
+}
+
+/// Only what is open is carried out.
+async fn carry_out(
+    transaction: &DatabaseTransaction,
+    expected: &Expected,
+    row: CommandRow,
+) -> Result<(), CommitError> {
+    use lane_commands::Column;
+    let done = lane_commands::Entity::update_many()
+        .col_expr(Column::AppliedBatch, Expr::value(expected.batch + 1))
+        .col_expr(Column::RecordNumber, Expr::value(row.record_number))
+        .col_expr(Column::Outcome, Expr::value(row.outcome))
+        .filter(Column::Lane.eq(expected.lane))
+        .filter(Column::Id.eq(row.id))
+        .filter(Column::AppliedBatch.is_null())
+        .exec(transaction)
+        .await
+        .map_err(broke)?;
+    written(done.rows_affected, "lane_commands")
+}
+
+fn written(rows: u64, table: &str) -> Result<(), CommitError> {
+    match rows {
+        1 => Ok(()),
+        _ => Err(CommitError::Refused(format!("table {table}: not every row was written"))),
+    }
 }
 
 /// The user's id is looked up among the users, those of this batch included.

@@ -2,7 +2,8 @@
 
 use actors::lane::Positions;
 use actors::rows::{
-    AlertRow, AuditRow, BaseRow, Batch, DeadLetterRow, OutboxRow, RecordRow, TransitionRow, UserRow,
+    AlertRow, AuditRow, BaseRow, Batch, CommandRow, DeadLetterRow, OutboxRow, Quarantine,
+    RecordRow, ReleasedRow, TransitionRow, UserRow,
 };
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
@@ -32,13 +33,15 @@ pub(super) struct Prepared {
     pub(super) new_users: Vec<users::ActiveModel>,
     /// Users that are known, with a new checkpoint.
     pub(super) checkpoints: Vec<users::Model>,
-    /// Numbers of users that are known, and go into quarantine.
-    pub(super) quarantined: Vec<i64>,
+    /// Numbers of users that are known, with what becomes of their quarantine.
+    pub(super) quarantines: Vec<(i64, Quarantine)>,
     pub(super) transitions: Vec<mode_transitions::ActiveModel>,
     pub(super) alerts: Vec<alert_changes::ActiveModel>,
     pub(super) dead_letters: Vec<dead_letters::ActiveModel>,
     pub(super) outbox: Vec<outbox::ActiveModel>,
     pub(super) bases: Vec<base_checkpoints::ActiveModel>,
+    pub(super) released: Vec<ReleasedRow>,
+    pub(super) commands: Vec<CommandRow>,
     pub(super) audit: phi_access_log::ActiveModel,
     /// Whose id goes into the audit row.
     pub(super) audited: Option<i64>,
@@ -55,7 +58,7 @@ impl Prepared {
         let (lane, stamp) = (batch.lane.0, instant::of(batch.after.stamp));
         let (new, known): (Vec<_>, Vec<_>) = batch.users.iter().partition(|row| row.is_new);
         let moved = known.iter().filter(|row| row.checkpoint.is_some());
-        let flagged = known.iter().filter(|row| row.quarantine);
+        let flagged = known.iter().filter(|row| row.quarantine != Quarantine::Unchanged);
         Ok(Self {
             expected: Expected {
                 lane,
@@ -66,13 +69,15 @@ impl Prepared {
             lane: progress::to_row(&batch.after),
             records: batch.records.iter().map(|row| record(row, lane, stamp)).collect(),
             checkpoints: moved.map(|row| user(row, stamp)).collect(),
-            quarantined: flagged.map(|row| row.user.0).collect(),
+            quarantines: flagged.map(|row| (row.user.0, row.quarantine)).collect(),
             new_users: new.into_iter().map(|row| user(row, stamp).into_active_model()).collect(),
             transitions: batch.transitions.iter().map(|row| transition(row, stamp)).collect(),
             alerts: batch.alerts.iter().map(|row| alert(row, stamp)).collect(),
             dead_letters: batch.dead_letters.iter().map(|row| letter(row, lane, stamp)).collect(),
             outbox: batch.outbox.iter().map(|row| outgoing(row, lane, stamp)).collect(),
             bases: batch.bases.iter().map(|row| base(row, stamp)).collect(),
+            released: batch.released.clone(),
+            commands: batch.commands.clone(),
             audit: audit(&batch.audit),
             audited: batch.audit.user.map(|user| user.0),
             stamp,
@@ -107,7 +112,7 @@ fn user(row: &UserRow, stamp: DateTime<Utc>) -> users::Model {
         checkpoint: row.checkpoint.as_ref().map(|sealed| sealed.0.clone()),
         checkpoint_version: i16::from(neuros::checkpoint::VERSION),
         checkpointed_at: stamp,
-        quarantined_at: row.quarantine.then_some(stamp),
+        quarantined_at: (row.quarantine == Quarantine::Begins).then_some(stamp),
         created_at: stamp,
     }
 }
@@ -155,6 +160,7 @@ fn letter(row: &DeadLetterRow, lane: i32, stamp: DateTime<Utc>) -> dead_letters:
         failed_at: Set(stamp),
         released_at: Set(None),
         body: Set(row.body.0.clone()),
+        fate: Set(None),
     }
 }
 

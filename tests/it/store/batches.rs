@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use actors::rows::{
-    AlertRow, AuditRow, BaseRow, Batch, DeadLetterRow, OutboxRow, RecordRow, Sink, TransitionRow,
-    UserRow,
+    AlertRow, AuditRow, BaseRow, Batch, DeadLetterRow, OutboxRow, Quarantine, RecordRow, Sink,
+    TransitionRow, UserRow,
 };
 use actors::seal::Sealed;
 use actors::store::{CommitError, Store};
@@ -82,6 +82,8 @@ impl Owner {
             dead_letters: Vec::new(),
             outbox: Vec::new(),
             bases: Vec::new(),
+            released: Vec::new(),
+            commands: Vec::new(),
         }
     }
 
@@ -128,7 +130,7 @@ pub(crate) fn user_row(user: UserNumber, id: &str, record_number: i64, is_new: b
         record_number,
         message_number: record_number / 2,
         checkpoint: Some(Sealed(format!("state after {record_number}").into_bytes())),
-        quarantine: false,
+        quarantine: Quarantine::Unchanged,
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use actors::command::Order;
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, UserNumber};
-use actors::rows::{Batch, Sink};
+use actors::rows::{Batch, Fate, Quarantine, Sink};
 use actors::store::{
-    Asked, Claim, CommitError, Store, StoreError, StoredBase, StoredDeadLetter, StoredOutbox,
-    StoredRecord, StoredUser,
+    Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
+    StoredDeadLetter, StoredLetter, StoredOutbox, StoredRecord, StoredUser,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -42,6 +43,10 @@ struct Data {
     cursors: BTreeMap<(Lane, Sink), i64>,
     audits: usize,
     faults: VecDeque<Fault>,
+    letters: BTreeMap<(Lane, i64), (Option<UserNumber>, StoredLetter)>,
+    fates: Vec<Fate>,
+    commands: BTreeMap<(Lane, i64), StoredCommand>,
+    outcomes: Vec<String>,
 }
 
 pub(crate) struct MemoryStore {
@@ -76,6 +81,39 @@ impl MemoryStore {
     pub(crate) fn steal(&self, lane: Lane) {
         let mut data = self.data.lock().unwrap();
         data.lanes.get_mut(&lane).unwrap().token = Some(FenceToken(Uuid::new_v4()));
+    }
+
+    /// Asks a lane for something.
+    pub(crate) fn command(&self, lane: Lane, id: i64, order: &Order) {
+        let requested_at = Timestamp::from_micros(id);
+        let place = actors::command::place(lane, requested_at);
+        let body = order.to_bytes().map(|body| super::sealed_by_service(place, &body));
+        let (kind, user_id) = (order.kind().to_owned(), order.user_id().map(str::to_owned));
+        let command = StoredCommand { id, kind, user_id, requested_at, body };
+        self.data.lock().unwrap().commands.insert((lane, id), command);
+    }
+
+    /// What came of commands, in order.
+    pub(crate) fn outcomes(&self) -> Vec<String> {
+        self.data.lock().unwrap().outcomes.clone()
+    }
+
+    /// What became of dead letters that left the list, in order.
+    pub(crate) fn fates(&self) -> Vec<Fate> {
+        self.data.lock().unwrap().fates.clone()
+    }
+
+    /// Numbers of the dead letters that are still on the list.
+    pub(crate) fn letters_left(&self) -> Vec<i64> {
+        self.data.lock().unwrap().letters.keys().map(|(_, number)| *number).collect()
+    }
+
+    /// Offsets of a user's records, by number.
+    pub(crate) fn offsets_of(&self, user_id: &str) -> Vec<i64> {
+        let data = self.data.lock().unwrap();
+        let user = data.users.values().find(|user| user.user_id == user_id).unwrap().user;
+        let records = data.records.iter().filter(|(_, record)| record.user == user);
+        records.map(|(_, record)| record.offset).collect()
     }
 
     pub(crate) fn is_quarantined(&self, user_id: &str) -> bool {
@@ -196,7 +234,11 @@ fn write(data: &mut Data, batch: &Batch) {
             user.checkpoint = Some(checkpoint.0.clone());
             (user.record_number, user.message_number) = (row.record_number, row.message_number);
         }
-        user.quarantined |= row.quarantine;
+        match row.quarantine {
+            Quarantine::Unchanged => {}
+            Quarantine::Begins => user.quarantined = true,
+            Quarantine::Ends => user.quarantined = false,
+        }
     }
     data.transitions.extend(batch.transitions.iter().map(|row| (row.user, row.seq, row.n)));
     data.alerts.extend(batch.alerts.iter().map(|row| (row.user, row.n)));
@@ -221,6 +263,27 @@ fn write(data: &mut Data, batch: &Batch) {
             dead_letter,
         };
         data.outbox.push((batch.lane, row.sink, stored));
+    }
+    for dead in &batch.dead_letters {
+        let letter = StoredLetter {
+            outbox: dead.outbox,
+            source: dead.source,
+            offset: dead.offset,
+            record_time: dead.record_time,
+            reason: dead.reason.to_owned(),
+            body: dead.body.0.clone(),
+        };
+        data.letters.insert((batch.lane, dead.outbox), (dead.user, letter));
+    }
+    for row in &batch.released {
+        let letter = data.letters.remove(&(batch.lane, row.outbox));
+        assert!(letter.is_some(), "a letter was released twice");
+        data.fates.push(row.fate);
+    }
+    for row in &batch.commands {
+        let command = data.commands.remove(&(batch.lane, row.id));
+        assert!(command.is_some(), "a command was carried out twice");
+        data.outcomes.push(row.outcome.clone());
     }
     data.audits += 1;
 }
@@ -325,6 +388,31 @@ impl Store for MemoryStore {
         let data = self.data.lock().unwrap();
         let quarantined = data.users.values().filter(|user| user.quarantined);
         Ok(quarantined.map(|user| user.user_id.clone()).collect())
+    }
+
+    async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError> {
+        let data = self.data.lock().unwrap();
+        let of_lane = data.commands.iter().filter(|((of, _), _)| *of == lane);
+        let commands = of_lane.map(|(_, command)| command.clone());
+        Ok(commands.take(usize::try_from(limit).unwrap()).collect())
+    }
+
+    async fn letters(
+        &self,
+        lane: Lane,
+        asked: AskedLetters<'_>,
+    ) -> Result<Vec<StoredLetter>, StoreError> {
+        let data = self.data.lock().unwrap();
+        let of_lane = data.letters.iter().filter(|((of, _), _)| *of == lane);
+        let wanted = of_lane.filter(|((_, number), (user, _))| match asked {
+            AskedLetters::OfUser(asked, _) => *user == Some(asked),
+            AskedLetters::Numbered(numbers) => numbers.contains(number),
+        });
+        let limit = match asked {
+            AskedLetters::OfUser(_, limit) => limit,
+            AskedLetters::Numbered(numbers) => numbers.len(),
+        };
+        Ok(wanted.map(|(_, (_, letter))| letter.clone()).take(limit).collect())
     }
 
     async fn keep_policy(&self, _: &str, _: &str) -> Result<i32, StoreError> {

@@ -1,6 +1,6 @@
 //! The rows of a batch as array parameters, one statement a table. Never interprets a body.
 
-use actors::rows::{Batch, UserRow};
+use actors::rows::{Batch, Quarantine, UserRow};
 use sqlx::query;
 
 use super::super::copy;
@@ -22,14 +22,21 @@ pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
     add(new_users(batch, &new), new.len(), Missing::Refused("users"));
     let moved: Vec<_> = known.iter().copied().filter(|row| row.checkpoint.is_some()).collect();
     add(checkpoints(batch, &moved), moved.len(), Missing::Fenced);
-    let flagged: Vec<_> = known.into_iter().filter(|row| row.quarantine).collect();
-    add(quarantine(batch, &flagged), flagged.len(), Missing::Refused("users"));
+    for change in [Quarantine::Begins, Quarantine::Ends] {
+        let rows = known.iter().filter(|row| row.quarantine == change);
+        let users: Vec<i64> = rows.map(|row| row.user.0).collect();
+        add(quarantine(batch, change, &users), users.len(), Missing::Refused("users"));
+    }
     let table = Missing::Refused("mode_transitions");
     add(transitions(batch), batch.transitions.len(), table);
     add(alerts(batch), batch.alerts.len(), Missing::Refused("alert_changes"));
     add(dead_letters(batch), batch.dead_letters.len(), Missing::Refused("dead_letters"));
     add(outbox(batch), batch.outbox.len(), Missing::Refused("outbox"));
     add(bases(batch), batch.bases.len(), Missing::Refused("base_checkpoints"));
+    let table = Missing::Refused("dead_letters");
+    add(released(batch), batch.released.len(), table);
+    let table = Missing::Refused("lane_commands");
+    add(commands(batch), batch.commands.len(), table);
     add(audit(batch), 1, Missing::Refused("phi_access_log"));
     statements
 }
@@ -78,7 +85,7 @@ fn new_users(batch: &Batch, rows: &[&UserRow]) -> Statement {
     .bind(column(rows, |row| row.record_number))
     .bind(column(rows, |row| row.message_number))
     .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
-    .bind(column(rows, |row| row.quarantine))
+    .bind(column(rows, |row| row.quarantine == Quarantine::Begins))
     .bind(i16::from(neuros::checkpoint::VERSION))
     .bind(instant::of(batch.after.stamp))
 }
@@ -102,13 +109,46 @@ fn checkpoints(batch: &Batch, rows: &[&UserRow]) -> Statement {
     .bind(instant::of(batch.after.stamp))
 }
 
-fn quarantine(batch: &Batch, rows: &[&UserRow]) -> Statement {
+fn quarantine(batch: &Batch, change: Quarantine, users: &[i64]) -> Statement {
+    let since = (change == Quarantine::Begins).then(|| instant::of(batch.after.stamp));
     query(
-        "UPDATE users SET quarantined_at = coalesce(quarantined_at, $2)
+        "UPDATE users SET quarantined_at = CASE WHEN $2::timestamptz IS NULL THEN NULL
+             ELSE coalesce(quarantined_at, $2) END
          WHERE user_number = ANY ($1)",
     )
-    .bind(column(rows, |row| row.user.0))
+    .bind(users.to_vec())
+    .bind(since)
+}
+
+/// Only what is on the list leaves it.
+fn released(batch: &Batch) -> Statement {
+    let rows = &batch.released;
+    query(
+        "UPDATE dead_letters SET released_at = $4, fate = new.fate
+         FROM unnest($1::bigint[], $2::text[]) AS new(outbox, fate)
+         WHERE dead_letters.lane = $3 AND dead_letters.outbox = new.outbox
+             AND released_at IS NULL",
+    )
+    .bind(column(rows, |row| row.outbox))
+    .bind(column(rows, |row| row.fate.as_str()))
+    .bind(batch.lane.0)
     .bind(instant::of(batch.after.stamp))
+}
+
+/// Only what is open is carried out.
+fn commands(batch: &Batch) -> Statement {
+    let rows = &batch.commands;
+    query(
+        "UPDATE lane_commands SET applied_batch = $5, record_number = new.record_number,
+             outcome = new.outcome
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS new(id, record_number, outcome)
+         WHERE lane_commands.lane = $4 AND lane_commands.id = new.id AND applied_batch IS NULL",
+    )
+    .bind(column(rows, |row| row.id))
+    .bind(column(rows, |row| row.record_number))
+    .bind(column(rows, |row| row.outcome.as_str()))
+    .bind(batch.lane.0)
+    .bind(batch.after.batch)
 }
 
 fn transitions(batch: &Batch) -> Statement {

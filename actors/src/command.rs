@@ -1,0 +1,171 @@
+//! Commands: what an operator asks of a lane. The lane's owner carries them out in order, each in batches
+//! of its own and with everything before it committed, so that they take their place among the records.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+
+use neuros::time::Timestamp;
+use tokio::sync::Notify;
+
+use crate::lane::Lane;
+use crate::seal::Place;
+
+/// A command that is not carried out yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Numbers the commands of all lanes.
+    pub id: i64,
+    /// What to do.
+    pub order: Order,
+}
+
+/// What can be asked of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Apply the records of a user in quarantine, in order, then end the quarantine.
+    Release {
+        /// Who.
+        user_id: String,
+    },
+    /// Try dead letters once more, in order.
+    Redrive(Letters),
+    /// Give dead letters up.
+    Discard(Letters),
+}
+
+/// Dead letters by their number in the lane's outbox, and what became of those before them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Letters {
+    /// Still to be done, in order.
+    pub numbers: VecDeque<i64>,
+    /// So many are done.
+    pub done: usize,
+    /// So many stay as they are.
+    pub left: usize,
+}
+
+impl Letters {
+    /// Dead letters of these numbers.
+    pub fn of(mut numbers: Vec<i64>) -> Self {
+        numbers.sort_unstable();
+        numbers.dedup();
+        Self { numbers: numbers.into(), done: 0, left: 0 }
+    }
+}
+
+impl Order {
+    /// Its name in the store.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Release { .. } => "release",
+            Self::Redrive(_) => "redrive",
+            Self::Discard(_) => "discard",
+        }
+    }
+
+    /// The user it is about, when it is about one.
+    pub fn user_id(&self) -> Option<&str> {
+        match self {
+            Self::Release { user_id } => Some(user_id),
+            Self::Redrive(_) | Self::Discard(_) => None,
+        }
+    }
+
+    /// The particulars that are sealed, if there are any.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Release { .. } => None,
+            Self::Redrive(letters) | Self::Discard(letters) => {
+                let numbers: Vec<i64> = letters.numbers.iter().copied().collect();
+                postcard::to_allocvec(&numbers).ok()
+            }
+        }
+    }
+
+    /// What the store has; `None` when this release does not know it.
+    pub fn of_stored(kind: &str, user_id: Option<&str>, body: Option<&[u8]>) -> Option<Self> {
+        let letters = || Some(Letters::of(postcard::from_bytes(body?).ok()?));
+        match kind {
+            "release" => Some(Self::Release { user_id: user_id?.to_owned() }),
+            "redrive" => letters().map(Self::Redrive),
+            "discard" => letters().map(Self::Discard),
+            _ => None,
+        }
+    }
+}
+
+/// Where the particulars of a command lie; the service's own key seals them.
+pub fn place(lane: Lane, requested_at: Timestamp) -> Place {
+    let record = requested_at.as_micros();
+    Place { table: "lane_commands", column: "body", user: i64::from(lane.0), record }
+}
+
+/// The commands of one lane that wait for their turn.
+#[derive(Default)]
+pub(crate) struct Orders {
+    waiting: RefCell<VecDeque<Command>>,
+    /// Met since the lane was claimed: the store may still show one as open that is in flight.
+    met: RefCell<BTreeSet<i64>>,
+    arrived: Notify,
+}
+
+impl Orders {
+    /// Whether a command has not been met before.
+    pub(crate) fn is_new(&self, id: i64) -> bool {
+        self.met.borrow_mut().insert(id)
+    }
+
+    /// Queues a command behind the others.
+    pub(crate) fn put(&self, command: Command) {
+        self.waiting.borrow_mut().push_back(command);
+        self.arrived.notify_one();
+    }
+
+    /// Queues the rest of a command before the others.
+    pub(crate) fn put_back(&self, rest: Command) {
+        self.waiting.borrow_mut().push_front(rest);
+        self.arrived.notify_one();
+    }
+
+    /// The next command.
+    pub(crate) fn next(&self) -> Option<Command> {
+        self.waiting.borrow_mut().pop_front()
+    }
+
+    /// Returns when a command waits.
+    pub(crate) async fn arrived(&self) {
+        while self.waiting.borrow().is_empty() {
+            self.arrived.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_comes_back_from_the_store_as_it_was() {
+        for order in [
+            Order::Release { user_id: "u".to_owned() },
+            Order::Redrive(Letters::of(vec![3, 1, 3])),
+            Order::Discard(Letters::of(Vec::new())),
+        ] {
+            let body = order.to_bytes();
+            let read = Order::of_stored(order.kind(), order.user_id(), body.as_deref());
+            assert_eq!(read, Some(order));
+        }
+    }
+
+    #[test]
+    fn what_this_release_does_not_know_is_no_order() {
+        assert_eq!(Order::of_stored("dance", Some("u"), None), None);
+        assert_eq!(Order::of_stored("release", None, None), None);
+        assert_eq!(Order::of_stored("redrive", None, Some(&[0xff, 0xff])), None);
+    }
+
+    #[test]
+    fn letters_are_taken_in_order_and_once() {
+        assert_eq!(Letters::of(vec![3, 1, 3, 2]).numbers, [1, 2, 3]);
+    }
+}

@@ -1,0 +1,222 @@
+//! What a command comes to: which dead letters are applied after all, in order and with their original
+//! record times, and whose quarantine ends. Nothing leaves the list but in the batch that applies it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::batch::End;
+use crate::capacity::RELEASED_PAGE;
+use crate::command::{Command, Letters, Order};
+use crate::dead_letter;
+use crate::home::home;
+use crate::ingest::Suspects;
+use crate::intake::{self, Application, QUARANTINED};
+use crate::lane::UserNumber;
+use crate::residents::{Residents, store_end};
+use crate::rows::{CommandRow, Fate, ReleasedRow};
+use crate::store::{Asked, AskedLetters, StoredLetter};
+use crate::user::Taken;
+
+/// A command on its way through the lane, with nothing else in flight.
+pub(crate) struct Commanded {
+    pub(crate) command: Command,
+    /// What must not be evaluated.
+    pub(crate) suspects: Suspects,
+    /// Told what became of it once it is decided.
+    pub(crate) done: oneshot::Sender<Done>,
+}
+
+/// What became of a command.
+pub(crate) enum Done {
+    /// It is carried out; this user's quarantine has ended with it.
+    Whole(Option<String>),
+    /// A part of it; this is the rest.
+    Part(Command),
+}
+
+/// What is to be written for a command beside the records.
+#[derive(Default)]
+pub(crate) struct Obeyed {
+    /// Dead letters that leave the list; of those that are applied, by position among the batch's records.
+    pub(crate) released: Vec<(Option<i32>, ReleasedRow)>,
+    /// The command, when it is carried out.
+    pub(crate) command: Option<CommandRow>,
+    /// Whose quarantine ends.
+    pub(crate) freed: Option<(Arc<str>, UserNumber)>,
+}
+
+/// A command thought through: what to apply, what to write, what to tell.
+pub(crate) struct Plan {
+    pub(crate) taken: Vec<Taken>,
+    pub(crate) obeyed: Obeyed,
+    pub(crate) done: Done,
+}
+
+const NOT_QUARANTINED: &str = "the user is not in quarantine";
+const NOT_RESTORED: &str = "the user's state still cannot be restored by this release";
+const STILL_FAILS: &str =
+    "a record still cannot be evaluated by this release: the quarantine goes on";
+const NOT_READ: &str =
+    "a record is no longer accepted under these settings: the quarantine goes on";
+const RELEASED: &str = "released";
+
+impl Residents {
+    /// Thinks a command through; changes nothing.
+    pub(crate) async fn plan(&self, command: Command, suspects: &Suspects) -> Result<Plan, End> {
+        let Command { id, order } = command;
+        match order {
+            Order::Release { user_id } => self.plan_release(id, user_id, suspects).await,
+            Order::Redrive(letters) => self.plan_letters(id, letters, Some(suspects)).await,
+            Order::Discard(letters) => self.plan_letters(id, letters, None).await,
+        }
+    }
+
+    async fn plan_release(
+        &self,
+        id: i64,
+        user_id: String,
+        suspects: &Suspects,
+    ) -> Result<Plan, End> {
+        let store = &self.ports.store;
+        let known = store.users(Asked::Ids(&[&user_id])).await.map_err(store_end)?;
+        let Some(user) = known.iter().find(|user| user.quarantined).map(|user| user.user) else {
+            return Ok(Plan::nothing(id, NOT_QUARANTINED));
+        };
+        if suspects.users.contains(&user_id) {
+            return Ok(Plan::nothing(id, NOT_RESTORED));
+        }
+        let asked = AskedLetters::OfUser(user, RELEASED_PAGE);
+        let letters = store.letters(self.lane, asked).await.map_err(store_end)?;
+        let is_last = letters.len() < RELEASED_PAGE;
+        let mut plan = Plan::nothing(id, RELEASED);
+        for letter in letters {
+            let problem = match self.read_again(&letter) {
+                _ if suspects.records.contains(&(letter.source, letter.offset)) => STILL_FAILS,
+                Some(application) if application.record.user_id == user_id => {
+                    plan.take(&letter, application);
+                    continue;
+                }
+                _ => NOT_READ,
+            };
+            plan.finish(id, problem.to_owned());
+            return Ok(plan);
+        }
+        if is_last {
+            plan.obeyed.freed = Some((user_id.as_str().into(), user));
+            plan.done = Done::Whole(Some(user_id));
+        } else {
+            plan.obeyed.command = None;
+            plan.done = Done::Part(Command { id, order: Order::Release { user_id } });
+        }
+        Ok(plan)
+    }
+
+    /// A page of letters: tried once more where there are `suspects` to spare, else given up.
+    async fn plan_letters(
+        &self,
+        id: i64,
+        mut letters: Letters,
+        suspects: Option<&Suspects>,
+    ) -> Result<Plan, End> {
+        let count = RELEASED_PAGE.min(letters.numbers.len());
+        let numbers: Vec<i64> = letters.numbers.drain(..count).collect();
+        let asked = AskedLetters::Numbered(&numbers);
+        let found = self.ports.store.letters(self.lane, asked).await.map_err(store_end)?;
+        let mut plan = Plan::nothing(id, "");
+        for letter in &found {
+            match suspects {
+                None => plan.release(letter, None, Fate::Discarded),
+                Some(suspects) => {
+                    if let Some(application) = self.may_be_tried(letter, suspects) {
+                        plan.take(letter, application);
+                    }
+                }
+            }
+        }
+        letters.done += plan.obeyed.released.len();
+        letters.left += numbers.len() - plan.obeyed.released.len();
+        let Letters { done, left, .. } = letters;
+        if letters.numbers.is_empty() {
+            let outcome = match suspects {
+                Some(_) => format!("{done} applied, {left} stay"),
+                None => format!("{done} discarded, {left} were not there"),
+            };
+            plan.finish(id, outcome);
+        } else {
+            let order = match suspects {
+                Some(_) => Order::Redrive(letters),
+                None => Order::Discard(letters),
+            };
+            plan.obeyed.command = None;
+            plan.done = Done::Part(Command { id, order });
+        }
+        Ok(plan)
+    }
+
+    /// What a dead letter says now, when it may be applied here out of its turn. One of a user in
+    /// quarantine waits for the user's release, which keeps the order.
+    fn may_be_tried(&self, letter: &StoredLetter, suspects: &Suspects) -> Option<Application> {
+        if letter.reason == QUARANTINED
+            || suspects.records.contains(&(letter.source, letter.offset))
+        {
+            return None;
+        }
+        let application = self.read_again(letter)?;
+        let user_id = application.record.user_id.as_ref();
+        let is_free = !suspects.quarantined.contains(user_id) && !suspects.users.contains(user_id);
+        let lives_here = home(user_id, self.rules.routing.partition_count) == self.lane;
+        (is_free && lives_here).then_some(application)
+    }
+
+    fn read_again(&self, letter: &StoredLetter) -> Option<Application> {
+        let place = dead_letter::place(self.lane, letter.outbox);
+        let bytes = self.ports.seal.open(&self.service_key, place, &letter.body).ok()?;
+        let raw = dead_letter::of_bytes(&bytes)?;
+        intake::read_again(&raw, letter.record_time, &self.rules.wire)
+    }
+}
+
+impl Plan {
+    /// A command that comes to nothing, so far.
+    fn nothing(id: i64, outcome: &str) -> Self {
+        let command = CommandRow { id, record_number: None, outcome: outcome.to_owned() };
+        let obeyed = Obeyed { command: Some(command), ..Obeyed::default() };
+        Self { taken: Vec::new(), obeyed, done: Done::Whole(None) }
+    }
+
+    fn finish(&mut self, id: i64, outcome: String) {
+        self.obeyed.command = Some(CommandRow { id, record_number: None, outcome });
+        self.done = Done::Whole(None);
+    }
+
+    /// Applies a letter after those before it.
+    fn take(&mut self, letter: &StoredLetter, application: Application) {
+        let Application { record, traceparent } = application;
+        // A page is small.
+        let position = i32::try_from(self.taken.len()).unwrap_or(i32::MAX);
+        let (source, offset) = (letter.source, letter.offset);
+        self.taken.push(Taken { position, source, offset, traceparent, record });
+        self.release(letter, Some(position), Fate::Applied);
+    }
+
+    fn release(&mut self, letter: &StoredLetter, position: Option<i32>, fate: Fate) {
+        let row = ReleasedRow { outbox: letter.outbox, fate };
+        self.obeyed.released.push((position, row));
+    }
+}
+
+impl Obeyed {
+    /// The rows, now that it is known which letters were new to their users.
+    pub(crate) fn rows(self, new: &BTreeSet<i32>) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
+        let rows = self.released.into_iter().map(|(position, row)| match position {
+            Some(position) if !new.contains(&position) => {
+                ReleasedRow { fate: Fate::Duplicate, ..row }
+            }
+            _ => row,
+        });
+        let rows: BTreeMap<i64, ReleasedRow> = rows.map(|row| (row.outbox, row)).collect();
+        (rows.into_values().collect(), self.command.into_iter().collect())
+    }
+}

@@ -1,0 +1,80 @@
+//! What an owner asks the store from time to time: whether the lane is still its own, and what operators
+//! want of it. Nobody's word is taken for the first: the fence is in every write.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Addr;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{self, Command, Order, Orders};
+use crate::ingest::{Fenced, Ingest};
+use crate::lane::{FenceToken, Lane};
+use crate::ports::Ports;
+use crate::seal::DataKey;
+use crate::store::StoredCommand;
+
+/// How often the store is asked.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Commands that are read at once.
+const COMMANDS_PAGE: i64 = 64;
+
+/// Asks for one lane while it is owned.
+pub(crate) struct Poll {
+    pub(crate) lane: Lane,
+    pub(crate) token: FenceToken,
+    pub(crate) ports: Ports,
+    pub(crate) service_key: DataKey,
+    pub(crate) ingest: Addr<Ingest>,
+    pub(crate) orders: Rc<Orders>,
+}
+
+impl Poll {
+    /// Asks until `stop`, or until the lane is somebody else's.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        loop {
+            self.look_for_commands().await;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            // A store that is away is found out by whoever writes.
+            if let Ok(false) = self.ports.store.holds(self.lane, self.token).await {
+                let _ended = self.ingest.try_send(Fenced);
+                return;
+            }
+        }
+    }
+
+    async fn look_for_commands(&self) {
+        let found = match self.ports.store.commands(self.lane, COMMANDS_PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(lane = self.lane.0, %error, "commands are looked for later");
+                return;
+            }
+        };
+        for stored in found.into_iter().filter(|stored| self.orders.is_new(stored.id)) {
+            let (id, kind) = (stored.id, stored.kind.clone());
+            match self.open(stored) {
+                Some(order) => self.orders.put(Command { id, order }),
+                None => tracing::error!(
+                    lane = self.lane.0,
+                    id,
+                    kind = kind.escape_debug().to_string(),
+                    "this release does not know the command, and leaves it to one that does"
+                ),
+            }
+        }
+    }
+
+    fn open(&self, stored: StoredCommand) -> Option<Order> {
+        let place = command::place(self.lane, stored.requested_at);
+        let body = match stored.body {
+            Some(sealed) => Some(self.ports.seal.open(&self.service_key, place, &sealed).ok()?),
+            None => None,
+        };
+        Order::of_stored(&stored.kind, stored.user_id.as_deref(), body.as_deref())
+    }
+}

@@ -1,0 +1,168 @@
+//! Facts about commands: what operators ask of a lane takes its place among the records.
+
+use actors::command::{Letters, Order};
+use actors::lane::Lane;
+use actors::rows::Fate;
+
+use crate::facts::{event, panics_over_poison, write_poison, write_story};
+use crate::world::{Fault, World, run};
+
+const STORY: usize = 6;
+
+/// A world in which `a` is in quarantine with `stories` stories behind the poison.
+async fn quarantined(stories: i64) -> World {
+    let mut world = World::new(1);
+    let healthy = world.rules.evaluate;
+    world.rules.evaluate = panics_over_poison;
+    let owner = world.own(0);
+    write_story(&world, 0, "a", 0);
+    write_poison(&world, "a", 500);
+    for story in 0..stories {
+        write_story(&world, 0, "a", 600 + story * 600);
+    }
+    write_story(&world, 0, "b", 0);
+    world.all_committed().await;
+    owner.leave().await;
+    world.rules.evaluate = healthy;
+    world
+}
+
+async fn carried_out(world: &World, commands: usize) {
+    world
+        .until("the commands are carried out", |world| world.store.outcomes().len() == commands)
+        .await;
+}
+
+fn release(user_id: &str) -> Order {
+    Order::Release { user_id: user_id.to_owned() }
+}
+
+#[test]
+fn a_release_applies_what_waited_in_order_and_then_lifts_the_flag() {
+    run(|| async {
+        let world = quarantined(20).await;
+        let owner = world.own(0);
+        world.store.command(Lane(0), 1, &release("a"));
+        carried_out(&world, 1).await;
+        assert_eq!(world.store.outcomes(), ["released"]);
+        assert!(!world.store.is_quarantined("a"));
+        write_story(&world, 0, "a", 20_000);
+        world.all_committed().await;
+        world.store.check();
+        let offsets = world.store.offsets_of("a");
+        assert_eq!(offsets.len(), 22 * STORY + 1);
+        assert!(offsets.is_sorted(), "{offsets:?}");
+        assert!(world.store.fates().iter().all(|fate| *fate == Fate::Applied));
+        assert_eq!(world.store.letters_left(), [0i64; 0]);
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn records_that_arrive_during_a_release_wait_behind_those_before_them() {
+    run(|| async {
+        let world = quarantined(40).await;
+        let owner = world.own(0);
+        world.store.command(Lane(0), 1, &release("a"));
+        let fates = |world: &World| world.store.fates().len();
+        world.until("the release has begun", |world| fates(world) > 0).await;
+        for story in 0..3 {
+            write_story(&world, 0, "a", 40_000 + story * 600);
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        carried_out(&world, 1).await;
+        world.all_committed().await;
+        world.store.check();
+        let offsets = world.store.offsets_of("a");
+        assert_eq!(offsets.len(), 44 * STORY + 1);
+        assert!(offsets.is_sorted(), "{offsets:?}");
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn a_release_that_is_cut_off_is_finished_by_the_next_owner() {
+    run(|| async {
+        let world = quarantined(40).await;
+        for fault in [Fault::Ghost, Fault::Lost, Fault::Away] {
+            world.store.fail_next(fault);
+        }
+        let owner = world.own(0);
+        world.store.command(Lane(0), 1, &release("a"));
+        world.until("a part is committed", |world| !world.store.fates().is_empty()).await;
+        world.store.steal(Lane(0));
+        owner.leave().await;
+        let owner = world.own(0);
+        carried_out(&world, 1).await;
+        world.store.check();
+        assert_eq!(world.store.offsets_of("a").len(), 41 * STORY + 1);
+        assert_eq!(world.store.fates().len(), 40 * STORY + 1);
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn a_record_that_still_fails_keeps_the_quarantine_until_it_is_discarded() {
+    run(|| async {
+        let mut world = quarantined(2).await;
+        world.rules.evaluate = panics_over_poison;
+        let owner = world.own(0);
+        world.store.command(Lane(0), 1, &release("a"));
+        carried_out(&world, 1).await;
+        assert!(world.store.outcomes()[0].contains("cannot be evaluated"));
+        assert!(world.store.is_quarantined("a"));
+        let poison = world.store.letters_left()[0];
+        world.store.command(Lane(0), 2, &Order::Discard(Letters::of(vec![poison, 99])));
+        world.store.command(Lane(0), 3, &release("a"));
+        carried_out(&world, 3).await;
+        assert_eq!(world.store.outcomes()[1..], ["1 discarded, 1 were not there", "released"]);
+        assert!(!world.store.is_quarantined("a"));
+        world.store.check();
+        assert_eq!(world.store.offsets_of("a").len(), 3 * STORY);
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn a_release_of_nobody_says_so() {
+    run(|| async {
+        let world = quarantined(0).await;
+        let owner = world.own(0);
+        world.store.command(Lane(0), 1, &release("b"));
+        world.store.command(Lane(0), 2, &release("nobody"));
+        carried_out(&world, 2).await;
+        assert!(world.store.outcomes().iter().all(|said| said.contains("not in quarantine")));
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn a_redrive_applies_what_is_accepted_now_and_leaves_the_rest() {
+    run(|| async {
+        let mut world = World::new(1);
+        let wire = world.rules.wire.clone();
+        world.rules.wire.bytes_max = 200;
+        let owner = world.own(0);
+        let (time, value) = event("a", 0, r#""heart_rate":60"#);
+        world.log.write(0, time, &value);
+        // The same once more, in a form that is too long for now.
+        world.log.write(0, time, &format!("{value}{}", " ".repeat(200)));
+        let (later, longer) = event("a", 60, r#""heart_rate":61"#);
+        world.log.write(0, later, &format!("{longer}{}", " ".repeat(200)));
+        world.log.write(0, later, "no event");
+        world.all_committed().await;
+        owner.leave().await;
+        world.rules.wire = wire;
+        let owner = world.own(0);
+        let letters = world.store.letters_left();
+        assert_eq!(letters.len(), 3);
+        world.store.command(Lane(0), 1, &Order::Redrive(Letters::of(letters)));
+        carried_out(&world, 1).await;
+        assert_eq!(world.store.outcomes(), ["2 applied, 1 stay"]);
+        assert_eq!(world.store.fates(), [Fate::Duplicate, Fate::Applied]);
+        assert_eq!(world.store.users_with_records()["a"], 2);
+        assert_eq!(world.store.letters_left().len(), 1);
+        world.store.check();
+        owner.leave().await;
+    });
+}
