@@ -1,16 +1,20 @@
 //! The command line: commands, their help, and how they end.
 
+mod asking;
 mod completions;
 mod config;
 mod demo;
+mod dlq;
 mod doctor;
 mod export;
 mod failure;
+mod gaps;
 mod healthcheck;
 mod input;
 mod keys;
 mod migrate;
 mod policy;
+mod quarantine;
 mod replay;
 mod run;
 mod send;
@@ -46,6 +50,9 @@ enum Command {
     Demo(demo::Arguments),
     Migrate(migrate::Arguments),
     Topics(topics::Arguments),
+    Dlq(dlq::Arguments),
+    Quarantine(quarantine::Arguments),
+    Gaps(gaps::Arguments),
     Export(export::Arguments),
     Replay(replay::Arguments),
     Send(send::Arguments),
@@ -83,6 +90,9 @@ impl Command {
             Self::Demo(arguments) => demo::run(&arguments),
             Self::Migrate(arguments) => migrate::run(&arguments),
             Self::Topics(arguments) => topics::run(&arguments),
+            Self::Dlq(arguments) => dlq::run(&arguments),
+            Self::Quarantine(arguments) => quarantine::run(&arguments),
+            Self::Gaps(arguments) => gaps::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),
             Self::Replay(arguments) => replay::run(arguments),
             Self::Send(arguments) => send::run(&arguments),

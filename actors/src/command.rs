@@ -42,6 +42,8 @@ pub struct Letters {
     pub done: usize,
     /// So many stay as they are.
     pub left: usize,
+    /// Of those, so many belong to users whose home is another lane.
+    pub elsewhere: usize,
 }
 
 impl Letters {
@@ -49,7 +51,7 @@ impl Letters {
     pub fn of(mut numbers: Vec<i64>) -> Self {
         numbers.sort_unstable();
         numbers.dedup();
-        Self { numbers: numbers.into(), done: 0, left: 0 }
+        Self { numbers: numbers.into(), ..Self::default() }
     }
 }
 
@@ -93,6 +95,9 @@ impl Order {
         }
     }
 }
+
+/// The outcome of a release that has ended the quarantine.
+pub const RELEASED: &str = "released";
 
 /// Where the particulars of a command lie; the service's own key seals them.
 pub fn place(lane: Lane, requested_at: Timestamp) -> Place {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::batch::End;
 use crate::capacity::RELEASED_PAGE;
-use crate::command::{Command, Letters, Order};
+use crate::command::{Command, Letters, Order, RELEASED};
 use crate::dead_letter;
 use crate::home::home;
 use crate::ingest::Suspects;
@@ -60,7 +60,6 @@ const STILL_FAILS: &str =
     "a record still cannot be evaluated by this release: the quarantine goes on";
 const NOT_READ: &str =
     "a record is no longer accepted under these settings: the quarantine goes on";
-const RELEASED: &str = "released";
 
 impl Residents {
     /// Thinks a command through; changes nothing.
@@ -128,18 +127,23 @@ impl Residents {
         for letter in &found {
             match suspects {
                 None => plan.release(letter, None, Fate::Discarded),
-                Some(suspects) => {
-                    if let Some(application) = self.may_be_tried(letter, suspects) {
+                Some(suspects) => match self.tried(letter, suspects) {
+                    Some(application) if self.lives_here(&application) => {
                         plan.take(letter, application);
                     }
-                }
+                    tried => letters.elsewhere += usize::from(tried.is_some()),
+                },
             }
         }
         letters.done += plan.obeyed.released.len();
         letters.left += numbers.len() - plan.obeyed.released.len();
-        let Letters { done, left, .. } = letters;
+        let Letters { done, left, elsewhere, .. } = letters;
         if letters.numbers.is_empty() {
             let outcome = match suspects {
+                Some(_) if elsewhere > 0 => format!(
+                    "{done} applied, {left} stay, {elsewhere} of them because their user's home is \
+                     another lane: send them anew"
+                ),
                 Some(_) => format!("{done} applied, {left} stay"),
                 None => format!("{done} discarded, {left} were not there"),
             };
@@ -155,9 +159,9 @@ impl Residents {
         Ok(plan)
     }
 
-    /// What a dead letter says now, when it may be applied here out of its turn. One of a user in
+    /// What a dead letter says now, when it may be applied out of its turn. One of a user in
     /// quarantine waits for the user's release, which keeps the order.
-    fn may_be_tried(&self, letter: &StoredLetter, suspects: &Suspects) -> Option<Application> {
+    fn tried(&self, letter: &StoredLetter, suspects: &Suspects) -> Option<Application> {
         if letter.reason == QUARANTINED
             || suspects.records.contains(&(letter.source, letter.offset))
         {
@@ -166,8 +170,11 @@ impl Residents {
         let application = self.read_again(letter)?;
         let user_id = application.record.user_id.as_ref();
         let is_free = !suspects.quarantined.contains(user_id) && !suspects.users.contains(user_id);
-        let lives_here = home(user_id, self.rules.routing.partition_count) == self.lane;
-        (is_free && lives_here).then_some(application)
+        is_free.then_some(application)
+    }
+
+    fn lives_here(&self, application: &Application) -> bool {
+        home(&application.record.user_id, self.rules.routing.partition_count) == self.lane
     }
 
     fn read_again(&self, letter: &StoredLetter) -> Option<Application> {

@@ -77,6 +77,10 @@ pub struct BatchReport {
     pub transitions: u64,
     /// Dead letters by reason.
     pub dead_letters: Vec<(&'static str, u64)>,
+    /// Dead letters that left the list, by what became of them.
+    pub released: Vec<(&'static str, u64)>,
+    /// Commands carried out.
+    pub commands: u64,
     /// Where to read on.
     pub positions: Positions,
     /// Users by mode.

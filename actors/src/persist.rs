@@ -170,16 +170,16 @@ impl Desk {
             let (after, before) = (batch.after.counts.of(source), batch.before.counts.of(source));
             *counts.of_mut(source) = after.since(before);
         }
-        let mut reasons = std::collections::BTreeMap::<&'static str, u64>::new();
-        for dead in &batch.dead_letters {
-            *reasons.entry(dead.reason).or_default() += 1;
-        }
+        let reasons = batch.dead_letters.iter().map(|dead| dead.reason);
+        let fates = batch.released.iter().map(|released| released.fate.as_str());
         let age = passport.oldest.map(|oldest| (self.ports.clock.now() - oldest).0);
         BatchReport {
             lane: batch.lane,
             counts,
             transitions: batch.transitions.len() as u64,
-            dead_letters: reasons.into_iter().collect(),
+            dead_letters: counted(reasons),
+            released: counted(fates),
+            commands: batch.commands.len() as u64,
             positions: batch.after.positions,
             modes: batch.after.modes,
             commit_time,
@@ -188,6 +188,15 @@ impl Desk {
             queued: self.in_flight_max.saturating_sub(self.permits.available_permits() + 1),
         }
     }
+}
+
+/// How often each name is there.
+fn counted(names: impl Iterator<Item = &'static str>) -> Vec<(&'static str, u64)> {
+    let mut counts = std::collections::BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts.into_iter().collect()
 }
 
 const PAUSE_MIN: Duration = Duration::from_millis(50);

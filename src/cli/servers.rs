@@ -74,7 +74,7 @@ pub(super) async fn log_access(
 }
 
 /// The user of the operating system, by number: names may be anything in a container.
-fn whoami() -> String {
+pub(super) fn whoami() -> String {
     let name = std::env::var("USER").unwrap_or_default();
     let number = rustix::process::getuid().as_raw();
     format!("uid {number} {}", crate::telemetry::escaped(&name)).trim_end().to_owned()

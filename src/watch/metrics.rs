@@ -21,6 +21,8 @@ pub struct Metrics {
     records: IntCounterVec,
     transitions: IntCounter,
     dead_letters: IntCounterVec,
+    released: IntCounterVec,
+    commands: IntCounter,
     commit_failures: IntCounterVec,
     checkpoints: IntCounter,
     rebuilt: IntCounter,
@@ -75,6 +77,12 @@ impl Metrics {
                 "Dead letters committed, by reason.",
                 &["reason"],
             )?,
+            released: counters(
+                "biometric_dead_letters_released_total",
+                "Dead letters that left the list, by what became of them.",
+                &["fate"],
+            )?,
+            commands: counter("biometric_commands_total", "Operators' commands carried out.")?,
             commit_failures: counters(
                 "biometric_commit_failures_total",
                 "Commits that failed: fenced, away, unknown or refused.",
@@ -120,6 +128,9 @@ impl Metrics {
         for reason in [actors::intake::MISROUTED, actors::intake::QUARANTINED] {
             self.dead_letters.with_label_values(&[reason]);
         }
+        for fate in ["applied", "duplicate", "discarded"] {
+            self.released.with_label_values(&[fate]);
+        }
         for mode in MODES {
             self.gauges.modes.with_label_values(&[mode.as_str()]);
         }
@@ -145,6 +156,10 @@ impl Metrics {
         for (reason, count) in &report.dead_letters {
             self.dead_letters.with_label_values(&[reason]).inc_by(*count);
         }
+        for (fate, count) in &report.released {
+            self.released.with_label_values(&[fate]).inc_by(*count);
+        }
+        self.commands.inc_by(report.commands);
         #[expect(clippy::cast_precision_loss, reason = "a batch has some thousand records")]
         self.histograms.batch_records.observe(read as f64);
         self.histograms.commit_seconds.observe(report.commit_time.as_secs_f64());
@@ -334,6 +349,8 @@ mod tests {
             counts,
             transitions: 3,
             dead_letters: vec![("not_json", 1)],
+            released: vec![("applied", 2)],
+            commands: 1,
             positions: Positions::default(),
             modes: ModeCounts::default(),
             commit_time: std::time::Duration::from_millis(3),
@@ -355,6 +372,8 @@ mod tests {
             "kafka_consumer_lag{partition=\"1\",topic=\"biometric.events\"} 7",
             "biometric_dead_letters_total{reason=\"not_json\"} 1",
             "biometric_dead_letters_total{reason=\"misrouted\"} 0",
+            "biometric_dead_letters_released_total{fate=\"applied\"} 2",
+            "biometric_commands_total 1",
             "biometric_records_total{outcome=\"dead_letter\",source=\"events\"} 1",
             "biometric_checkpoints_total 4",
         ] {

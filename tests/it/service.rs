@@ -2,6 +2,7 @@
 //! wrong. Whatever did its work is checked by [`check::all`] in the end. Never looks inside the program.
 
 mod check;
+mod commands;
 mod dead_letters;
 mod faults;
 mod feed;

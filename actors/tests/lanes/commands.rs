@@ -4,7 +4,7 @@ use actors::command::{Letters, Order};
 use actors::lane::Lane;
 use actors::rows::Fate;
 
-use crate::facts::{event, panics_over_poison, write_poison, write_story};
+use crate::facts::{event, panics_over_poison, users_at_home, write_poison, write_story};
 use crate::world::{Fault, World, run};
 
 const STORY: usize = 6;
@@ -163,6 +163,31 @@ fn a_redrive_applies_what_is_accepted_now_and_leaves_the_rest() {
         assert_eq!(world.store.users_with_records()["a"], 2);
         assert_eq!(world.store.letters_left().len(), 1);
         world.store.check();
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn what_lives_on_another_lane_stays_and_is_said_to() {
+    run(|| async {
+        let mut world = World::new(2);
+        let wire = world.rules.wire.clone();
+        world.rules.wire.bytes_max = 200;
+        let owners = [world.own(0), world.own(1)];
+        let user = users_at_home(1, 2, 1).remove(0);
+        let (time, value) = event(&user, 0, r#""heart_rate":60"#);
+        world.log.write(0, time, &format!("{value}{}", " ".repeat(200)));
+        world.all_committed().await;
+        for owner in owners {
+            owner.leave().await;
+        }
+        world.rules.wire = wire;
+        let owner = world.own(0);
+        let letters = world.store.letters_left();
+        world.store.command(Lane(0), 1, &Order::Redrive(Letters::of(letters)));
+        carried_out(&world, 1).await;
+        let outcome = world.store.outcomes().remove(0);
+        assert!(outcome.starts_with("0 applied, 1 stay, 1 of them"), "{outcome}");
         owner.leave().await;
     });
 }

@@ -1,0 +1,115 @@
+//! Asking the owners of lanes for something, and waiting for what comes of it. Never does it itself.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use actors::command::Order;
+use actors::lane::{Lane, Routing};
+use actors::seal::{DataKey, KeyRing as _};
+use actors::store::Store as _;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::servers::{store_with_keys, whoami};
+use crate::app::now;
+use crate::seal::AesGcm;
+use crate::settings::Settings;
+use crate::store::SqlStore;
+
+/// How long a command waits for the owners of lanes.
+#[derive(Args)]
+pub(super) struct Patience {
+    /// How long to wait until it is done, such as 30s; 0s leaves it to the service.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+}
+
+/// Whom to ask.
+pub(super) struct Asking {
+    pub(super) store: Arc<SqlStore>,
+    pub(super) routing: Routing,
+    pub(super) seal: AesGcm,
+    pub(super) service_key: DataKey,
+}
+
+/// Something that was asked for.
+pub(super) struct Asked {
+    pub(super) id: i64,
+    pub(super) lane: Lane,
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+impl Asking {
+    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        let (store, keys) = store_with_keys(settings).await?;
+        let routing = store.routing().await?.ok_or_else(|| {
+            Failure::Broken("the store is empty: no service has run on it yet".to_owned())
+        })?;
+        let service_key = keys.service_key().await;
+        let service_key = service_key.map_err(|error| Failure::Unavailable(error.to_string()))?;
+        Ok(Self { store, routing, seal: AesGcm::new()?, service_key })
+    }
+
+    /// Asks a lane's owner.
+    pub(super) async fn ask(&self, lane: Lane, order: &Order) -> Result<Asked, Failure> {
+        let sealing = (&self.seal as _, &self.service_key);
+        let by = format!("command line/{}", whoami());
+        let id = self.store.ask(lane, order, sealing, &by, now()).await?;
+        Ok(Asked { id, lane })
+    }
+
+    /// Waits until all is done; gives what came of each, in order.
+    pub(super) async fn outcomes(
+        &self,
+        asked: &[Asked],
+        patience: &Patience,
+    ) -> Result<Vec<String>, Failure> {
+        let bar = progress(asked.len());
+        let mut outcomes = Vec::with_capacity(asked.len());
+        let all = async {
+            for one in asked {
+                let outcome = loop {
+                    if let Some(outcome) = self.store.outcome(one.id).await? {
+                        break outcome;
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                };
+                outcomes.push(outcome);
+                bar.inc(1);
+            }
+            Ok::<_, Failure>(())
+        };
+        let waited = tokio::time::timeout(patience.wait, all).await;
+        bar.finish_and_clear();
+        match waited {
+            Ok(done) => done.map(|()| outcomes),
+            Err(_) => {
+                let open: Vec<String> = asked[outcomes.len()..]
+                    .iter()
+                    .map(|one| format!("{} (lane {})", one.id, one.lane))
+                    .collect();
+                Err(Failure::Unavailable(format!(
+                    "not done yet: command {}; it stays, and is carried out as soon as a service owns \
+                     the lane",
+                    open.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+/// On a terminal, what is done of what was asked for.
+fn progress(asked: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(asked as u64);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} of {len} done, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}

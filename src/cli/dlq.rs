@@ -1,0 +1,238 @@
+//! `dlq`: records that could not be applied. Shows them, has them tried again or gives them up; the lanes'
+//! owners do that, this only asks for it.
+
+mod choice;
+
+use std::io::{self, Write};
+
+use actors::command::{Letters, Order};
+use actors::lane::{Lane, Source};
+use clap::{Args, Subcommand};
+
+use super::asking::{Asking, Patience};
+use super::config::Layers;
+use super::failure::Failure;
+use super::servers::{self, block_on, log_access};
+use crate::app::topics_of;
+use crate::seal::AesGcm;
+use crate::store::LetterEntry;
+use choice::{Choice, Filter, Letter};
+
+/// Shows records that could not be applied, has them tried again, or gives them up.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Which there are, why, and where they were read; not what stands in them.
+    #[command(after_help = "Examples:
+  biometric-bridge dlq list --reason not_json
+  biometric-bridge dlq list --since 2026-11-24T08:00:00Z --json | jq -r .reason | sort | uniq -c")]
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// Those that were applied or discarded meanwhile too.
+        #[arg(long)]
+        all: bool,
+        /// So many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        layers: Layers,
+    },
+    /// One of them as it came, key, headers and value. That somebody looked is written down first.
+    #[command(after_help = "Example:\n  biometric-bridge dlq show 3/17")]
+    Show {
+        /// Which, as `list` names it: LANE/NUMBER.
+        letter: Letter,
+        #[command(flatten)]
+        layers: Layers,
+    },
+    /// Tries them again, in order and with their original times: after settings have changed that refused
+    /// them.
+    ///
+    /// What is still refused stays as it is, and so does what another lane than the user's home has read:
+    /// send that anew. Records of a user in quarantine wait for `quarantine release`, which keeps their
+    /// order.
+    #[command(after_help = "Examples:
+  biometric-bridge dlq redrive 3/17 3/18
+  biometric-bridge dlq redrive --reason naive_timestamp --dry-run")]
+    Redrive(Change),
+    /// Gives them up: they stay in the store and are never applied.
+    #[command(after_help = "Examples:
+  biometric-bridge dlq discard 3/17
+  biometric-bridge dlq discard --reason not_json")]
+    Discard(Change),
+}
+
+#[derive(Args)]
+struct Change {
+    #[command(flatten)]
+    choice: Choice,
+    /// Only say which they would be.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    patience: Patience,
+    #[command(flatten)]
+    layers: Layers,
+}
+
+/// Dead letters that one command asks about.
+const LETTERS_A_COMMAND: usize = 500;
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::List { filter, all, limit, json, layers } => {
+            list(filter, *all, *limit, *json, layers)
+        }
+        Command::Show { letter, layers } => show(*letter, layers),
+        Command::Redrive(change) => ask(change, Order::Redrive),
+        Command::Discard(change) => ask(change, Order::Discard),
+    }
+}
+
+fn list(
+    filter: &Filter,
+    all: bool,
+    limit: usize,
+    json: bool,
+    layers: &Layers,
+) -> Result<(), Failure> {
+    let settings = layers.load()?.settings;
+    let letters = block_on(async {
+        let store = servers::store(&settings).await?;
+        store.schema_status().await?.check()?;
+        let letters = choice::find(&store, &filter.of(all), limit.saturating_add(1)).await;
+        servers::close(&store).await;
+        letters
+    })?;
+    let topics = topics_of(&settings);
+    let topic = |source| match source {
+        Source::Events => topics.events.as_str(),
+        Source::ByUser => topics.by_user.as_str(),
+    };
+    let mut output = io::stdout().lock();
+    for letter in letters.iter().take(limit) {
+        match json {
+            true => writeln!(output, "{}", as_json(letter, topic(letter.source)))?,
+            false => print(letter, topic(letter.source), &mut output)?,
+        }
+    }
+    if letters.is_empty() && !json {
+        writeln!(output, "there are none")?;
+    }
+    output.flush()?;
+    if letters.len() > limit {
+        super::complain(&format!("there are more than {limit}; --limit shows more"));
+    }
+    Ok(())
+}
+
+fn as_json(letter: &LetterEntry, topic: &str) -> serde_json::Value {
+    serde_json::json!({
+        "letter": format!("{}/{}", letter.lane, letter.number),
+        "failed_at": letter.failed_at.to_string(),
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "topic": topic,
+        "partition": letter.lane.0,
+        "offset": letter.offset,
+        "record_time": letter.record_time.map(|time| time.to_string()),
+        "user_id": letter.user_id,
+        "released_at": letter.released.as_ref().map(|(at, _)| at.to_string()),
+        "fate": letter.released.as_ref().map(|(_, fate)| fate),
+    })
+}
+
+fn print(letter: &LetterEntry, topic: &str, output: &mut impl Write) -> io::Result<()> {
+    let LetterEntry { lane, number, offset, reason, failed_at, .. } = letter;
+    let name = format!("{lane}/{number}");
+    write!(output, "{name:<10} {failed_at}  {topic}/{lane} at {offset}  {reason}")?;
+    write!(output, ": {}", crate::telemetry::escaped(&letter.detail))?;
+    if let Some(user_id) = &letter.user_id {
+        write!(output, " (of {})", crate::telemetry::escaped(user_id))?;
+    }
+    if let Some((at, fate)) = &letter.released {
+        write!(output, " [{fate} {at}]")?;
+    }
+    writeln!(output)
+}
+
+fn show(letter: Letter, layers: &Layers) -> Result<(), Failure> {
+    use actors::seal::{KeyRing as _, Seal as _};
+    let settings = layers.load()?.settings;
+    let Letter { lane, number } = letter;
+    let raw = block_on(async {
+        let (store, keys) = servers::store_with_keys(&settings).await?;
+        let body = store.letter_body(lane, number).await?;
+        let body =
+            body.ok_or_else(|| Failure::Broken(format!("there is no dead letter {letter}")))?;
+        let key = keys.service_key().await;
+        let key = key.map_err(|error| Failure::Unavailable(error.to_string()))?;
+        log_access(&store, "dead_letters", None, 1).await?;
+        let place = actors::dead_letter::place(lane, number);
+        let opened = AesGcm::new()?.open(&key, place, &body);
+        servers::close(&store).await;
+        let opened = opened.ok().and_then(|bytes| actors::dead_letter::of_bytes(&bytes));
+        opened.ok_or_else(|| Failure::Broken(format!("dead letter {letter} does not open")))
+    })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers: Vec<_> = raw
+        .headers
+        .iter()
+        .map(|(name, value)| serde_json::json!([name, value.as_deref().map(text)]))
+        .collect();
+    let shown = serde_json::json!({
+        "letter": letter.to_string(),
+        "key": raw.key.as_deref().map(text),
+        "headers": headers,
+        "value": raw.value.as_deref().map(text),
+    });
+    let mut output = io::stdout().lock();
+    writeln!(output, "{shown:#}")?;
+    Ok(output.flush()?)
+}
+
+fn ask(change: &Change, order: fn(Letters) -> Order) -> Result<(), Failure> {
+    let settings = change.layers.load()?.settings;
+    block_on(async {
+        let asking = Asking::open(&settings).await?;
+        let chosen = change.choice.letters(&asking.store).await?;
+        let mut output = io::stdout().lock();
+        let total: usize = chosen.values().map(Vec::len).sum();
+        if change.dry_run || total == 0 {
+            for (lane, numbers) in &chosen {
+                writeln!(output, "lane {lane}: {} dead letters", numbers.len())?;
+            }
+            writeln!(output, "{total} dead letters; nothing was changed")?;
+            servers::close(&asking.store).await;
+            return Ok(output.flush()?);
+        }
+        let mut asked = Vec::new();
+        for (lane, numbers) in chosen {
+            for numbers in numbers.chunks(LETTERS_A_COMMAND) {
+                asked.push(asking.ask(lane, &order(Letters::of(numbers.to_vec()))).await?);
+            }
+        }
+        let outcomes = asking.outcomes(&asked, &change.patience).await;
+        servers::close(&asking.store).await;
+        for (one, outcome) in asked.iter().zip(outcomes?) {
+            writeln!(output, "lane {}: {outcome}", one.lane)?;
+        }
+        Ok(output.flush()?)
+    })
+}
+
+impl std::fmt::Display for Letter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lane: Lane(lane), number } = self;
+        write!(f, "{lane}/{number}")
+    }
+}

@@ -1,0 +1,116 @@
+//! What operators do about dead letters and users in quarantine, while records keep coming.
+
+use actors::home::home;
+
+use super::check;
+use super::feed::{Event, crowd, stream};
+use super::site::{LANES, Site, Stamps};
+use crate::servers::{Outgoing, folder};
+use crate::support::{stderr, stdout};
+
+const USERS: usize = 4;
+
+/// As if an evaluation of this user had failed.
+fn put_in_quarantine(site: &Site<'_>, user: &str) {
+    site.sql(&format!("UPDATE users SET quarantined_at = now() WHERE user_id = '{user}'"));
+}
+
+#[test]
+fn a_released_user_is_where_they_would_be_had_nothing_failed() {
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let events = crowd(USERS, 120);
+    let (first, rest) = events.split_at(events.len() / 6);
+    let bridge = site.start();
+    stream(site.kafka, &site.topics.events, first, 20);
+    site.wait_read(first.len());
+    bridge.end();
+    put_in_quarantine(&site, "user-1");
+    let bridge = site.start();
+    let (held, racing) = rest.split_at(rest.len() / 2);
+    stream(site.kafka, &site.topics.events, held, 50);
+    site.wait_read(first.len() + held.len());
+    let listed = site.run(&["quarantine", "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("one line of JSON");
+    assert_eq!(listed["user_id"], "user-1");
+    assert_eq!(listed["waiting"], held.len() / USERS);
+    let letters = site.run(&["dlq", "list", "--user", "user-1", "--json"]);
+    assert_eq!(letters.lines().count(), held.len() / USERS);
+    // Out of its turn nothing of theirs is tried.
+    let tried = site.run(&["dlq", "redrive", "--user", "user-1"]);
+    assert!(tried.contains(&format!("0 applied, {} stay", held.len() / USERS)), "{tried}");
+
+    let released = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| stream(site.kafka, &site.topics.events, racing, 5));
+        let released = site.run(&["quarantine", "release", "user-1"]);
+        sending.join().expect("all is sent");
+        released
+    });
+    assert_eq!(released, "user-1: released\n");
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM dead_letters WHERE released_at IS NULL"), 0);
+    assert_eq!(site.run(&["quarantine", "list"]), "nobody is in quarantine\n");
+    assert!(site.number("SELECT count(*) FROM lane_commands WHERE record_number > 0") == 1);
+    let (_, metrics) = bridge.http("/metrics").expect("an answer");
+    assert!(metrics.contains("\nbiometric_commands_total 2\n"), "{metrics}");
+    let applied = "biometric_dead_letters_released_total{fate=\"applied\"}";
+    assert!(!metrics.contains(&format!("{applied} 0\n")) && metrics.contains(applied));
+    bridge.end();
+}
+
+#[test]
+fn what_other_settings_accept_is_applied_when_it_is_tried_again() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    let bridge = site.start();
+    let ahead = "{\"user_id\":\"ada\",\"device_id\":\"d\",\"event_type\":\"vitals\",\
+                 \"timestamp\":\"2025-03-03T09:00:00Z\",\"metrics\":{\"hrv\":45}}";
+    let good = Event::of("ada", 1, 0);
+    let timestamp = Some(good.record_time);
+    let of_ada = || {
+        let partition = Some(home("ada", LANES as i32).0);
+        Outgoing { key: Some(b"ada"), timestamp, partition, ..Outgoing::default() }
+    };
+    let messages = [
+        Outgoing { value: Some(ahead.as_bytes()), ..of_ada() },
+        Outgoing { value: Some(b"no event"), ..of_ada() },
+        Outgoing { value: Some(good.value.as_bytes()), ..of_ada() },
+    ];
+    site.kafka.produce(&site.topics.events, &messages);
+    site.wait_read(messages.len());
+    let listed = site.run(&["dlq", "list", "--json"]);
+    let letter = |line: &str| -> serde_json::Value { serde_json::from_str(line).expect("JSON") };
+    let letters: Vec<serde_json::Value> = listed.lines().map(letter).collect();
+    assert_eq!(letters.len(), 2, "{listed}");
+    assert!(!listed.contains("metrics"), "a list shows nothing of what stands in a record");
+    let name = letters[0]["letter"].as_str().expect("a name").to_owned();
+    let looks = "SELECT count(*) FROM phi_access_log WHERE table_name = 'dead_letters'";
+    assert_eq!(site.number(looks), 0);
+    assert!(site.run(&["dlq", "show", &name]).contains("2025-03-03T09:00:00"));
+    assert_eq!(site.number(looks), 1);
+
+    let dry = site.run(&["dlq", "redrive", "--lane", &lane_of(&name), "--dry-run"]);
+    assert!(dry.contains("2 dead letters; nothing was changed"), "{dry}");
+    let nobody = site.output(&["dlq", "redrive"], "");
+    assert!(stderr(&nobody).contains("say which"), "{}", stderr(&nobody));
+    bridge.end();
+
+    let open = site.output(&["dlq", "redrive", &name, "--wait", "1s"], "");
+    assert_eq!(open.status.code(), Some(69), "{}{}", stdout(&open), stderr(&open));
+    assert!(stderr(&open).contains("not done yet"), "{}", stderr(&open));
+    let policy = folder().join(format!("{}.yaml", site.group));
+    std::fs::write(&policy, "version: lenient\nclock: {max_future: 2h}\n").expect("a policy");
+    site.set("BRIDGE__POLICY__FILE", policy.to_str().expect("a path"));
+    let bridge = site.start();
+    site.wait_sql("SELECT outcome = '1 applied, 0 stay' FROM lane_commands");
+    let discarded = site.run(&["dlq", "discard", "--reason", "not_json"]);
+    assert!(discarded.contains("1 discarded, 0 were not there"), "{discarded}");
+    assert_eq!(site.run(&["dlq", "list"]), "there are none\n");
+    assert_eq!(site.run(&["dlq", "list", "--all"]).lines().count(), 2);
+    check::tables(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 2);
+    assert_eq!(site.run(&["gaps", "list"]), "nothing was ever skipped\n");
+    bridge.end();
+}
+
+fn lane_of(name: &str) -> String {
+    name.split_once('/').expect("a name has a lane").0.to_owned()
+}
