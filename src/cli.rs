@@ -19,6 +19,7 @@ mod replay;
 mod run;
 mod send;
 mod servers;
+mod state;
 mod topics;
 
 use std::io::{self, Write as _};
@@ -53,6 +54,7 @@ enum Command {
     Dlq(dlq::Arguments),
     Quarantine(quarantine::Arguments),
     Gaps(gaps::Arguments),
+    State(state::Arguments),
     Export(export::Arguments),
     Replay(replay::Arguments),
     Send(send::Arguments),
@@ -93,6 +95,7 @@ impl Command {
             Self::Dlq(arguments) => dlq::run(&arguments),
             Self::Quarantine(arguments) => quarantine::run(&arguments),
             Self::Gaps(arguments) => gaps::run(&arguments),
+            Self::State(arguments) => state::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),
             Self::Replay(arguments) => replay::run(arguments),
             Self::Send(arguments) => send::run(&arguments),

@@ -52,6 +52,11 @@ impl Watch {
         });
     }
 
+    /// A user's checkpoint was compared with their records.
+    pub fn scrubbed(&self, agrees: bool) {
+        self.metrics.scrubbed(agrees);
+    }
+
     /// The service ends: nothing new should be sent to it.
     pub fn drain(&self) {
         self.change(|state| state.draining = true);

@@ -31,6 +31,11 @@ pub enum Order {
     Redrive(Letters),
     /// Give dead letters up.
     Discard(Letters),
+    /// Make a user's state anew from their stored records, and put it in the place of the one there is.
+    Rebuild {
+        /// Whose.
+        user_id: String,
+    },
 }
 
 /// Dead letters by their number in the lane's outbox, and what became of those before them.
@@ -62,13 +67,14 @@ impl Order {
             Self::Release { .. } => "release",
             Self::Redrive(_) => "redrive",
             Self::Discard(_) => "discard",
+            Self::Rebuild { .. } => "rebuild",
         }
     }
 
     /// The user it is about, when it is about one.
     pub fn user_id(&self) -> Option<&str> {
         match self {
-            Self::Release { user_id } => Some(user_id),
+            Self::Release { user_id } | Self::Rebuild { user_id } => Some(user_id),
             Self::Redrive(_) | Self::Discard(_) => None,
         }
     }
@@ -76,7 +82,7 @@ impl Order {
     /// The particulars that are sealed, if there are any.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Release { .. } => None,
+            Self::Release { .. } | Self::Rebuild { .. } => None,
             Self::Redrive(letters) | Self::Discard(letters) => {
                 let numbers: Vec<i64> = letters.numbers.iter().copied().collect();
                 postcard::to_allocvec(&numbers).ok()
@@ -89,6 +95,7 @@ impl Order {
         let letters = || Some(Letters::of(postcard::from_bytes(body?).ok()?));
         match kind {
             "release" => Some(Self::Release { user_id: user_id?.to_owned() }),
+            "rebuild" => Some(Self::Rebuild { user_id: user_id?.to_owned() }),
             "redrive" => letters().map(Self::Redrive),
             "discard" => letters().map(Self::Discard),
             _ => None,
@@ -98,6 +105,14 @@ impl Order {
 
 /// The outcome of a release that has ended the quarantine.
 pub const RELEASED: &str = "released";
+
+/// The outcome of a rebuild that has come to the state that was there.
+pub const REBUILT_THE_SAME: &str =
+    "rebuilt from stored records, and it is the state that was there";
+
+/// The outcome of a rebuild that has come to another state.
+pub const REBUILT_ANOTHER: &str =
+    "rebuilt from stored records, in the place of a state that was another";
 
 /// Where the particulars of a command lie; the service's own key seals them.
 pub fn place(lane: Lane, requested_at: Timestamp) -> Place {
@@ -153,6 +168,7 @@ mod tests {
     fn an_order_comes_back_from_the_store_as_it_was() {
         for order in [
             Order::Release { user_id: "u".to_owned() },
+            Order::Rebuild { user_id: "u".to_owned() },
             Order::Redrive(Letters::of(vec![3, 1, 3])),
             Order::Discard(Letters::of(Vec::new())),
         ] {

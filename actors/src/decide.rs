@@ -7,10 +7,10 @@ use crate::batch::{Dead, Decided, End, Passport};
 use crate::cache::CachedState;
 use crate::dead_letter::{self, Failure};
 use crate::gather::Gathering;
-use crate::lane::{Progress, UserNumber};
+use crate::lane::{ModeCounts, Progress, UserNumber};
 use crate::log::Outgoing;
 use crate::message;
-use crate::obey::Obeyed;
+use crate::obey::{Obeyed, Rebuilt};
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
 use crate::rows::{CommandRow, DeadLetterRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow};
@@ -38,6 +38,7 @@ impl Sum {
                 record_number: 0,
                 message_number: 0,
                 checkpoint: None,
+                is_rebuilt: false,
                 quarantine: Quarantine::Unchanged,
             });
         }
@@ -90,7 +91,7 @@ impl Residents {
             self.add(work, steps, &passport, &mut sum)?;
         }
         self.add_outsiders(outsiders, &quarantine, &mut sum)?;
-        let (released, commands) = self.obey(obeyed.unwrap_or_default(), &mut sum);
+        let (released, commands) = self.obey(obeyed.unwrap_or_default(), &mut sum, &mut modes);
         for source in crate::lane::Source::ALL {
             let (found, total) = (counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
@@ -127,7 +128,18 @@ impl Residents {
     }
 
     /// The rows of a command, and the flag of whose quarantine ends.
-    fn obey(&mut self, mut obeyed: Obeyed, sum: &mut Sum) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
+    fn obey(
+        &mut self,
+        mut obeyed: Obeyed,
+        sum: &mut Sum,
+        modes: &mut ModeCounts,
+    ) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
+        if let Some(Rebuilt { row, mode_before, mode }) = obeyed.rebuilt.take() {
+            sum.users.push(row);
+            if let Some(mode) = mode {
+                modes.moved(mode_before, mode);
+            }
+        }
         if let Some((user_id, user)) = &obeyed.freed {
             if let Some(command) = &mut obeyed.command {
                 command.record_number = sum.records.iter().map(|record| record.number).max();
@@ -162,6 +174,7 @@ impl Residents {
                 record_number: if written { steps.record_number } else { 0 },
                 message_number: if written { steps.message_number } else { 0 },
                 checkpoint: steps.state.clone().filter(|_| written),
+                is_rebuilt: false,
                 quarantine: Quarantine::Unchanged,
             });
         }

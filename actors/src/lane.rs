@@ -207,7 +207,7 @@ impl Progress {
     /// The number for a user seen for the first time: unique over all lanes, without asking anybody.
     pub fn number_user(&mut self, lane: Lane) -> UserNumber {
         self.users += 1;
-        UserNumber(self.users << LANE_BITS | i64::from(lane.0))
+        UserNumber::of(self.users, lane)
     }
 }
 
@@ -239,6 +239,13 @@ pub const LANE_BITS: u32 = 14;
 /// Stands for a user id in tables; never changes and is never given away again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserNumber(pub i64);
+
+impl UserNumber {
+    /// The number of a lane's user number `count`, from 1.
+    pub fn of(count: i64, lane: Lane) -> Self {
+        Self(count << LANE_BITS | i64::from(lane.0))
+    }
+}
 
 /// Proof of owning a lane: random, new with each claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

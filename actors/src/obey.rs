@@ -4,20 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use neuros::Mode;
+use neuros::time::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::batch::End;
 use crate::capacity::RELEASED_PAGE;
-use crate::command::{Command, Letters, Order, RELEASED};
+use crate::command::{Command, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
 use crate::dead_letter;
 use crate::home::home;
 use crate::ingest::Suspects;
 use crate::intake::{self, Application, QUARANTINED};
 use crate::lane::UserNumber;
-use crate::residents::{Residents, store_end};
-use crate::rows::{CommandRow, Fate, ReleasedRow};
+use crate::residents::{Residents, end, keys_end, store_end};
+use crate::restore::RestoreError;
+use crate::router::LOST;
+use crate::rows::{CommandRow, Fate, Quarantine, ReleasedRow, UserRow};
 use crate::store::{Asked, AskedLetters, StoredLetter};
-use crate::user::Taken;
+use crate::user::{Taken, checkpoint_place};
 
 /// A command on its way through the lane, with nothing else in flight.
 pub(crate) struct Commanded {
@@ -45,6 +49,16 @@ pub(crate) struct Obeyed {
     pub(crate) command: Option<CommandRow>,
     /// Whose quarantine ends.
     pub(crate) freed: Option<(Arc<str>, UserNumber)>,
+    /// Whose state was made anew.
+    pub(crate) rebuilt: Option<Rebuilt>,
+}
+
+/// A state that was made anew.
+pub(crate) struct Rebuilt {
+    pub(crate) row: UserRow,
+    /// The mode of the state that was there.
+    pub(crate) mode_before: Option<Mode>,
+    pub(crate) mode: Option<Mode>,
 }
 
 /// A command thought through: what to apply, what to write, what to tell.
@@ -54,6 +68,8 @@ pub(crate) struct Plan {
     pub(crate) done: Done,
 }
 
+const NO_STATE: &str = "the user has no state";
+const NO_RECORDS: &str = "stored records that the state holds are missing: it stays as it is";
 const NOT_QUARANTINED: &str = "the user is not in quarantine";
 const NOT_RESTORED: &str = "the user's state still cannot be restored by this release";
 const STILL_FAILS: &str =
@@ -62,14 +78,73 @@ const NOT_READ: &str =
     "a record is no longer accepted under these settings: the quarantine goes on";
 
 impl Residents {
-    /// Thinks a command through; changes nothing.
-    pub(crate) async fn plan(&self, command: Command, suspects: &Suspects) -> Result<Plan, End> {
+    /// Thinks a command through. Nothing is written with that, but a user whose state is made anew is in
+    /// memory with it.
+    pub(crate) async fn plan(
+        &mut self,
+        command: Command,
+        suspects: &Suspects,
+        stamp: Timestamp,
+    ) -> Result<Plan, End> {
         let Command { id, order } = command;
         match order {
             Order::Release { user_id } => self.plan_release(id, user_id, suspects).await,
             Order::Redrive(letters) => self.plan_letters(id, letters, Some(suspects)).await,
             Order::Discard(letters) => self.plan_letters(id, letters, None).await,
+            Order::Rebuild { user_id } => self.plan_rebuild(id, &user_id, stamp).await,
         }
+    }
+
+    async fn plan_rebuild(
+        &mut self,
+        id: i64,
+        user_id: &str,
+        stamp: Timestamp,
+    ) -> Result<Plan, End> {
+        let known = self.ports.store.users(Asked::Ids(&[user_id])).await.map_err(store_end)?;
+        let Some(stored) = known.first() else { return Ok(Plan::nothing(id, NO_STATE)) };
+        let keys = self.ports.keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
+        let Some(key) = keys.into_iter().next() else { return Err(LOST) };
+        let rebuilt = self.restorer.rebuild(stored, &key, i64::MAX).await;
+        let person = match rebuilt {
+            Ok(person) if person.record_number < stored.record_number => {
+                return Ok(Plan::nothing(id, NO_RECORDS));
+            }
+            Ok(person) => person,
+            Err(RestoreError::Unreadable { problem, .. }) => {
+                return Ok(Plan::nothing(id, &format!("cannot be rebuilt: {problem}")));
+            }
+            Err(error) => return Err(end(error)),
+        };
+        // Nothing is in flight: the checkpoint with what came after it is what is in memory.
+        let there = match self.restorer.newest(stored, &key).await {
+            Ok(there) => there.state,
+            Err(RestoreError::Unreadable { .. }) => None,
+            Err(error) => return Err(end(error)),
+        };
+        let bytes = person.state.as_ref().map(|state| state.to_checkpoint());
+        let Some(bytes) = bytes else { return Ok(Plan::nothing(id, NO_STATE)) };
+        let is_same = there.as_ref().is_some_and(|state| state.to_checkpoint() == bytes);
+        let outcome = if is_same { REBUILT_THE_SAME } else { REBUILT_ANOTHER };
+        let mut plan = Plan::nothing(id, outcome);
+        let place = checkpoint_place(stored.user, person.record_number);
+        plan.obeyed.rebuilt = Some(Rebuilt {
+            row: UserRow {
+                user: stored.user,
+                user_id: user_id.to_owned(),
+                is_new: false,
+                record_number: person.record_number,
+                message_number: person.message_number,
+                checkpoint: Some(self.ports.seal.seal(&key, place, &bytes)),
+                is_rebuilt: true,
+                quarantine: Quarantine::Unchanged,
+            },
+            mode_before: there.map(|state| state.mode()),
+            mode: person.state.as_ref().map(|state| state.mode()),
+        });
+        self.live.remove(user_id);
+        self.settle(user_id.into(), stored.user, key, person, true, stamp, 0);
+        Ok(plan)
     }
 
     async fn plan_release(

@@ -1,8 +1,7 @@
 //! States from the store: opened from checkpoints, and folded on from stored records where those are
 //! newer or checkpoints are missing. Without effects: nothing here is sent or written.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use neuros::event::Record;
 use neuros::policy::Loaded;
@@ -33,17 +32,36 @@ pub enum RestoreError {
     },
 }
 
+/// A checkpoint, and the same made anew from stored records.
+pub struct Comparison {
+    /// What the store has as the user's checkpoint.
+    pub checkpoint: Person,
+    /// What the records come to.
+    pub rebuilt: Person,
+}
+
+impl Comparison {
+    /// Whether they are the same, byte for byte.
+    pub fn agrees(&self) -> bool {
+        let bytes = |person: &Person| person.state.as_ref().map(|state| state.to_checkpoint());
+        let Self { checkpoint, rebuilt } = self;
+        checkpoint.record_number == rebuilt.record_number
+            && checkpoint.message_number == rebuilt.message_number
+            && bytes(checkpoint) == bytes(rebuilt)
+    }
+}
+
 /// Restores persons, and remembers the policies that it needed.
 pub struct Restorer {
     store: Arc<dyn Store>,
     seal: Arc<dyn Seal>,
-    policies: RefCell<Vec<(i32, Arc<Policy>)>>,
+    policies: Mutex<Vec<(i32, Arc<Policy>)>>,
 }
 
 impl Restorer {
     /// A restorer that knows no policy yet.
     pub fn new(store: Arc<dyn Store>, seal: Arc<dyn Seal>) -> Self {
-        Self { store, seal, policies: RefCell::default() }
+        Self { store, seal, policies: Mutex::default() }
     }
 
     /// The person whose checkpoint the store has; says with it whether they had to be rebuilt.
@@ -186,7 +204,7 @@ impl Restorer {
     ///
     /// When the store has no such policy, or its text is none that this release understands.
     pub async fn policy(&self, number: i32) -> Result<Arc<Policy>, StoreError> {
-        let known = self.policies.borrow().iter().find(|known| known.0 == number).cloned();
+        let known = self.policies().iter().find(|known| known.0 == number).cloned();
         if let Some((_, policy)) = known {
             return Ok(policy);
         }
@@ -195,8 +213,27 @@ impl Restorer {
             StoreError::Refused(format!("the stored policy {version} cannot be read: {faults}"))
         })?;
         let policy = Arc::new(loaded.policy);
-        self.policies.borrow_mut().push((number, Arc::clone(&policy)));
+        self.policies().push((number, Arc::clone(&policy)));
         Ok(policy)
+    }
+
+    fn policies(&self) -> MutexGuard<'_, Vec<(i32, Arc<Policy>)>> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares a user's checkpoint with what the records that it holds make of them.
+    ///
+    /// # Errors
+    ///
+    /// See [`RestoreError`].
+    pub async fn compare(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+    ) -> Result<Comparison, RestoreError> {
+        let (checkpoint, _) = self.person(stored, key).await?;
+        let rebuilt = self.rebuild(stored, key, stored.record_number).await?;
+        Ok(Comparison { checkpoint, rebuilt })
     }
 }
 

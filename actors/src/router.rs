@@ -80,7 +80,7 @@ impl Desk {
         let Read { passport, dead_letters, quarantine, last, progress, commanded, .. } = read;
         let (mut applications, mut obeyed, mut tell) = (read.applications, None, None);
         if let Some(Commanded { command, suspects, done }) = commanded {
-            let plan = self.residents.plan(command, &suspects).await?;
+            let plan = self.residents.plan(command, &suspects, passport.stamp).await?;
             (applications, obeyed) = (plan.taken, Some(plan.obeyed));
             tell = Some((done, plan.done));
         }

@@ -78,6 +78,8 @@ pub struct UserRow {
     pub message_number: i64,
     /// The state after that record; `None` leaves the stored one alone.
     pub checkpoint: Option<Sealed>,
+    /// The state was rebuilt, and replaces one after the same record too.
+    pub is_rebuilt: bool,
     /// What becomes of the user's quarantine.
     pub quarantine: Quarantine,
 }

@@ -22,6 +22,8 @@ pub struct Metrics {
     transitions: IntCounter,
     dead_letters: IntCounterVec,
     released: IntCounterVec,
+    scrubbed: IntCounter,
+    mismatches: IntCounter,
     commands: IntCounter,
     commit_failures: IntCounterVec,
     checkpoints: IntCounter,
@@ -81,6 +83,14 @@ impl Metrics {
                 "biometric_dead_letters_released_total",
                 "Dead letters that left the list, by what became of them.",
                 &["fate"],
+            )?,
+            scrubbed: counter(
+                "biometric_states_scrubbed_total",
+                "Checkpoints compared with what stored records make of them.",
+            )?,
+            mismatches: counter(
+                "biometric_state_mismatches_total",
+                "Checkpoints that were not what stored records make of them: an alarm.",
             )?,
             commands: counter("biometric_commands_total", "Operators' commands carried out.")?,
             commit_failures: counters(
@@ -177,6 +187,11 @@ impl Metrics {
             CommitFailure::Refused => "refused",
         };
         self.commit_failures.with_label_values(&[kind]).inc();
+    }
+
+    pub(super) fn scrubbed(&self, agrees: bool) {
+        self.scrubbed.inc();
+        self.mismatches.inc_by(u64::from(!agrees));
     }
 
     pub(super) fn rebuilt(&self, users: usize) {

@@ -3,6 +3,7 @@
 
 mod batches;
 mod claims;
+mod commands;
 mod commits;
 mod failures;
 mod generations;

@@ -1,6 +1,6 @@
 //! Facts about commands: what operators ask of a lane takes its place among the records.
 
-use actors::command::{Letters, Order};
+use actors::command::{Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME};
 use actors::lane::Lane;
 use actors::rows::Fate;
 
@@ -188,6 +188,45 @@ fn what_lives_on_another_lane_stays_and_is_said_to() {
         carried_out(&world, 1).await;
         let outcome = world.store.outcomes().remove(0);
         assert!(outcome.starts_with("0 applied, 1 stay, 1 of them"), "{outcome}");
+        owner.leave().await;
+    });
+}
+
+#[test]
+fn a_state_that_is_not_what_its_records_make_is_replaced_while_records_come() {
+    run(|| async {
+        let mut world = World::new(1);
+        world.rules.checkpoint.every_records = 1;
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        world.all_committed().await;
+        let older = world.store.checkpoint_of("a");
+        write_story(&world, 0, "a", 600);
+        world.all_committed().await;
+        owner.leave().await;
+        let right = world.store.checkpoint_of("a");
+        let rebuild = Order::Rebuild { user_id: "a".to_owned() };
+        let owner = world.own(0);
+        world.store.command(Lane(0), 1, &rebuild);
+        carried_out(&world, 1).await;
+        assert_eq!(world.store.checkpoint_of("a"), right);
+        owner.leave().await;
+
+        world.store.falsify("a", &older);
+        assert_ne!(world.store.checkpoint_of("a"), right);
+        let owner = world.own(0);
+        world.store.command(Lane(0), 2, &rebuild);
+        world.store.command(Lane(0), 3, &Order::Rebuild { user_id: "nobody".to_owned() });
+        carried_out(&world, 3).await;
+        assert_eq!(world.store.checkpoint_of("a"), right);
+        assert_eq!(
+            world.store.outcomes(),
+            [REBUILT_THE_SAME, REBUILT_ANOTHER, "the user has no state"]
+        );
+        write_story(&world, 0, "a", 1_200);
+        world.all_committed().await;
+        world.store.check();
+        assert_eq!(world.store.users_with_records()["a"], 3 * 6);
         owner.leave().await;
     });
 }

@@ -46,8 +46,8 @@ async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<
     }
     insert(transaction, prepared.records).await?;
     insert(transaction, prepared.new_users).await?;
-    for user in prepared.checkpoints {
-        checkpoint(transaction, user).await?;
+    for (user, is_rebuilt) in prepared.checkpoints {
+        checkpoint(transaction, user, is_rebuilt).await?;
     }
     for (user, change) in prepared.quarantines {
         quarantine(transaction, user, change, prepared.stamp).await?;
@@ -93,16 +93,18 @@ where
     Ok(())
 }
 
-/// Only over an older state, or where somebody deleted it.
+/// Only over an older state, or where somebody deleted it; a rebuilt one over the same too.
 async fn checkpoint(
     transaction: &DatabaseTransaction,
     user: users::Model,
+    is_rebuilt: bool,
 ) -> Result<(), CommitError> {
     use users::Column;
-    let deleted = Condition::all()
-        .add(Column::Checkpoint.is_null())
-        .add(Column::RecordNumber.eq(user.record_number));
-    let older = Condition::any().add(Column::RecordNumber.lt(user.record_number)).add(deleted);
+    let mut same = Condition::all().add(Column::RecordNumber.eq(user.record_number));
+    if !is_rebuilt {
+        same = same.add(Column::Checkpoint.is_null());
+    }
+    let older = Condition::any().add(Column::RecordNumber.lt(user.record_number)).add(same);
     let done = users::Entity::update_many()
         .col_expr(Column::RecordNumber, Expr::value(user.record_number))
         .col_expr(Column::MessageNumber, Expr::value(user.message_number))

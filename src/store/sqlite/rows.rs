@@ -31,8 +31,8 @@ pub(super) struct Prepared {
     pub(super) lane: lanes::ActiveModel,
     pub(super) records: Vec<event_records::ActiveModel>,
     pub(super) new_users: Vec<users::ActiveModel>,
-    /// Users that are known, with a new checkpoint.
-    pub(super) checkpoints: Vec<users::Model>,
+    /// Users that are known, with a new checkpoint, and whether it was rebuilt.
+    pub(super) checkpoints: Vec<(users::Model, bool)>,
     /// Numbers of users that are known, with what becomes of their quarantine.
     pub(super) quarantines: Vec<(i64, Quarantine)>,
     pub(super) transitions: Vec<mode_transitions::ActiveModel>,
@@ -68,7 +68,7 @@ impl Prepared {
             },
             lane: progress::to_row(&batch.after),
             records: batch.records.iter().map(|row| record(row, lane, stamp)).collect(),
-            checkpoints: moved.map(|row| user(row, stamp)).collect(),
+            checkpoints: moved.map(|row| (user(row, stamp), row.is_rebuilt)).collect(),
             quarantines: flagged.map(|row| (row.user.0, row.quarantine)).collect(),
             new_users: new.into_iter().map(|row| user(row, stamp).into_active_model()).collect(),
             transitions: batch.transitions.iter().map(|row| transition(row, stamp)).collect(),

@@ -1,11 +1,12 @@
 //! What operators do about dead letters and users in quarantine, while records keep coming.
 
+use actors::command::REBUILT_THE_SAME;
 use actors::home::home;
 
 use super::check;
 use super::feed::{Event, crowd, stream};
 use super::site::{LANES, Site, Stamps};
-use crate::servers::{Outgoing, folder};
+use crate::servers::{Bridge, Outgoing, folder};
 use crate::support::{stderr, stdout};
 
 const USERS: usize = 4;
@@ -113,4 +114,51 @@ fn what_other_settings_accept_is_applied_when_it_is_tried_again() {
 
 fn lane_of(name: &str) -> String {
     name.split_once('/').expect("a name has a lane").0.to_owned()
+}
+
+#[test]
+fn a_checkpoint_that_is_not_what_its_records_make_is_found_and_put_right() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    site.set("BRIDGE__CHECKPOINT__SCRUB_EVERY", "10ms");
+    site.set("BRIDGE__CHECKPOINT__EVERY_RECORDS", "1");
+    let events = crowd(2, 40);
+    let (first, rest) = events.split_at(events.len() / 2);
+    let bridge = site.start();
+    stream(site.kafka, &site.topics.events, first, 20);
+    site.wait_caught_up();
+    let mismatches = |bridge: &Bridge| {
+        let (_, metrics) = bridge.http("/metrics").expect("an answer");
+        let value = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)).expect("a metric");
+            line.trim().parse::<u64>().expect("a count")
+        };
+        (value("biometric_states_scrubbed_total "), value("biometric_state_mismatches_total "))
+    };
+    let until = |is_so: &dyn Fn((u64, u64)) -> bool| {
+        while !is_so(mismatches(&bridge)) {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    until(&|(scrubbed, _)| scrubbed > 10);
+    assert_eq!(mismatches(&bridge).1, 0);
+    let shown: serde_json::Value =
+        serde_json::from_str(&site.run(&["state", "show", "user-1"])).expect("JSON");
+    assert_eq!(shown["differences"], serde_json::json!([]));
+    assert_eq!(site.run(&["state", "rebuild", "user-1"]), format!("{REBUILT_THE_SAME}\n"));
+
+    // A number too few stands for whatever may go wrong with a stored state.
+    site.sql("UPDATE users SET message_number = message_number - 1 WHERE user_id = 'user-1'");
+    until(&|(_, mismatches)| mismatches > 0);
+    let shown = site.output(&["state", "show", "user-1"], "");
+    assert_eq!(shown.status.code(), Some(1), "{}", stderr(&shown));
+    assert!(stdout(&shown).contains("\"message_number\""), "{}", stdout(&shown));
+    site.run(&["state", "rebuild", "user-1"]);
+    let (scrubbed, before) = mismatches(&bridge);
+    until(&|(newest, _)| newest > scrubbed + 5);
+    assert!(mismatches(&bridge).1 <= before + 1, "one look may have been under way");
+    stream(site.kafka, &site.topics.events, rest, 20);
+    check::all(&site);
+    let nobody = site.output(&["state", "rebuild", "nobody"], "");
+    assert!(stderr(&nobody).contains("has no state"), "{}", stderr(&nobody));
+    bridge.end();
 }

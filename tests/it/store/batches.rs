@@ -130,6 +130,7 @@ pub(crate) fn user_row(user: UserNumber, id: &str, record_number: i64, is_new: b
         record_number,
         message_number: record_number / 2,
         checkpoint: Some(Sealed(format!("state after {record_number}").into_bytes())),
+        is_rebuilt: false,
         quarantine: Quarantine::Unchanged,
     }
 }

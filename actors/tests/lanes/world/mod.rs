@@ -50,6 +50,14 @@ impl Seal for PlainSeal {
     }
 }
 
+fn sealed_by(user: UserNumber, place: Place, plaintext: &[u8]) -> Vec<u8> {
+    PlainSeal.seal(&key(u32::try_from(user.0).unwrap()), place, plaintext).0
+}
+
+fn opened(user: UserNumber, place: Place, sealed: &[u8]) -> Vec<u8> {
+    PlainSeal.open(&key(u32::try_from(user.0).unwrap()), place, sealed).unwrap()
+}
+
 /// As the service's own key seals it.
 fn sealed_by_service(place: Place, plaintext: &[u8]) -> Vec<u8> {
     PlainSeal.seal(&key(0), place, plaintext).0

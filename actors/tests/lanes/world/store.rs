@@ -148,6 +148,22 @@ impl MemoryStore {
         self.data.lock().unwrap().lanes[&lane].epoch
     }
 
+    /// A user's checkpoint becomes what it was after an older record, sealed as if it were the newest.
+    pub(crate) fn falsify(&self, user_id: &str, older: &[u8]) {
+        let mut data = self.data.lock().unwrap();
+        let user = data.users.values_mut().find(|user| user.user_id == user_id).unwrap();
+        let place = actors::user::checkpoint_place(user.user, user.record_number);
+        user.checkpoint = Some(super::sealed_by(user.user, place, older));
+    }
+
+    /// A user's checkpoint in the clear.
+    pub(crate) fn checkpoint_of(&self, user_id: &str) -> Vec<u8> {
+        let data = self.data.lock().unwrap();
+        let user = data.users.values().find(|user| user.user_id == user_id).unwrap();
+        let place = actors::user::checkpoint_place(user.user, user.record_number);
+        super::opened(user.user, place, user.checkpoint.as_ref().unwrap())
+    }
+
     pub(crate) fn delete_checkpoints(&self) {
         for user in self.data.lock().unwrap().users.values_mut() {
             user.checkpoint = None;
@@ -264,6 +280,11 @@ fn write(data: &mut Data, batch: &Batch) {
         };
         data.outbox.push((batch.lane, row.sink, stored));
     }
+    write_letters(data, batch);
+    data.audits += 1;
+}
+
+fn write_letters(data: &mut Data, batch: &Batch) {
     for dead in &batch.dead_letters {
         let letter = StoredLetter {
             outbox: dead.outbox,
@@ -285,7 +306,6 @@ fn write(data: &mut Data, batch: &Batch) {
         assert!(command.is_some(), "a command was carried out twice");
         data.outcomes.push(row.outcome.clone());
     }
-    data.audits += 1;
 }
 
 #[async_trait]

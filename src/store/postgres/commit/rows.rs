@@ -20,8 +20,11 @@ pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
     }
     let (new, known): (Vec<_>, Vec<_>) = batch.users.iter().partition(|row| row.is_new);
     add(new_users(batch, &new), new.len(), Missing::Refused("users"));
-    let moved: Vec<_> = known.iter().copied().filter(|row| row.checkpoint.is_some()).collect();
-    add(checkpoints(batch, &moved), moved.len(), Missing::Fenced);
+    for is_rebuilt in [false, true] {
+        let is_meant = |row: &&UserRow| row.checkpoint.is_some() && row.is_rebuilt == is_rebuilt;
+        let moved: Vec<_> = known.iter().copied().filter(is_meant).collect();
+        add(checkpoints(batch, &moved, is_rebuilt), moved.len(), Missing::Fenced);
+    }
     for change in [Quarantine::Begins, Quarantine::Ends] {
         let rows = known.iter().filter(|row| row.quarantine == change);
         let users: Vec<i64> = rows.map(|row| row.user.0).collect();
@@ -90,8 +93,8 @@ fn new_users(batch: &Batch, rows: &[&UserRow]) -> Statement {
     .bind(instant::of(batch.after.stamp))
 }
 
-/// Only over an older state, or where somebody deleted it.
-fn checkpoints(batch: &Batch, rows: &[&UserRow]) -> Statement {
+/// Only over an older state, or where somebody deleted it; a rebuilt one over the same too.
+fn checkpoints(batch: &Batch, rows: &[&UserRow], is_rebuilt: bool) -> Statement {
     query(
         "UPDATE users SET record_number = new.record_number, message_number = new.message_number,
              checkpoint = new.checkpoint, checkpoint_version = $5, checkpointed_at = $6
@@ -99,7 +102,7 @@ fn checkpoints(batch: &Batch, rows: &[&UserRow]) -> Statement {
              AS new(user_number, record_number, message_number, checkpoint)
          WHERE users.user_number = new.user_number
              AND (users.record_number < new.record_number
-                  OR users.checkpoint IS NULL AND users.record_number = new.record_number)",
+                  OR (users.checkpoint IS NULL OR $7) AND users.record_number = new.record_number)",
     )
     .bind(column(rows, |row| row.user.0))
     .bind(column(rows, |row| row.record_number))
@@ -107,6 +110,7 @@ fn checkpoints(batch: &Batch, rows: &[&UserRow]) -> Statement {
     .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
     .bind(i16::from(neuros::checkpoint::VERSION))
     .bind(instant::of(batch.after.stamp))
+    .bind(is_rebuilt)
 }
 
 fn quarantine(batch: &Batch, change: Quarantine, users: &[i64]) -> Statement {

@@ -1,0 +1,164 @@
+//! `state`: a user's state as it is stored, compared with what the stored records make of it, and put
+//! right by the lane's owner.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use actors::command::{Order, REBUILT_ANOTHER, REBUILT_THE_SAME};
+use actors::home::home;
+use actors::person::Person;
+use actors::restore::Restorer;
+use actors::seal::KeyRing as _;
+use actors::store::{Asked, Store as _};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::asking::{Asking, Patience};
+use super::config::Layers;
+use super::failure::Failure;
+use super::servers::{self, block_on, log_access};
+use crate::export::ExportError;
+use crate::seal::AesGcm;
+
+/// Shows a user's state beside what their records make of it, and makes it anew.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The stored state, the same made anew from stored records, and where they differ.
+    ///
+    /// Changes nothing. That somebody looked is written down first. Exit code 0 when they agree, 1 when
+    /// they do not.
+    #[command(after_help = "Example:\n  biometric-bridge state show u1 | jq .differences")]
+    Show {
+        /// Whose.
+        user: String,
+        #[command(flatten)]
+        layers: Layers,
+    },
+    /// Makes the state anew from stored records, and puts it in the place of the one there is.
+    ///
+    /// The lane's owner does it, between two of the user's records; mode changes that were told stay
+    /// told.
+    #[command(after_help = "Example:\n  biometric-bridge state rebuild u1")]
+    Rebuild {
+        /// Whose.
+        user: String,
+        #[command(flatten)]
+        patience: Patience,
+        #[command(flatten)]
+        layers: Layers,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::Show { user, layers } => show(user, layers),
+        Command::Rebuild { user, patience, layers } => rebuild(user, patience, layers),
+    }
+}
+
+fn show(user_id: &str, layers: &Layers) -> Result<(), Failure> {
+    let settings = layers.load()?.settings;
+    let (shown, differences) = block_on(async {
+        let (store, keys) = servers::store_with_keys(&settings).await?;
+        let users = store.users(Asked::Ids(&[user_id])).await?;
+        let stored = users
+            .first()
+            .ok_or_else(|| Failure::Broken("nothing is stored of the user asked for".to_owned()))?;
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::new(AesGcm::new()?));
+        log_access(&store, "neuros_checkpoints", Some((stored.user, user_id)), 1).await?;
+        let keys = keys.keys_of(&[stored.user]).await;
+        let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
+        let key = keys.first().ok_or_else(|| Failure::Broken("the user has no key".to_owned()))?;
+        let compared = restorer.compare(stored, key).await.map_err(ExportError::from)?;
+        servers::close(&store).await;
+        let (there, rebuilt) = (as_json(&compared.checkpoint), as_json(&compared.rebuilt));
+        let mut differences = Vec::new();
+        differ("", &there, &rebuilt, &mut differences);
+        if differences.is_empty() && !compared.agrees() {
+            differences.push("in what a summary does not show".to_owned());
+        }
+        let shown = json!({
+            "user_id": user_id,
+            "quarantined": stored.quarantined,
+            "has_checkpoint": stored.checkpoint.is_some(),
+            "stored": there,
+            "rebuilt": rebuilt,
+            "differences": differences,
+        });
+        Ok((shown, differences))
+    })?;
+    let mut output = io::stdout().lock();
+    writeln!(output, "{shown:#}")?;
+    output.flush()?;
+    match differences.len() {
+        0 => Ok(()),
+        count => {
+            Err(Failure::Unhealthy(format!("{count} differences; `state rebuild` mends them")))
+        }
+    }
+}
+
+fn as_json(person: &Person) -> Value {
+    let state = person
+        .state
+        .as_ref()
+        .map(|state| serde_json::to_value(state.summary("")).unwrap_or_default());
+    json!({
+        "record_number": person.record_number,
+        "message_number": person.message_number,
+        "state": state,
+    })
+}
+
+/// The paths at which two values differ.
+fn differ(path: &str, a: &Value, b: &Value, found: &mut Vec<String>) {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in names {
+                let [a, b] = [a, b].map(|of| of.get(name).unwrap_or(&Value::Null));
+                differ(&format!("{path}.{name}"), a, b, found);
+            }
+        }
+        (a, b) if a != b => found.push(path.trim_start_matches('.').to_owned()),
+        _ => {}
+    }
+}
+
+fn rebuild(user_id: &str, patience: &Patience, layers: &Layers) -> Result<(), Failure> {
+    let settings = layers.load()?.settings;
+    let outcome = block_on(async {
+        let asking = Asking::open(&settings).await?;
+        let lane = home(user_id, asking.routing.partition_count);
+        let asked = asking.ask(lane, &Order::Rebuild { user_id: user_id.to_owned() }).await?;
+        let outcomes = asking.outcomes(&[asked], patience).await;
+        servers::close(&asking.store).await;
+        Ok(outcomes?.join(""))
+    })?;
+    if outcome != REBUILT_THE_SAME && outcome != REBUILT_ANOTHER {
+        return Err(Failure::Broken(outcome));
+    }
+    let mut output = io::stdout().lock();
+    writeln!(output, "{outcome}")?;
+    Ok(output.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named_by_their_paths() {
+        let mut found = Vec::new();
+        let a = json!({"mode": "reflex", "n": {"a": 1, "b": [1]}, "same": 1});
+        let b = json!({"mode": "pattern", "n": {"a": 1, "b": [2]}, "same": 1, "more": true});
+        differ("", &a, &b, &mut found);
+        assert_eq!(found, ["mode", "more", "n.b"]);
+    }
+}

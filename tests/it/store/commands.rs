@@ -1,0 +1,145 @@
+//! What commands and the release of dead letters write, and what operators see of them.
+
+use actors::command::{Letters, Order};
+use actors::lane::Lane;
+use actors::rows::{CommandRow, Fate, Quarantine, ReleasedRow};
+use actors::seal::{DataKey, Seal as _};
+use actors::store::{Asked, AskedLetters, CommitError, Store};
+use biometric_bridge::seal::AesGcm;
+use biometric_bridge::store::LetterFilter;
+use neuros::time::Timestamp;
+
+use super::batches::{Owner, START, dead_letter, user_row};
+use super::facts;
+use super::places::Place;
+
+facts!(
+    a_release_ends_the_quarantine_with_its_last_letter,
+    a_command_is_carried_out_once,
+    dead_letters_are_listed_a_page_at_a_time,
+);
+
+async fn a_release_ends_the_quarantine_with_its_last_letter(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    let mut row = user_row(user, "u1", 1, false);
+    (row.checkpoint, row.quarantine) = (None, Quarantine::Begins);
+    batch.users.push(row);
+    for offset in 0..3 {
+        dead_letter(&mut batch, offset, Some(user));
+    }
+    dead_letter(&mut batch, 3, None);
+    owner.commit(batch).await.expect("it is committed");
+    let lane = Lane(0);
+    let two = store.letters(lane, AskedLetters::OfUser(user, 2)).await.expect("letters");
+    assert_eq!(
+        two.iter().map(|letter| (letter.outbox, letter.offset)).collect::<Vec<_>>(),
+        [(1, 0), (2, 1)]
+    );
+    let waiting = store.quarantined_users().await.expect("users");
+    assert_eq!((waiting.len(), waiting[0].waiting), (1, 3));
+
+    let release = |outbox, fate| ReleasedRow { outbox, fate };
+    let mut batch = owner.batch();
+    batch.released = vec![release(1, Fate::Applied), release(2, Fate::Duplicate)];
+    owner.commit(batch).await.expect("it is committed");
+    let numbered = AskedLetters::Numbered(&[1, 2, 3, 4, 5]);
+    let left = store.letters(lane, numbered).await.expect("letters");
+    assert_eq!(left.iter().map(|letter| letter.outbox).collect::<Vec<_>>(), [3, 4]);
+
+    let mut batch = owner.batch();
+    batch.released = vec![release(2, Fate::Applied), release(3, Fate::Applied)];
+    let refused = owner.commit(batch).await;
+    assert!(matches!(refused, Err(CommitError::Refused(_))), "it has left: {refused:?}");
+    assert_eq!(place.count("dead_letters WHERE fate IS NOT NULL").await, 2, "all or nothing");
+
+    let mut batch = owner.batch();
+    let mut row = user_row(user, "u1", 1, false);
+    (row.checkpoint, row.quarantine) = (None, Quarantine::Ends);
+    batch.users.push(row);
+    batch.released = vec![release(3, Fate::Discarded)];
+    owner.commit(batch).await.expect("it is committed");
+    assert!(store.quarantined().await.expect("ids").is_empty());
+    let users = store.users(Asked::Numbers(&[user])).await.expect("users");
+    assert!(!users[0].quarantined && users[0].checkpoint.is_some());
+    assert_eq!(place.count("dead_letters WHERE fate = 'discarded'").await, 1);
+}
+
+async fn a_command_is_carried_out_once(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let (seal, key) = (AesGcm::new().expect("a cipher"), DataKey::new([7; 32], 1));
+    let at = Timestamp::from_micros(START);
+    let mut ids = Vec::new();
+    for (lane, order) in [
+        (0, Order::Release { user_id: "u1".to_owned() }),
+        (0, Order::Redrive(Letters::of(vec![2, 1]))),
+        (1, Order::Discard(Letters::of(vec![5]))),
+    ] {
+        let asked = store.ask(Lane(lane), &order, (&seal, &key), "somebody", at).await;
+        ids.push(asked.expect("the row is written"));
+        let open = store.commands(Lane(lane), 10).await.expect("commands");
+        let row = open.last().expect("it is open");
+        let sealed = row.body.as_deref();
+        let place = actors::command::place(Lane(lane), row.requested_at);
+        let body = sealed.map(|sealed| seal.open(&key, place, sealed).expect("it opens"));
+        let read = Order::of_stored(&row.kind, row.user_id.as_deref(), body.as_deref());
+        assert_eq!(read, Some(order));
+    }
+    let carried_out = |id| CommandRow { id, record_number: Some(9), outcome: "done".to_owned() };
+    let mut batch = owner.batch();
+    batch.after.positions = batch.before.positions;
+    batch.commands = vec![carried_out(ids[0])];
+    owner.commit(batch).await.expect("a batch of commands moves no position");
+    assert_eq!(store.outcome(ids[0]).await.expect("it is there").as_deref(), Some("done"));
+    assert_eq!(store.outcome(ids[1]).await.expect("it is there"), None);
+    let open = store.commands(Lane(0), 10).await.expect("commands");
+    assert_eq!(open.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[1]]);
+    for id in [ids[0], ids[2]] {
+        let mut batch = owner.batch();
+        batch.commands = vec![carried_out(id)];
+        let refused = owner.commit(batch).await;
+        assert!(matches!(refused, Err(CommitError::Refused(_))), "done or not ours: {refused:?}");
+    }
+    store.outcome(999).await.expect_err("there is none");
+}
+
+async fn dead_letters_are_listed_a_page_at_a_time(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    for offset in 0..5 {
+        dead_letter(&mut batch, offset, (offset == 2).then_some(user));
+    }
+    owner.commit(batch).await.expect("it is committed");
+    let listed = async |filter: &LetterFilter, after: i64, limit: i64| {
+        let page = store.letters_after(filter, (Lane(0), after), limit).await.expect("letters");
+        page.iter().map(|letter| letter.number).collect::<Vec<_>>()
+    };
+    let all = LetterFilter::default();
+    assert_eq!(listed(&all, 0, 3).await, [1, 2, 3]);
+    assert_eq!(listed(&all, 3, 3).await, [4, 5]);
+    let of_user = LetterFilter { user_id: Some("u1".to_owned()), ..LetterFilter::default() };
+    assert_eq!(listed(&of_user, 0, 9).await, [3]);
+    for none in [
+        LetterFilter { lane: Some(1), ..LetterFilter::default() },
+        LetterFilter { reason: Some("dance".to_owned()), ..LetterFilter::default() },
+        LetterFilter { since: Some(Timestamp::from_micros(i64::MAX)), ..LetterFilter::default() },
+    ] {
+        assert_eq!(listed(&none, 0, 9).await, [0i64; 0], "{none:?}");
+    }
+    let mut batch = owner.batch();
+    batch.released = vec![ReleasedRow { outbox: 4, fate: Fate::Applied }];
+    owner.commit(batch).await.expect("it is committed");
+    assert_eq!(listed(&all, 0, 9).await, [1, 2, 3, 5]);
+    let with_released = LetterFilter { with_released: true, ..LetterFilter::default() };
+    assert_eq!(listed(&with_released, 0, 9).await, [1, 2, 3, 4, 5]);
+    assert_eq!(
+        store.letter_body(Lane(0), 4).await.expect("an answer").as_deref(),
+        Some(b"raw 3".as_slice())
+    );
+    assert_eq!(store.letter_body(Lane(0), 9).await.expect("an answer"), None);
+}
