@@ -47,7 +47,9 @@ pub struct Letters {
     pub done: usize,
     /// So many stay as they are.
     pub left: usize,
-    /// Of those, so many belong to users whose home is another lane.
+    /// So many were not on the list, or are no longer.
+    pub gone: usize,
+    /// Of those that stay, so many belong to users whose home is another lane.
     pub elsewhere: usize,
 }
 

@@ -211,17 +211,10 @@ impl Residents {
             }
         }
         letters.done += plan.obeyed.released.len();
-        letters.left += numbers.len() - plan.obeyed.released.len();
-        let Letters { done, left, elsewhere, .. } = letters;
+        letters.left += found.len() - plan.obeyed.released.len();
+        letters.gone += numbers.len() - found.len();
         if letters.numbers.is_empty() {
-            let outcome = match suspects {
-                Some(_) if elsewhere > 0 => format!(
-                    "{done} applied, {left} stay, {elsewhere} of them because their user's home is \
-                     another lane: send them anew"
-                ),
-                Some(_) => format!("{done} applied, {left} stay"),
-                None => format!("{done} discarded, {left} were not there"),
-            };
+            let outcome = outcome_of(&letters, suspects.is_some());
             plan.finish(id, outcome);
         } else {
             let order = match suspects {
@@ -258,6 +251,25 @@ impl Residents {
         let raw = dead_letter::of_bytes(&bytes)?;
         intake::read_again(&raw, letter.record_time, &self.rules.wire)
     }
+}
+
+/// What came of letters, for people.
+fn outcome_of(letters: &Letters, is_redrive: bool) -> String {
+    let Letters { done, left, gone, elsewhere, .. } = letters;
+    let mut outcome = match is_redrive {
+        true => format!("{done} applied, {left} stay"),
+        false => format!("{done} discarded"),
+    };
+    if *elsewhere > 0 {
+        let more = format!(
+            ", {elsewhere} of them because their user's home is another lane: send them anew"
+        );
+        outcome.push_str(&more);
+    }
+    if *gone > 0 {
+        outcome.push_str(&format!("; {gone} were not there"));
+    }
+    outcome
 }
 
 impl Plan {

@@ -115,7 +115,7 @@ fn a_record_that_still_fails_keeps_the_quarantine_until_it_is_discarded() {
         world.store.command(Lane(0), 2, &Order::Discard(Letters::of(vec![poison, 99])));
         world.store.command(Lane(0), 3, &release("a"));
         carried_out(&world, 3).await;
-        assert_eq!(world.store.outcomes()[1..], ["1 discarded, 1 were not there", "released"]);
+        assert_eq!(world.store.outcomes()[1..], ["1 discarded; 1 were not there", "released"]);
         assert!(!world.store.is_quarantined("a"));
         world.store.check();
         assert_eq!(world.store.offsets_of("a").len(), 3 * STORY);
