@@ -68,7 +68,8 @@ impl Group {
             .set("group.id", group_id)
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
-            .set("heartbeat.interval.ms", (session / 4).max(100).to_string())
+            // A member learns of a change with its next heartbeat: of a rolling restart most is this.
+            .set("heartbeat.interval.ms", (session / 4).clamp(100, 500).to_string())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "latest")
