@@ -117,8 +117,9 @@ impl Work {
         let stop = self.stop.clone();
         while let Some(permit) = self.permit(&stop).await {
             let filled = tokio::select! {
-                filled = self.fill(&intake) => filled.map_err(End::Log)?,
+                biased;
                 () = stop.cancelled() => return self.give_up(permit).await,
+                filled = self.fill(&intake) => filled.map_err(End::Log)?,
             };
             let read = self.close(filled, permit, false).await?;
             self.router.try_send(read).map_err(|_| End::Stopped)?;
@@ -133,8 +134,9 @@ impl Work {
     /// A place for a batch; `None` when the lane is to end.
     async fn permit(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
-            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+            biased;
             () = stop.cancelled() => None,
+            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
         }
     }
 

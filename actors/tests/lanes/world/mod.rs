@@ -1,8 +1,11 @@
 //! A small world for lanes: a log and a store in memory, a clock that is set by hand, keys that hide
 //! nothing. Everything outside can be told to fail; the lanes are the real ones.
 
+pub(crate) mod chance;
 mod log;
-mod store;
+mod senders;
+pub(crate) mod store;
+pub(crate) mod witness;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,11 +26,13 @@ use neuros::wire::Intake;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use log::{MemoryLog, SharedLog};
-pub(crate) use store::{Fault, MemoryStore};
+pub(crate) use log::{Entry, MemoryLog, SharedLog};
+pub(crate) use senders::Senders;
+pub(crate) use store::{Fault, MemoryStore, Part};
+use witness::Nobody;
 
 /// Seals by writing key and place in front: whatever is opened elsewhere or with another key is found.
-struct PlainSeal;
+pub(crate) struct PlainSeal;
 
 fn label(key: &DataKey, place: Place) -> String {
     let Place { table, column, user, record } = place;
@@ -50,7 +55,7 @@ impl Seal for PlainSeal {
     }
 }
 
-struct PlainKeys;
+pub(crate) struct PlainKeys;
 
 #[async_trait]
 impl KeyRing for PlainKeys {
@@ -63,7 +68,8 @@ impl KeyRing for PlainKeys {
     }
 }
 
-fn key(seed: u32) -> DataKey {
+/// The key numbered like its user; 0 is the service's own.
+pub(crate) fn key(seed: u32) -> DataKey {
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&seed.to_le_bytes());
     DataKey::new(bytes, 1)
@@ -134,7 +140,7 @@ impl World {
             log_id: None,
             expanding: false,
         };
-        let store = Arc::new(MemoryStore::new(routing.clone()));
+        let store = Arc::new(MemoryStore::new(routing.clone(), 0, Arc::new(Nobody)));
         let rules = Rules {
             owner: "test".to_owned(),
             routing,
@@ -152,7 +158,7 @@ impl World {
             topics: PerSource { events: "events".to_owned(), by_user: "by-user".to_owned() },
         };
         Self {
-            log: Arc::new(MemoryLog::new(lanes)),
+            log: Arc::new(MemoryLog::new(lanes, 0, Arc::new(Nobody))),
             store,
             clock: Arc::default(),
             told: Arc::default(),
@@ -163,11 +169,12 @@ impl World {
     fn ports(&self) -> Ports {
         // Nobody listens: a fatal error shows as a halted lane.
         let (fatal, _) = mpsc::channel(1);
+        let senders = Arc::new(Senders::new(Arc::clone(&self.log), 0));
         Ports {
             log: Arc::new(SharedLog(Arc::clone(&self.log))),
-            forwarder: Arc::clone(&self.log) as _,
-            publisher: Arc::clone(&self.log) as _,
-            store: Arc::clone(&self.store) as _,
+            forwarder: Arc::clone(&senders) as _,
+            publisher: senders,
+            store: Arc::new(self.store.connect(0)),
             cache: Arc::new(NoCache),
             seal: Arc::new(PlainSeal),
             keys: Arc::new(PlainKeys),
@@ -218,10 +225,9 @@ impl Owner {
     }
 }
 
-/// Runs a test in an actix system with virtual time.
-pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
-    actix::System::new().block_on(async {
-        tokio::time::pause();
-        test().await;
-    });
+/// Runs a test on one thread with virtual time, which begins at a whole millisecond.
+pub(crate) fn run<T, F: Future<Output = T>>(test: impl FnOnce() -> F) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async { test().await })
 }
