@@ -4,4 +4,5 @@
 
 mod facts;
 mod recovery;
+mod simulation;
 mod world;

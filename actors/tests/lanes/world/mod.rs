@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use log::{Entry, MemoryLog, SharedLog};
 pub(crate) use senders::Senders;
-pub(crate) use store::{Fault, MemoryStore, Part};
+pub(crate) use store::{Fault, MemoryStore};
 use witness::Nobody;
 
 /// Seals by writing key and place in front: whatever is opened elsewhere or with another key is found.

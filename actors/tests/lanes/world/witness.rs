@@ -35,8 +35,6 @@ pub(crate) enum Happening {
     PublishFailed,
     CaughtUp,
     Cached,
-    Duplicate,
-    Revision,
     Quarantined,
     CheckpointDeleted,
     Died,
@@ -48,7 +46,7 @@ pub(crate) enum Happening {
 }
 
 impl Happening {
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::Claimed,
         Self::ClaimWaited,
         Self::BackendEnded,
@@ -75,8 +73,6 @@ impl Happening {
         Self::PublishFailed,
         Self::CaughtUp,
         Self::Cached,
-        Self::Duplicate,
-        Self::Revision,
         Self::Quarantined,
         Self::CheckpointDeleted,
         Self::Died,
