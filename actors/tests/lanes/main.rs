@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
 
+mod clauses;
 mod facts;
 mod recovery;
 mod simulation;

@@ -5,6 +5,7 @@
 //! many (with `--release`), `SIMULATION_SEED=7` one, and prints its history.
 
 mod auditor;
+mod fates;
 mod group;
 mod leaving;
 mod people;

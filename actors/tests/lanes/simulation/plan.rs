@@ -43,6 +43,7 @@ pub(super) enum Action {
     DeliveryFails { slot: usize, landing: usize },
     KeysAway { slot: usize, time: u64 },
     DeleteCheckpoints,
+    DamageCheckpoints,
     ClockJump { slot: usize, micros: i64 },
 }
 
@@ -149,7 +150,7 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
     let slot = usize::try_from(chance.below(setting.slots as u64)).unwrap();
     let landing = usize::try_from(chance.below(4)).unwrap();
     let sink = chance.of_these(&Sink::ALL);
-    match chance.below(40) {
+    match chance.below(41) {
         0..=6 => Action::Assign { lane, slot, after: chance.below(1_500) },
         7..=9 => Action::Die { slot, back_after: chance.between(50, 3_000), landing },
         10..=13 => {
@@ -168,6 +169,7 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
         36 => Action::DeliveryFails { slot, landing },
         37 => Action::KeysAway { slot, time: chance.between(50, 1_500) },
         38 => Action::DeleteCheckpoints,
+        39 => Action::DamageCheckpoints,
         _ => {
             let seconds = i64::try_from(chance.below(7_200)).unwrap() - 3_600;
             Action::ClockJump { slot, micros: seconds * 1_000_000 }

@@ -2,83 +2,43 @@
 //! counts, rows. It shares the engine, the decoder and the hash of homes with the lanes, and no more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use actors::home::home;
-use actors::incoming::{Incoming, Origin};
-use actors::lane::{FenceToken, Lane, Progress, Routing, Source, UserNumber};
+use actors::lane::{FenceToken, Lane, Progress, Source, UserNumber};
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
 use actors::user::{checkpoint_place, record_place, transition_place};
 use neuros::event::Record;
-use neuros::wire::{self, Headers, Intake, Message};
 
+use super::fates::{Checked, Fate, Judge, ensure};
 use super::leaving::Departures;
 use super::people::{Applied, People, Switch};
 use crate::world::store::tables::{Change, Tables, UserWrite, Written};
-use crate::world::witness::Happening;
-use crate::world::{Entry, MemoryLog, PlainSeal, key};
-
-/// What must become of a record.
-pub(super) enum Fate {
-    Apply { record: Box<Record<'static>>, content: Vec<u8>, origin: (i32, i64) },
-    Forward(Lane),
-    Letter(&'static str),
-    Skip(Happening),
-}
+use crate::world::{PlainSeal, key};
 
 /// A lane as it was committed last.
+#[derive(Default)]
 struct LaneBook {
     token: Option<FenceToken>,
     progress: Option<Progress>,
-    marks: BTreeMap<i32, i64>,
-    forwarded: BTreeMap<i32, i64>,
 }
 
 pub(super) struct Reference {
-    routing: Routing,
-    wire: Intake,
-    forward_bytes_max: usize,
-    log: Arc<MemoryLog>,
+    pub judge: Judge,
     lanes: BTreeMap<Lane, LaneBook>,
     pub people: People,
     pub departures: Departures,
-    /// Origin partition and offset of everything that was applied at its home after forwarding.
-    arrived: BTreeSet<(i32, i64)>,
-    left: BTreeSet<(i32, i64)>,
     /// Counted for the table.
     pub counted: BTreeMap<String, u64>,
 }
 
-type Checked = Result<(), String>;
-
-fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Checked {
-    if holds { Ok(()) } else { Err(problem()) }
-}
-
 impl Reference {
-    pub(super) fn new(
-        routing: Routing,
-        wire: Intake,
-        forward_bytes_max: usize,
-        log: Arc<MemoryLog>,
-    ) -> Self {
-        let book = || LaneBook {
-            token: None,
-            progress: None,
-            marks: BTreeMap::new(),
-            forwarded: BTreeMap::new(),
-        };
+    pub(super) fn new(judge: Judge) -> Self {
+        let lanes = judge.lanes().map(|lane| (lane, LaneBook::default()));
         Self {
-            lanes: (0..routing.partition_count).map(|lane| (Lane(lane), book())).collect(),
-            routing,
-            wire,
-            forward_bytes_max,
-            log,
+            lanes: lanes.collect(),
+            judge,
             people: People::default(),
             departures: Departures::default(),
-            arrived: BTreeSet::new(),
-            left: BTreeSet::new(),
             counted: BTreeMap::new(),
         }
     }
@@ -98,117 +58,6 @@ impl Reference {
         })
     }
 
-    /// What a record is, without its lane's marks.
-    fn decode(&self, entry: &Entry, time: Option<neuros::time::Timestamp>) -> Decoded {
-        let raw = &entry.raw;
-        let headers = raw.headers.iter();
-        let headers: Headers<'_> = headers
-            .map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default()))
-            .collect();
-        let value = raw.value.as_deref().unwrap_or_default();
-        let message = Message { value, headers, record_time: time };
-        wire::decode(&message, &self.wire)
-            .map(|record| Box::new(record.into_owned()))
-            .map_err(|rejection| rejection.reason.as_str())
-    }
-
-    fn fate_of_event(&self, lane: Lane, entry: &Entry) -> Fate {
-        let record = match self.decode(entry, entry.time) {
-            Ok(record) => record,
-            Err(reason) => return Fate::Letter(reason),
-        };
-        let home = home(&record.user_id, self.routing.partition_count);
-        let content = entry.raw.value.clone().unwrap_or_default();
-        if home == lane {
-            return Fate::Apply { record, content, origin: (lane.0, entry.offset) };
-        }
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
-        let incoming = Incoming {
-            source: Source::Events,
-            offset: entry.offset,
-            record_time: entry.time,
-            key: entry.raw.key.as_deref(),
-            value: entry.raw.value.as_deref(),
-            headers: &headers,
-        };
-        if incoming.bytes() + Origin::HEADER_BYTES_MAX > self.forward_bytes_max {
-            return Fate::Letter("too_large");
-        }
-        Fate::Forward(home)
-    }
-
-    /// Generation, repeat, home, turn; moves the mark.
-    fn fate_of_forwarded(&mut self, lane: Lane, entry: &Entry) -> Fate {
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
-        let Some(origin) = Origin::of_headers(&headers) else { return Fate::Letter("misrouted") };
-        if origin.generation != self.routing.generation {
-            return Fate::Skip(Happening::OtherGeneration);
-        }
-        let marks = &self.lanes[&lane].marks;
-        let mark = marks.get(&origin.partition).copied().unwrap_or(-1);
-        if origin.offset <= mark {
-            return Fate::Skip(Happening::ForwardedRepeat);
-        }
-        if !(0..self.routing.partition_count).contains(&origin.partition) {
-            return Fate::Letter("misrouted");
-        }
-        let time = origin.time.map(neuros::time::Timestamp::from_millis);
-        let decoded = self.decode(entry, time);
-        if let Ok(record) = &decoded
-            && home(&record.user_id, self.routing.partition_count) != lane
-        {
-            return Fate::Letter("misrouted");
-        }
-        if origin.previous > mark {
-            return Fate::Skip(Happening::OutOfTurn);
-        }
-        let marks = &mut self.lanes.get_mut(&lane).unwrap().marks;
-        marks.insert(origin.partition, origin.offset);
-        self.arrived.insert((origin.partition, origin.offset));
-        let content = entry.raw.value.clone().unwrap_or_default();
-        match decoded {
-            Ok(record) => {
-                Fate::Apply { record, content, origin: (origin.partition, origin.offset) }
-            }
-            Err(reason) => Fate::Letter(reason),
-        }
-    }
-
-    /// The fates of the records that a batch says it has read; I1: exactly those.
-    fn fates(&mut self, written: &Written) -> Result<BTreeMap<(Source, i64), Fate>, String> {
-        let lane = written.lane;
-        let mut fates = BTreeMap::new();
-        for source in Source::ALL {
-            let from = *written.before.positions.of(source);
-            let to = *written.after.positions.of(source);
-            let entries = self.log.entries(lane, source, from, to);
-            let due = entries.last().map_or(from, |entry| entry.offset + 1);
-            ensure(to == due, || format!("I1: {source:?} goes from {from} to {to}, not to {due}"))?;
-            for entry in entries {
-                let fate = match source {
-                    Source::Events => self.fate_of_event(lane, &entry),
-                    Source::ByUser => self.fate_of_forwarded(lane, &entry),
-                };
-                if let Fate::Forward(home) = fate {
-                    self.left.insert((lane.0, entry.offset));
-                    let book = self.lanes.get_mut(&lane).unwrap();
-                    book.forwarded.insert(home.0, entry.offset);
-                    // Section 8: the batch commits only after its records are safe.
-                    ensure(self.log.has_landed(lane.0, entry.offset, home), || {
-                        format!(
-                            "{lane}/{} was committed before it was safe at {home}",
-                            entry.offset
-                        )
-                    })?;
-                }
-                fates.insert((source, entry.offset), fate);
-            }
-        }
-        Ok(fates)
-    }
-
     /// Checks a batch before it is written, and goes on with it.
     pub(super) fn writes(&mut self, tables: &Tables, written: &Written) -> Checked {
         let lane = written.lane;
@@ -222,7 +71,7 @@ impl Reference {
             })?;
         }
         ensure(written.after.stamp > written.before.stamp, || "a stamp went back".to_owned())?;
-        let fates = self.fates(written)?;
+        let fates = self.judge.fates(written)?;
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }
@@ -232,12 +81,9 @@ impl Reference {
         self.check_changes(written, &switches)?;
         self.check_users(tables, written)?;
         self.departures.take(written, &self.people)?;
-        let book = self.lanes.get_mut(&lane).unwrap();
         let after = &written.after;
-        ensure(after.marks == book.marks, || {
-            format!("marks {:?} not {:?}", after.marks, book.marks)
-        })?;
-        ensure(after.forwarded == book.forwarded, || "the last forwarded offsets".to_owned())?;
+        self.judge.check_marks(lane, after)?;
+        let book = self.lanes.get_mut(&lane).unwrap();
         book.progress = Some(after.clone());
         ensure(after.modes == self.people.modes(lane), || "the counts of modes".to_owned())
     }
@@ -440,11 +286,6 @@ impl Reference {
         })
     }
 
-    /// What was forwarded and has not been applied at its home, or was applied without being forwarded.
-    pub(super) fn adrift(&self) -> Vec<(i32, i64)> {
-        self.left.symmetric_difference(&self.arrived).copied().collect()
-    }
-
     /// I2, I5: a state for the cache is committed, and the fold's.
     pub(super) fn cached(&self, user_id: &str, number: i64, body: &[u8]) -> Checked {
         let user = self.people.number_of(user_id);
@@ -457,8 +298,6 @@ impl Reference {
         })
     }
 }
-
-type Decoded = Result<Box<Record<'static>>, &'static str>;
 
 fn user_key(user: UserNumber) -> actors::seal::DataKey {
     key(u32::try_from(user.0).unwrap())

@@ -13,6 +13,7 @@ use neuros::{Outcome, Policy};
 use tokio::time::Instant;
 
 use super::auditor::Auditor;
+use super::fates::Judge;
 use super::group::Group;
 use super::plan::{Action, Plan, Setting};
 use super::process::{Ground, time_at};
@@ -95,10 +96,9 @@ fn ground(setting: &Setting) -> Ground {
     let log = Arc::new(MemoryLog::new(setting.lanes, seed ^ 0x10, Arc::clone(&auditor) as _));
     let store = Arc::new(MemoryStore::new(routing.clone(), seed ^ 0x20, Arc::clone(&auditor) as _));
     log.rough(setting.latency_max / 2);
-    store.slow(setting.latency_max);
-    let reference =
-        Reference::new(routing.clone(), wire.clone(), FORWARD_BYTES_MAX, Arc::clone(&log));
-    auditor.begin(reference);
+    store.rough(setting.latency_max);
+    let judge = Judge::new(routing.clone(), wire.clone(), FORWARD_BYTES_MAX, Arc::clone(&log));
+    auditor.begin(Reference::new(judge));
     let rules = rules(setting, routing, wire);
     Ground { began: Instant::now(), log, store, auditor, rules }
 }
@@ -190,6 +190,10 @@ fn perform(action: &Action, group: &mut Group) {
                 process.lose_keys(millis(*time));
             }
         }
+        Action::DamageCheckpoints => {
+            ground.store.damage_checkpoints();
+            ground.auditor.happened(Happening::CheckpointDamaged, String::new());
+        }
         Action::DeleteCheckpoints => {
             ground.store.delete_checkpoints();
             ground.auditor.happened(Happening::CheckpointDeleted, String::new());
@@ -224,7 +228,7 @@ async fn finish(group: &mut Group) -> Vec<String> {
     group.leave();
     tokio::time::sleep(Duration::from_secs(5)).await;
     problems.extend(group.ground.auditor.look(|reference| {
-        let adrift = reference.adrift();
+        let adrift = reference.judge.adrift();
         adrift.first().map(|(origin, offset)| format!("I1: {origin}/{offset} was not applied"))
     }));
     problems

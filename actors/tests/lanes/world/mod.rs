@@ -123,6 +123,7 @@ impl Observer for Told {
 /// The world.
 pub(crate) struct World {
     pub log: Arc<MemoryLog>,
+    pub senders: Arc<Senders>,
     pub store: Arc<MemoryStore>,
     pub clock: Arc<HandClock>,
     pub told: Arc<Told>,
@@ -157,8 +158,10 @@ impl World {
             cache: false,
             topics: PerSource { events: "events".to_owned(), by_user: "by-user".to_owned() },
         };
+        let log = Arc::new(MemoryLog::new(lanes, 0, Arc::new(Nobody)));
         Self {
-            log: Arc::new(MemoryLog::new(lanes, 0, Arc::new(Nobody))),
+            senders: Arc::new(Senders::new(Arc::clone(&log), 0)),
+            log,
             store,
             clock: Arc::default(),
             told: Arc::default(),
@@ -169,11 +172,10 @@ impl World {
     fn ports(&self) -> Ports {
         // Nobody listens: a fatal error shows as a halted lane.
         let (fatal, _) = mpsc::channel(1);
-        let senders = Arc::new(Senders::new(Arc::clone(&self.log), 0));
         Ports {
             log: Arc::new(SharedLog(Arc::clone(&self.log))),
-            forwarder: Arc::clone(&senders) as _,
-            publisher: senders,
+            forwarder: Arc::clone(&self.senders) as _,
+            publisher: Arc::clone(&self.senders) as _,
             store: Arc::new(self.store.connect(0)),
             cache: Arc::new(NoCache),
             seal: Arc::new(PlainSeal),
@@ -182,6 +184,12 @@ impl World {
             observer: Arc::clone(&self.told) as _,
             fatal,
         }
+    }
+
+    /// The process ends and another begins: with producers that have sent nothing yet.
+    pub(crate) fn restart(&mut self) {
+        self.senders.die(0);
+        self.senders = Arc::new(Senders::new(Arc::clone(&self.log), 1));
     }
 
     /// Starts an owner of `lane` that lives until the token is cancelled.

@@ -37,6 +37,7 @@ pub(crate) enum Happening {
     Cached,
     Quarantined,
     CheckpointDeleted,
+    CheckpointDamaged,
     Died,
     Froze,
     Thawed,
@@ -46,7 +47,7 @@ pub(crate) enum Happening {
 }
 
 impl Happening {
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::Claimed,
         Self::ClaimWaited,
         Self::BackendEnded,
@@ -75,6 +76,7 @@ impl Happening {
         Self::Cached,
         Self::Quarantined,
         Self::CheckpointDeleted,
+        Self::CheckpointDamaged,
         Self::Died,
         Self::Froze,
         Self::Thawed,

@@ -62,6 +62,8 @@ struct Weather {
     faults: VecDeque<(Option<Lane>, Fault)>,
     /// Claims whose answer will be lost.
     lost_claims: u64,
+    /// Records that one answer gives, at most; 0 for as many as were asked for.
+    page_max: usize,
     /// Processes that send nothing on connections which are in the middle of something.
     frozen: BTreeSet<usize>,
 }
@@ -113,8 +115,18 @@ impl MemoryStore {
         self.changed.notify_waiters();
     }
 
-    pub(crate) fn slow(&self, latency_max: u64) {
-        self.weather.lock().unwrap().latency_max = latency_max;
+    /// Everything takes up to so many milliseconds, and answers come in small pages.
+    pub(crate) fn rough(&self, latency_max: u64) {
+        let mut weather = self.weather.lock().unwrap();
+        (weather.latency_max, weather.page_max) = (latency_max, 7);
+    }
+
+    fn page(&self, limit: i64) -> usize {
+        let limit = usize::try_from(limit).unwrap();
+        match self.weather.lock().unwrap().page_max {
+            0 => limit,
+            most => limit.min(most),
+        }
     }
 
     pub(crate) fn away(&self, part: Part, time: Duration) {
@@ -231,7 +243,7 @@ impl Store for Connection {
         after: (Timestamp, i32),
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        let limit = usize::try_from(limit).unwrap();
+        let limit = self.server.store.page(limit);
         let from = (lane, after.0, after.1.saturating_add(1));
         let page = self
             .read(|tables| {
@@ -260,7 +272,7 @@ impl Store for Connection {
         after: i64,
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        let limit = usize::try_from(limit).unwrap();
+        let limit = self.server.store.page(limit);
         let range = (user, after + 1)..=(user, i64::MAX);
         self.read(|tables| {
             tables.records.range(range).take(limit).map(|(_, record)| record.clone()).collect()
