@@ -16,12 +16,17 @@ struct Due {
     is_published: bool,
 }
 
-/// By sink and name: a user's id, or the lane that a dead letter came from.
+/// Whose a message is: a user's id, or the lane that a dead letter came from.
+type Name = (Sink, String);
+
+/// Its number there: a message number, or a source with an offset.
+type Order = (i64, i64);
+
 #[derive(Default)]
 pub(super) struct Departures {
-    due: BTreeMap<(Sink, String), BTreeMap<(i64, i64), Due>>,
+    due: BTreeMap<Name, BTreeMap<Order, Due>>,
     /// Rows by lane and number.
-    rows: BTreeMap<(Lane, i64), (Sink, String, (i64, i64))>,
+    rows: BTreeMap<(Lane, i64), (Name, Order)>,
 }
 
 /// What became of a message.
@@ -51,8 +56,9 @@ impl Departures {
                 }
             };
             let due = Due { lane: written.lane, number, is_published: false };
-            self.rows.insert((written.lane, number), (row.sink, name.clone(), order));
-            if self.due.entry((row.sink, name)).or_default().insert(order, due).is_some() {
+            let name = (row.sink, name);
+            self.rows.insert((written.lane, number), (name.clone(), order));
+            if self.due.entry(name).or_default().insert(order, due).is_some() {
                 return Err(format!("I9: {order:?} twice in the outbox"));
             }
         }
@@ -85,9 +91,9 @@ impl Departures {
 
     /// A cursor moves only behind what is safe.
     pub(super) fn moved(&self, lane: Lane, sink: Sink, to: i64) -> Result<(), String> {
-        for (_, (of, name, order)) in self.rows.range((lane, 0)..=(lane, to)) {
-            let is_published = self.due[&(*of, name.clone())][order].is_published;
-            if *of == sink && !is_published {
+        for (name, order) in self.rows.range((lane, 0)..=(lane, to)).map(|(_, row)| row) {
+            let is_published = self.due[name][order].is_published;
+            if name.0 == sink && !is_published {
                 return Err(format!("I9: lane {lane}: the cursor of {sink:?} is at {to}, too far"));
             }
         }

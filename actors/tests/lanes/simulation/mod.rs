@@ -24,7 +24,7 @@ use plan::Plan;
 use run::{Report, TOLD_SO, play};
 
 /// Seeds that are run when nothing else is asked for.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 
 /// Seeds that failed once.
 const FAILED_ONCE: &str = include_str!("seeds.txt");

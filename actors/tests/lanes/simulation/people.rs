@@ -10,6 +10,8 @@ use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::{Kind, Mode, Outcome, Policy};
 
+use crate::world::policy;
+
 /// A record that was applied, as the log has it.
 pub(super) struct Applied<'r> {
     pub record: &'r Record<'static>,
@@ -18,6 +20,8 @@ pub(super) struct Applied<'r> {
     /// The partition of `biometric.events` that it came in on, and the offset there.
     pub origin: (i32, i64),
     pub stamp: Timestamp,
+    /// The number of the policy that decided it.
+    pub policy: i32,
 }
 
 /// A mode change that the fold gives.
@@ -96,7 +100,7 @@ impl Book {
 #[derive(Default)]
 pub(super) struct People {
     pub books: BTreeMap<UserNumber, Book>,
-    policy: Policy,
+    policies: BTreeMap<i32, Policy>,
 }
 
 impl People {
@@ -134,7 +138,9 @@ impl People {
         book.remember(applied)?;
         let mut messages = book.person.message_number;
         let mut outcomes: Vec<Outcome> = Vec::new();
-        book.person.replay(&self.policy, applied.record, &mut outcomes);
+        let known = self.policies.entry(applied.policy);
+        let policy = known.or_insert_with(|| policy(applied.policy));
+        book.person.replay(policy, applied.record, &mut outcomes);
         if book.person.record_number != number {
             let due = book.person.record_number;
             return Err(format!("record number {number} where {due} is due"));

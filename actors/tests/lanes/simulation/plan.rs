@@ -16,6 +16,8 @@ pub(super) struct Sending {
     pub key: Option<String>,
     pub value: Option<String>,
     pub headers: Vec<(String, String)>,
+    /// The log has no time for it.
+    pub is_timeless: bool,
 }
 
 impl std::fmt::Debug for Sending {
@@ -55,6 +57,7 @@ pub(super) struct Setting {
     pub slots: usize,
     pub users: Vec<String>,
     pub records_max: usize,
+    pub bytes_max: usize,
     pub in_flight_max: usize,
     pub linger: u64,
     pub checkpoint_records: u32,
@@ -86,6 +89,7 @@ impl Plan {
             slots: usize::try_from(chance.between(2, 3)).unwrap(),
             users: (0..count).map(|number| format!("user-{number}")).collect(),
             records_max: chance.of_these(&[3, 8, 24]),
+            bytes_max: chance.of_these(&[300, 2_000, 8 << 20]),
             in_flight_max: chance.of_these(&[1, 2, 3, 3]),
             linger: chance.of_these(&[0, 0, 5, 40]),
             checkpoint_records: chance.of_these(&[1, 3, 6, 20]),
@@ -150,7 +154,7 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
     let slot = usize::try_from(chance.below(setting.slots as u64)).unwrap();
     let landing = usize::try_from(chance.below(4)).unwrap();
     let sink = chance.of_these(&Sink::ALL);
-    match chance.below(41) {
+    match chance.below(43) {
         0..=6 => Action::Assign { lane, slot, after: chance.below(1_500) },
         7..=9 => Action::Die { slot, back_after: chance.between(50, 3_000), landing },
         10..=13 => {
@@ -166,7 +170,7 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
         31 => Action::LogAway { time: chance.between(50, 2_000) },
         32..=33 => Action::SinkDown { sink },
         34..=35 => Action::PublishFails { sink, after: landing },
-        36 => Action::DeliveryFails { slot, landing },
+        36 | 41 | 42 => Action::DeliveryFails { slot, landing: landing + 1 },
         37 => Action::KeysAway { slot, time: chance.between(50, 1_500) },
         38 => Action::DeleteCheckpoints,
         39 => Action::DamageCheckpoints,

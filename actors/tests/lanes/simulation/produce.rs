@@ -84,7 +84,9 @@ impl<'c> Producer<'c> {
             let made_up = [("origin.offset", "7"), ("origin.partition", "0"), ("trace", "x")];
             headers.extend(made_up.map(|(n, v)| (n.to_owned(), v.to_owned())));
         }
-        let sending = Sending { lane, source: Source::Events, key, value, headers };
+        let is_timeless = self.chance.one_in(40);
+        let source = Source::Events;
+        let sending = Sending { lane, source, key, value, headers, is_timeless };
         self.sent.insert(0, (place, sending.clone()));
         self.sent.truncate(40);
         sending
@@ -199,5 +201,12 @@ pub(super) fn forged(chance: &Chance, lane: Lane, stranger: Option<&str>) -> Sen
         None if headers.iter().any(|(_, value)| *value == before) => Vec::new(),
         _ => headers,
     };
-    Sending { lane, source: Source::ByUser, key: None, value: Some(value), headers }
+    Sending {
+        lane,
+        source: Source::ByUser,
+        key: None,
+        value: Some(value),
+        headers,
+        is_timeless: true,
+    }
 }

@@ -109,7 +109,8 @@ impl Reference {
             };
             self.check_body(row, record).map_err(|problem| format!("{place}: {problem}"))?;
             let stamp = written.after.stamp;
-            let applied = Applied { record, content, origin: *origin, stamp };
+            let policy = row.policy;
+            let applied = Applied { record, content, origin: *origin, stamp, policy };
             let found = self.people.apply(row.user, row.number, &applied);
             let found = found.map_err(|problem| format!("I1/I3: {place}: {problem}"))?;
             switches.extend(found.into_iter().map(|switch| (row.user, switch)));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::lane::{PerSource, ROUTING_VERSION, Routing, Source};
+use actors::lane::{PerSource, ROUTING_VERSION, Routing};
 use actors::person::{Applied, Person};
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Rules, UserRules};
 use neuros::event::Record;
@@ -63,7 +63,7 @@ fn rules(setting: &Setting, routing: Routing, wire: Intake) -> Rules {
             records_max: setting.records_max,
             linger: Duration::from_millis(setting.linger),
             in_flight_max: setting.in_flight_max,
-            ..BatchRules::default()
+            bytes_max: setting.bytes_max,
         },
         checkpoint: CheckpointRules {
             every_records: setting.checkpoint_records,
@@ -162,7 +162,7 @@ fn perform(action: &Action, group: &mut Group) {
             };
             let now = time_at(ground.began).as_micros() / 1_000;
             let time = neuros::time::Timestamp::from_millis(now);
-            let time = (sending.source == Source::Events).then_some(time);
+            let time = (!sending.is_timeless).then_some(time);
             ground.log.append(sending.lane, sending.source, time, raw);
         }
         Action::Assign { lane, slot, after } => group.assign(*lane, *slot, millis(*after)),

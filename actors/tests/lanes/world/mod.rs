@@ -75,6 +75,18 @@ pub(crate) fn key(seed: u32) -> DataKey {
     DataKey::new(bytes, 1)
 }
 
+/// The policies that the store has: the built-in one, and one that is sooner alarmed.
+pub(crate) fn policy(number: i32) -> Policy {
+    let mut policy = Policy::default();
+    if number > 1 {
+        policy.version = format!("stricter-{number}");
+        policy.reflex.stress = 0.15;
+        policy.guardian.recovery = 70.0;
+        policy.selection.cooldown = neuros::time::Micros::from_minutes(1);
+    }
+    policy
+}
+
 /// A clock that stands still unless it is told otherwise.
 #[derive(Default)]
 pub(crate) struct HandClock(AtomicI64);

@@ -124,6 +124,10 @@ async fn send_on(
             continue;
         }
         log.pause().await;
+        if queue.lock().unwrap().fails.is_some() {
+            // A delivery fails after many tries; meanwhile others line up behind it.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         if !log.may_send(process).await {
             return;
         }

@@ -309,8 +309,8 @@ impl Store for Connection {
         Ok(1)
     }
 
-    async fn policy(&self, _: i32) -> Result<(String, String), StoreError> {
-        let policy = neuros::Policy::default();
+    async fn policy(&self, number: i32) -> Result<(String, String), StoreError> {
+        let policy = crate::world::policy(number);
         Ok((policy.version.clone(), policy.to_yaml()))
     }
 
