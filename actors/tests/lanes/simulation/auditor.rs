@@ -136,6 +136,10 @@ impl Witness for Auditor {
         self.note(&format!("lane {lane} {} moved to {to}", sink.as_str()));
     }
 
+    fn read(&self, lane: Lane, at: Positions) {
+        self.check(self.with(|books| books.reference.read(lane, at)));
+    }
+
     fn published(&self, sink: Sink, outgoing: &Outgoing) {
         let truncated = outgoing.headers.iter().any(|(name, _)| name == "dlq.truncated");
         if truncated {

@@ -82,13 +82,13 @@ impl Plan {
     pub(super) fn of(seed: u64) -> Self {
         let chance = Chance::of(seed);
         let lanes = i32::try_from(chance.between(2, 4)).unwrap();
-        let count = chance.between(5, 12);
+        let count = chance.between(1, 12);
         let setting = Setting {
             seed,
             lanes,
             slots: usize::try_from(chance.between(2, 3)).unwrap(),
             users: (0..count).map(|number| format!("user-{number}")).collect(),
-            records_max: chance.of_these(&[3, 8, 24]),
+            records_max: chance.of_these(&[1, 3, 8, 24]),
             bytes_max: chance.of_these(&[300, 2_000, 8 << 20]),
             in_flight_max: chance.of_these(&[1, 2, 3, 3]),
             linger: chance.of_these(&[0, 0, 5, 40]),
@@ -97,7 +97,7 @@ impl Plan {
             live_max: chance.of_these(&[1, 2, 4, 100]),
             idle_after: chance.of_these(&[500, 3_000, 60_000]),
             drain: chance.of_these(&[0, 100, 1_000]),
-            latency_max: chance.of_these(&[1, 4, 20]),
+            latency_max: chance.of_these(&[1, 4, 20, 50]),
         };
         let mut actions = Vec::new();
         add_records(&chance, &setting, &mut actions);

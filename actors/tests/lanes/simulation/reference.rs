@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actors::lane::{FenceToken, Lane, Progress, Source, UserNumber};
+use actors::dead_letter;
+use actors::lane::{FenceToken, Lane, Positions, Progress, Source, UserNumber};
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
 use actors::user::{checkpoint_place, record_place, transition_place};
@@ -12,7 +13,7 @@ use neuros::event::Record;
 use super::fates::{Checked, Fate, Judge, ensure};
 use super::leaving::Departures;
 use super::people::{Applied, People, Switch};
-use crate::world::store::tables::{Change, Tables, UserWrite, Written};
+use crate::world::store::tables::{Change, Letter, Tables, UserWrite, Written};
 use crate::world::{PlainSeal, key};
 
 /// A lane as it was committed last.
@@ -24,6 +25,8 @@ struct LaneBook {
 
 pub(super) struct Reference {
     pub judge: Judge,
+    /// Records that a lane may have read and not committed.
+    ahead_max: usize,
     lanes: BTreeMap<Lane, LaneBook>,
     pub people: People,
     pub departures: Departures,
@@ -32,11 +35,12 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    pub(super) fn new(judge: Judge) -> Self {
+    pub(super) fn new(judge: Judge, ahead_max: usize) -> Self {
         let lanes = judge.lanes().map(|lane| (lane, LaneBook::default()));
         Self {
             lanes: lanes.collect(),
             judge,
+            ahead_max,
             people: People::default(),
             departures: Departures::default(),
             counted: BTreeMap::new(),
@@ -49,6 +53,19 @@ impl Reference {
 
     pub(super) fn claimed(&mut self, lane: Lane, token: FenceToken) {
         self.lanes.get_mut(&lane).unwrap().token = Some(token);
+    }
+
+    /// I7: no more is read ahead of what is committed than the batches in flight may hold.
+    pub(super) fn read(&self, lane: Lane, at: Positions) -> Checked {
+        let committed = self.lanes[&lane].progress.as_ref().map(|progress| progress.positions);
+        let committed = committed.unwrap_or_default();
+        let ahead = Source::ALL.map(|source| {
+            self.judge.log.count(lane, source, *committed.of(source), *at.of(source))
+        });
+        let ahead: usize = ahead.iter().sum();
+        ensure(ahead <= self.ahead_max, || {
+            format!("I7: lane {lane} has read {ahead} records ahead, {} at most", self.ahead_max)
+        })
     }
 
     /// I4: only who holds the newest token may write.
@@ -141,8 +158,10 @@ impl Reference {
                 _ => None,
             })
             .collect();
-        for letter in written.letters.values() {
+        for (number, letter) in &written.letters {
             let place = (letter.said.source, letter.said.offset);
+            self.check_letter_body(written.lane, *number, letter)
+                .map_err(|problem| format!("{place:?}: {problem}"))?;
             let reason = letter.said.reason.as_str();
             self.count(format!("dead letter {reason}"), 1);
             if reason != "quarantined" {
@@ -165,6 +184,19 @@ impl Reference {
             })?;
         }
         ensure(due.is_empty(), || format!("dead letters are missing: {due:?}"))
+    }
+
+    /// What is kept of a dead letter is the record as the log has it.
+    fn check_letter_body(&self, lane: Lane, number: i64, letter: &Letter) -> Checked {
+        let (source, offset) = (letter.said.source, letter.said.offset);
+        let entries = self.judge.log.entries(lane, source, offset, offset + 1);
+        let entry = entries.first().ok_or("a dead letter of nothing")?;
+        let opened = PlainSeal.open(&key(0), dead_letter::place(lane, number), &letter.body);
+        let kept = dead_letter::of_bytes(&opened.map_err(|error| error.to_string())?);
+        let kept = kept.ok_or("a dead letter that cannot be read")?;
+        ensure(kept.key == entry.raw.key && kept.value == entry.raw.value, || {
+            "a dead letter that is not what the log holds".to_owned()
+        })
     }
 
     /// I6, for this batch: all that was read is counted once, and what is counted new is stored.

@@ -98,7 +98,10 @@ fn ground(setting: &Setting) -> Ground {
     log.rough(setting.latency_max / 2);
     store.rough(setting.latency_max);
     let judge = Judge::new(routing.clone(), wire.clone(), FORWARD_BYTES_MAX, Arc::clone(&log));
-    auditor.begin(Reference::new(judge));
+    // What was in flight and is dropped has left its places, and before the lane ends they may be taken once
+    // more: by what is dropped next.
+    let ahead_max = 2 * setting.records_max * setting.in_flight_max;
+    auditor.begin(Reference::new(judge, ahead_max));
     let rules = rules(setting, routing, wire);
     Ground { began: Instant::now(), log, store, auditor, rules }
 }

@@ -155,6 +155,13 @@ impl MemoryLog {
         partition.entries[partition.place(from)..partition.place(to)].to_vec()
     }
 
+    /// How many they are.
+    pub(crate) fn count(&self, lane: Lane, source: Source, from: i64, to: i64) -> usize {
+        let partitions = self.partitions.lock().unwrap();
+        let partition = partitions[&lane].of(source);
+        partition.place(to).saturating_sub(partition.place(from))
+    }
+
     /// Where each lane's newest records end.
     pub(crate) fn ends(&self) -> Vec<(Lane, Positions)> {
         let partitions = self.partitions.lock().unwrap();
@@ -252,10 +259,11 @@ impl LaneReader for Reader {
                 let incoming =
                     Incoming { source, offset, record_time: time, key, value, headers: &headers };
                 if take(incoming) == ControlFlow::Break(()) {
-                    return Ok(());
+                    break;
                 }
             }
             if taken {
+                self.log.witness.read(self.lane, self.at);
                 return Ok(());
             }
             waiting.await;

@@ -1,6 +1,6 @@
 //! Who watches the world: is told what happened outside the lanes, and can neither change nor delay it.
 
-use actors::lane::{FenceToken, Lane};
+use actors::lane::{FenceToken, Lane, Positions};
 use actors::log::Outgoing;
 use actors::rows::Sink;
 
@@ -96,6 +96,8 @@ pub(crate) trait Witness: Send + Sync {
     fn writes(&self, _tables: &Tables, _written: &Written) {}
     /// A cursor was moved.
     fn moved(&self, _lane: Lane, _token: FenceToken, _sink: Sink, _to: i64) {}
+    /// A reader has given everything up to there.
+    fn read(&self, _lane: Lane, _at: Positions) {}
     /// A message reached its topic.
     fn published(&self, _sink: Sink, _outgoing: &Outgoing) {}
     /// Something that must never happen.
