@@ -100,6 +100,8 @@ impl Auditor {
             }
             let revisions = books.reference.people.books.values().map(|book| book.revisions);
             *tally.entry("revisions".to_owned()).or_default() += revisions.sum::<u64>();
+            let otherwise = books.reference.judge.decided_otherwise;
+            *tally.entry("origin decided otherwise".to_owned()).or_default() += otherwise;
             tally
         })
     }
@@ -115,8 +117,8 @@ impl Witness for Auditor {
         self.with(|books| books.reference.claimed(lane, token));
     }
 
-    fn writes(&self, tables: &Tables, written: &Written) {
-        let checked = self.with(|books| books.reference.writes(tables, written));
+    fn writes(&self, tables: &Tables, written: &Written, process: usize) {
+        let checked = self.with(|books| books.reference.writes(tables, written, process));
         let (lane, batch) = (written.lane, written.after.batch);
         self.check(checked.map_err(|problem| format!("lane {lane} batch {batch}: {problem}")));
         let after = &written.after;

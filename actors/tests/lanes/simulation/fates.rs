@@ -8,6 +8,7 @@ use actors::home::home;
 use actors::incoming::{Incoming, Origin};
 use actors::lane::{Lane, Progress, Routing, Source};
 use neuros::event::Record;
+use neuros::time::Timestamp;
 use neuros::wire::{self, Headers, Intake, Message};
 
 use crate::world::store::tables::Written;
@@ -33,7 +34,6 @@ pub(super) fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Checked {
 /// Judges the records of all lanes.
 pub(super) struct Judge {
     pub routing: Routing,
-    pub wire: Intake,
     pub forward_bytes_max: usize,
     pub log: Arc<MemoryLog>,
     /// By lane and origin partition the newest forwarded offset that was applied.
@@ -44,18 +44,16 @@ pub(super) struct Judge {
     arrived: BTreeSet<(i32, i64)>,
     /// The same of everything that was forwarded.
     left: BTreeSet<(i32, i64)>,
+    /// Forwarded records whose origin had gone back and decided otherwise about one before them.
+    pub decided_otherwise: u64,
 }
 
 impl Judge {
-    pub(super) fn new(
-        routing: Routing,
-        wire: Intake,
-        forward_bytes_max: usize,
-        log: Arc<MemoryLog>,
-    ) -> Self {
+    pub(super) fn new(routing: Routing, forward_bytes_max: usize, log: Arc<MemoryLog>) -> Self {
         let (marks, forwarded) = (BTreeMap::new(), BTreeMap::new());
         let (arrived, left) = (BTreeSet::new(), BTreeSet::new());
-        Self { routing, wire, forward_bytes_max, log, marks, forwarded, arrived, left }
+        let decided_otherwise = 0;
+        Self { routing, forward_bytes_max, log, marks, forwarded, arrived, left, decided_otherwise }
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
@@ -75,13 +73,16 @@ impl Judge {
         })
     }
 
-    /// What was forwarded and has not been applied at its home, or was applied without being forwarded.
+    /// What was forwarded and has not been applied at its home.
+    ///
+    /// Not the other way round: a record may have been sent on by an owner who never committed that, and
+    /// whose successor trusts its producer's clock less.
     pub(super) fn adrift(&self) -> Vec<(i32, i64)> {
-        self.left.symmetric_difference(&self.arrived).copied().collect()
+        self.left.difference(&self.arrived).copied().collect()
     }
 
     /// What a record is, without its lane's marks.
-    fn decode(&self, entry: &Entry, time: Option<neuros::time::Timestamp>) -> Decoded {
+    fn decode(entry: &Entry, time: Option<Timestamp>, wire: &Intake) -> Decoded {
         let raw = &entry.raw;
         let headers = raw.headers.iter();
         let headers: Headers<'_> = headers
@@ -89,13 +90,13 @@ impl Judge {
             .collect();
         let value = raw.value.as_deref().unwrap_or_default();
         let message = Message { value, headers, record_time: time };
-        wire::decode(&message, &self.wire)
+        wire::decode(&message, wire)
             .map(|record| Box::new(record.into_owned()))
             .map_err(|rejection| rejection.reason.as_str())
     }
 
-    fn fate_of_event(&self, lane: Lane, entry: &Entry) -> Fate {
-        let record = match self.decode(entry, entry.time) {
+    fn fate_of_event(&self, lane: Lane, entry: &Entry, wire: &Intake) -> Fate {
+        let record = match Self::decode(entry, entry.time, wire) {
             Ok(record) => record,
             Err(reason) => return Fate::Letter(reason),
         };
@@ -121,7 +122,7 @@ impl Judge {
     }
 
     /// Generation, repeat, home, turn; moves the mark.
-    fn fate_of_forwarded(&mut self, lane: Lane, entry: &Entry) -> Fate {
+    fn fate_of_forwarded(&mut self, lane: Lane, entry: &Entry, wire: &Intake) -> Fate {
         let headers: Vec<(&str, Option<&[u8]>)> =
             entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
         let Some(origin) = Origin::of_headers(&headers) else { return Fate::Letter("misrouted") };
@@ -135,8 +136,8 @@ impl Judge {
         if !(0..self.routing.partition_count).contains(&origin.partition) {
             return Fate::Letter("misrouted");
         }
-        let time = origin.time.map(neuros::time::Timestamp::from_millis);
-        let decoded = self.decode(entry, time);
+        let time = origin.time.map(Timestamp::from_millis);
+        let decoded = Self::decode(entry, time, wire);
         if let Ok(record) = &decoded
             && home(&record.user_id, self.routing.partition_count) != lane
         {
@@ -145,6 +146,7 @@ impl Judge {
         if origin.previous > mark {
             return Fate::Skip(Happening::OutOfTurn);
         }
+        self.decided_otherwise += u64::from(origin.previous < mark);
         self.marks.insert((lane, origin.partition), origin.offset);
         // Only marks and positions keep it from being applied twice; a second time would show here.
         if !self.arrived.insert((origin.partition, origin.offset)) {
@@ -163,6 +165,7 @@ impl Judge {
     pub(super) fn fates(
         &mut self,
         written: &Written,
+        wire: &Intake,
     ) -> Result<BTreeMap<(Source, i64), Fate>, String> {
         let lane = written.lane;
         let mut fates = BTreeMap::new();
@@ -174,8 +177,8 @@ impl Judge {
             ensure(to == due, || format!("I1: {source:?} goes from {from} to {to}, not to {due}"))?;
             for entry in entries {
                 let fate = match source {
-                    Source::Events => self.fate_of_event(lane, &entry),
-                    Source::ByUser => self.fate_of_forwarded(lane, &entry),
+                    Source::Events => self.fate_of_event(lane, &entry, wire),
+                    Source::ByUser => self.fate_of_forwarded(lane, &entry, wire),
                 };
                 if let Fate::Forward(home) = fate {
                     self.left.insert((lane.0, entry.offset));

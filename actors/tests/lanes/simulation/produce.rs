@@ -115,7 +115,7 @@ impl<'c> Producer<'c> {
             0 => i64::try_from(self.chance.below(172_800)).unwrap(),
             1..=4 => i64::try_from(self.chance.below(400)).unwrap(),
             // Early, but not too early.
-            5 => -i64::try_from(self.chance.below(240)).unwrap(),
+            5..=8 => -i64::try_from(self.chance.below(240)).unwrap(),
             _ => i64::try_from(self.chance.below(3)).unwrap(),
         };
         let stress = self.chance.of_these(&["0.1", "0.2", "0.95"]);

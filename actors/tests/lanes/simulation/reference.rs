@@ -13,6 +13,7 @@ use neuros::event::Record;
 use super::fates::{Checked, Fate, Judge, ensure};
 use super::leaving::Departures;
 use super::people::{Applied, People, Switch};
+use super::process::wire_of;
 use crate::world::store::tables::{Change, Letter, Tables, UserWrite, Written};
 use crate::world::{PlainSeal, key};
 
@@ -76,7 +77,7 @@ impl Reference {
     }
 
     /// Checks a batch before it is written, and goes on with it.
-    pub(super) fn writes(&mut self, tables: &Tables, written: &Written) -> Checked {
+    pub(super) fn writes(&mut self, tables: &Tables, written: &Written, process: usize) -> Checked {
         let lane = written.lane;
         self.check_token(lane, written.token)?;
         if let Some(progress) = &self.lanes[&lane].progress {
@@ -88,7 +89,7 @@ impl Reference {
             })?;
         }
         ensure(written.after.stamp > written.before.stamp, || "a stamp went back".to_owned())?;
-        let fates = self.judge.fates(written)?;
+        let fates = self.judge.fates(written, &wire_of(process))?;
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }

@@ -8,7 +8,6 @@ use actors::lane::{PerSource, ROUTING_VERSION, Routing};
 use actors::person::{Applied, Person};
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Rules, UserRules};
 use neuros::event::Record;
-use neuros::wire::Intake;
 use neuros::{Outcome, Policy};
 use tokio::time::Instant;
 
@@ -16,7 +15,7 @@ use super::auditor::Auditor;
 use super::fates::Judge;
 use super::group::Group;
 use super::plan::{Action, Plan, Setting};
-use super::process::{Ground, time_at};
+use super::process::{Ground, time_at, wire_of};
 use super::produce::{BYTES_MAX, FORWARD_BYTES_MAX, POISON};
 use super::reference::Reference;
 use crate::world::witness::{Happening, Witness as _};
@@ -51,11 +50,11 @@ fn evaluate(
     person.apply(policy, record, outcomes)
 }
 
-fn rules(setting: &Setting, routing: Routing, wire: Intake) -> Rules {
+fn rules(setting: &Setting, routing: Routing) -> Rules {
     Rules {
         owner: String::new(),
         routing,
-        wire,
+        wire: wire_of(1),
         policy: Arc::new(Policy::default()),
         policy_number: 1,
         evaluate,
@@ -90,19 +89,18 @@ fn ground(setting: &Setting) -> Ground {
         log_id: None,
         expanding: false,
     };
-    let wire = Intake { bytes_max: BYTES_MAX, ..Intake::default() };
     let auditor = Arc::new(Auditor::default());
     let seed = setting.seed;
     let log = Arc::new(MemoryLog::new(setting.lanes, seed ^ 0x10, Arc::clone(&auditor) as _));
     let store = Arc::new(MemoryStore::new(routing.clone(), seed ^ 0x20, Arc::clone(&auditor) as _));
     log.rough(setting.latency_max / 2);
     store.rough(setting.latency_max);
-    let judge = Judge::new(routing.clone(), wire.clone(), FORWARD_BYTES_MAX, Arc::clone(&log));
+    let judge = Judge::new(routing.clone(), FORWARD_BYTES_MAX, Arc::clone(&log));
     // What was in flight and is dropped has left its places, and before the lane ends they may be taken once
     // more: by what is dropped next.
     let ahead_max = 2 * setting.records_max * setting.in_flight_max;
     auditor.begin(Reference::new(judge, ahead_max));
-    let rules = rules(setting, routing, wire);
+    let rules = rules(setting, routing);
     Ground { began: Instant::now(), log, store, auditor, rules }
 }
 

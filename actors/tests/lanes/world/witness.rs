@@ -92,8 +92,8 @@ pub(crate) trait Witness: Send + Sync {
     fn happened(&self, _what: Happening, _text: String) {}
     /// A claim was committed.
     fn claimed(&self, _lane: Lane, _token: FenceToken) {}
-    /// A batch is about to be written; the tables are as they were before it.
-    fn writes(&self, _tables: &Tables, _written: &Written) {}
+    /// A batch of a process is about to be written; the tables are as they were before it.
+    fn writes(&self, _tables: &Tables, _written: &Written, _process: usize) {}
     /// A cursor was moved.
     fn moved(&self, _lane: Lane, _token: FenceToken, _sink: Sink, _to: i64) {}
     /// A reader has given everything up to there.

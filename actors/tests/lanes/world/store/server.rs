@@ -204,7 +204,7 @@ impl Server {
         }
         let mut tables = self.store.tables.lock().unwrap();
         tables.check(written)?;
-        self.store.witness.writes(&tables, written);
+        self.store.witness.writes(&tables, written, self.process);
         tables.write(written)
     }
 
