@@ -130,8 +130,9 @@ impl Work {
                 continue;
             }
             let filled = tokio::select! {
-                filled = self.fill(&intake) => filled.map_err(End::Log)?,
+                biased;
                 () = stop.cancelled() => return self.give_up(permit).await,
+                filled = self.fill(&intake) => filled.map_err(End::Log)?,
             };
             let read = self.close(filled, permit).await?;
             self.router.try_send(read).map_err(|_| End::Stopped)?;
@@ -146,8 +147,9 @@ impl Work {
     /// A place for a batch; `None` when the lane is to end.
     async fn permit(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
-            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
+            biased;
             () = stop.cancelled() => None,
+            permit = Arc::clone(&self.permits).acquire_owned() => permit.ok(),
         }
     }
 

@@ -34,6 +34,7 @@ pub mod restore;
 mod restoring;
 mod router;
 pub mod rows;
+mod running;
 pub mod seal;
 pub mod store;
 mod turns;

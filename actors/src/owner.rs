@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor as _, Addr};
+use actix::Actor as _;
 use neuros::time::{Micros, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -33,6 +33,7 @@ use crate::residents::{Residents, keys_end, store_end};
 use crate::restore::Restorer;
 use crate::restoring::Restoring;
 use crate::router::{self, Router};
+use crate::running::Running;
 use crate::store::Claim;
 use crate::turns::{self, Turns};
 
@@ -215,8 +216,9 @@ impl Owner {
         actix::spawn(async move {
             loop {
                 let states = tokio::select! {
-                    states = waiting.recv() => states,
+                    biased;
                     () = stop.cancelled() => return,
+                    states = waiting.recv() => states,
                 };
                 let Some(states) = states else { return };
                 let kept = ports.cache.keep(states).await;
@@ -275,15 +277,21 @@ impl Owner {
 
     /// Waits, longer each time; says whether the lane is still ours to try.
     async fn rest(&mut self) -> bool {
-        // Two owners who met must not meet again at once.
-        let jitter = uuid::Uuid::new_v4().as_u128() % 200;
-        let jitter = Duration::from_millis(u64::try_from(jitter).unwrap_or(0));
         tokio::select! {
-            () = tokio::time::sleep(self.pause + jitter) => {}
+            biased;
             () = self.stop.cancelled() => return false,
+            () = tokio::time::sleep(self.pause + self.jitter()) => {}
         }
         self.pause = (self.pause * 2).min(PAUSE.1);
         true
+    }
+
+    /// Two owners who met must not meet again at once. From what tells them apart, and not from chance:
+    /// the same history comes out the same again.
+    fn jitter(&self) -> Duration {
+        let name = format!("{}/{}/{}", self.rules.owner, self.lane, self.ports.clock.now());
+        let number = uuid::Uuid::new_v5(&crate::message::NAMESPACE, name.as_bytes()).as_u128();
+        Duration::from_millis(u64::try_from(number % 200).unwrap_or(0))
     }
 
     /// Stays where it is until the lane is taken away or the process ends.
@@ -335,46 +343,3 @@ impl Owner {
 
 const TOO_MANY: &str = "too many users could not be evaluated or restored within a minute; the release may \
                         be broken: roll it back, then start again";
-
-/// A lane that runs.
-struct Running {
-    ingest: Addr<Ingest>,
-    ends: mpsc::Receiver<End>,
-    permits: Arc<Semaphore>,
-    in_flight_max: usize,
-    stop_reading: CancellationToken,
-    drop_rest: CancellationToken,
-}
-
-impl Running {
-    /// Waits for an end, or for `stop` and then for what is in flight, but not longer than `drain`.
-    async fn wait(mut self, stop: &CancellationToken, drain: Duration) -> End {
-        let end = tokio::select! {
-            end = self.ends.recv() => end,
-            () = stop.cancelled() => {
-                self.stop_reading.cancel();
-                let all = u32::try_from(self.in_flight_max).unwrap_or(u32::MAX);
-                tokio::select! {
-                    _ = tokio::time::timeout(drain, self.permits.acquire_many(all)) => {}
-                    _ = failure(&mut self.ends) => {}
-                }
-                Some(End::Stopped)
-            }
-        };
-        self.stop_reading.cancel();
-        self.drop_rest.cancel();
-        self.permits.close();
-        drop(self.ingest);
-        end.unwrap_or(End::Claim { fenced: false })
-    }
-}
-
-/// The next end that is not ingest's own, which has been told to stop.
-async fn failure(ends: &mut mpsc::Receiver<End>) -> Option<End> {
-    loop {
-        match ends.recv().await {
-            Some(End::Stopped) => {}
-            other => return other,
-        }
-    }
-}

@@ -146,8 +146,9 @@ impl Desk {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                biased;
                 () = self.drop_rest.cancelled() => return Err(End::Stopped),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
             }
         }
     }

@@ -36,8 +36,9 @@ impl Poll {
         loop {
             self.look_for_commands().await;
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                biased;
                 () = stop.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
             }
             // A store that is away is found out by whoever writes.
             if let Ok(false) = self.ports.store.holds(self.lane, self.token).await {

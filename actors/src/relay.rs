@@ -56,8 +56,9 @@ impl Relay {
         let mut cursor = None;
         loop {
             let turn = tokio::select! {
-                turn = self.turn(sink, inbox, &mut cursor) => turn,
+                biased;
                 () = stop.cancelled() => break,
+                turn = self.turn(sink, inbox, &mut cursor) => turn,
             };
             match turn {
                 Ok(()) => pause = PAUSE.0,
@@ -103,6 +104,7 @@ impl Relay {
         let (messages, to) = match inbox.next(from, limit) {
             Next::Idle => {
                 tokio::select! {
+                    biased;
                     () = inbox.changed.notified() => {}
                     () = cursor.due() => {}
                 }
@@ -251,7 +253,8 @@ impl Cursor {
 /// Waits; says whether the lane goes on.
 async fn rest(pause: Duration, stop: &CancellationToken) -> bool {
     tokio::select! {
-        () = tokio::time::sleep(pause) => true,
+        biased;
         () = stop.cancelled() => false,
+        () = tokio::time::sleep(pause) => true,
     }
 }

@@ -64,8 +64,9 @@ pub(crate) async fn watch(
 ) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            biased;
             () = stop.cancelled() => return,
+            () = tokio::time::sleep(ASK_EVERY) => {}
         }
         let gap = turns.borrow().gap();
         if let Some((origin, previous)) = gap {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
 
+mod clauses;
 mod commands;
 mod facts;
 mod recovery;
+mod simulation;
 mod world;

@@ -1,40 +1,117 @@
-//! A log in memory: partitions of two topics, and what was published.
+//! A log in memory: partitions of two topics whose offsets may have gaps, and what was published. What it
+//! has acknowledged it keeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actors::incoming::{Incoming, Origin, Raw};
 use actors::lane::{Lane, PerSource, Positions, Source};
-use actors::log::{Forwarder, LaneReader, Log, LogError, Outgoing, Publisher, Take};
+use actors::log::{LaneReader, Log, LogError, Outgoing, Take};
 use actors::rows::Sink;
 use async_trait::async_trait;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use neuros::time::Timestamp;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-type Stored = (Option<Timestamp>, Raw);
-type Partitions = BTreeMap<Lane, PerSource<Vec<Stored>>>;
+use super::chance::Chance;
+use super::witness::{Happening, Witness};
+
+/// A record as it lies in the log.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub offset: i64,
+    pub time: Option<Timestamp>,
+    pub raw: Raw,
+}
 
 #[derive(Default)]
+struct Partition {
+    entries: Vec<Entry>,
+    end: i64,
+}
+
+impl Partition {
+    /// The place of the first entry at or above an offset.
+    fn place(&self, offset: i64) -> usize {
+        self.entries.partition_point(|entry| entry.offset < offset)
+    }
+}
+
+/// How the log behaves.
+#[derive(Default)]
+pub(super) struct Weather {
+    /// Milliseconds that sending takes, at most.
+    pub latency_max: u64,
+    /// One offset in so many is followed by a gap; 0 for none.
+    pub gap_one_in: u64,
+    /// Records that one read gives, at most; 0 for all.
+    pub read_max: u64,
+    away: Option<Instant>,
+    /// By sink: it fails after so many messages of the next request.
+    pub fails_after: BTreeMap<Sink, usize>,
+    /// Processes whose producers stand still, and those that are gone.
+    pub frozen: BTreeSet<usize>,
+    pub dead: BTreeSet<usize>,
+}
+
 pub(crate) struct MemoryLog {
-    partitions: Mutex<Partitions>,
+    partitions: Mutex<BTreeMap<Lane, PerSource<Partition>>>,
+    /// Origin partition and offset, and the home, of everything that was forwarded.
+    landed: Mutex<BTreeSet<(i32, i64, Lane)>>,
     pub published: Mutex<Vec<(Sink, Outgoing)>>,
     /// Sinks that do not answer.
     pub down: Mutex<Vec<Sink>>,
     /// The next forwarded record is acknowledged and lost.
     pub loses_next: Mutex<bool>,
-    grown: Arc<Notify>,
+    pub(super) weather: Mutex<Weather>,
+    pub(super) changed: Notify,
+    pub(super) chance: Chance,
+    pub(super) witness: Arc<dyn Witness>,
+    grown: Notify,
 }
 
 impl MemoryLog {
-    pub(crate) fn new(lanes: i32) -> Self {
-        let log = Self::default();
-        for lane in 0..lanes {
-            log.partitions.lock().unwrap().insert(Lane(lane), PerSource::default());
+    pub(crate) fn new(lanes: i32, seed: u64, witness: Arc<dyn Witness>) -> Self {
+        let partitions = (0..lanes).map(|lane| (Lane(lane), PerSource::default()));
+        Self {
+            partitions: Mutex::new(partitions.collect()),
+            landed: Mutex::default(),
+            published: Mutex::default(),
+            down: Mutex::default(),
+            loses_next: Mutex::default(),
+            weather: Mutex::default(),
+            changed: Notify::new(),
+            chance: Chance::of(seed),
+            witness,
+            grown: Notify::new(),
         }
-        log
+    }
+
+    /// Sending takes up to so many milliseconds, offsets have gaps, and reads give a few records each.
+    pub(crate) fn rough(&self, latency_max: u64) {
+        let mut weather = self.weather.lock().unwrap();
+        (weather.latency_max, weather.gap_one_in, weather.read_max) = (latency_max, 8, 12);
+    }
+
+    pub(crate) fn away(&self, time: Duration) {
+        self.weather.lock().unwrap().away = Some(Instant::now() + time);
+    }
+
+    /// The next request to a sink fails after so many messages.
+    pub(crate) fn fail_after(&self, sink: Sink, messages: usize) {
+        self.weather.lock().unwrap().fails_after.insert(sink, messages);
+    }
+
+    pub(crate) fn heal(&self) {
+        let mut weather = self.weather.lock().unwrap();
+        weather.away = None;
+        weather.fails_after.clear();
+        weather.frozen.clear();
+        drop(weather);
+        self.down.lock().unwrap().clear();
+        self.changed.notify_waiters();
     }
 
     /// Writes a message to `biometric.events`.
@@ -43,16 +120,52 @@ impl MemoryLog {
         self.append(Lane(lane), Source::Events, Some(Timestamp::from_micros(time)), raw);
     }
 
-    fn append(&self, lane: Lane, source: Source, time: Option<Timestamp>, raw: Raw) {
+    pub(crate) fn append(&self, lane: Lane, source: Source, time: Option<Timestamp>, raw: Raw) {
+        let one_in = self.weather.lock().unwrap().gap_one_in;
+        let gap = if one_in > 0 && self.chance.one_in(one_in) { 2 } else { 0 };
         let mut partitions = self.partitions.lock().unwrap();
-        partitions.get_mut(&lane).unwrap().of_mut(source).push((time, raw));
+        let partition = partitions.get_mut(&lane).unwrap().of_mut(source);
+        let offset = partition.end;
+        partition.entries.push(Entry { offset, time, raw });
+        // As if a transaction's marker lay there, or what compaction took.
+        partition.end = offset + 1 + gap;
         self.grown.notify_waiters();
     }
 
-    /// Where each lane ends.
+    pub(super) fn append_forwarded(&self, home: Lane, record: &Raw, origin: Origin) {
+        let mut raw = record.clone();
+        let added = origin.to_headers().into_iter();
+        raw.headers.extend(added.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
+        self.append(home, Source::ByUser, None, raw);
+        let is_new = self.landed.lock().unwrap().insert((origin.partition, origin.offset, home));
+        let what = if is_new { Happening::Forwarded } else { Happening::ForwardedRepeat };
+        let text = format!("from {}/{} to {home}", origin.partition, origin.offset);
+        self.witness.happened(what, text);
+    }
+
+    /// Whether a record that was forwarded has reached its home's log.
+    pub(crate) fn has_landed(&self, origin: i32, offset: i64, home: Lane) -> bool {
+        self.landed.lock().unwrap().contains(&(origin, offset, home))
+    }
+
+    /// The entries with offsets from `from` up to, without it, `to`.
+    pub(crate) fn entries(&self, lane: Lane, source: Source, from: i64, to: i64) -> Vec<Entry> {
+        let partitions = self.partitions.lock().unwrap();
+        let partition = partitions[&lane].of(source);
+        partition.entries[partition.place(from)..partition.place(to)].to_vec()
+    }
+
+    /// How many they are.
+    pub(crate) fn count(&self, lane: Lane, source: Source, from: i64, to: i64) -> usize {
+        let partitions = self.partitions.lock().unwrap();
+        let partition = partitions[&lane].of(source);
+        partition.place(to).saturating_sub(partition.place(from))
+    }
+
+    /// Where each lane's newest records end.
     pub(crate) fn ends(&self) -> Vec<(Lane, Positions)> {
         let partitions = self.partitions.lock().unwrap();
-        let end = |records: &Vec<Stored>| i64::try_from(records.len()).unwrap();
+        let end = |p: &Partition| p.entries.last().map_or(0, |entry| entry.offset + 1);
         let ends = partitions.iter().map(|(lane, records)| {
             (*lane, Positions { events: end(&records.events), by_user: end(&records.by_user) })
         });
@@ -67,12 +180,23 @@ impl MemoryLog {
             .map(|(_, outgoing)| serde_json::from_slice(outgoing.value.as_ref().unwrap()).unwrap())
             .collect()
     }
+
+    fn check(&self) -> Result<(), LogError> {
+        match self.weather.lock().unwrap().away {
+            Some(until) if Instant::now() < until => Err(LogError::Away("told so".to_owned())),
+            _ => Ok(()),
+        }
+    }
 }
+
+/// A handle on the log.
+pub(crate) struct SharedLog(pub Arc<MemoryLog>);
 
 /// The log as lanes get it.
 #[async_trait(?Send)]
 impl Log for SharedLog {
     async fn open(&self, lane: Lane, at: Positions) -> Result<Box<dyn LaneReader>, LogError> {
+        self.0.check()?;
         Ok(Box::new(Reader { log: Arc::clone(&self.0), lane, at }))
     }
 
@@ -81,15 +205,12 @@ impl Log for SharedLog {
     }
 
     async fn by_user_end(&self, lane: Lane) -> Result<i64, LogError> {
-        let partitions = self.0.partitions.lock().unwrap();
-        Ok(i64::try_from(partitions[&lane].by_user.len()).unwrap())
+        self.0.check()?;
+        Ok(self.0.partitions.lock().unwrap()[&lane].by_user.end)
     }
 
     fn note_position(&self, _: Lane, _: i64) {}
 }
-
-/// A handle on the log.
-pub(crate) struct SharedLog(pub Arc<MemoryLog>);
 
 struct Reader {
     log: Arc<MemoryLog>,
@@ -98,13 +219,18 @@ struct Reader {
 }
 
 impl Reader {
-    fn next(&mut self) -> Option<(Source, i64, Stored)> {
+    fn next(&mut self, is_rough: bool) -> Option<(Source, Entry)> {
         let partitions = self.log.partitions.lock().unwrap();
-        Source::ALL.into_iter().find_map(|source| {
+        let mut sources = Source::ALL;
+        if is_rough && self.log.chance.one_in(2) {
+            sources.reverse();
+        }
+        sources.into_iter().find_map(|source| {
+            let partition = partitions[&self.lane].of(source);
             let at = self.at.of_mut(source);
-            let stored = partitions[&self.lane].of(source).get(usize::try_from(*at).unwrap())?;
-            *at += 1;
-            Some((source, *at - 1, stored.clone()))
+            let entry = partition.entries.get(partition.place(*at))?;
+            *at = entry.offset + 1;
+            Some((source, entry.clone()))
         })
     }
 }
@@ -112,64 +238,35 @@ impl Reader {
 #[async_trait(?Send)]
 impl LaneReader for Reader {
     async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError> {
-        let grown = Arc::clone(&self.log.grown);
+        let log = Arc::clone(&self.log);
         loop {
-            let waiting = grown.notified();
+            self.log.check()?;
+            let waiting = log.grown.notified();
+            let read_max = self.log.weather.lock().unwrap().read_max;
+            let mut left = match read_max {
+                0 => u64::MAX,
+                most => self.log.chance.between(1, most),
+            };
             let mut taken = false;
-            while let Some((source, offset, (record_time, raw))) = self.next() {
+            while left > 0
+                && let Some((source, Entry { offset, time, raw })) = self.next(read_max > 0)
+            {
                 taken = true;
+                left -= 1;
                 let headers: Vec<(&str, Option<&[u8]>)> =
                     raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
                 let (key, value) = (raw.key.as_deref(), raw.value.as_deref());
                 let incoming =
-                    Incoming { source, offset, record_time, key, value, headers: &headers };
+                    Incoming { source, offset, record_time: time, key, value, headers: &headers };
                 if take(incoming) == ControlFlow::Break(()) {
-                    return Ok(());
+                    break;
                 }
             }
             if taken {
+                self.log.witness.read(self.lane, self.at);
                 return Ok(());
             }
             waiting.await;
         }
-    }
-}
-
-#[async_trait]
-impl Forwarder for MemoryLog {
-    fn bytes_max(&self) -> usize {
-        4 << 20
-    }
-
-    async fn forward(
-        &self,
-        home: Lane,
-        record: &Raw,
-        origin: Origin,
-    ) -> Result<BoxFuture<'static, Result<(), LogError>>, LogError> {
-        if std::mem::take(&mut *self.loses_next.lock().unwrap()) {
-            return Ok(async { Ok(()) }.boxed());
-        }
-        let mut raw = record.clone();
-        let added = origin.to_headers().into_iter();
-        raw.headers.extend(added.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
-        self.append(home, Source::ByUser, None, raw);
-        Ok(async { Ok(()) }.boxed())
-    }
-}
-
-#[async_trait]
-impl Publisher for MemoryLog {
-    fn bytes_max(&self, _: Sink) -> usize {
-        4 << 20
-    }
-
-    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), LogError> {
-        if self.down.lock().unwrap().contains(&sink) {
-            return Err(LogError::Away("down".to_owned()));
-        }
-        let messages = messages.into_iter().map(|outgoing| (sink, outgoing));
-        self.published.lock().unwrap().extend(messages);
-        Ok(())
     }
 }

@@ -1,8 +1,11 @@
 //! A small world for lanes: a log and a store in memory, a clock that is set by hand, keys that hide
 //! nothing. Everything outside can be told to fail; the lanes are the real ones.
 
+pub(crate) mod chance;
 mod log;
-mod store;
+mod senders;
+pub(crate) mod store;
+pub(crate) mod witness;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,11 +26,13 @@ use neuros::wire::Intake;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use log::{MemoryLog, SharedLog};
+pub(crate) use log::{Entry, MemoryLog, SharedLog};
+pub(crate) use senders::Senders;
 pub(crate) use store::{Fault, MemoryStore};
+use witness::Nobody;
 
 /// Seals by writing key and place in front: whatever is opened elsewhere or with another key is found.
-struct PlainSeal;
+pub(crate) struct PlainSeal;
 
 fn label(key: &DataKey, place: Place) -> String {
     let Place { table, column, user, record } = place;
@@ -50,20 +55,20 @@ impl Seal for PlainSeal {
     }
 }
 
-fn sealed_by(user: UserNumber, place: Place, plaintext: &[u8]) -> Vec<u8> {
+pub(crate) fn sealed_by(user: UserNumber, place: Place, plaintext: &[u8]) -> Vec<u8> {
     PlainSeal.seal(&key(u32::try_from(user.0).unwrap()), place, plaintext).0
 }
 
-fn opened(user: UserNumber, place: Place, sealed: &[u8]) -> Vec<u8> {
+pub(crate) fn opened(user: UserNumber, place: Place, sealed: &[u8]) -> Vec<u8> {
     PlainSeal.open(&key(u32::try_from(user.0).unwrap()), place, sealed).unwrap()
 }
 
 /// As the service's own key seals it.
-fn sealed_by_service(place: Place, plaintext: &[u8]) -> Vec<u8> {
+pub(crate) fn sealed_by_service(place: Place, plaintext: &[u8]) -> Vec<u8> {
     PlainSeal.seal(&key(0), place, plaintext).0
 }
 
-struct PlainKeys;
+pub(crate) struct PlainKeys;
 
 #[async_trait]
 impl KeyRing for PlainKeys {
@@ -76,10 +81,23 @@ impl KeyRing for PlainKeys {
     }
 }
 
-fn key(seed: u32) -> DataKey {
+/// The key numbered like its user; 0 is the service's own.
+pub(crate) fn key(seed: u32) -> DataKey {
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&seed.to_le_bytes());
     DataKey::new(bytes, 1)
+}
+
+/// The policies that the store has: the built-in one, and one that is sooner alarmed.
+pub(crate) fn policy(number: i32) -> Policy {
+    let mut policy = Policy::default();
+    if number > 1 {
+        policy.version = format!("stricter-{number}");
+        policy.reflex.stress = 0.15;
+        policy.guardian.recovery = 70.0;
+        policy.selection.cooldown = neuros::time::Micros::from_minutes(1);
+    }
+    policy
 }
 
 /// A clock that stands still unless it is told otherwise.
@@ -130,6 +148,7 @@ impl Observer for Told {
 /// The world.
 pub(crate) struct World {
     pub log: Arc<MemoryLog>,
+    pub senders: Arc<Senders>,
     pub store: Arc<MemoryStore>,
     pub clock: Arc<HandClock>,
     pub told: Arc<Told>,
@@ -147,7 +166,7 @@ impl World {
             log_id: None,
             expanding: false,
         };
-        let store = Arc::new(MemoryStore::new(routing.clone()));
+        let store = Arc::new(MemoryStore::new(routing.clone(), 0, Arc::new(Nobody)));
         let rules = Rules {
             owner: "test".to_owned(),
             routing,
@@ -164,8 +183,10 @@ impl World {
             cache: false,
             topics: PerSource { events: "events".to_owned(), by_user: "by-user".to_owned() },
         };
+        let log = Arc::new(MemoryLog::new(lanes, 0, Arc::new(Nobody)));
         Self {
-            log: Arc::new(MemoryLog::new(lanes)),
+            senders: Arc::new(Senders::new(Arc::clone(&log), 0)),
+            log,
             store,
             clock: Arc::default(),
             told: Arc::default(),
@@ -178,9 +199,9 @@ impl World {
         let (fatal, _) = mpsc::channel(1);
         Ports {
             log: Arc::new(SharedLog(Arc::clone(&self.log))),
-            forwarder: Arc::clone(&self.log) as _,
-            publisher: Arc::clone(&self.log) as _,
-            store: Arc::clone(&self.store) as _,
+            forwarder: Arc::clone(&self.senders) as _,
+            publisher: Arc::clone(&self.senders) as _,
+            store: Arc::new(self.store.connect(0)),
             cache: Arc::new(NoCache),
             seal: Arc::new(PlainSeal),
             keys: Arc::new(PlainKeys),
@@ -188,6 +209,12 @@ impl World {
             observer: Arc::clone(&self.told) as _,
             fatal,
         }
+    }
+
+    /// The process ends and another begins: with producers that have sent nothing yet.
+    pub(crate) fn restart(&mut self) {
+        self.senders.die(0);
+        self.senders = Arc::new(Senders::new(Arc::clone(&self.log), 1));
     }
 
     /// Starts an owner of `lane` that lives until the token is cancelled.
@@ -231,10 +258,9 @@ impl Owner {
     }
 }
 
-/// Runs a test in an actix system with virtual time.
-pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
-    actix::System::new().block_on(async {
-        tokio::time::pause();
-        test().await;
-    });
+/// Runs a test on one thread with virtual time, which begins at a whole millisecond.
+pub(crate) fn run<T, F: Future<Output = T>>(test: impl FnOnce() -> F) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async { test().await })
 }

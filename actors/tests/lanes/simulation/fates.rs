@@ -1,0 +1,199 @@
+//! The fates of records: what must become of each that a batch has read, from the log and the marks alone.
+//! It shares the decoder and the hash of homes with the lanes, and no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use actors::home::home;
+use actors::incoming::{Incoming, Origin};
+use actors::lane::{Lane, Progress, Routing, Source};
+use neuros::event::Record;
+use neuros::time::Timestamp;
+use neuros::wire::{self, Headers, Intake, Message};
+
+use crate::world::store::tables::Written;
+use crate::world::witness::Happening;
+use crate::world::{Entry, MemoryLog};
+
+/// What must become of a record.
+pub(super) enum Fate {
+    Apply { record: Box<Record<'static>>, content: Vec<u8>, origin: (i32, i64) },
+    Forward(Lane),
+    Letter(&'static str),
+    Skip(Happening),
+}
+
+type Decoded = Result<Box<Record<'static>>, &'static str>;
+
+pub(super) type Checked = Result<(), String>;
+
+pub(super) fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(problem()) }
+}
+
+/// Judges the records of all lanes.
+pub(super) struct Judge {
+    pub routing: Routing,
+    pub forward_bytes_max: usize,
+    pub log: Arc<MemoryLog>,
+    /// By lane and origin partition the newest forwarded offset that was applied.
+    marks: BTreeMap<(Lane, i32), i64>,
+    /// By lane and home the last offset that was forwarded.
+    forwarded: BTreeMap<(Lane, i32), i64>,
+    /// Origin partition and offset of everything that was applied at its home after forwarding.
+    arrived: BTreeSet<(i32, i64)>,
+    /// The same of everything that was forwarded.
+    left: BTreeSet<(i32, i64)>,
+    /// Forwarded records whose origin had gone back and decided otherwise about one before them.
+    pub decided_otherwise: u64,
+}
+
+impl Judge {
+    pub(super) fn new(routing: Routing, forward_bytes_max: usize, log: Arc<MemoryLog>) -> Self {
+        let (marks, forwarded) = (BTreeMap::new(), BTreeMap::new());
+        let (arrived, left) = (BTreeSet::new(), BTreeSet::new());
+        let decided_otherwise = 0;
+        Self { routing, forward_bytes_max, log, marks, forwarded, arrived, left, decided_otherwise }
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
+        (0..self.routing.partition_count).map(Lane)
+    }
+
+    /// The marks and last forwarded offsets that a batch writes are these.
+    pub(super) fn check_marks(&self, lane: Lane, after: &Progress) -> Checked {
+        let of_lane = |all: &BTreeMap<(Lane, i32), i64>| -> BTreeMap<i32, i64> {
+            let known = all.range((lane, i32::MIN)..=(lane, i32::MAX));
+            known.map(|((_, other), offset)| (*other, *offset)).collect()
+        };
+        let (marks, forwarded) = (of_lane(&self.marks), of_lane(&self.forwarded));
+        ensure(after.marks == marks, || format!("marks {:?}, due are {marks:?}", after.marks))?;
+        ensure(after.forwarded == forwarded, || {
+            format!("last forwarded {:?}, due are {forwarded:?}", after.forwarded)
+        })
+    }
+
+    /// What was forwarded and has not been applied at its home.
+    ///
+    /// Not the other way round: a record may have been sent on by an owner who never committed that, and
+    /// whose successor trusts its producer's clock less.
+    pub(super) fn adrift(&self) -> Vec<(i32, i64)> {
+        self.left.difference(&self.arrived).copied().collect()
+    }
+
+    /// What a record is, without its lane's marks.
+    fn decode(entry: &Entry, time: Option<Timestamp>, wire: &Intake) -> Decoded {
+        let raw = &entry.raw;
+        let headers = raw.headers.iter();
+        let headers: Headers<'_> = headers
+            .map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default()))
+            .collect();
+        let value = raw.value.as_deref().unwrap_or_default();
+        let message = Message { value, headers, record_time: time };
+        wire::decode(&message, wire)
+            .map(|record| Box::new(record.into_owned()))
+            .map_err(|rejection| rejection.reason.as_str())
+    }
+
+    fn fate_of_event(&self, lane: Lane, entry: &Entry, wire: &Intake) -> Fate {
+        let record = match Self::decode(entry, entry.time, wire) {
+            Ok(record) => record,
+            Err(reason) => return Fate::Letter(reason),
+        };
+        let home = home(&record.user_id, self.routing.partition_count);
+        let content = entry.raw.value.clone().unwrap_or_default();
+        if home == lane {
+            return Fate::Apply { record, content, origin: (lane.0, entry.offset) };
+        }
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+        let incoming = Incoming {
+            source: Source::Events,
+            offset: entry.offset,
+            record_time: entry.time,
+            key: entry.raw.key.as_deref(),
+            value: entry.raw.value.as_deref(),
+            headers: &headers,
+        };
+        if incoming.bytes() + Origin::HEADER_BYTES_MAX > self.forward_bytes_max {
+            return Fate::Letter("too_large");
+        }
+        Fate::Forward(home)
+    }
+
+    /// Generation, repeat, home, turn; moves the mark.
+    fn fate_of_forwarded(&mut self, lane: Lane, entry: &Entry, wire: &Intake) -> Fate {
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+        let Some(origin) = Origin::of_headers(&headers) else { return Fate::Letter("misrouted") };
+        if origin.generation != self.routing.generation {
+            return Fate::Skip(Happening::OtherGeneration);
+        }
+        let mark = self.marks.get(&(lane, origin.partition)).copied().unwrap_or(-1);
+        if origin.offset <= mark {
+            return Fate::Skip(Happening::ForwardedRepeat);
+        }
+        if !(0..self.routing.partition_count).contains(&origin.partition) {
+            return Fate::Letter("misrouted");
+        }
+        let time = origin.time.map(Timestamp::from_millis);
+        let decoded = Self::decode(entry, time, wire);
+        if let Ok(record) = &decoded
+            && home(&record.user_id, self.routing.partition_count) != lane
+        {
+            return Fate::Letter("misrouted");
+        }
+        if origin.previous > mark {
+            return Fate::Skip(Happening::OutOfTurn);
+        }
+        self.decided_otherwise += u64::from(origin.previous < mark);
+        self.marks.insert((lane, origin.partition), origin.offset);
+        // Only marks and positions keep it from being applied twice; a second time would show here.
+        if !self.arrived.insert((origin.partition, origin.offset)) {
+            return Fate::Skip(Happening::ForwardedRepeat);
+        }
+        let content = entry.raw.value.clone().unwrap_or_default();
+        match decoded {
+            Ok(record) => {
+                Fate::Apply { record, content, origin: (origin.partition, origin.offset) }
+            }
+            Err(reason) => Fate::Letter(reason),
+        }
+    }
+
+    /// The fates of the records that a batch says it has read; I1: exactly those.
+    pub(super) fn fates(
+        &mut self,
+        written: &Written,
+        wire: &Intake,
+    ) -> Result<BTreeMap<(Source, i64), Fate>, String> {
+        let lane = written.lane;
+        let mut fates = BTreeMap::new();
+        for source in Source::ALL {
+            let from = *written.before.positions.of(source);
+            let to = *written.after.positions.of(source);
+            let entries = self.log.entries(lane, source, from, to);
+            let due = entries.last().map_or(from, |entry| entry.offset + 1);
+            ensure(to == due, || format!("I1: {source:?} goes from {from} to {to}, not to {due}"))?;
+            for entry in entries {
+                let fate = match source {
+                    Source::Events => self.fate_of_event(lane, &entry, wire),
+                    Source::ByUser => self.fate_of_forwarded(lane, &entry, wire),
+                };
+                if let Fate::Forward(home) = fate {
+                    self.left.insert((lane.0, entry.offset));
+                    self.forwarded.insert((lane, home.0), entry.offset);
+                    // Section 8: the batch commits only after its records are safe.
+                    ensure(self.log.has_landed(lane.0, entry.offset, home), || {
+                        format!(
+                            "{lane}/{} was committed before it was safe at {home}",
+                            entry.offset
+                        )
+                    })?;
+                }
+                fates.insert((source, entry.offset), fate);
+            }
+        }
+        Ok(fates)
+    }
+}

@@ -1,0 +1,138 @@
+//! What must leave and what has left: nothing before its commit, everything at last, per user in order.
+
+use std::collections::BTreeMap;
+
+use actors::lane::{Lane, Source, UserNumber};
+use actors::log::Outgoing;
+use actors::rows::Sink;
+
+use super::people::People;
+use crate::world::store::tables::Written;
+
+/// Something that must leave: whose it is, and its number there.
+struct Due {
+    lane: Lane,
+    number: i64,
+    is_published: bool,
+}
+
+/// Whose a message is: a user's id, or the lane that a dead letter came from.
+type Name = (Sink, String);
+
+/// Its number there: a message number, or a source with an offset.
+type Order = (i64, i64);
+
+#[derive(Default)]
+pub(super) struct Departures {
+    due: BTreeMap<Name, BTreeMap<Order, Due>>,
+    /// Rows by lane and number.
+    rows: BTreeMap<(Lane, i64), (Name, Order)>,
+}
+
+/// What became of a message.
+pub(super) enum Departure {
+    First,
+    Again,
+}
+
+impl Departures {
+    /// Takes a batch's outbox; I9: it is its mode changes, alerts and dead letters, numbered on.
+    pub(super) fn take(&mut self, written: &Written, people: &People) -> Result<(), String> {
+        let (transitions, alerts) = (written.transitions.len(), written.alerts.len());
+        if written.outbox.len() != transitions + alerts + written.letters.len() {
+            return Err("I9: the outbox is not what it stands for".to_owned());
+        }
+        for (number, (place, row)) in (written.before.outbox + 1..).zip(&written.outbox) {
+            if number != *place {
+                return Err(format!("I9: outbox row {place} where {number} is due"));
+            }
+            let (name, order) = match (row.user, row.n) {
+                (Some(user), Some(n)) => (name_of(people, user)?, (0, n)),
+                _ => {
+                    let letter = written.letters.get(place);
+                    let said = &letter.ok_or("I9: a row without its dead letter")?.said;
+                    let source = i64::from(said.source.number());
+                    (written.lane.to_string(), (source, said.offset))
+                }
+            };
+            let due = Due { lane: written.lane, number, is_published: false };
+            let name = (row.sink, name);
+            self.rows.insert((written.lane, number), (name.clone(), order));
+            if self.due.entry(name).or_default().insert(order, due).is_some() {
+                return Err(format!("I9: {order:?} twice in the outbox"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A message has reached its topic; I2: it is committed; I9: what goes before it went before it.
+    pub(super) fn published(
+        &mut self,
+        sink: Sink,
+        outgoing: &Outgoing,
+    ) -> Result<Departure, String> {
+        let (name, order) = name_of_message(sink, outgoing)?;
+        let due = self.due.entry((sink, name.clone())).or_default();
+        let Some(own) = due.get_mut(&order) else {
+            return Err(format!("I2: {sink:?} {name} {order:?} left before its commit"));
+        };
+        if std::mem::replace(&mut own.is_published, true) {
+            return Ok(Departure::Again);
+        }
+        let own = own.number;
+        let skipped = due.values().find(|other| other.number < own && !other.is_published);
+        match skipped {
+            Some(skipped) => {
+                Err(format!("I9: {sink:?} {name}: row {} was passed over", skipped.number))
+            }
+            None => Ok(Departure::First),
+        }
+    }
+
+    /// A cursor moves only behind what is safe.
+    pub(super) fn moved(&self, lane: Lane, sink: Sink, to: i64) -> Result<(), String> {
+        for (name, order) in self.rows.range((lane, 0)..=(lane, to)).map(|(_, row)| row) {
+            let is_published = self.due[name][order].is_published;
+            if name.0 == sink && !is_published {
+                return Err(format!("I9: lane {lane}: the cursor of {sink:?} is at {to}, too far"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What has not left.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let rows = self.due.iter().flat_map(|((sink, name), due)| {
+            due.values()
+                .filter(|due| !due.is_published)
+                .map(move |due| format!("{sink:?} {name} lane {} row {}", due.lane, due.number))
+        });
+        rows.collect()
+    }
+}
+
+fn name_of(people: &People, user: UserNumber) -> Result<String, String> {
+    let book = people.books.get(&user).ok_or("I9: a message of nobody")?;
+    Ok(book.user_id.clone())
+}
+
+/// Whose a message is, and its number: as a consumer would find out.
+fn name_of_message(sink: Sink, outgoing: &Outgoing) -> Result<(String, (i64, i64)), String> {
+    if sink == Sink::DeadLetters {
+        let header = |wanted: &str| {
+            let mut headers = outgoing.headers.iter().rev();
+            let value = headers.find(|(name, _)| name == wanted)?.1.as_deref()?;
+            std::str::from_utf8(value).ok()
+        };
+        let found = header("dlq.partition").zip(header("dlq.offset")).zip(header("dlq.topic"));
+        let ((lane, offset), topic) = found.ok_or("a dead letter that says nothing")?;
+        let source = if topic == "events" { Source::Events } else { Source::ByUser };
+        let offset = offset.parse::<i64>().map_err(|error| error.to_string())?;
+        return Ok((lane.to_owned(), (i64::from(source.number()), offset)));
+    }
+    let value = outgoing.value.as_deref().unwrap_or_default();
+    let message: serde_json::Value =
+        serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    let name = message["user_id"].as_str().ok_or("a message of nobody")?.to_owned();
+    Ok((name, (0, message["n"].as_i64().unwrap_or_default())))
+}

@@ -1,0 +1,130 @@
+//! The simulation: whole histories of processes, faults and records from a seed, in virtual time, with every
+//! write checked as it happens. The lanes are the real ones; what they promise must hold in all of them.
+//!
+//! `cargo test -p actors --test lanes simulation` runs some hundred seeds; `SIMULATION_SEEDS=5000` runs so
+//! many (with `--release`), `SIMULATION_SEED=7` one, and prints its history.
+
+mod auditor;
+mod fates;
+mod group;
+mod leaving;
+mod people;
+mod plan;
+mod process;
+mod produce;
+mod reference;
+mod run;
+mod shrink;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use plan::Plan;
+use run::{Report, TOLD_SO, play};
+
+/// Seeds that are run when nothing else is asked for.
+const SEEDS: u64 = 100;
+
+/// Seeds that failed once.
+const FAILED_ONCE: &str = include_str!("seeds.txt");
+
+/// Panics that are part of a plan stay off the terminal.
+fn hush() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let text = info.payload().downcast_ref::<String>();
+            if text.is_none_or(|text| !text.contains(TOLD_SO)) {
+                usual(info);
+            }
+        }));
+    });
+}
+
+fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds on two threads; gives the tally and the first that failed.
+fn sweep(seeds: impl Iterator<Item = u64> + Send) -> (BTreeMap<String, u64>, Vec<(u64, Report)>) {
+    hush();
+    let seeds = Mutex::new(seeds);
+    let tally = Mutex::new(BTreeMap::<String, u64>::new());
+    let failed = Mutex::new(Vec::new());
+    let keeps_on = asked("SIMULATION_KEEP_ON").is_some();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = seeds.lock().unwrap().next();
+                    let Some(seed) = seed else { return };
+                    if !keeps_on && !failed.lock().unwrap().is_empty() {
+                        return;
+                    }
+                    let report = play(&Plan::of(seed));
+                    let mut tally = tally.lock().unwrap();
+                    for (what, count) in &report.tally {
+                        *tally.entry(what.clone()).or_default() += count;
+                    }
+                    drop(tally);
+                    if !report.violations.is_empty() {
+                        failed.lock().unwrap().push((seed, report));
+                    }
+                }
+            });
+        }
+    });
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort_by_key(|(seed, _)| *seed);
+    (tally.into_inner().unwrap(), failed)
+}
+
+#[test]
+fn whatever_happens_nothing_is_lost_or_doubled() {
+    if let Some(seed) = asked("SIMULATION_SEED") {
+        hush();
+        let report = play(&Plan::of(seed));
+        println!("{}", report.history.join("\n"));
+        assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
+        return;
+    }
+    let count = asked("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let from = asked("SIMULATION_FROM").unwrap_or(0);
+    let (tally, failed) = sweep(from..from + count);
+    if asked("SIMULATION_KEEP_ON").is_some() {
+        for (seed, report) in &failed {
+            println!("seed {seed}: {}", report.violations[0]);
+        }
+        println!("{} of {count} seeds failed", failed.len());
+    }
+    if let Some((seed, report)) = failed.first() {
+        let all: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
+        println!("failed: {all:?}");
+        let smallest = shrink::shrink(&Plan::of(*seed));
+        panic!("seed {seed}: {:#?}\n{smallest}", report.violations);
+    }
+    println!("{}", table::of(&tally, count));
+    let never = table::never(&tally);
+    assert!(never.is_empty(), "in {count} seeds these never happened: {never:?}");
+}
+
+#[test]
+fn seeds_that_failed_once_do_not_fail_again() {
+    let lines = FAILED_ONCE.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
+    let (_, failed) = sweep(lines.collect::<Vec<u64>>().into_iter());
+    let violations = failed.first().map(|(seed, report)| (seed, &report.violations));
+    assert!(violations.is_none(), "{violations:#?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    hush();
+    for seed in 0..6 {
+        let plan = Plan::of(seed);
+        let (first, second) = (play(&plan), play(&plan));
+        assert_eq!(first.history, second.history, "seed {seed}");
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+    }
+}

@@ -1,0 +1,204 @@
+//! What each person must be: the pure fold of their stored records, one after the other, by the engine
+//! alone. It knows no lane's memory and reads no checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use actors::lane::{Lane, ModeCounts, UserNumber};
+use actors::message;
+use actors::person::Person;
+use neuros::event::Record;
+use neuros::time::Timestamp;
+use neuros::{Kind, Mode, Outcome, Policy};
+
+use crate::world::policy;
+
+/// A record that was applied, as the log has it.
+pub(super) struct Applied<'r> {
+    pub record: &'r Record<'static>,
+    /// The bytes that the producer sent.
+    pub content: &'r [u8],
+    /// The partition of `biometric.events` that it came in on, and the offset there.
+    pub origin: (i32, i64),
+    pub stamp: Timestamp,
+    /// The number of the policy that decided it.
+    pub policy: i32,
+}
+
+/// A mode change that the fold gives.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Switch {
+    pub seq: i64,
+    pub n: i64,
+    pub record_number: i64,
+    pub previous: Mode,
+    pub mode: Mode,
+    /// Alerts that follow it.
+    pub alerts: i64,
+}
+
+/// A state that the fold has gone through.
+pub(super) struct Known {
+    pub stamp: Timestamp,
+    pub checkpoint: Vec<u8>,
+    pub message_number: i64,
+}
+
+/// A remembered record: device, event type and own time, then the content.
+type Identity = ((String, String, i64), Vec<u8>);
+
+/// A person.
+pub(super) struct Book {
+    pub user_id: String,
+    pub lane: Lane,
+    person: Person,
+    seq: i64,
+    /// After record 1, 2 and so on.
+    pub states: Vec<Known>,
+    remembered: VecDeque<Identity>,
+    /// Everything that was ever applied.
+    contents: BTreeSet<Vec<u8>>,
+    /// By partition of `biometric.events` the newest offset.
+    origins: BTreeMap<i32, i64>,
+    pub quarantined: bool,
+    pub revisions: u64,
+}
+
+impl Book {
+    fn mode(&self) -> Option<Mode> {
+        self.person.state.as_ref().map(|state| state.mode())
+    }
+
+    /// Whether the person had this very record before, so that it may be a duplicate.
+    pub(super) fn has_had(&self, content: &[u8]) -> bool {
+        self.contents.contains(content)
+    }
+
+    /// A repeat of one of the newest 64 must not be applied again.
+    fn remember(&mut self, applied: &Applied<'_>) -> Result<(), String> {
+        let Record { device_id, event_type, time, .. } = applied.record;
+        let name = (device_id.to_string(), event_type.to_string(), time.as_micros());
+        let known = self.remembered.iter_mut().find(|known| known.0 == name);
+        match known {
+            Some((_, content)) if *content == applied.content => {
+                return Err("a repeat was applied again".to_owned());
+            }
+            Some((_, content)) => {
+                self.revisions += 1;
+                applied.content.clone_into(content);
+            }
+            None => self.remembered.push_back((name, applied.content.to_owned())),
+        }
+        if self.remembered.len() > 64 {
+            self.remembered.pop_front();
+        }
+        self.contents.insert(applied.content.to_owned());
+        Ok(())
+    }
+}
+
+/// Everybody.
+#[derive(Default)]
+pub(super) struct People {
+    pub books: BTreeMap<UserNumber, Book>,
+    policies: BTreeMap<i32, Policy>,
+}
+
+impl People {
+    pub(super) fn add(&mut self, user: UserNumber, user_id: &str, lane: Lane) {
+        let book = Book {
+            user_id: user_id.to_owned(),
+            lane,
+            person: Person::default(),
+            seq: 0,
+            states: Vec::new(),
+            remembered: VecDeque::new(),
+            contents: BTreeSet::new(),
+            origins: BTreeMap::new(),
+            quarantined: false,
+            revisions: 0,
+        };
+        self.books.insert(user, book);
+    }
+
+    /// Folds a record on; gives the mode changes.
+    pub(super) fn apply(
+        &mut self,
+        user: UserNumber,
+        number: i64,
+        applied: &Applied<'_>,
+    ) -> Result<Vec<Switch>, String> {
+        let book = self.books.get_mut(&user).ok_or("a record of nobody")?;
+        if book.quarantined {
+            return Err("a record of a user in quarantine was applied".to_owned());
+        }
+        let (partition, offset) = applied.origin;
+        if book.origins.insert(partition, offset).is_some_and(|newest| newest >= offset) {
+            return Err(format!("{partition}/{offset} was applied after a later one"));
+        }
+        book.remember(applied)?;
+        let mut messages = book.person.message_number;
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        let known = self.policies.entry(applied.policy);
+        let policy = known.or_insert_with(|| policy(applied.policy));
+        book.person.replay(policy, applied.record, &mut outcomes);
+        if book.person.record_number != number {
+            let due = book.person.record_number;
+            return Err(format!("record number {number} where {due} is due"));
+        }
+        let mut switches = Vec::new();
+        for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
+            book.seq += 1;
+            let count = message::count(outcome.previous_mode, outcome.mode);
+            switches.push(Switch {
+                seq: book.seq,
+                n: messages + 1,
+                record_number: number,
+                previous: outcome.previous_mode,
+                mode: outcome.mode,
+                alerts: count - 1,
+            });
+            messages += count;
+        }
+        let state = book.person.state.as_ref().ok_or("a record without a state")?;
+        book.states.push(Known {
+            stamp: applied.stamp,
+            checkpoint: state.to_checkpoint(),
+            message_number: messages,
+        });
+        Ok(switches)
+    }
+
+    /// The state after a record, if the fold has come so far.
+    pub(super) fn known(&self, user: UserNumber, number: i64) -> Option<&Known> {
+        let place = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.books.get(&user)?.states.get(place)
+    }
+
+    pub(super) fn number_of(&self, user_id: &str) -> Option<UserNumber> {
+        self.books.iter().find(|(_, book)| book.user_id == user_id).map(|(user, _)| *user)
+    }
+
+    /// How many of a lane's users are in each mode.
+    pub(super) fn modes(&self, lane: Lane) -> ModeCounts {
+        let mut modes = ModeCounts::default();
+        for book in self.books.values().filter(|book| book.lane == lane) {
+            if let Some(mode) = book.mode() {
+                modes.moved(None, mode);
+            }
+        }
+        modes
+    }
+
+    /// The newest record of each of a lane's users with a stamp up to `stamp`.
+    pub(super) fn newest_upto(
+        &self,
+        lane: Lane,
+        stamp: Timestamp,
+    ) -> impl Iterator<Item = (UserNumber, i64)> {
+        let of_lane = self.books.iter().filter(move |(_, book)| book.lane == lane);
+        of_lane.map(move |(user, book)| {
+            let count = book.states.partition_point(|known| known.stamp <= stamp);
+            (*user, i64::try_from(count).unwrap())
+        })
+    }
+}

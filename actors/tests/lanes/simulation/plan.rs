@@ -1,0 +1,192 @@
+//! A plan: everything that will be done to the lanes, and when, from one seed. It does nothing itself.
+
+use actors::home::home;
+use actors::lane::{Lane, Source};
+use actors::rows::Sink;
+
+use super::produce::{Producer, forged};
+use crate::world::chance::Chance;
+use crate::world::store::{Fault, Part};
+
+/// A message for a partition, with headers that a producer or a forger has added.
+#[derive(Clone)]
+pub(super) struct Sending {
+    pub lane: Lane,
+    pub source: Source,
+    pub key: Option<String>,
+    pub value: Option<String>,
+    pub headers: Vec<(String, String)>,
+    /// The log has no time for it.
+    pub is_timeless: bool,
+}
+
+impl std::fmt::Debug for Sending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.value.as_deref().unwrap_or("nothing");
+        let shown: String = value.chars().take(110).collect();
+        write!(f, "{:?} {}: {shown} {:?}", self.source, self.lane, self.headers)
+    }
+}
+
+/// Something that is done to the lanes.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Send(Box<Sending>),
+    Assign { lane: Lane, slot: usize, after: u64 },
+    Die { slot: usize, back_after: u64, landing: usize },
+    Freeze { slot: usize, time: u64, notice: u64, landing: usize },
+    Commit { lane: Lane, fault: Fault },
+    LoseClaim,
+    StoreAway { part: Part, time: u64 },
+    LogAway { time: u64 },
+    SinkDown { sink: Sink },
+    SinkBack { sink: Sink },
+    PublishFails { sink: Sink, after: usize },
+    DeliveryFails { slot: usize, landing: usize },
+    KeysAway { slot: usize, time: u64 },
+    DeleteCheckpoints,
+    DamageCheckpoints,
+    ClockJump { slot: usize, micros: i64 },
+}
+
+/// What the processes of a plan are told.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub seed: u64,
+    pub lanes: i32,
+    pub slots: usize,
+    pub users: Vec<String>,
+    pub records_max: usize,
+    pub bytes_max: usize,
+    pub in_flight_max: usize,
+    pub linger: u64,
+    pub checkpoint_records: u32,
+    pub checkpoint_every: u64,
+    pub live_max: usize,
+    pub idle_after: u64,
+    pub drain: u64,
+    pub latency_max: u64,
+}
+
+#[derive(Clone)]
+pub(super) struct Plan {
+    pub setting: Setting,
+    /// By millisecond.
+    pub actions: Vec<(u64, Action)>,
+}
+
+/// How long things are done, ms.
+const TIME: u64 = 18_000;
+
+impl Plan {
+    pub(super) fn of(seed: u64) -> Self {
+        let chance = Chance::of(seed);
+        let lanes = i32::try_from(chance.between(2, 4)).unwrap();
+        let count = chance.between(1, 12);
+        let setting = Setting {
+            seed,
+            lanes,
+            slots: usize::try_from(chance.between(2, 3)).unwrap(),
+            users: (0..count).map(|number| format!("user-{number}")).collect(),
+            records_max: chance.of_these(&[1, 3, 8, 24]),
+            bytes_max: chance.of_these(&[300, 2_000, 8 << 20]),
+            in_flight_max: chance.of_these(&[1, 2, 3, 3]),
+            linger: chance.of_these(&[0, 0, 5, 40]),
+            checkpoint_records: chance.of_these(&[1, 3, 6, 20]),
+            checkpoint_every: chance.of_these(&[200, 1_000, 4_000]),
+            live_max: chance.of_these(&[1, 2, 4, 100]),
+            idle_after: chance.of_these(&[500, 3_000, 60_000]),
+            drain: chance.of_these(&[0, 100, 1_000]),
+            latency_max: chance.of_these(&[1, 4, 20, 50]),
+        };
+        let mut actions = Vec::new();
+        add_records(&chance, &setting, &mut actions);
+        add_forgeries(&chance, &setting, &mut actions);
+        add_faults(&chance, &setting, &mut actions);
+        // The order of those at one time is that in which they were made.
+        actions.sort_by_key(|(at, _)| *at);
+        Self { setting, actions }
+    }
+}
+
+type Actions = Vec<(u64, Action)>;
+
+fn add_records(chance: &Chance, setting: &Setting, actions: &mut Actions) {
+    let mut producer = Producer::new(chance, setting);
+    let count = chance.between(60, 260);
+    let mut at = 0;
+    for _ in 0..count {
+        // Bursts, and pauses between them.
+        if chance.one_in(12) {
+            at += chance.below(1_200);
+        }
+        at += chance.below(40);
+        let sending = producer.next(at);
+        actions.push((at.min(TIME), Action::Send(Box::new(sending))));
+    }
+}
+
+fn add_forgeries(chance: &Chance, setting: &Setting, actions: &mut Actions) {
+    for _ in 0..chance.below(6) {
+        let lane = Lane(i32::try_from(chance.below(setting.lanes.unsigned_abs().into())).unwrap());
+        let strangers: Vec<&String> =
+            setting.users.iter().filter(|user| home(user, setting.lanes) != lane).collect();
+        let sending = forged(chance, lane, strangers.first().map(|user| user.as_str()));
+        actions.push((chance.below(TIME), Action::Send(Box::new(sending))));
+    }
+}
+
+fn add_faults(chance: &Chance, setting: &Setting, actions: &mut Actions) {
+    // A calm plan now and then shows what the rest would hide.
+    let count = chance.of_these(&[0, 4, 10, 25, 40]);
+    for _ in 0..count {
+        let at = chance.below(TIME);
+        let fault = fault(chance, setting);
+        if let Action::SinkDown { sink } = fault {
+            actions.push((at + chance.between(100, 4_000), Action::SinkBack { sink }));
+        }
+        actions.push((at, fault));
+    }
+}
+
+fn fault(chance: &Chance, setting: &Setting) -> Action {
+    let lane = Lane(i32::try_from(chance.below(setting.lanes.unsigned_abs().into())).unwrap());
+    let slot = usize::try_from(chance.below(setting.slots as u64)).unwrap();
+    let landing = usize::try_from(chance.below(4)).unwrap();
+    let sink = chance.of_these(&Sink::ALL);
+    match chance.below(43) {
+        0..=6 => Action::Assign { lane, slot, after: chance.below(1_500) },
+        7..=9 => Action::Die { slot, back_after: chance.between(50, 3_000), landing },
+        10..=13 => {
+            let time = chance.of_these(&[200, 1_500, 6_000]);
+            Action::Freeze { slot, time, notice: chance.below(1_500), landing }
+        }
+        14..=24 => Action::Commit { lane, fault: commit_fault(chance) },
+        25..=26 => Action::LoseClaim,
+        27..=30 => {
+            let parts = [Part::Commits, Part::Claims, Part::Reads, Part::Cursors];
+            Action::StoreAway { part: chance.of_these(&parts), time: chance.between(50, 2_500) }
+        }
+        31 => Action::LogAway { time: chance.between(50, 2_000) },
+        32..=33 => Action::SinkDown { sink },
+        34..=35 => Action::PublishFails { sink, after: landing },
+        36 | 41 | 42 => Action::DeliveryFails { slot, landing: landing + 1 },
+        37 => Action::KeysAway { slot, time: chance.between(50, 1_500) },
+        38 => Action::DeleteCheckpoints,
+        39 => Action::DamageCheckpoints,
+        _ => {
+            let seconds = i64::try_from(chance.below(7_200)).unwrap() - 3_600;
+            Action::ClockJump { slot, micros: seconds * 1_000_000 }
+        }
+    }
+}
+
+fn commit_fault(chance: &Chance) -> Fault {
+    match chance.below(7) {
+        0 => Fault::Away,
+        1 => Fault::Ghost,
+        2 => Fault::Lost,
+        3 | 4 => Fault::Stall(chance.of_these(&[50, 700, 5_000, 20_000])),
+        _ => Fault::Late(chance.of_these(&[50, 700, 2_000, 20_000]), !chance.one_in(3)),
+    }
+}

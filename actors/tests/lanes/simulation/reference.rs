@@ -1,0 +1,342 @@
+//! What each batch must be, from the log and what was committed before it: fates of records, marks,
+//! counts, rows. It shares the engine, the decoder and the hash of homes with the lanes, and no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actors::dead_letter;
+use actors::lane::{FenceToken, Lane, Positions, Progress, Source, UserNumber};
+use actors::rows::Quarantine;
+use actors::seal::Seal as _;
+use actors::store::StoredRecord;
+use actors::user::{checkpoint_place, record_place, transition_place};
+use neuros::event::Record;
+
+use super::fates::{Checked, Fate, Judge, ensure};
+use super::leaving::Departures;
+use super::people::{Applied, People, Switch};
+use super::process::wire_of;
+use crate::world::store::tables::{Change, Letter, Tables, UserWrite, Written};
+use crate::world::{PlainSeal, key};
+
+/// A lane as it was committed last.
+#[derive(Default)]
+struct LaneBook {
+    token: Option<FenceToken>,
+    progress: Option<Progress>,
+}
+
+pub(super) struct Reference {
+    pub judge: Judge,
+    /// Records that a lane may have read and not committed.
+    ahead_max: usize,
+    lanes: BTreeMap<Lane, LaneBook>,
+    pub people: People,
+    pub departures: Departures,
+    /// Counted for the table.
+    pub counted: BTreeMap<String, u64>,
+}
+
+impl Reference {
+    pub(super) fn new(judge: Judge, ahead_max: usize) -> Self {
+        let lanes = judge.lanes().map(|lane| (lane, LaneBook::default()));
+        Self {
+            lanes: lanes.collect(),
+            judge,
+            ahead_max,
+            people: People::default(),
+            departures: Departures::default(),
+            counted: BTreeMap::new(),
+        }
+    }
+
+    fn count(&mut self, what: impl Into<String>, by: u64) {
+        *self.counted.entry(what.into()).or_default() += by;
+    }
+
+    pub(super) fn claimed(&mut self, lane: Lane, token: FenceToken) {
+        self.lanes.get_mut(&lane).unwrap().token = Some(token);
+    }
+
+    /// I7: no more is read ahead of what is committed than the batches in flight may hold.
+    pub(super) fn read(&self, lane: Lane, at: Positions) -> Checked {
+        let committed = self.lanes[&lane].progress.as_ref().map(|progress| progress.positions);
+        let committed = committed.unwrap_or_default();
+        let ahead = Source::ALL.map(|source| {
+            self.judge.log.count(lane, source, *committed.of(source), *at.of(source))
+        });
+        let ahead: usize = ahead.iter().sum();
+        ensure(ahead <= self.ahead_max, || {
+            format!("I7: lane {lane} has read {ahead} records ahead, {} at most", self.ahead_max)
+        })
+    }
+
+    /// I4: only who holds the newest token may write.
+    pub(super) fn check_token(&self, lane: Lane, token: FenceToken) -> Checked {
+        ensure(self.lanes[&lane].token == Some(token), || {
+            format!("I4: lane {lane}: somebody wrote with a token that is not the lane's")
+        })
+    }
+
+    /// Checks a batch before it is written, and goes on with it.
+    pub(super) fn writes(&mut self, tables: &Tables, written: &Written, process: usize) -> Checked {
+        let lane = written.lane;
+        self.check_token(lane, written.token)?;
+        if let Some(progress) = &self.lanes[&lane].progress {
+            // Users who are met in a batch are numbered before it is decided.
+            let mut before = written.before.clone();
+            before.users = progress.users;
+            ensure(*progress == before, || {
+                format!("I1: batch {} does not begin where its lane is", written.after.batch)
+            })?;
+        }
+        ensure(written.after.stamp > written.before.stamp, || "a stamp went back".to_owned())?;
+        let fates = self.judge.fates(written, &wire_of(process))?;
+        for row in written.users.iter().filter(|row| row.is_new) {
+            self.people.add(row.user, &row.user_id, lane);
+        }
+        let switches = self.check_records(written, &fates)?;
+        self.check_letters(written, &fates)?;
+        self.check_counts(written, &fates)?;
+        self.check_changes(written, &switches)?;
+        self.check_users(tables, written)?;
+        self.departures.take(written, &self.people)?;
+        let after = &written.after;
+        self.judge.check_marks(lane, after)?;
+        let book = self.lanes.get_mut(&lane).unwrap();
+        book.progress = Some(after.clone());
+        ensure(after.modes == self.people.modes(lane), || "the counts of modes".to_owned())
+    }
+
+    /// I1, I3, I5: the stored records are the log's, in its order, each once; gives the mode changes.
+    fn check_records(
+        &mut self,
+        written: &Written,
+        fates: &BTreeMap<(Source, i64), Fate>,
+    ) -> Result<Vec<(UserNumber, Switch)>, String> {
+        let mut switches = Vec::new();
+        let mut newest: BTreeMap<Source, (i32, i64)> = BTreeMap::new();
+        for row in &written.records {
+            let place = format!("{:?} {}", row.source, row.offset);
+            let last = newest.insert(row.source, (row.position, row.offset));
+            ensure(last.is_none_or(|last| last < (row.position, row.offset)), || {
+                format!("I1: {place} is out of order")
+            })?;
+            let Some(Fate::Apply { record, content, origin }) =
+                fates.get(&(row.source, row.offset))
+            else {
+                return Err(format!("I1: {place} was not to be applied in this batch"));
+            };
+            self.check_body(row, record).map_err(|problem| format!("{place}: {problem}"))?;
+            let stamp = written.after.stamp;
+            let policy = row.policy;
+            let applied = Applied { record, content, origin: *origin, stamp, policy };
+            let found = self.people.apply(row.user, row.number, &applied);
+            let found = found.map_err(|problem| format!("I1/I3: {place}: {problem}"))?;
+            switches.extend(found.into_iter().map(|switch| (row.user, switch)));
+        }
+        Ok(switches)
+    }
+
+    fn check_body(&self, row: &StoredRecord, record: &Record<'static>) -> Checked {
+        let book = self.people.books.get(&row.user).ok_or("a record of nobody")?;
+        ensure(record.user_id == book.user_id.as_str(), || "another user's record".to_owned())?;
+        let sealed =
+            PlainSeal.open(&user_key(row.user), record_place(row.user, row.number), &row.body);
+        let mut bytes = Vec::new();
+        record.to_stored(&mut bytes);
+        ensure(sealed.is_ok_and(|opened| opened == bytes), || "not what the log holds".to_owned())
+    }
+
+    /// Every record that cannot be applied is a dead letter, and no other, but for those in quarantine.
+    fn check_letters(
+        &mut self,
+        written: &Written,
+        fates: &BTreeMap<(Source, i64), Fate>,
+    ) -> Checked {
+        let mut due: BTreeMap<(Source, i64), &str> = fates
+            .iter()
+            .filter_map(|(place, fate)| match fate {
+                Fate::Letter(reason) => Some((*place, *reason)),
+                _ => None,
+            })
+            .collect();
+        for (number, letter) in &written.letters {
+            let place = (letter.said.source, letter.said.offset);
+            self.check_letter_body(written.lane, *number, letter)
+                .map_err(|problem| format!("{place:?}: {problem}"))?;
+            let reason = letter.said.reason.as_str();
+            self.count(format!("dead letter {reason}"), 1);
+            if reason != "quarantined" {
+                let expected = due.remove(&place);
+                ensure(expected == Some(reason), || {
+                    format!("a dead letter {place:?} {reason}, due is {expected:?}")
+                })?;
+                continue;
+            }
+            let Some(Fate::Apply { record, .. }) = fates.get(&place) else {
+                return Err(format!("{place:?} was not to be applied, and is kept for a release"));
+            };
+            let user = letter.user.ok_or("a quarantined record of nobody")?;
+            let book = self.people.books.get_mut(&user).ok_or("a quarantined record of nobody")?;
+            ensure(record.user_id == book.user_id.as_str(), || "kept for another user".to_owned())?;
+            let flagged = written
+                .users
+                .iter()
+                .any(|row| row.user == user && row.quarantine == Quarantine::Begins);
+            book.quarantined |= flagged;
+            ensure(book.quarantined, || {
+                format!("{place:?}: the flag is not written with the first quarantined record")
+            })?;
+        }
+        ensure(due.is_empty(), || format!("dead letters are missing: {due:?}"))
+    }
+
+    /// What is kept of a dead letter is the record as the log has it.
+    fn check_letter_body(&self, lane: Lane, number: i64, letter: &Letter) -> Checked {
+        let (source, offset) = (letter.said.source, letter.said.offset);
+        let entries = self.judge.log.entries(lane, source, offset, offset + 1);
+        let entry = entries.first().ok_or("a dead letter of nothing")?;
+        let opened = PlainSeal.open(&key(0), dead_letter::place(lane, number), &letter.body);
+        let kept = dead_letter::of_bytes(&opened.map_err(|error| error.to_string())?);
+        let kept = kept.ok_or("a dead letter that cannot be read")?;
+        ensure(kept.key == entry.raw.key && kept.value == entry.raw.value, || {
+            "a dead letter that is not what the log holds".to_owned()
+        })
+    }
+
+    /// I6, for this batch: all that was read is counted once, and what is counted new is stored.
+    fn check_counts(
+        &mut self,
+        written: &Written,
+        fates: &BTreeMap<(Source, i64), Fate>,
+    ) -> Checked {
+        let stored: BTreeSet<(Source, i64)> =
+            written.records.iter().map(|row| (row.source, row.offset)).collect();
+        let letters: BTreeSet<(Source, i64)> =
+            written.letters.values().map(|row| (row.said.source, row.said.offset)).collect();
+        for source in Source::ALL {
+            let counts = written.after.counts.of(source).since(written.before.counts.of(source));
+            let mut due = actors::lane::Counts::default();
+            for (place, fate) in fates.iter().filter(|((of, _), _)| *of == source) {
+                match fate {
+                    _ if letters.contains(place) => due.dead_letter += 1,
+                    Fate::Apply { .. } if stored.contains(place) => due.new += 1,
+                    Fate::Apply { record, content, .. } => {
+                        due.duplicate += 1;
+                        self.check_duplicate(record, content)
+                            .map_err(|problem| format!("I1: {place:?}: {problem}"))?;
+                    }
+                    Fate::Forward(_) => due.forwarded += 1,
+                    Fate::Skip(what) => {
+                        due.skipped += 1;
+                        *self.counted.entry(format!("skipped {what:?}")).or_default() += 1;
+                    }
+                    Fate::Letter(_) => {}
+                }
+            }
+            self.count("duplicates", u64::try_from(due.duplicate).unwrap());
+            ensure(counts == due, || format!("I6: {source:?}: {counts:?}, due is {due:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// What is neither stored nor a dead letter must have been there before.
+    fn check_duplicate(&self, record: &Record<'_>, content: &[u8]) -> Checked {
+        let user = self.people.number_of(&record.user_id);
+        let had = user.is_some_and(|user| self.people.books[&user].has_had(content));
+        ensure(had, || "a record that nobody had before is lost".to_owned())
+    }
+
+    /// I3, I9: the mode changes and alerts are those of the fold, and all of them leave.
+    fn check_changes(&mut self, written: &Written, switches: &[(UserNumber, Switch)]) -> Checked {
+        let find = |rows: &[Change], user: UserNumber, n: i64, number: i64| {
+            rows.iter().any(|r| r.user == user && r.n == n && r.record_number == number)
+        };
+        let mut alerts = 0;
+        for (user, switch) in switches {
+            let row = written.transitions.iter().find(|row| row.user == *user && row.n == switch.n);
+            let row = row.ok_or_else(|| format!("I3: a mode change is missing: {switch:?}"))?;
+            ensure(
+                row.seq == Some(switch.seq) && row.record_number == switch.record_number,
+                || format!("I3: seq {:?} where {switch:?} is due", row.seq),
+            )?;
+            let place = transition_place(*user, switch.n);
+            let body = PlainSeal.open(&user_key(*user), place, &row.body);
+            let body = body.map_err(|error| error.to_string())?;
+            let body: serde_json::Value =
+                serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+            let said = (&body["previous_mode"], &body["mode"], &body["seq"], &body["n"]);
+            let mode = |mode| serde_json::to_value(mode).unwrap_or_default();
+            let (previous, entered) = (mode(switch.previous), mode(switch.mode));
+            ensure(said == (&previous, &entered, &switch.seq.into(), &switch.n.into()), || {
+                format!("I5: a mode change says something else than {switch:?}")
+            })?;
+            for n in switch.n + 1..=switch.n + switch.alerts {
+                alerts += 1;
+                ensure(find(&written.alerts, *user, n, switch.record_number), || {
+                    format!("I9: alert {n} is missing")
+                })?;
+            }
+        }
+        self.count("mode changes", switches.len() as u64);
+        ensure(written.transitions.len() == switches.len(), || {
+            "I3: a mode change too many".into()
+        })?;
+        ensure(written.alerts.len() == alerts, || "I9: an alert too many".to_owned())
+    }
+
+    /// I5: checkpoints are the fold's states; what the lane calls written is written.
+    fn check_users(&mut self, tables: &Tables, written: &Written) -> Checked {
+        let mut checkpoints = 0;
+        for row in written.users.iter().filter(|row| row.checkpoint.is_some()) {
+            checkpoints += 1;
+            self.check_checkpoint(row)?;
+        }
+        self.count("checkpoints", checkpoints);
+        let after = &written.after;
+        let new = written.users.iter().filter(|row| row.is_new).count();
+        let known = self.lanes[&written.lane].progress.as_ref().map_or(0, |before| before.users);
+        ensure(after.users - known == i64::try_from(new).unwrap(), || {
+            "a user number was given away and not used".to_owned()
+        })?;
+        for (user, newest) in self.people.newest_upto(written.lane, after.checkpointed) {
+            let row = written.users.iter().find(|row| row.user == user && row.checkpoint.is_some());
+            let stored = tables.users.get(&user).map_or(0, |stored| stored.record_number);
+            let has = row.map_or(stored, |row| row.record_number);
+            ensure(has >= newest, || {
+                format!("I5: checkpoints are said to be written, one is at {has}, not {newest}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_checkpoint(&self, row: &UserWrite) -> Checked {
+        let (user, number) = (row.user, row.record_number);
+        let known = self.people.known(user, number);
+        let known = known.ok_or_else(|| format!("I5: a checkpoint of record {number} to come"))?;
+        let sealed = row.checkpoint.as_deref().unwrap_or_default();
+        let opened = PlainSeal.open(&user_key(user), checkpoint_place(user, number), sealed);
+        ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
+            format!("I5: the checkpoint of {} at {number} is not the replay's", row.user_id)
+        })?;
+        ensure(row.message_number == known.message_number, || {
+            format!("I3: message number {} at {number}", row.message_number)
+        })
+    }
+
+    /// I2, I5: a state for the cache is committed, and the fold's.
+    pub(super) fn cached(&self, user_id: &str, number: i64, body: &[u8]) -> Checked {
+        let user = self.people.number_of(user_id);
+        let user = user.ok_or("I2: the cache got a state of a user who is not committed")?;
+        let known = self.people.known(user, number);
+        let known = known.ok_or("I2: the cache got a state that is not committed")?;
+        let opened = PlainSeal.open(&user_key(user), checkpoint_place(user, number), body);
+        ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
+            format!("I5: the live state of {user_id} at {number} is not the replay's")
+        })
+    }
+}
+
+fn user_key(user: UserNumber) -> actors::seal::DataKey {
+    key(u32::try_from(user.0).unwrap())
+}

@@ -1,0 +1,380 @@
+//! The tables of the store in memory, with their keys: what is written twice, or over what is not there,
+//! is refused, as the databases refuse it.
+
+use std::collections::BTreeMap;
+
+use actors::lane::{FenceToken, Lane, Progress, UserNumber};
+use actors::rows::{
+    AlertRow, Batch, CommandRow, Fate, OutboxRow, Quarantine, ReleasedRow, Sink, TransitionRow,
+    UserRow,
+};
+use actors::store::{
+    AskedLetters, CommitError, StoredCommand, StoredDeadLetter, StoredLetter, StoredOutbox,
+    StoredRecord, StoredUser,
+};
+use neuros::time::Timestamp;
+
+pub(crate) struct LaneRow {
+    pub token: Option<FenceToken>,
+    pub epoch: i64,
+    pub progress: Progress,
+}
+
+/// A dead letter with its sealed record and, when it waits for a release, whose it is.
+#[derive(Clone)]
+pub(crate) struct Letter {
+    pub said: StoredDeadLetter,
+    pub user: Option<UserNumber>,
+    pub body: Vec<u8>,
+}
+
+/// A row of the outbox.
+#[derive(Clone)]
+pub(crate) struct Leaving {
+    pub sink: Sink,
+    pub user: Option<UserNumber>,
+    pub n: Option<i64>,
+    pub body: Option<Vec<u8>>,
+}
+
+/// A mode change or a change of an alert: the record that caused it, its message and its body.
+#[derive(Clone)]
+pub(crate) struct Change {
+    pub user: UserNumber,
+    /// Of a mode change.
+    pub seq: Option<i64>,
+    pub n: i64,
+    pub record_number: i64,
+    pub body: Vec<u8>,
+}
+
+/// A batch, all of it owned: the transaction goes on when who sent it is gone.
+pub(crate) struct Written {
+    pub lane: Lane,
+    pub token: FenceToken,
+    pub before: Progress,
+    pub after: Progress,
+    pub records: Vec<StoredRecord>,
+    pub users: Vec<UserWrite>,
+    pub transitions: Vec<Change>,
+    pub alerts: Vec<Change>,
+    pub letters: BTreeMap<i64, Letter>,
+    pub outbox: BTreeMap<i64, Leaving>,
+    pub released: Vec<ReleasedRow>,
+    pub commands: Vec<CommandRow>,
+    /// Rows that came with a number that another row of the batch has.
+    pub repeated: usize,
+}
+
+/// A row for the table of users.
+pub(crate) struct UserWrite {
+    pub user: UserNumber,
+    pub user_id: String,
+    pub is_new: bool,
+    pub record_number: i64,
+    pub message_number: i64,
+    pub checkpoint: Option<Vec<u8>>,
+    pub is_rebuilt: bool,
+    pub quarantine: Quarantine,
+}
+
+impl From<&UserRow> for UserWrite {
+    fn from(row: &UserRow) -> Self {
+        Self {
+            user: row.user,
+            user_id: row.user_id.clone(),
+            is_new: row.is_new,
+            record_number: row.record_number,
+            message_number: row.message_number,
+            checkpoint: row.checkpoint.as_ref().map(|sealed| sealed.0.clone()),
+            is_rebuilt: row.is_rebuilt,
+            quarantine: row.quarantine,
+        }
+    }
+}
+
+impl From<&TransitionRow> for Change {
+    fn from(row: &TransitionRow) -> Self {
+        let TransitionRow { user, seq, n, record_number, .. } = *row;
+        Self { user, seq: Some(seq), n, record_number, body: row.body.0.clone() }
+    }
+}
+
+impl From<&AlertRow> for Change {
+    fn from(row: &AlertRow) -> Self {
+        let AlertRow { user, n, record_number, .. } = *row;
+        Self { user, seq: None, n, record_number, body: row.body.0.clone() }
+    }
+}
+
+impl From<&OutboxRow> for Leaving {
+    fn from(row: &OutboxRow) -> Self {
+        let body = row.body.as_ref().map(|sealed| sealed.0.clone());
+        Self { sink: row.sink, user: row.user, n: row.n, body }
+    }
+}
+
+impl Written {
+    pub(super) fn of(batch: &Batch) -> Self {
+        let stamp = batch.after.stamp;
+        let records = batch.records.iter().map(|row| StoredRecord {
+            stamp,
+            position: row.position,
+            user: row.user,
+            number: row.number,
+            source: row.source,
+            offset: row.offset,
+            policy: row.policy,
+            engine: row.engine,
+            body: row.body.0.clone(),
+        });
+        let letters = batch.dead_letters.iter().map(|row| {
+            let said = StoredDeadLetter {
+                source: row.source,
+                offset: row.offset,
+                record_time: row.record_time,
+                reason: row.reason.to_owned(),
+                detail: row.detail.clone(),
+                failed_at: stamp,
+            };
+            (row.outbox, Letter { said, user: row.user, body: row.body.0.clone() })
+        });
+        let letters: BTreeMap<i64, Letter> = letters.collect();
+        let outbox: BTreeMap<i64, Leaving> =
+            batch.outbox.iter().map(|row| (row.number, row.into())).collect();
+        Self {
+            lane: batch.lane,
+            token: batch.token,
+            before: batch.before.clone(),
+            after: batch.after.clone(),
+            records: records.collect(),
+            users: batch.users.iter().map(UserWrite::from).collect(),
+            transitions: batch.transitions.iter().map(Change::from).collect(),
+            alerts: batch.alerts.iter().map(Change::from).collect(),
+            repeated: batch.outbox.len() - outbox.len() + batch.dead_letters.len() - letters.len(),
+            letters,
+            outbox,
+            released: batch.released.clone(),
+            commands: batch.commands.clone(),
+        }
+    }
+
+    /// Whether the batch follows on what its lane was, as far as its row can say.
+    pub(super) fn follows(&self) -> bool {
+        let (before, after) = (&self.before, &self.after);
+        after.batch == before.batch + 1
+            && after.stamp > before.stamp
+            && after.outbox == before.outbox + i64::try_from(self.outbox.len()).unwrap()
+            && after.positions.events >= before.positions.events
+            && after.positions.by_user >= before.positions.by_user
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Tables {
+    pub lanes: BTreeMap<Lane, LaneRow>,
+    pub users: BTreeMap<UserNumber, StoredUser>,
+    pub ids: BTreeMap<String, UserNumber>,
+    /// By user and number.
+    pub records: BTreeMap<(UserNumber, i64), StoredRecord>,
+    /// By lane, stamp and position.
+    pub places: BTreeMap<(Lane, Timestamp, i32), (UserNumber, i64)>,
+    pub transitions: BTreeMap<(UserNumber, i64), Change>,
+    pub alerts: BTreeMap<(UserNumber, i64), Change>,
+    pub letters: BTreeMap<(Lane, i64), Letter>,
+    pub outbox: BTreeMap<(Lane, i64), Leaving>,
+    pub cursors: BTreeMap<(Lane, Sink), i64>,
+    /// What became of letters that have left the list, in the order in which they left.
+    pub fates: Vec<((Lane, i64), Fate)>,
+    pub commands: BTreeMap<(Lane, i64), StoredCommand>,
+    /// What came of commands, in the order in which they were carried out.
+    pub outcomes: Vec<((Lane, i64), String)>,
+}
+
+/// Puts a row where there must be none.
+fn put<K: Ord, V>(
+    table: &mut BTreeMap<K, V>,
+    name: &str,
+    key: K,
+    row: V,
+) -> Result<(), CommitError> {
+    if table.insert(key, row).is_some() {
+        return Err(CommitError::Refused(format!("table {name}: a row was there already")));
+    }
+    Ok(())
+}
+
+impl Tables {
+    /// The compare-and-set: batch and positions, for a batch of commands would move no position.
+    pub(super) fn compare(&self, written: &Written) -> Result<(), CommitError> {
+        let row = &self.lanes[&written.lane];
+        if row.token != Some(written.token) {
+            return Err(CommitError::Fenced);
+        }
+        let (stored, before) = (&row.progress, &written.before);
+        if stored.batch != before.batch || stored.positions != before.positions {
+            return Err(CommitError::OutOfStep);
+        }
+        Ok(())
+    }
+
+    /// What a statement would say that does not find its rows, or finds them already; before anything
+    /// is written.
+    pub(super) fn check(&self, written: &Written) -> Result<(), CommitError> {
+        let refused = |table: &str| Err(CommitError::Refused(format!("table {table}")));
+        if written.repeated > 0 {
+            return refused("outbox: a number twice");
+        }
+        for row in &written.users {
+            let stored = self.users.get(&row.user);
+            match stored {
+                Some(_) if row.is_new => return refused("users: there already"),
+                None if !row.is_new => {
+                    let with_it = |other: &UserWrite| other.user == row.user && other.is_new;
+                    if !written.users.iter().any(with_it) {
+                        return refused("users: not there");
+                    }
+                }
+                Some(stored) if row.checkpoint.is_some() => {
+                    let over = stored.record_number < row.record_number
+                        || (stored.checkpoint.is_none() || row.is_rebuilt)
+                            && stored.record_number == row.record_number;
+                    if !over {
+                        return Err(CommitError::Fenced);
+                    }
+                }
+                _ => {}
+            }
+            if row.is_new && self.ids.contains_key(&row.user_id) {
+                return refused("users: the id is there already");
+            }
+        }
+        let on_the_list = |row: &ReleasedRow| {
+            let key = (written.lane, row.outbox);
+            self.letters.contains_key(&key) && !self.has_left(key)
+        };
+        if !written.released.iter().all(on_the_list) {
+            return refused("dead_letters: not on the list");
+        }
+        let is_open = |row: &CommandRow| {
+            let key = (written.lane, row.id);
+            self.commands.contains_key(&key) && !self.is_carried_out(key)
+        };
+        if !written.commands.iter().all(is_open) {
+            return refused("lane_commands: not open");
+        }
+        Ok(())
+    }
+
+    /// Writes a batch; an error is one of a key, and an alarm.
+    pub(super) fn write(&mut self, written: &Written) -> Result<(), CommitError> {
+        let (lane, stamp) = (written.lane, written.after.stamp);
+        self.lanes.get_mut(&lane).unwrap().progress = written.after.clone();
+        for row in &written.records {
+            let key = (row.user, row.number);
+            put(&mut self.records, "event_records", key, row.clone())?;
+            put(&mut self.places, "event_records", (lane, stamp, row.position), key)?;
+        }
+        for row in &written.users {
+            self.ids.insert(row.user_id.clone(), row.user);
+            let user = self.users.entry(row.user).or_insert_with(|| StoredUser {
+                user: row.user,
+                user_id: row.user_id.clone(),
+                record_number: 0,
+                message_number: 0,
+                checkpoint: None,
+                quarantined: false,
+            });
+            if row.checkpoint.is_some() {
+                user.checkpoint.clone_from(&row.checkpoint);
+                (user.record_number, user.message_number) = (row.record_number, row.message_number);
+            }
+            match row.quarantine {
+                Quarantine::Unchanged => {}
+                Quarantine::Begins => user.quarantined = true,
+                Quarantine::Ends => user.quarantined = false,
+            }
+        }
+        for row in &written.transitions {
+            let key = (row.user, row.seq.unwrap_or_default());
+            put(&mut self.transitions, "mode_transitions", key, row.clone())?;
+        }
+        for row in &written.alerts {
+            put(&mut self.alerts, "alert_changes", (row.user, row.n), row.clone())?;
+        }
+        for (number, letter) in &written.letters {
+            put(&mut self.letters, "dead_letters", (lane, *number), letter.clone())?;
+        }
+        for (number, row) in &written.outbox {
+            put(&mut self.outbox, "outbox", (lane, *number), row.clone())?;
+        }
+        let fates = written.released.iter().map(|row| ((lane, row.outbox), row.fate));
+        self.fates.extend(fates);
+        let outcomes = written.commands.iter().map(|row| ((lane, row.id), row.outcome.clone()));
+        self.outcomes.extend(outcomes);
+        Ok(())
+    }
+
+    /// Whether a letter is no longer on the list.
+    pub(crate) fn has_left(&self, letter: (Lane, i64)) -> bool {
+        self.fates.iter().any(|(key, _)| *key == letter)
+    }
+
+    pub(super) fn is_carried_out(&self, command: (Lane, i64)) -> bool {
+        self.outcomes.iter().any(|(key, _)| *key == command)
+    }
+
+    /// Letters of a lane that are on the list.
+    pub(super) fn letters_of(&self, lane: Lane, asked: AskedLetters<'_>) -> Vec<StoredLetter> {
+        let of_lane = self.letters.range((lane, 0)..=(lane, i64::MAX));
+        let wanted = of_lane.filter(|((_, number), letter)| match asked {
+            AskedLetters::OfUser(user, _) => letter.user == Some(user),
+            AskedLetters::Numbered(numbers) => numbers.contains(number),
+        });
+        let limit = match asked {
+            AskedLetters::OfUser(_, limit) => limit,
+            AskedLetters::Numbered(numbers) => numbers.len(),
+        };
+        let open = wanted.filter(|(key, _)| !self.has_left(**key)).take(limit);
+        open.map(|((_, number), letter)| StoredLetter {
+            outbox: *number,
+            source: letter.said.source,
+            offset: letter.said.offset,
+            record_time: letter.said.record_time,
+            reason: letter.said.reason.clone(),
+            body: letter.body.clone(),
+        })
+        .collect()
+    }
+
+    /// Commands of a lane that are not carried out.
+    pub(super) fn commands_of(&self, lane: Lane, limit: usize) -> Vec<StoredCommand> {
+        let of_lane = self.commands.range((lane, 0)..=(lane, i64::MAX));
+        let open = of_lane.filter(|(key, _)| !self.is_carried_out(**key));
+        open.take(limit).map(|(_, command)| command.clone()).collect()
+    }
+
+    /// A page of a lane's outbox.
+    pub(super) fn page(
+        &self,
+        lane: Lane,
+        sink: Sink,
+        after: i64,
+        limit: usize,
+    ) -> Vec<StoredOutbox> {
+        let rows = self.outbox.range((lane, after + 1)..=(lane, i64::MAX));
+        let rows = rows.filter(|(_, row)| row.sink == sink).take(limit);
+        rows.map(|((_, number), row)| {
+            let letter = self.letters.get(&(lane, *number));
+            StoredOutbox {
+                number: *number,
+                user: row.user,
+                user_id: row.user.map(|user| self.users[&user].user_id.clone()),
+                n: row.n,
+                body: row.body.clone().or_else(|| letter.map(|l| l.body.clone())).unwrap(),
+                dead_letter: letter.map(|letter| letter.said.clone()),
+            }
+        })
+        .collect()
+    }
+}
