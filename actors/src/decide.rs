@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::batch::{Dead, Decided, End, Passport};
 use crate::cache::CachedState;
 use crate::dead_letter::{self, Failure};
+use crate::defect::Defect;
 use crate::gather::Gathering;
 use crate::lane::{ModeCounts, Progress, UserNumber};
 use crate::log::Outgoing;
@@ -96,20 +97,27 @@ impl Residents {
             let (found, total) = (counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
         }
+        let mut dead = dead;
+        if Defect::DeadLetterDropped.is_on() {
+            dead.pop();
+        }
         let dead_letters = self.dead_letters(dead, &passport, before.outbox);
         after.modes = modes;
         after.users = self.progress.users;
         after.outbox = before.outbox + count(&dead_letters) + messages(&sum.switches);
         after.checkpointed = self.checkpointed(passport.stamp);
-        after.batch = before.batch + 1;
-        after.stamp = passport.stamp;
         let is_command = !released.is_empty() || !commands.is_empty();
+        after.batch = before.batch + 1 - i64::from(is_command && Defect::CommandIsNoBatch.is_on());
+        after.stamp = passport.stamp;
         if after.positions == before.positions && sum.users.is_empty() && !is_command {
             // Only a quiet lane's look after checkpoints, and there were none to write.
             return Ok(None);
         }
         sum.records.sort_unstable_by_key(|record| record.position);
         sum.users.sort_unstable_by_key(|row| row.user);
+        if Defect::UnsortedRows.is_on() {
+            sum.users.reverse();
+        }
         sum.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
         self.progress = after.clone();
         let Sum { records, users, switches, states } = sum;
@@ -201,7 +209,9 @@ impl Residents {
         }
         for user_id in quarantine {
             let user = self.number_of(user_id).ok_or(LOST)?;
-            sum.mention(user, user_id, false).quarantine = Quarantine::Begins;
+            if !Defect::QuarantineNotWritten.is_on() {
+                sum.mention(user, user_id, false).quarantine = Quarantine::Begins;
+            }
         }
         Ok(())
     }

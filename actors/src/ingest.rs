@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Dead, End, EndGuard, Passport, Read};
 use crate::command::{Command, Orders};
+use crate::defect::Defect;
 use crate::incoming::Incoming;
 use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
 use crate::lane::{FenceToken, Lane, Progress, Source};
@@ -167,7 +168,10 @@ impl Work {
     /// Has a command carried out, or a part of it, when all before it is committed: what it is about may
     /// be in flight.
     async fn obey(&mut self, command: Command, permit: OwnedSemaphorePermit) -> Result<(), End> {
-        let others = self.rules.batch.in_flight_max.max(1) - 1;
+        let mut others = self.rules.batch.in_flight_max.max(1) - 1;
+        if Defect::ReleaseMissesInFlight.is_on() {
+            others = 0;
+        }
         let others = u32::try_from(others).unwrap_or(u32::MAX);
         let all = Arc::clone(&self.permits).acquire_many_owned(others).await;
         // The semaphore is closed when the lane ends.

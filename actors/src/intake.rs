@@ -7,6 +7,7 @@ use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::wire::{self, Headers, Intake as Wire, Message, Reason};
 
+use crate::defect::Defect;
 use crate::home::home;
 use crate::incoming::{Incoming, Origin, Raw};
 use crate::lane::{Lane, NOTHING, Progress, Routing, Source, settled};
@@ -93,7 +94,8 @@ impl Intake {
 
     /// Judges a record and moves `progress` past it. Positions only grow.
     pub fn judge(&self, incoming: &Incoming<'_>, progress: &mut Progress) -> Verdict {
-        *progress.positions.of_mut(incoming.source) = incoming.offset + 1;
+        let passed = if Defect::PositionPlusOne.is_on() { 2 } else { 1 };
+        *progress.positions.of_mut(incoming.source) = incoming.offset + passed;
         let verdict = match incoming.source {
             Source::Events => self.judge_event(incoming, progress),
             Source::ByUser => self.judge_forwarded(incoming, progress),
@@ -142,7 +144,7 @@ impl Intake {
             return Verdict::Skip(Skip::OtherGeneration);
         };
         let (mark, is_settled) = settled(marks.get(&origin.partition).copied().unwrap_or(NOTHING));
-        if origin.offset <= mark {
+        if origin.offset <= mark && !Defect::ForwardedRepeatApplied.is_on() {
             return Verdict::Skip(Skip::Repeat);
         }
         if !(0..self.routing.partition_count).contains(&origin.partition) {
@@ -152,7 +154,7 @@ impl Intake {
         let decoded = self.decode(incoming, record_time);
         // Above the mark something is missing. Below it the origin has gone back to before a record that
         // was applied here and has decided otherwise about that one: nothing is missing.
-        let in_turn = origin.previous <= mark || !is_settled;
+        let in_turn = origin.previous <= mark || !is_settled || Defect::OutOfTurnApplied.is_on();
         let lives_here = |application: &Application| {
             home(&application.record.user_id, self.routing.partition_count) == self.lane
         };

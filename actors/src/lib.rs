@@ -12,6 +12,7 @@ pub mod clock;
 pub mod command;
 pub mod dead_letter;
 mod decide;
+pub mod defect;
 mod gather;
 pub mod home;
 pub mod incoming;

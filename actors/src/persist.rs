@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Audited, Committed, Effects, End, Passport};
 use crate::cache::CachedState;
 use crate::capacity::BATCH_MAILBOX;
+use crate::defect::Defect;
 use crate::lane::{Counts, PerSource, Source};
 use crate::observe::{BatchReport, CommitFailure, Condition};
 use crate::ports::Ports;
@@ -84,8 +85,16 @@ impl Handler<Audited> for Persist {
 impl Desk {
     async fn persist(&self, audited: Audited) -> Result<(), End> {
         let Audited { mut passport, batch, effects } = audited;
-        self.await_forwarded(&mut passport).await?;
+        if !Defect::ForwardedNotAwaited.is_on() {
+            self.await_forwarded(&mut passport).await?;
+        }
         let began = Instant::now();
+        if Defect::EffectsBeforeCommit.is_on() {
+            self.release(
+                &batch,
+                Effects { messages: effects.messages.clone(), states: Vec::new() },
+            );
+        }
         self.commit(&batch).await?;
         let commit_time = began.elapsed();
         self.committed.set(passport.stamp);

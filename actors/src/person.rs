@@ -4,6 +4,7 @@
 use neuros::event::Record;
 use neuros::{Explain, Kind, Outcome, Policy, State, checkpoint, step};
 
+use crate::defect::Defect;
 use crate::message;
 
 /// State and numbers after some records; by default after none.
@@ -55,7 +56,8 @@ impl Person {
         outcomes.clear();
         let state = self.state.get_or_insert_with(|| Box::new(State::born(record)));
         step(policy, state, record, Explain::Switches, outcomes);
-        if outcomes.iter().all(|outcome| outcome.kind == Kind::Duplicate) {
+        let repeated = outcomes.iter().all(|outcome| outcome.kind == Kind::Duplicate);
+        if repeated && !Defect::DedupeRemoved.is_on() {
             return Applied::Duplicate;
         }
         self.record_number += 1;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{End, EndGuard};
 use crate::capacity::{DEAD_LETTERS_PAGE, OUTBOX_PAGE};
 use crate::dead_letter::{self, Failure};
+use crate::defect::Defect;
 use crate::lane::{FenceToken, Lane, PerSource, UserNumber};
 use crate::log::{LogError, Outgoing};
 use crate::observe::Published;
@@ -117,6 +118,11 @@ impl Relay {
             Next::CatchUp(upto) => self.page(sink, from, upto).await?,
         };
         let count = messages.len() as u64;
+        if Defect::CursorBeforeSend.is_on() {
+            let mut ahead = *cursor;
+            ahead.move_to(to);
+            self.write(sink, &mut ahead).await?;
+        }
         if count > 0 {
             self.ports.publisher.publish(sink, messages).await.inspect_err(|_| {
                 // What was taken from the inbox is read from the outbox next time.

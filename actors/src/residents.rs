@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::batch::End;
 use crate::capacity::{QUIET_CHECKPOINTS, USERS_PAGE};
+use crate::defect::Defect;
 use crate::gather::Gathering;
 use crate::lane::{Lane, Progress, UserNumber};
 use crate::person::Person;
@@ -218,6 +219,7 @@ impl Residents {
         self.drop_written();
         let oldest = self.unwritten.front().map(|(since, _, _)| *since);
         let oldest = [oldest, self.withheld].into_iter().flatten().min();
+        let oldest = oldest.filter(|_| !Defect::CheckpointsCalledWritten.is_on());
         oldest.map_or(stamp, |since| since + Micros(-1))
     }
 
@@ -270,7 +272,8 @@ impl Residents {
         self.swept = now;
         let committed = self.committed.get();
         let may_leave = |resident: &Resident| {
-            resident.unwritten_since.is_none() && resident.touched <= committed
+            let is_committed = resident.touched <= committed || Defect::EvictionInFlight.is_on();
+            resident.unwritten_since.is_none() && is_committed
         };
         let idle = |resident: &Resident| now.duration_since(resident.seen) >= rules.idle_after;
         self.live.retain(|_, resident| !(may_leave(resident) && idle(resident)));

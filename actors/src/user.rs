@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use crate::capacity::USER_MAILBOX;
+use crate::defect::Defect;
 use crate::lane::{Counts, PerSource, Source, UserNumber};
 use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch};
 use crate::person::{Applied, Evaluate, Person};
@@ -152,6 +153,7 @@ impl User {
             ..Steps::default()
         };
         let mut outcomes = Vec::new();
+        let before = Defect::CheckpointOfTheWrongBatch.is_on().then(|| self.person.clone());
         for taken in records {
             let whole = AssertUnwindSafe(|| self.take(taken, context, &mut outcomes, &mut steps));
             // What the panic has left of this state is never looked at again: the lane starts anew.
@@ -166,7 +168,7 @@ impl User {
             self.unwritten = 0;
         }
         if steps.writes_checkpoint || context.states {
-            let whole = AssertUnwindSafe(|| self.checkpoint(context));
+            let whole = AssertUnwindSafe(|| self.checkpoint(before.as_ref(), context));
             match (catch_unwind(whole), records.last()) {
                 (Ok(state), _) => steps.state = state,
                 (Err(_), Some(last)) => return Err(Panicked::over(last)),
@@ -269,8 +271,9 @@ impl User {
         Some(Switch { row, outgoing, message, alert, key: self.key.clone() })
     }
 
-    fn checkpoint(&self, context: &BatchContext) -> Option<Sealed> {
-        let bytes = self.person.state.as_ref()?.to_checkpoint();
+    fn checkpoint(&self, defective: Option<&Person>, context: &BatchContext) -> Option<Sealed> {
+        let person = defective.filter(|person| person.state.is_some()).unwrap_or(&self.person);
+        let bytes = person.state.as_ref()?.to_checkpoint();
         let place = checkpoint_place(self.user, self.person.record_number);
         Some(context.seal.seal(&self.key, place, &bytes))
     }

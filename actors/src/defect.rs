@@ -1,0 +1,94 @@
+//! Deliberate defects, one at a time: they show that the simulation notices what it is for. Only a build with
+//! the feature `defects` has them; in any other, [`Defect::is_on`] is constantly false and they are not there.
+
+/// A deliberate defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// The store compares no token; the simulation's store has it.
+    FenceRemoved,
+    /// The store compares positions only, and not the count of batches; likewise.
+    BatchNotCompared,
+    /// A claim does not wait for what its predecessor has in flight; likewise.
+    ClaimWithoutWaiting,
+    /// A producer's repeat is applied again.
+    DedupeRemoved,
+    /// A record is passed over.
+    PositionPlusOne,
+    /// Messages leave before the batch is committed.
+    EffectsBeforeCommit,
+    /// A decision depends on when it is made; the simulation's evaluation has it.
+    WallClockInTheEngine,
+    /// Rows come in any order, so that two transactions may lock each other out.
+    UnsortedRows,
+    /// Of the dead letters of a batch the last is not written.
+    DeadLetterDropped,
+    /// The cursor of a sink moves before the messages are safe there.
+    CursorBeforeSend,
+    /// A checkpoint is the state before the batch that it is numbered after.
+    CheckpointOfTheWrongBatch,
+    /// The lane calls all checkpoints written, whatever they hold.
+    CheckpointsCalledWritten,
+    /// A forwarded record that comes again is applied again.
+    ForwardedRepeatApplied,
+    /// A forwarded record is applied though another must come before it.
+    OutOfTurnApplied,
+    /// A batch of a command does not count as one.
+    CommandIsNoBatch,
+    /// A release does not wait for the batches that are in flight.
+    ReleaseMissesInFlight,
+    /// That a user is in quarantine is not written to their row.
+    QuarantineNotWritten,
+    /// A user leaves memory with a step that is not committed.
+    EvictionInFlight,
+    /// A batch is committed before what it has forwarded is safe.
+    ForwardedNotAwaited,
+}
+
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::FenceRemoved,
+        Self::BatchNotCompared,
+        Self::ClaimWithoutWaiting,
+        Self::DedupeRemoved,
+        Self::PositionPlusOne,
+        Self::EffectsBeforeCommit,
+        Self::WallClockInTheEngine,
+        Self::UnsortedRows,
+        Self::DeadLetterDropped,
+        Self::CursorBeforeSend,
+        Self::CheckpointOfTheWrongBatch,
+        Self::CheckpointsCalledWritten,
+        Self::ForwardedRepeatApplied,
+        Self::OutOfTurnApplied,
+        Self::CommandIsNoBatch,
+        Self::ReleaseMissesInFlight,
+        Self::QuarantineNotWritten,
+        Self::EvictionInFlight,
+        Self::ForwardedNotAwaited,
+    ];
+
+    /// Whether it is on, in this thread.
+    #[cfg(feature = "defects")]
+    pub fn is_on(self) -> bool {
+        ON.get() == Some(self)
+    }
+
+    /// Never.
+    #[cfg(not(feature = "defects"))]
+    #[inline(always)]
+    pub const fn is_on(self) -> bool {
+        false
+    }
+
+    /// Switches one on, or all off, in this thread.
+    #[cfg(feature = "defects")]
+    pub fn switch(on: Option<Self>) {
+        ON.set(on);
+    }
+}
+
+#[cfg(feature = "defects")]
+thread_local! {
+    static ON: std::cell::Cell<Option<Defect>> = const { std::cell::Cell::new(None) };
+}
