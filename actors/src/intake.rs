@@ -112,14 +112,14 @@ impl Intake {
     }
 
     fn judge_event(&self, incoming: &Incoming<'_>, progress: &mut Progress) -> Verdict {
-        let record = match self.decode(incoming, incoming.record_time) {
-            Ok(application) => application,
-            Err(refused) => return refused,
-        };
-        let home = home(&record.record.user_id, self.routing.partition_count);
+        let decoded = self.decode(incoming, incoming.record_time);
+        let home = self.home_of(&decoded).unwrap_or(self.lane);
         if home == self.lane {
-            return Verdict::Apply(record);
+            return decoded.map_or_else(Verdict::from, Verdict::Apply);
         }
+        // Whatever else is wrong with it, its home decides. An owner who kept it here, under settings that
+        // its successor after a crash has no more, would have sent on what comes behind it; then it would
+        // come to its home late, and be taken for a repeat.
         if incoming.bytes() + Origin::HEADER_BYTES_MAX > self.forward_bytes_max {
             let detail = "with its headers too large to be sent on to its user's home lane";
             return dead_letter(incoming, incoming.record_time, TOO_LARGE, detail);
@@ -155,13 +155,9 @@ impl Intake {
         // Above the mark something is missing. Below it the origin has gone back to before a record that
         // was applied here and has decided otherwise about that one: nothing is missing.
         let in_turn = origin.previous <= mark || !is_settled || Defect::OutOfTurnApplied.is_on();
-        let lives_here = |application: &Application| {
-            home(&application.record.user_id, self.routing.partition_count) == self.lane
-        };
+        let lives_here = self.home_of(&decoded).is_none_or(|home| home == self.lane);
         let verdict = match decoded {
-            Ok(application) if !lives_here(&application) => {
-                misrouted(incoming, "its user's home is another lane")
-            }
+            _ if !lives_here => misrouted(incoming, "its user's home is another lane"),
             _ if !in_turn && origin.generation != self.routing.generation => {
                 return Verdict::Skip(Skip::OtherGeneration);
             }
@@ -170,7 +166,7 @@ impl Intake {
                 return Verdict::Skip(Skip::OutOfTurn { origin: partition, previous });
             }
             Ok(application) => Verdict::Apply(application),
-            Err(refused) => refused,
+            Err(refused) => refused.into(),
         };
         if in_turn && let Some(marks) = self.marks(&origin, progress) {
             marks.insert(origin.partition, origin.offset);
@@ -193,11 +189,20 @@ impl Intake {
         counts.then_some(&mut closed.marks)
     }
 
+    /// The home of whoever a message is about, when that much can be read.
+    fn home_of(&self, decoded: &Result<Box<Application>, Refused>) -> Option<Lane> {
+        let user_id = match decoded {
+            Ok(application) => &*application.record.user_id,
+            Err(refused) => refused.user_id.as_deref()?,
+        };
+        Some(home(user_id, self.routing.partition_count))
+    }
+
     fn decode(
         &self,
         incoming: &Incoming<'_>,
         record_time: Option<Timestamp>,
-    ) -> Result<Box<Application>, Verdict> {
+    ) -> Result<Box<Application>, Refused> {
         let headers = incoming.headers.iter();
         let headers: Headers<'_> =
             headers.map(|(name, value)| (*name, value.unwrap_or_default())).collect();
@@ -207,7 +212,8 @@ impl Intake {
         let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(&message, &self.wire)));
         let Ok(decoded) = decoded else {
             let detail = "decoding it has failed by a fault of the program";
-            return Err(dead_letter(incoming, record_time, Reason::NotJson.as_str(), detail));
+            let letter = Box::new(letter(incoming, record_time, Reason::NotJson.as_str(), detail));
+            return Err(Refused { letter, user_id: None });
         };
         match decoded {
             Ok(record) => Ok(Box::new(Application {
@@ -216,7 +222,9 @@ impl Intake {
             })),
             Err(rejection) => {
                 let (reason, detail) = (rejection.reason.as_str(), rejection.detail);
-                Err(dead_letter(incoming, record_time, reason, detail))
+                let user_id = rejection.user_id.map(|user_id| user_id.into_owned());
+                let letter = Box::new(letter(incoming, record_time, reason, detail));
+                Err(Refused { letter, user_id })
             }
         }
     }
@@ -232,6 +240,18 @@ pub fn read_again(raw: &Raw, record_time: Option<Timestamp>, wire: &Wire) -> Opt
     let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(&message, wire)));
     let record = decoded.ok()?.ok()?.into_owned();
     Some(Application { record, traceparent: headers.traceparent().map(Box::from) })
+}
+
+/// A record that is none, and whose it would be, when that much could be read.
+struct Refused {
+    letter: Box<DeadLetter>,
+    user_id: Option<String>,
+}
+
+impl From<Refused> for Verdict {
+    fn from(refused: Refused) -> Self {
+        Self::DeadLetter(refused.letter)
+    }
 }
 
 /// The verdict [`Verdict::DeadLetter`] on `incoming`.

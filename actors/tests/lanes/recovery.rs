@@ -119,25 +119,57 @@ fn a_record_that_its_origin_decides_otherwise_about_after_a_crash_leaves_no_gap(
         let user = users_at_home(1, 2, 1).remove(0);
         world.store.hold(true);
         let owner = world.own(0);
-        // Forwarded, and not committed: its own time is a minute ahead of its arrival.
+        // Forwarded, and not committed.
         let (time, value) = event(&user, 60, r#""heart_rate":60"#);
-        world.log.write(0, time - 60 * SECOND, &value);
+        let padding = format!(r#""padding":"{}","user_id""#, "x".repeat(400));
+        world.log.write(0, time, &value.replacen(r#""user_id""#, &padding, 1));
         tokio::time::sleep(Duration::from_secs(1)).await;
         owner.leave().await;
         world.store.steal(Lane(0));
         world.store.hold(false);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // Now a minute ahead is too far, and the record becomes a dead letter.
-        world.rules.wire.future_max = neuros::time::Micros(0);
+        // Now it is too large to be sent on, and becomes a dead letter.
+        world.restart();
+        std::sync::Arc::get_mut(&mut world.senders).unwrap().forward_bytes_max = 450;
         let owners = [world.own(0), world.own(1)];
         for second in 100..110 {
             write_one(&world, 0, &user, second);
         }
+        // What had reached its home before the crash is applied there, and what comes then too.
         world
             .until("the rest is applied", |world| {
-                world.store.progress(Lane(1)).counts.by_user.new == 10
+                world.store.progress(Lane(1)).counts.by_user.new == 11
             })
             .await;
+        for owner in owners {
+            owner.leave().await;
+        }
+    });
+}
+
+#[test]
+fn a_record_that_its_origin_refused_before_a_crash_and_takes_after_it_is_not_lost() {
+    run(|| async {
+        let mut world = World::new(2);
+        let user = users_at_home(1, 2, 1).remove(0);
+        // A minute ahead of its arrival is too far for the first owner, whose batch is not committed.
+        world.rules.wire.future_max = neuros::time::Micros(0);
+        world.store.hold(true);
+        let owner = world.own(0);
+        let (time, value) = event(&user, 60, r#""heart_rate":60"#);
+        world.log.write(0, time - 60 * SECOND, &value);
+        write_one(&world, 0, &user, 100);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        owner.leave().await;
+        world.store.steal(Lane(0));
+        world.store.hold(false);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.rules.wire.future_max = neuros::time::Micros(300 * SECOND);
+        let owners = [world.own(0), world.own(1)];
+        world.until("both are committed", |w| w.store.positions(Lane(0)).events == 2).await;
+        world.all_committed().await;
+        assert_eq!(world.store.users_with_records()[&user], 2);
+        world.store.check();
         for owner in owners {
             owner.leave().await;
         }

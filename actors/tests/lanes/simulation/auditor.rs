@@ -100,8 +100,6 @@ impl Auditor {
             }
             let revisions = books.reference.people.books.values().map(|book| book.revisions);
             *tally.entry("revisions".to_owned()).or_default() += revisions.sum::<u64>();
-            let otherwise = books.reference.judge.decided_otherwise;
-            *tally.entry("origin decided otherwise".to_owned()).or_default() += otherwise;
             tally
         })
     }

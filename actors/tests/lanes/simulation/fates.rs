@@ -23,7 +23,8 @@ pub(super) enum Fate {
     Skip(Happening),
 }
 
-type Decoded = Result<Box<Record<'static>>, &'static str>;
+/// A record, or the reason why it is none and whose it would be.
+type Decoded = Result<Box<Record<'static>>, (&'static str, Option<String>)>;
 
 pub(super) type Checked = Result<(), String>;
 
@@ -44,16 +45,13 @@ pub(super) struct Judge {
     arrived: BTreeSet<(i32, i64)>,
     /// The same of everything that was forwarded.
     left: BTreeSet<(i32, i64)>,
-    /// Forwarded records whose origin had gone back and decided otherwise about one before them.
-    pub decided_otherwise: u64,
 }
 
 impl Judge {
     pub(super) fn new(routing: Routing, forward_bytes_max: usize, log: Arc<MemoryLog>) -> Self {
         let (marks, forwarded) = (BTreeMap::new(), BTreeMap::new());
         let (arrived, left) = (BTreeSet::new(), BTreeSet::new());
-        let decided_otherwise = 0;
-        Self { routing, forward_bytes_max, log, marks, forwarded, arrived, left, decided_otherwise }
+        Self { routing, forward_bytes_max, log, marks, forwarded, arrived, left }
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
@@ -73,12 +71,9 @@ impl Judge {
         })
     }
 
-    /// What was forwarded and has not been applied at its home.
-    ///
-    /// Not the other way round: a record may have been sent on by an owner who never committed that, and
-    /// whose successor trusts its producer's clock less.
+    /// What was forwarded and has not been applied at its home, or was applied without being forwarded.
     pub(super) fn adrift(&self) -> Vec<(i32, i64)> {
-        self.left.difference(&self.arrived).copied().collect()
+        self.left.symmetric_difference(&self.arrived).copied().collect()
     }
 
     /// What a record is, without its lane's marks.
@@ -92,18 +87,14 @@ impl Judge {
         let message = Message { value, headers, record_time: time };
         wire::decode(&message, wire)
             .map(|record| Box::new(record.into_owned()))
-            .map_err(|rejection| rejection.reason.as_str())
+            .map_err(|no| (no.reason.as_str(), no.user_id.map(|user_id| user_id.into_owned())))
     }
 
     fn fate_of_event(&self, lane: Lane, entry: &Entry, wire: &Intake) -> Fate {
-        let record = match Self::decode(entry, entry.time, wire) {
-            Ok(record) => record,
-            Err(reason) => return Fate::Letter(reason),
-        };
-        let home = home(&record.user_id, self.routing.partition_count);
-        let content = entry.raw.value.clone().unwrap_or_default();
+        let decoded = Self::decode(entry, entry.time, wire);
+        let home = self.home_of(&decoded).unwrap_or(lane);
         if home == lane {
-            return Fate::Apply { record, content, origin: (lane.0, entry.offset) };
+            return fate_of(decoded, entry, (lane.0, entry.offset));
         }
         let headers: Vec<(&str, Option<&[u8]>)> =
             entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
@@ -138,27 +129,26 @@ impl Judge {
         }
         let time = origin.time.map(Timestamp::from_millis);
         let decoded = Self::decode(entry, time, wire);
-        if let Ok(record) = &decoded
-            && home(&record.user_id, self.routing.partition_count) != lane
-        {
+        if self.home_of(&decoded).is_some_and(|home| home != lane) {
             return Fate::Letter("misrouted");
         }
         if origin.previous > mark {
             return Fate::Skip(Happening::OutOfTurn);
         }
-        self.decided_otherwise += u64::from(origin.previous < mark);
         self.marks.insert((lane, origin.partition), origin.offset);
         // Only marks and positions keep it from being applied twice; a second time would show here.
         if !self.arrived.insert((origin.partition, origin.offset)) {
             return Fate::Skip(Happening::ForwardedRepeat);
         }
-        let content = entry.raw.value.clone().unwrap_or_default();
-        match decoded {
-            Ok(record) => {
-                Fate::Apply { record, content, origin: (origin.partition, origin.offset) }
-            }
-            Err(reason) => Fate::Letter(reason),
-        }
+        fate_of(decoded, entry, (origin.partition, origin.offset))
+    }
+
+    fn home_of(&self, decoded: &Decoded) -> Option<Lane> {
+        let user_id = match decoded {
+            Ok(record) => &*record.user_id,
+            Err((_, user_id)) => user_id.as_deref()?,
+        };
+        Some(home(user_id, self.routing.partition_count))
     }
 
     /// The fates of the records that a batch says it has read; I1: exactly those.
@@ -195,5 +185,16 @@ impl Judge {
             }
         }
         Ok(fates)
+    }
+}
+
+/// The fate of a record at its home.
+fn fate_of(decoded: Decoded, entry: &Entry, origin: (i32, i64)) -> Fate {
+    match decoded {
+        Ok(record) => {
+            let content = entry.raw.value.clone().unwrap_or_default();
+            Fate::Apply { record, content, origin }
+        }
+        Err((reason, _)) => Fate::Letter(reason),
     }
 }

@@ -206,6 +206,10 @@ async fn send_all(
         if !log.may_send(process).await {
             return down();
         }
+        if fails_after == Some(place) {
+            // It fails after many tries; meanwhile more is committed that must leave.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         if log.down.lock().unwrap().contains(&sink) || fails_after == Some(place) {
             log.witness.happened(Happening::PublishFailed, sink.as_str().to_owned());
             return down();
