@@ -16,6 +16,7 @@ use crate::world::witness::Happening;
 use crate::world::{Entry, MemoryLog};
 
 /// What must become of a record.
+#[derive(Clone)]
 pub(super) enum Fate {
     Apply { record: Box<Record<'static>>, content: Vec<u8>, origin: (i32, i64) },
     Forward(Lane),

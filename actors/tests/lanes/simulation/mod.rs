@@ -132,3 +132,41 @@ fn the_same_seed_gives_the_same_history() {
         assert_eq!(first.hash, second.hash, "seed {seed}");
     }
 }
+
+/// Seeds that are tried for a defect, at most.
+#[cfg(feature = "defects")]
+const SEEDS_OF_A_DEFECT: u64 = 1_000;
+
+#[cfg(feature = "defects")]
+#[test]
+fn every_deliberate_defect_is_noticed() {
+    use actors::defect::Defect;
+    hush();
+    let defects = Mutex::new(Defect::ALL.into_iter());
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(defect) = { defects.lock().unwrap().next() } {
+                    Defect::switch(Some(defect));
+                    let noticed = (0..SEEDS_OF_A_DEFECT).find_map(|seed| {
+                        let violation = play(&Plan::of(seed)).violations.into_iter().next()?;
+                        Some((seed, violation))
+                    });
+                    Defect::switch(None);
+                    found.lock().unwrap().push((defect, noticed));
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap();
+    for (defect, noticed) in &found {
+        match noticed {
+            Some((seed, violation)) => println!("{defect:?}: seed {seed}: {violation}"),
+            None => println!("{defect:?}: NOT NOTICED in {SEEDS_OF_A_DEFECT} seeds"),
+        }
+    }
+    assert_eq!(found.len(), Defect::ALL.len());
+    let missed: Vec<_> = found.iter().filter(|(_, noticed)| noticed.is_none()).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+}

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use actors::lane::{Lane, ModeCounts, UserNumber};
+use actors::lane::{Lane, ModeCounts, Source, UserNumber};
 use actors::message;
 use actors::person::Person;
 use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::{Kind, Mode, Outcome, Policy};
 
+use super::fates::Fate;
 use crate::world::policy;
 
 /// A record that was applied, as the log has it.
@@ -22,6 +23,16 @@ pub(super) struct Applied<'r> {
     pub stamp: Timestamp,
     /// The number of the policy that decided it.
     pub policy: i32,
+    /// It had waited for the user's release.
+    pub is_released: bool,
+}
+
+/// A record that waits for its user's release.
+pub(super) struct Held {
+    /// The number of its dead letter.
+    pub number: i64,
+    pub place: (Source, i64),
+    pub fate: Fate,
 }
 
 /// A mode change that the fold gives.
@@ -60,6 +71,8 @@ pub(super) struct Book {
     /// By partition of `biometric.events` the newest offset.
     origins: BTreeMap<i32, i64>,
     pub quarantined: bool,
+    /// What waits for the release, in order.
+    pub held: VecDeque<Held>,
     pub revisions: u64,
 }
 
@@ -115,6 +128,7 @@ impl People {
             contents: BTreeSet::new(),
             origins: BTreeMap::new(),
             quarantined: false,
+            held: VecDeque::new(),
             revisions: 0,
         };
         self.books.insert(user, book);
@@ -128,7 +142,7 @@ impl People {
         applied: &Applied<'_>,
     ) -> Result<Vec<Switch>, String> {
         let book = self.books.get_mut(&user).ok_or("a record of nobody")?;
-        if book.quarantined {
+        if book.quarantined && !applied.is_released {
             return Err("a record of a user in quarantine was applied".to_owned());
         }
         let (partition, offset) = applied.origin;

@@ -1,5 +1,6 @@
 //! A plan: everything that will be done to the lanes, and when, from one seed. It does nothing itself.
 
+use actors::command::Order;
 use actors::home::home;
 use actors::lane::{Lane, Source};
 use actors::rows::Sink;
@@ -32,21 +33,66 @@ impl std::fmt::Debug for Sending {
 #[derive(Clone, Debug)]
 pub(super) enum Action {
     Send(Box<Sending>),
-    Assign { lane: Lane, slot: usize, after: u64 },
-    Die { slot: usize, back_after: u64, landing: usize },
-    Freeze { slot: usize, time: u64, notice: u64, landing: usize },
-    Commit { lane: Lane, fault: Fault },
+    Assign {
+        lane: Lane,
+        slot: usize,
+        after: u64,
+    },
+    Die {
+        slot: usize,
+        back_after: u64,
+        landing: usize,
+    },
+    Freeze {
+        slot: usize,
+        time: u64,
+        notice: u64,
+        landing: usize,
+    },
+    Commit {
+        lane: Lane,
+        fault: Fault,
+    },
     LoseClaim,
-    StoreAway { part: Part, time: u64 },
-    LogAway { time: u64 },
-    SinkDown { sink: Sink },
-    SinkBack { sink: Sink },
-    PublishFails { sink: Sink, after: usize },
-    DeliveryFails { slot: usize, landing: usize },
-    KeysAway { slot: usize, time: u64 },
+    StoreAway {
+        part: Part,
+        time: u64,
+    },
+    LogAway {
+        time: u64,
+    },
+    SinkDown {
+        sink: Sink,
+    },
+    SinkBack {
+        sink: Sink,
+    },
+    PublishFails {
+        sink: Sink,
+        after: usize,
+    },
+    DeliveryFails {
+        slot: usize,
+        landing: usize,
+    },
+    KeysAway {
+        slot: usize,
+        time: u64,
+    },
     DeleteCheckpoints,
     DamageCheckpoints,
-    ClockJump { slot: usize, micros: i64 },
+    ClockJump {
+        slot: usize,
+        micros: i64,
+    },
+    /// From now on nothing panics: a better release is rolled out.
+    Mend,
+    /// An operator asks for the release of everybody in quarantine.
+    ReleaseAll,
+    /// An operator asks a user's lane for something.
+    Ask {
+        order: Order,
+    },
 }
 
 /// What the processes of a plan are told.
@@ -147,6 +193,13 @@ fn add_faults(chance: &Chance, setting: &Setting, actions: &mut Actions) {
         }
         actions.push((at, fault));
     }
+    // In the end, now and then, a better release lets everybody out.
+    if chance.one_in(2) {
+        for slot in 0..setting.slots {
+            actions.push((TIME - 2_000, Action::Die { slot, back_after: 50, landing: 0 }));
+        }
+        actions.extend([(TIME - 2_000, Action::Mend), (TIME - 500, Action::ReleaseAll)]);
+    }
 }
 
 fn fault(chance: &Chance, setting: &Setting) -> Action {
@@ -154,7 +207,8 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
     let slot = usize::try_from(chance.below(setting.slots as u64)).unwrap();
     let landing = usize::try_from(chance.below(4)).unwrap();
     let sink = chance.of_these(&Sink::ALL);
-    match chance.below(43) {
+    let user = setting.users.get(slot * 3).unwrap_or(&setting.users[0]).clone();
+    match chance.below(50) {
         0..=6 => Action::Assign { lane, slot, after: chance.below(1_500) },
         7..=9 => Action::Die { slot, back_after: chance.between(50, 3_000), landing },
         10..=13 => {
@@ -173,6 +227,10 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
         36 | 41 | 42 => Action::DeliveryFails { slot, landing: landing + 1 },
         37 => Action::KeysAway { slot, time: chance.between(50, 1_500) },
         38 => Action::DeleteCheckpoints,
+        43 => Action::Mend,
+        44 => Action::Ask { order: Order::Release { user_id: user } },
+        45..=48 => Action::ReleaseAll,
+        49 => Action::Ask { order: Order::Rebuild { user_id: user } },
         39 => Action::DamageCheckpoints,
         _ => {
             let seconds = i64::try_from(chance.below(7_200)).unwrap() - 3_600;

@@ -13,7 +13,7 @@ use neuros::event::Record;
 
 use super::fates::{Checked, Fate, Judge, ensure};
 use super::leaving::Departures;
-use super::people::{Applied, People, Switch};
+use super::people::{Applied, Book, Held, People, Switch};
 use super::process::wire_of;
 use crate::world::store::tables::{Change, Letter, Tables, UserWrite, Written};
 use crate::world::{PlainSeal, key};
@@ -94,7 +94,15 @@ impl Reference {
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }
-        let switches = self.check_records(written, &fates)?;
+        let released = self.check_released(written)?;
+        let switches = self.check_records(written, &fates, &released)?;
+        for (place, fate) in &released {
+            // A repeat may be one of a record that was released with it.
+            if let Fate::Apply { record, content, .. } = fate {
+                self.check_duplicate(record, content)
+                    .map_err(|problem| format!("I1: {place:?}: {problem}"))?;
+            }
+        }
         self.check_letters(written, &fates)?;
         self.check_counts(written, &fates)?;
         self.check_changes(written, &switches)?;
@@ -112,6 +120,7 @@ impl Reference {
         &mut self,
         written: &Written,
         fates: &BTreeMap<(Source, i64), Fate>,
+        released: &BTreeMap<(Source, i64), Fate>,
     ) -> Result<Vec<(UserNumber, Switch)>, String> {
         let mut switches = Vec::new();
         let mut newest: BTreeMap<Source, (i32, i64)> = BTreeMap::new();
@@ -121,20 +130,48 @@ impl Reference {
             ensure(last.is_none_or(|last| last < (row.position, row.offset)), || {
                 format!("I1: {place} is out of order")
             })?;
+            let key = (row.source, row.offset);
+            let is_released = released.contains_key(&key);
             let Some(Fate::Apply { record, content, origin }) =
-                fates.get(&(row.source, row.offset))
+                fates.get(&key).or_else(|| released.get(&key))
             else {
                 return Err(format!("I1: {place} was not to be applied in this batch"));
             };
             self.check_body(row, record).map_err(|problem| format!("{place}: {problem}"))?;
             let stamp = written.after.stamp;
             let policy = row.policy;
-            let applied = Applied { record, content, origin: *origin, stamp, policy };
+            let origin = *origin;
+            let applied = Applied { record, content, origin, stamp, policy, is_released };
             let found = self.people.apply(row.user, row.number, &applied);
             let found = found.map_err(|problem| format!("I1/I3: {place}: {problem}"))?;
             switches.extend(found.into_iter().map(|switch| (row.user, switch)));
         }
         Ok(switches)
+    }
+
+    /// Letters leave the list in the order in which they came to it, each once; gives those that are applied.
+    fn check_released(
+        &mut self,
+        written: &Written,
+    ) -> Result<BTreeMap<(Source, i64), Fate>, String> {
+        let mut released = BTreeMap::new();
+        let lane = written.lane;
+        for row in &written.released {
+            let held =
+                |book: &Book| book.held.front().is_some_and(|held| held.number == row.outbox);
+            let of_lane = self.people.books.values_mut().filter(|book| book.lane == lane);
+            let book = of_lane.into_iter().find(|book| held(book));
+            let book = book.ok_or_else(|| format!("I1: letter {} is not the next", row.outbox))?;
+            let Some(Held { place, fate, .. }) = book.held.pop_front() else { continue };
+            let is_stored = written.records.iter().any(|row| (row.source, row.offset) == place);
+            ensure(is_stored == (row.fate == actors::rows::Fate::Applied), || {
+                format!("I1: {place:?} left the list as {:?}", row.fate)
+            })?;
+            released.insert(place, fate);
+        }
+        self.count("letters released", written.released.len() as u64);
+        self.count("commands carried out", written.commands.len() as u64);
+        Ok(released)
     }
 
     fn check_body(&self, row: &StoredRecord, record: &Record<'static>) -> Checked {
@@ -173,7 +210,7 @@ impl Reference {
                 })?;
                 continue;
             }
-            let Some(Fate::Apply { record, .. }) = fates.get(&place) else {
+            let Some(fate @ Fate::Apply { record, .. }) = fates.get(&place) else {
                 return Err(format!("{place:?} was not to be applied, and is kept for a release"));
             };
             let user = letter.user.ok_or("a quarantined record of nobody")?;
@@ -187,6 +224,7 @@ impl Reference {
             ensure(book.quarantined, || {
                 format!("{place:?}: the flag is not written with the first quarantined record")
             })?;
+            book.held.push_back(Held { number: *number, place, fate: fate.clone() });
         }
         ensure(due.is_empty(), || format!("dead letters are missing: {due:?}"))
     }
@@ -293,6 +331,16 @@ impl Reference {
             self.check_checkpoint(row)?;
         }
         self.count("checkpoints", checkpoints);
+        for row in written.users.iter().filter(|row| row.quarantine == Quarantine::Ends) {
+            let book = self.people.books.get_mut(&row.user).ok_or("a release of nobody")?;
+            ensure(book.quarantined && book.held.is_empty(), || {
+                format!("the quarantine of {} ends too early", row.user_id)
+            })?;
+            book.quarantined = false;
+            self.count("quarantines ended", 1);
+        }
+        let rebuilt = written.users.iter().filter(|row| row.is_rebuilt).count();
+        self.count("states rebuilt", rebuilt as u64);
         let after = &written.after;
         let new = written.users.iter().filter(|row| row.is_new).count();
         let known = self.lanes[&written.lane].progress.as_ref().map_or(0, |before| before.users);

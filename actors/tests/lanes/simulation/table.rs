@@ -22,6 +22,9 @@ fn due() -> Vec<String> {
     let reasons = Reason::ALL.into_iter().filter(|reason| *reason != Reason::TooManyReadings);
     due.extend(reasons.map(|reason| format!("dead letter {reason}")));
     due.extend(["misrouted", "quarantined"].map(|reason| format!("dead letter {reason}")));
+    let commands =
+        ["commands carried out", "letters released", "quarantines ended", "states rebuilt"];
+    due.extend(commands.map(str::to_owned));
     due.extend(["duplicates", "revisions", "mode changes", "checkpoints"].map(str::to_owned));
     due
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::defect::Defect;
 use actors::lane::{FenceToken, Lane};
 use actors::rows::Sink;
 use actors::store::{Claim, CommitError, StoreError};
@@ -230,9 +231,12 @@ impl Server {
     async fn take(&self, lane: Lane, transaction: u64) -> Result<Claim, StoreError> {
         let began = Instant::now();
         let mut patience = PATIENCE;
-        loop {
+        while !Defect::ClaimWithoutWaiting.is_on() {
             match tokio::time::timeout(patience, self.lock(lane, transaction)).await {
-                Ok(locked) => break locked.map_err(|Ended| away())?,
+                Ok(locked) => {
+                    locked.map_err(|Ended| away())?;
+                    break;
+                }
                 Err(_) => {
                     let ended = self.store.locks.lock().unwrap().end_blockers(lane, transaction);
                     if ended > 0 {
