@@ -6,8 +6,6 @@
 pub enum Defect {
     /// The store compares no token; the simulation's store has it.
     FenceRemoved,
-    /// The store compares positions only, and not the count of batches; likewise.
-    BatchNotCompared,
     /// A claim does not wait for what its predecessor has in flight; likewise.
     ClaimWithoutWaiting,
     /// A producer's repeat is applied again.
@@ -46,9 +44,8 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::FenceRemoved,
-        Self::BatchNotCompared,
         Self::ClaimWithoutWaiting,
         Self::DedupeRemoved,
         Self::PositionPlusOne,

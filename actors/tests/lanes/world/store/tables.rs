@@ -213,8 +213,7 @@ impl Tables {
             return Err(CommitError::Fenced);
         }
         let (stored, before) = (&row.progress, &written.before);
-        let is_next = stored.batch == before.batch || Defect::BatchNotCompared.is_on();
-        if !is_next || stored.positions != before.positions {
+        if stored.batch != before.batch || stored.positions != before.positions {
             return Err(CommitError::OutOfStep);
         }
         Ok(())
