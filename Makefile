@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check unit integration fuzz-build fuzz bench durable durable-quick instructions servers
+.PHONY: help demo build test check unit integration fuzz-build fuzz simulation defects bench durable durable-quick instructions servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ demo: ## the whole service on recorded people, nothing to set up (DEMO="--once -
 build: ## the program, optimised
 	$(CARGO) build --release --locked
 
-test: check unit integration fuzz-build ## everything that must pass
+test: check unit defects integration fuzz-build ## everything that must pass
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
@@ -23,6 +23,13 @@ check: ## formatting, lints, documentation
 unit: ## the crates' own tests, properties included
 	$(CARGO) test --workspace --exclude biometric-bridge --locked
 	$(CARGO) test --lib --bins --locked
+
+SEEDS ?= 5000
+simulation: ## whole histories of the lanes with faults, from seeds (SEEDS=5000)
+	SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p actors --test lanes simulation::what -- --nocapture
+
+defects: ## each deliberate defect must be noticed by the simulation
+	$(CARGO) test --locked -p actors --features defects --test lanes every_deliberate -- --nocapture
 
 servers: ## installs the servers and clients that the tests talk to (ALLOW_MISSING=1: as far as they can be had)
 	@tests/servers/install.sh $(if $(ALLOW_MISSING),--allow-missing)
