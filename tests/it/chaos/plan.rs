@@ -106,6 +106,8 @@ pub(super) enum Fault {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub(super) pause: Duration,
+    /// It comes once records flow, so that it meets work and not only the fault before it.
+    pub(super) in_flow: bool,
     pub(super) fault: Fault,
 }
 
@@ -162,7 +164,8 @@ pub(super) fn plan(seed: u64, kills: usize) -> Vec<Step> {
     let mut bag = vec![Kind::Kill; kills];
     (0..rounds).for_each(|_| bag.extend(BESIDE));
     let draw = Draw::new(seed);
-    let mut drawing = Drawing { draw, steps: Vec::new(), due: Vec::new(), pause: Duration::ZERO };
+    let mut drawing =
+        Drawing { draw, steps: Vec::new(), due: Vec::new(), pause: Duration::ZERO, in_flow: false };
     for last in (1..bag.len()).rev() {
         bag.swap(last, drawing.draw.below(last + 1));
     }
@@ -179,6 +182,7 @@ struct Drawing {
     due: Vec<(Duration, Fault)>,
     /// What the next step comes after.
     pause: Duration,
+    in_flow: bool,
 }
 
 impl Drawing {
@@ -186,6 +190,7 @@ impl Drawing {
         let pause = self.draw.millis(200..2_500);
         self.wait(pause);
         self.make_room_for(kind);
+        self.in_flow = self.draw.below(2) == 0 && self.can_flow();
         match kind {
             Kind::Kill => self.end(Fault::Kill),
             Kind::Terminate => self.end(Fault::Terminate),
@@ -241,7 +246,8 @@ impl Drawing {
     }
 
     fn now(&mut self, fault: Fault) {
-        self.steps.push(Step { pause: std::mem::take(&mut self.pause), fault });
+        let in_flow = std::mem::take(&mut self.in_flow);
+        self.steps.push(Step { pause: std::mem::take(&mut self.pause), in_flow, fault });
     }
 
     fn later(&mut self, millis: std::ops::Range<usize>, fault: Fault) {
@@ -294,6 +300,13 @@ impl Drawing {
             Kind::Cut(_) | Kind::Burst => return,
         };
         self.heal_until(|due| !due.iter().any(|(_, its)| needs.iter().any(|need| need(*its))));
+    }
+
+    /// Whether everything is there that records need to flow.
+    fn can_flow(&self) -> bool {
+        let away =
+            |fault| matches!(fault, Fault::StartPostgres | Fault::FreeDisk | Fault::StartKafka);
+        !self.due.iter().any(|(_, fault)| away(*fault))
     }
 
     /// An instance that runs.

@@ -21,6 +21,10 @@ const RECOVERY: Duration = Duration::from_secs(6 + 30);
 /// How long halted instances are given until what they sent has arrived.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// How long a fault waits at most until records flow, and how many that are.
+const FLOW: Duration = Duration::from_secs(15);
+const A_FLOW: i64 = 100;
+
 /// How often a statement that the database gave up is tried.
 const TRIES: usize = 20;
 
@@ -113,16 +117,37 @@ impl Run<'_> {
                 self.say("the time is over before all faults have come");
                 break;
             }
+            if step.in_flow {
+                self.wait_for_flow();
+            }
             self.fleet.revive();
             let said = self.inflict(step.fault, traffic);
             self.steps += 1;
-            let read = "SELECT coalesce(sum(events_position), 0) FROM lanes";
-            let read = self.site.postgres.try_psql(&self.site.database, read);
-            let read = read.unwrap_or_else(|_| "-".to_owned());
+            let read = self.read().map_or("-".to_owned(), |read| read.to_string());
             let fault = format!("{:?}", step.fault);
             self.say(&format!("{fault:<30} {said}sent {} read {read}", traffic.sent()));
         }
         self.heal();
+    }
+
+    /// Records read and committed; `None` while there is no database.
+    fn read(&self) -> Option<i64> {
+        let read = "SELECT coalesce(sum(events_position), 0) FROM lanes";
+        self.site.postgres.try_psql(&self.site.database, read).ok()?.parse().ok()
+    }
+
+    /// Waits until records have been read, or for a while.
+    fn wait_for_flow(&mut self) {
+        let since = now();
+        let before = self.read();
+        while since.elapsed() < FLOW {
+            sleep(SETTLE);
+            self.fleet.revive();
+            if self.read() > before.map(|read| read + A_FLOW) {
+                return;
+            }
+        }
+        self.say("no records flow");
     }
 
     /// Does what the plan says; gives what is to be told of it.

@@ -96,6 +96,19 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// Makes a copy of a database that nobody uses now, and gives its URL.
+    pub(crate) fn copy(&self, url: &str) -> String {
+        let (name, copy) = (name_of(url), format!("test_{}", Uuid::new_v4().simple()));
+        let sql = format!("CREATE DATABASE {copy} TEMPLATE {name}");
+        self.psql(&self.url("postgres"), &sql);
+        self.url(&copy)
+    }
+
+    /// Removes a database.
+    pub(crate) fn remove(&self, url: &str) {
+        self.psql(&self.url("postgres"), &format!("DROP DATABASE {} (FORCE)", name_of(url)));
+    }
+
     /// Its own disk, if it has one.
     pub(crate) fn disk(&self) -> Option<&Disk> {
         self.disk.as_ref()
@@ -180,6 +193,10 @@ impl Server for Postgres {
     fn process(&self) -> &Process {
         &self.process
     }
+}
+
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
 }
 
 fn program(name: &str) -> PathBuf {

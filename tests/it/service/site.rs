@@ -138,8 +138,15 @@ impl<'s> Site<'s> {
 
     /// Runs a command to its end, with something on its standard input.
     pub(crate) fn output(&self, arguments: &[&str], input: &str) -> Output {
+        let database = self.variable("POSTGRES_URL").expect("there is a database");
+        self.output_from(database, arguments, input)
+    }
+
+    /// The same with another database.
+    pub(crate) fn output_from(&self, database: &str, arguments: &[&str], input: &str) -> Output {
         let mut command = bridge(arguments);
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env("POSTGRES_URL", database);
         command.timeout(Duration::from_secs(120)).write_stdin(input);
         command.output().expect("the program starts")
     }
