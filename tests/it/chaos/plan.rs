@@ -306,7 +306,8 @@ impl Drawing {
     fn can_flow(&self) -> bool {
         let away =
             |fault| matches!(fault, Fault::StartPostgres | Fault::FreeDisk | Fault::StartKafka);
-        !self.due.iter().any(|(_, fault)| away(*fault))
+        let instances = self.due.iter().filter(|(_, fault)| is_of_instance(*fault)).count();
+        instances < INSTANCES && !self.due.iter().any(|(_, fault)| away(*fault))
     }
 
     /// An instance that runs.

@@ -114,6 +114,17 @@ impl Bridge {
         values.sum()
     }
 
+    /// Waits until a metric is as wanted.
+    pub(crate) fn wait_metric(&self, series: &str, is_so: impl Fn(f64) -> bool) {
+        for _ in 0..LOOKS_MAX {
+            if is_so(self.metric(series)) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("{series} stays at {}\n{}", self.metric(series), self.last_words());
+    }
+
     /// All that it has said.
     pub(crate) fn log(&self) -> String {
         self.process.log()
