@@ -81,6 +81,7 @@ pub(super) enum Fault {
     Terminate(usize),
     Start(usize),
     Freeze(usize),
+    Zombie(usize),
     Thaw(usize),
     Join,
     Leave,
@@ -112,11 +113,13 @@ pub(super) struct Step {
 }
 
 /// Faults beside kills; each comes at least once, and as often for each twenty kills.
-const BESIDE: [Kind; 23] = [
+const BESIDE: [Kind; 25] = [
     Kind::Terminate,
     Kind::Terminate,
     Kind::Freeze,
-    Kind::Freeze,
+    Kind::Zombie,
+    Kind::Zombie,
+    Kind::Zombie,
     Kind::Join,
     Kind::CrashPostgres,
     Kind::KillPostgres,
@@ -145,6 +148,7 @@ enum Kind {
     Kill,
     Terminate,
     Freeze,
+    Zombie,
     Join,
     CrashPostgres,
     KillPostgres,
@@ -190,16 +194,22 @@ impl Drawing {
         let pause = self.draw.millis(200..2_500);
         self.wait(pause);
         self.make_room_for(kind);
-        self.in_flow = self.draw.below(2) == 0 && self.can_flow();
+        // Who is halted over nothing has nothing to do wrong later.
+        let in_flow = matches!(kind, Kind::Zombie) || self.draw.below(2) == 0;
+        self.in_flow = in_flow && self.can_flow();
         match kind {
             Kind::Kill => self.end(Fault::Kill),
             Kind::Terminate => self.end(Fault::Terminate),
             Kind::Freeze => {
                 let instance = self.free_instance();
                 self.now(Fault::Freeze(instance));
-                // Longer than the group waits for it, or just a moment.
-                let (from, to) = self.draw.one_of(&[(7_500, 11_000), (500, 2_000)]);
-                self.later(from..to, Fault::Thaw(instance));
+                self.later(500..2_000, Fault::Thaw(instance));
+            }
+            Kind::Zombie => {
+                let instance = self.free_instance();
+                self.now(Fault::Zombie(instance));
+                // The group waits six seconds for it.
+                self.later(7_500..11_000, Fault::Thaw(instance));
             }
             Kind::Join => {
                 self.now(Fault::Join);
@@ -291,7 +301,7 @@ impl Drawing {
             // What is to be made again needs the broker.
             Kind::StopKafka => &[|due| matches!(due, Fault::StartKafka | Fault::CreateTopic(_))],
             Kind::FlushRedis | Kind::StopRedis => &[|due| due == Fault::StartRedis],
-            Kind::Kill | Kind::Terminate | Kind::Freeze => {
+            Kind::Kill | Kind::Terminate | Kind::Freeze | Kind::Zombie => {
                 self.heal_until(|due| {
                     due.iter().filter(|(_, its)| is_of_instance(*its)).count() < INSTANCES
                 });
@@ -339,7 +349,7 @@ fn a_plan_is_the_same_for_the_same_seed_and_undoes_all_that_it_does() {
             count(|fault| matches!(fault, Fault::Start(_)))
         );
         assert_eq!(
-            count(|fault| matches!(fault, Fault::Freeze(_))),
+            count(|fault| matches!(fault, Fault::Freeze(_) | Fault::Zombie(_))),
             count(|fault| matches!(fault, Fault::Thaw(_)))
         );
         assert_eq!(count(|fault| *fault == Fault::FillDisk), 2);

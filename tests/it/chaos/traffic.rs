@@ -2,12 +2,13 @@
 //! some events twice, some records that are none, of people who come and go.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
 use super::plan::Draw;
@@ -23,9 +24,9 @@ const BEAT: Duration = Duration::from_millis(20);
 const EVENTS_A_BEAT: usize = 5;
 const BEATS_A_GROUP: usize = 600;
 
-/// How much a burst is more, and how many beats it lasts.
+/// How much a burst is more, and how many beats it lasts, usually.
 const BURST: usize = 10;
-const BEATS_A_BURST: usize = 150;
+pub(super) const BEATS_A_BURST: usize = 150;
 
 /// How long the broker may take for what is left in the end.
 const LAST: Duration = Duration::from_secs(60);
@@ -54,9 +55,9 @@ impl Traffic {
         Ends(self)
     }
 
-    /// Ten times as much for a few seconds.
-    pub(super) fn burst(&self) {
-        self.burst.store(BEATS_A_BURST, Ordering::Relaxed);
+    /// Ten times as much for a while.
+    pub(super) fn burst(&self, beats: usize) {
+        self.burst.store(beats, Ordering::Relaxed);
     }
 
     /// The group of which events come now.
@@ -69,14 +70,15 @@ impl Traffic {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Sends until it is over and everything is acknowledged; gives how many messages those were.
-    pub(super) fn run(&self, kafka: &Kafka, topic: &str, seed: u64) -> u64 {
+    /// Sends until it is over and everything is acknowledged; gives where the broker said that each lies.
+    pub(super) fn run(&self, kafka: &Kafka, topic: &str, seed: u64) -> Vec<Acknowledged> {
         let mut stream = Stream {
             java: producer(kafka, "murmur2_random"),
             own: producer(kafka, "consistent_random"),
             topic,
             draw: Draw::new(seed ^ 0x5eed),
             people: (0..GROUPS * GROUP).map(|_| Person::default()).collect(),
+            sent: 0,
         };
         for beat in 0.. {
             if self.over.load(Ordering::Relaxed) {
@@ -96,16 +98,28 @@ impl Traffic {
             }
             sleep(BEAT);
         }
-        let mut delivered = 0;
+        let mut acknowledged = Vec::new();
         for producer in [&stream.java, &stream.own] {
             producer.flush(LAST).expect("the broker acknowledges everything in time");
-            assert_eq!(producer.context().lost.load(Ordering::Relaxed), 0, "every event is taken");
-            delivered += producer.context().safe.load(Ordering::Relaxed);
+            let mut its = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+            acknowledged.append(&mut its);
         }
-        assert_eq!(delivered, self.sent(), "what was sent is acknowledged");
-        delivered
+        assert_eq!(acknowledged.len(), stream.sent, "what was sent is acknowledged");
+        acknowledged
     }
 }
+
+/// A message that the broker has taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acknowledged {
+    /// What the header [`NUMBER`] says.
+    pub(super) number: usize,
+    /// Where it lies, as the broker said.
+    pub(super) place: (i32, i64),
+}
+
+/// The header that numbers messages.
+pub(super) const NUMBER: &str = "number";
 
 /// Someone of whom events come.
 #[derive(Default)]
@@ -122,6 +136,7 @@ struct Stream<'t> {
     topic: &'t str,
     draw: Draw,
     people: Vec<Person>,
+    sent: usize,
 }
 
 /// Which people a group has: `g2-17` is one of the third.
@@ -155,10 +170,14 @@ impl Stream<'_> {
             _ => (&self.java, None, Some(self.draw.below(3))),
         };
         let value = refused.as_deref().unwrap_or(&event.value).as_bytes();
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(self.topic)
-            .payload(value)
-            .timestamp(event.record_time)
-            .headers(OwnedHeaders::new().insert(Header { key: "note", value: Some("chaos") }));
+        self.sent += 1;
+        let number = self.sent.to_string();
+        let headers = OwnedHeaders::new().insert(Header { key: NUMBER, value: Some(&number) });
+        let mut record: BaseRecord<'_, [u8], [u8], Box<usize>> =
+            BaseRecord::with_opaque_to(self.topic, Box::new(self.sent))
+                .payload(value)
+                .timestamp(event.record_time)
+                .headers(headers);
         record.key = key;
         record.partition = partition.map(|partition| i32::try_from(partition).expect("few"));
         while let Err((error, back)) = producer.send(record) {
@@ -180,12 +199,9 @@ fn producer(kafka: &Kafka, partitioner: &str) -> BaseProducer<Deliveries> {
     client.create_with_context(Deliveries::default()).expect("a producer can be made")
 }
 
-/// Counts what became of messages.
+/// Collects what the broker has taken.
 #[derive(Default)]
-struct Deliveries {
-    safe: AtomicU64,
-    lost: AtomicU64,
-}
+struct Deliveries(Mutex<Vec<Acknowledged>>);
 
 impl ClientContext for Deliveries {
     /// A broker that is away is what is wanted.
@@ -193,10 +209,12 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = Box<usize>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let count = if result.is_ok() { &self.safe } else { &self.lost };
-        count.fetch_add(1, Ordering::Relaxed);
+    fn delivery(&self, result: &DeliveryResult<'_>, number: Box<usize>) {
+        let Ok(message) = result else { return };
+        let place = (message.partition(), message.offset());
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.push(Acknowledged { number: *number, place });
     }
 }
