@@ -11,6 +11,7 @@ mod fleet;
 mod plan;
 mod run;
 mod traffic;
+mod verdict;
 
 use crate::servers::Servers;
 

@@ -1,16 +1,14 @@
 //! A run: the plan's faults one by one beside the stream, then the work's end and the check of everything.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::cutter::Cutter;
-use super::evidence;
 use super::fleet::Fleet;
 use super::plan::{Fault, Harm, Output, Whose, plan};
-use super::traffic::{Acknowledged, BEATS_A_BURST, GROUPS, NUMBER, Traffic, people_of};
+use super::traffic::{BEATS_A_BURST, GROUPS, Traffic, people_of};
 use crate::servers::{Kafka, Postgres, Redis, Server as _};
 use crate::service::check;
 use crate::service::site::{LANES, Site, Stamps};
@@ -25,9 +23,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// How long a fault waits at most until records flow, and how many that are.
 const FLOW: Duration = Duration::from_secs(15);
 const A_FLOW: i64 = 100;
-
-/// So many kills leave nothing to chance.
-const MANY: usize = 100;
 
 /// How long there is much work for an instance that is to be replaced.
 const BEATS_A_ZOMBIE: usize = 50;
@@ -76,16 +71,16 @@ pub(super) fn run(seed: u64, kills: usize, minutes: u64) {
 }
 
 /// A run in progress.
-struct Run<'s> {
-    site: &'s Site<'s>,
-    cutter: &'s Cutter,
-    fleet: Fleet<'s>,
+pub(super) struct Run<'s> {
+    pub(super) site: &'s Site<'s>,
+    pub(super) cutter: &'s Cutter,
+    pub(super) fleet: Fleet<'s>,
     /// The output topic that is away.
     deleted: Option<Output>,
-    started: Instant,
-    steps: usize,
-    kills: usize,
-    lines: Vec<String>,
+    pub(super) started: Instant,
+    pub(super) steps: usize,
+    pub(super) kills: usize,
+    pub(super) lines: Vec<String>,
 }
 
 impl Run<'_> {
@@ -224,7 +219,7 @@ impl Run<'_> {
         self.deleted = None;
     }
 
-    fn free_disk(&self) {
+    pub(super) fn free_disk(&self) {
         let postgres = self.site.postgres;
         let Some(disk) = postgres.disk() else { return };
         disk.free();
@@ -305,122 +300,10 @@ impl Run<'_> {
         }
     }
 
-    /// What the broker has acknowledged is on the topic.
-    fn everything_is_there(&mut self, sent: &[Acknowledged]) {
-        let messages = self.site.kafka.read_all(&self.site.topics.events);
-        let mut places: BTreeMap<usize, Vec<(i32, i64)>> = BTreeMap::new();
-        for message in &messages {
-            let number = message.header(NUMBER).and_then(|number| number.parse().ok());
-            let place = (message.partition, message.offset);
-            places.entry(number.expect("every message is numbered")).or_default().push(place);
-        }
-        let count = messages.len();
-        self.say(&format!("{} events were acknowledged, {count} are on the topic", sent.len()));
-        for its in places.values().filter(|its| its.len() > 1) {
-            self.say(&format!("twice on the topic: {its:?}"));
-        }
-        for its in sent {
-            let found = places.get(&its.number);
-            if !found.is_some_and(|places| places.contains(&its.place)) {
-                self.say(&format!("{its:?} lies at {found:?}"));
-            }
-        }
-        for its in sent {
-            assert!(places.contains_key(&its.number), "{its:?} is lost");
-        }
-    }
-
-    /// What an instance says only when something is wrong with it. Rows that are there already are such a
-    /// wrong: they are what stops a writer whom the fence has let pass.
-    fn nobody_raised_an_alarm(&self) {
-        const ALARMS: [&str; 6] = [
-            "the lane has stopped",
-            "a user's state cannot be restored",
-            "an outbox row does not open",
-            "the program has a fault",
-            "the lane's owner has failed",
-            "the lane's thread has ended",
-        ];
-        for (instance, log) in self.fleet.logs().iter().enumerate() {
-            let alarm = log.lines().find(|line| ALARMS.iter().any(|alarm| line.contains(alarm)));
-            assert_eq!(alarm, None, "instance {instance} raised an alarm");
-        }
-    }
-
-    /// How often the instances said something.
-    fn said(&self, words: &str) -> i64 {
-        let count: usize = self.fleet.logs().iter().map(|log| log.matches(words).count()).sum();
-        i64::try_from(count).expect("few")
-    }
-
-    fn summary(&mut self, seed: u64, sent: usize) {
-        let number = |sql: &str| self.site.number(sql);
-        let counts = [
-            ("events sent", i64::try_from(sent).expect("few")),
-            ("records stored", number("SELECT count(*) FROM event_records")),
-            ("duplicates", number("SELECT sum(events_duplicate + by_user_duplicate) FROM lanes")),
-            ("forwarded", number("SELECT sum(events_forwarded) FROM lanes")),
-            ("dead letters", number("SELECT count(*) FROM dead_letters")),
-            ("mode changes", number("SELECT count(*) FROM mode_transitions")),
-            ("claims", number("SELECT sum(epoch) FROM lanes")),
-            ("commits cut", i64::try_from(self.cutter.done()).expect("few")),
-            ("forwarded again", number("SELECT sum(by_user_skipped) FROM lanes")),
-            ("unknown outcomes", self.said("the outcome of a commit is unknown")),
-            ("commits tried again", self.said("a commit is tried again")),
-            ("times fenced", self.said("fenced: another owner has the lane")),
-            ("checkpoints rebuilt", self.said("a checkpoint is rebuilt")),
-        ];
-        // In a short run chance may leave one of the last ones out.
-        let surely = if self.kills < MANY { 8 } else { counts.len() };
-        for (what, count) in &counts[..surely] {
-            assert!(*count > 0, "the run has {count} {what}");
-        }
-        let counts = counts.map(|(what, count)| format!("{count} {what}")).join(", ");
-        let (steps, kills, own) = (self.steps, self.kills, self.fleet.by_themselves);
-        let seconds = self.started.elapsed().as_secs();
-        self.say(&format!(
-            "CHAOS_SEED={seed}: everything holds after {seconds} s, {steps} steps, {kills} kills, \
-             {own} ends by themselves; {counts}"
-        ));
-    }
-
     /// Says it past the test harness: who waits for minutes wants to see something.
-    fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         let line = format!("chaos {:7.1} s  {text}", self.started.elapsed().as_secs_f64());
         writeln!(std::io::stderr(), "{line}").expect("there is a standard error");
         self.lines.push(line);
-    }
-
-    /// Keeps what there is to look at after a failure, and says where.
-    fn keep(&mut self, seed: u64) {
-        let site = self.site;
-        let mut texts = vec![
-            ("steps.log".to_owned(), self.lines.join("\n")),
-            ("kafka.log".to_owned(), site.kafka.log()),
-            ("postgres.log".to_owned(), site.postgres.log()),
-            ("keys.txt".to_owned(), std::fs::read_to_string(&site.key_file).unwrap_or_default()),
-        ];
-        let logs = self.fleet.logs().into_iter().enumerate();
-        texts.extend(logs.map(|(instance, log)| (format!("bridge-{instance}.log"), log)));
-        let up = catch_unwind(AssertUnwindSafe(|| self.heal_servers()));
-        if up.is_ok()
-            && let Ok(dump) =
-                catch_unwind(AssertUnwindSafe(|| site.postgres.dump(&site.database, &[])))
-        {
-            texts.push(("database.sql".to_owned(), dump));
-        }
-        let folder = evidence::keep(seed, &texts);
-        let last = self.lines.len().saturating_sub(12);
-        let last = self.lines[last..].join("\n");
-        let said = format!("FAILED with CHAOS_SEED={seed}; logs: {}\n{last}", folder.display());
-        self.say(&said);
-    }
-
-    /// The database runs, so that it can be looked at.
-    fn heal_servers(&self) {
-        self.free_disk();
-        if !self.site.postgres.runs() {
-            self.site.postgres.start_again();
-        }
     }
 }
