@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
@@ -27,6 +28,12 @@ const BEATS_A_GROUP: usize = 600;
 /// How much a burst is more, and how many beats it lasts, usually.
 const BURST: usize = 10;
 pub(super) const BEATS_A_BURST: usize = 150;
+
+/// Events lie in the past, but not for long: a broker forgets which batches it has of an idempotent
+/// producer when the time stamps of the newest are a day old, and takes one twice or not at all after
+/// its next start.
+const BEFORE_NOW: i64 = 22 * 3_600;
+const SECONDS_BETWEEN: i64 = 40;
 
 /// How long the broker may take for what is left in the end.
 const LAST: Duration = Duration::from_secs(60);
@@ -79,6 +86,7 @@ impl Traffic {
             draw: Draw::new(seed ^ 0x5eed),
             people: (0..GROUPS * GROUP).map(|_| Person::default()).collect(),
             sent: 0,
+            began: Timestamp::now().as_second() - BEFORE_NOW,
         };
         for beat in 0.. {
             if self.over.load(Ordering::Relaxed) {
@@ -137,6 +145,8 @@ struct Stream<'t> {
     draw: Draw,
     people: Vec<Person>,
     sent: usize,
+    /// The time of everybody's first event, seconds since 1970.
+    began: i64,
 }
 
 /// Which people a group has: `g2-17` is one of the third.
@@ -154,7 +164,8 @@ impl Stream<'_> {
             (0..5, Some(last)) => last,
             _ => {
                 person.events += 1;
-                Event::of(&user, member, person.events)
+                let ago = i64::try_from(person.events).expect("few events") * SECONDS_BETWEEN;
+                Event::at(&user, member, person.events, self.began + ago)
             }
         };
         let refused = match self.draw.below(100) {
