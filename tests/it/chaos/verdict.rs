@@ -8,6 +8,9 @@ use super::traffic::{Acknowledged, NUMBER};
 /// So many kills leave nothing to chance.
 const MANY: usize = 100;
 
+/// Oddities of the broker that are told, at most.
+const ODD_MAX: usize = 20;
+
 impl Run<'_> {
     /// What the broker has acknowledged is on the topic.
     pub(super) fn everything_is_there(&mut self, sent: &[Acknowledged]) {
@@ -20,18 +23,15 @@ impl Run<'_> {
         }
         let count = messages.len();
         self.say(&format!("{} events were acknowledged, {count} are on the topic", sent.len()));
-        for its in places.values().filter(|its| its.len() > 1) {
-            self.say(&format!("twice on the topic: {its:?}"));
-        }
-        for its in sent {
-            let found = places.get(&its.number);
-            if !found.is_some_and(|places| places.contains(&its.place)) {
-                self.say(&format!("{its:?} lies at {found:?}"));
-            }
-        }
-        for its in sent {
-            assert!(places.contains_key(&its.number), "{its:?} is lost");
-        }
+        let twice = places.values().filter(|its| its.len() > 1);
+        let elsewhere = sent.iter().map(|its| (its, places.get(&its.number)));
+        let elsewhere =
+            elsewhere.filter(|(its, found)| !found.is_some_and(|at| at.contains(&its.place)));
+        let odd = twice.map(|its| format!("twice on the topic: {its:?}"));
+        let odd = odd.chain(elsewhere.map(|(its, found)| format!("{its:?} lies at {found:?}")));
+        odd.take(ODD_MAX).for_each(|its| self.say(&its));
+        let lost = sent.iter().find(|its| !places.contains_key(&its.number));
+        assert!(lost.is_none(), "an acknowledged event is lost: {lost:?}");
     }
 
     /// What an instance says only when something is wrong with it. Rows that are there already are such a
