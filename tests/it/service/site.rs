@@ -147,7 +147,7 @@ impl<'s> Site<'s> {
         let mut command = bridge(arguments);
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("POSTGRES_URL", database);
-        command.timeout(Duration::from_secs(120)).write_stdin(input);
+        command.timeout(Duration::from_secs(600)).write_stdin(input);
         command.output().expect("the program starts")
     }
 
