@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check unit integration fuzz-build fuzz simulation defects bench durable durable-quick instructions servers
+.PHONY: help demo build test check unit integration chaos fuzz-build fuzz simulation defects bench durable durable-quick instructions servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ servers: ## installs the servers and clients that the tests talk to (ALLOW_MISSI
 
 integration: servers ## the program as a user meets it, with real servers (ALLOW_MISSING=1: skips tests whose server is missing)
 	$(if $(ALLOW_MISSING),BRIDGE_ALLOW_MISSING_SERVERS=1 )$(CARGO) test --test it --locked
+
+# The short form of it, 20 kills, is one of the integration tests.
+CHAOS_KILLS ?= 200
+CHAOS_MINUTES ?= 40
+chaos: servers ## three instances, 200 kills and every other fault, half an hour (CHAOS_SEED=, CHAOS_KILLS=, CHAOS_MINUTES=)
+	CHAOS_KILLS=$(CHAOS_KILLS) CHAOS_MINUTES=$(CHAOS_MINUTES) \
+		$(CARGO) test --test it --locked whatever_goes_wrong -- --nocapture
 
 fuzz-build: ## the fuzz targets compile
 	$(CARGO) check --manifest-path neuros/fuzz/Cargo.toml --locked

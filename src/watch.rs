@@ -81,6 +81,16 @@ impl Watch {
         self.metrics.exposition(&state, &self.kafka.lags(), topics)
     }
 
+    /// Changes what is known of a lane of ours. What is told of one that has left, by a commit that took
+    /// longer than the lane was ours, is not about us any more.
+    fn change_of(&self, lane: Lane, change: impl FnOnce(&mut State)) {
+        self.change(|state| {
+            if state.lanes.contains_key(&lane) {
+                change(state);
+            }
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -97,7 +107,7 @@ impl Observer for Watch {
                 state.queued.remove(&lane);
                 state.sinks.retain(|(of, _), _| *of != lane);
                 self.kafka.left(lane);
-            } else {
+            } else if condition == Condition::Claiming || state.lanes.contains_key(&lane) {
                 state.lanes.insert(lane, condition);
             }
         });
@@ -105,8 +115,8 @@ impl Observer for Watch {
 
     fn committed(&self, report: &BatchReport) {
         self.metrics.committed(report);
-        self.kafka.moved(report.lane, report.positions);
-        self.change(|state| {
+        self.change_of(report.lane, |state| {
+            self.kafka.moved(report.lane, report.positions);
             state.modes.insert(report.lane, report.modes);
             state.queued.insert(report.lane, report.queued);
         });
@@ -128,7 +138,7 @@ impl Observer for Watch {
     }
 
     fn live_users(&self, lane: Lane, users: usize) {
-        self.change(|state| {
+        self.change_of(lane, |state| {
             state.live_users.insert(lane, users);
         });
     }
@@ -138,7 +148,7 @@ impl Observer for Watch {
         if let Some(problem) = &report.problem {
             tracing::warn!(lane = lane.0, sink = sink.as_str(), %problem, "a sink waits");
         }
-        self.change(|state| {
+        self.change_of(lane, |state| {
             state.sinks.insert((lane, sink), report.clone());
         });
     }
@@ -149,5 +159,58 @@ impl Observer for Watch {
 
     fn quarantined(&self, _: Lane) {
         self.metrics.quarantined();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actors::lane::{Counts, PerSource, Positions};
+
+    use super::*;
+    use crate::kafka::TopicNames;
+
+    fn report(lane: Lane) -> BatchReport {
+        BatchReport {
+            lane,
+            counts: PerSource::<Counts>::default(),
+            transitions: 0,
+            dead_letters: Vec::new(),
+            released: Vec::new(),
+            commands: 0,
+            positions: Positions::default(),
+            modes: ModeCounts::new([7, 0, 0, 0]),
+            commit_time: Duration::ZERO,
+            event_age: None,
+            checkpoints: 0,
+            queued: 3,
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_lane_that_has_left_shows_nowhere() {
+        let watch = Watch::new(Arc::default()).expect("names are unique");
+        let lane = Lane(4);
+        let tell = || {
+            let problem = "away".to_owned();
+            watch.committed(&report(lane));
+            watch.live_users(lane, 5);
+            let published = Published { messages: 0, problem: Some(problem.clone()), waiting: 9 };
+            watch.published(lane, Sink::Alerts, &published);
+            watch.lane(lane, Condition::Waiting { part: "postgres", problem });
+        };
+        let shows = || {
+            let text = watch.exposition(&TopicNames::default()).expect("written");
+            let seven = text.contains("cognitive_mode_current{mode=\"reflex\"} 7");
+            let parts = watch.readiness().parts;
+            (seven, text.contains("biometric_users_live 5"), parts.contains_key("postgres"))
+        };
+        watch.lane(lane, Condition::Claiming);
+        tell();
+        assert_eq!(shows(), (true, true, true));
+        watch.lane(lane, Condition::Left);
+        tell();
+        assert_eq!(shows(), (false, false, false));
     }
 }

@@ -128,7 +128,7 @@ impl Desk {
             match self.ports.store.commit(batch).await {
                 Ok(()) => {
                     if waiting {
-                        observer.lane(batch.lane, Condition::Running);
+                        self.condition(batch, Condition::Running);
                     }
                     return Ok(());
                 }
@@ -150,7 +150,7 @@ impl Desk {
                     tracing::warn!(lane = batch.lane.0, %problem, "a commit is tried again");
                     observer.commit_failed(batch.lane, CommitFailure::Away);
                     let part = "postgres";
-                    observer.lane(batch.lane, Condition::Waiting { part, problem });
+                    self.condition(batch, Condition::Waiting { part, problem });
                     waiting = true;
                 }
             }
@@ -159,6 +159,13 @@ impl Desk {
                 () = self.drop_rest.cancelled() => return Err(End::Stopped),
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
             }
+        }
+    }
+
+    /// A commit may take longer than its lane is ours; then the owner has had the last word.
+    fn condition(&self, batch: &Batch, condition: Condition) {
+        if !self.drop_rest.is_cancelled() {
+            self.ports.observer.lane(batch.lane, condition);
         }
     }
 

@@ -41,6 +41,7 @@ fn links_lead_somewhere() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "docs/decision-engine.md",
+        "docs/guarantees.md",
         "docs/performance.md",
         "docs/decisions/README.md",
     ];

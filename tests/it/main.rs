@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed, also in a helper"
 )]
 
+mod chaos;
 mod command_line;
 mod commands;
 mod configuration;

@@ -5,6 +5,7 @@
 //! All end with the test process, also when that is killed; nothing is left on disk.
 
 mod bridge;
+mod disk;
 mod kafka;
 mod messages;
 mod postgres;

@@ -1,11 +1,12 @@
 //! The service against real servers: what it promises, and what becomes of the promise when things go
 //! wrong. Whatever did its work is checked by [`check::all`] in the end. Never looks inside the program.
 
-mod check;
+mod accounts;
+pub(crate) mod check;
 mod commands;
 mod dead_letters;
 mod faults;
-mod feed;
+pub(crate) mod feed;
 mod frozen;
 mod golden;
 mod guide;
@@ -16,5 +17,5 @@ mod outages;
 mod producers;
 mod rejected;
 mod secrets;
-mod site;
+pub(crate) mod site;
 mod start;

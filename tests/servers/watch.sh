@@ -15,6 +15,8 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
     sleep 0.2
 done
 for _ in 1 2 3; do
+    # Disks of the tests' own.
+    for mounted in $(cut -d ' ' -f 2 /proc/mounts | grep "^$1/"); do umount "$mounted" 2> /dev/null; done
     for process in $(ours "$1"); do kill -KILL "$process" 2> /dev/null; done
     rm -rf "$1" && break
     sleep 0.2

@@ -233,6 +233,26 @@ fn an_owner_that_leaves_says_so_last() {
     });
 }
 
+#[test]
+fn a_commit_that_outlives_its_owner_tells_nothing_of_the_lane() {
+    for fault in [None, Some(Fault::Away), Some(Fault::Lost)] {
+        run(|| async move {
+            let world = World::new(1);
+            let owner = world.own(0);
+            world.all_committed().await;
+            world.store.hold(true);
+            write_story(&world, 0, "a", 0);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            fault.into_iter().for_each(|fault| world.store.fail_next(fault));
+            owner.leave().await;
+            world.store.hold(false);
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            let conditions = world.told.conditions.lock().unwrap();
+            assert_eq!(conditions.last(), Some(&(Lane(0), Condition::Left)), "{fault:?}");
+        });
+    }
+}
+
 pub(crate) fn panics_over_poison(
     person: &mut Person,
     policy: &Policy,

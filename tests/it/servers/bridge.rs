@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -98,6 +99,30 @@ impl Bridge {
     pub(crate) fn end(&self) {
         let status = self.process.stop();
         assert_eq!(status.code(), Some(0), "{}", self.last_words());
+    }
+
+    /// Ends it in order; says how it ended, however that was.
+    pub(crate) fn ends(&self) -> ExitStatus {
+        self.process.stop()
+    }
+
+    /// A metric summed over all series that begin so; 0 while there is nobody who answers.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.http("/metrics").map(|(_, text)| text).unwrap_or_default();
+        let lines = text.lines().filter(|line| line.starts_with(series));
+        let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.sum()
+    }
+
+    /// Waits until a metric is as wanted.
+    pub(crate) fn wait_metric(&self, series: &str, is_so: impl Fn(f64) -> bool) {
+        for _ in 0..LOOKS_MAX {
+            if is_so(self.metric(series)) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("{series} stays at {}\n{}", self.metric(series), self.last_words());
     }
 
     /// All that it has said.

@@ -60,6 +60,11 @@ impl Kafka {
         Ok(Self { process: Process::new(recipe, folder)?, port, _controller: controller })
     }
 
+    /// All that the broker has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Where it is, as clients want it.
     pub(crate) fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port.number)

@@ -103,6 +103,32 @@ impl Kafka {
         panic!("topic {name} has no leaders");
     }
 
+    /// Deletes a topic, and waits until it is gone.
+    pub(crate) fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client can be made");
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let deleted = std::thread::scope(|scope| {
+            let delete = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+                Ok::<_, std::io::Error>(runtime.block_on(admin.delete_topics(&[name], &options)))
+            };
+            scope.spawn(delete).join().expect("deleting a topic does not panic")
+        });
+        let results = deleted.expect("a runtime can be made").expect("the broker answers");
+        results.into_iter().for_each(|result| {
+            result.unwrap_or_else(|(topic, error)| panic!("topic {topic}: {error}"));
+        });
+        let consumer: BaseConsumer = self.client().create().expect("a consumer can be made");
+        for _ in 0..LOOKS_MAX {
+            if self.partitions(&consumer, name).is_empty() {
+                return;
+            }
+            std::thread::sleep(LOOK / 4);
+        }
+        panic!("topic {name} does not go away");
+    }
+
     /// Sends messages in order, waits until all are acknowledged, and gives the partition and offset of each.
     pub(crate) fn produce(&self, topic: &str, messages: &[Outgoing<'_>]) -> Vec<(i32, i64)> {
         let mut client = self.client();
@@ -197,7 +223,8 @@ impl Kafka {
         committed.elements().iter().filter_map(|its| its.offset().to_raw()).filter(|o| *o > 0).sum()
     }
 
-    fn client(&self) -> ClientConfig {
+    /// What every client of this broker is told.
+    pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", self.bootstrap());
         // A broker that starts again is found at once, not after the usual ten seconds.

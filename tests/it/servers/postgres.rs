@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use rustix::process::Signal;
 use uuid::Uuid;
 
+use super::disk::Disk;
 use super::installed;
 use super::process::{Process, Recipe, Server, tied_to_us};
 use super::scratch::{Folder, Port};
@@ -27,6 +28,8 @@ const SETTINGS: [&str; 4] = [
 pub(crate) struct Postgres {
     process: Process,
     port: Port,
+    /// What its data lies on, if that can be full; goes after the process.
+    disk: Option<Disk>,
 }
 
 impl Postgres {
@@ -36,12 +39,23 @@ impl Postgres {
         Self::try_start(durable).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
+    /// Starts a durable server whose disk can be full; where mounting is not permitted, says so and
+    /// gives one with the common disk.
+    pub(crate) fn start_on_small_disk() -> Self {
+        let disk = Disk::mount().unwrap_or_else(|reason| panic!("{reason}"));
+        Self::start_on(true, disk).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
     pub(super) fn try_start(durable: bool) -> Result<Self, String> {
+        Self::start_on(durable, None)
+    }
+
+    fn start_on(durable: bool, disk: Option<Disk>) -> Result<Self, String> {
         let told = |error| format!("PostgreSQL does not start: {error}");
         let folder = Folder::new("postgres").map_err(told)?;
         let port = Port::new().map_err(told)?;
         let user = Unprivileged::find()?;
-        let data = folder.path().join("data");
+        let data = disk.as_ref().map_or(folder.path(), Disk::path).join("data");
         std::fs::create_dir(&data).map_err(told)?;
         if let Some(Unprivileged { user, group }) = user {
             chown(&data, Some(user), Some(group)).map_err(told)?;
@@ -72,7 +86,7 @@ impl Postgres {
             stop: Signal::INT,
             end: Signal::QUIT,
         };
-        Ok(Self { process: Process::new(recipe, folder)?, port })
+        Ok(Self { process: Process::new(recipe, folder)?, port, disk })
     }
 
     /// Creates a database that nobody else uses, and gives its URL.
@@ -82,14 +96,43 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// Makes a copy of a database that nobody uses now, and gives its URL.
+    pub(crate) fn copy(&self, url: &str) -> String {
+        let (name, copy) = (name_of(url), format!("test_{}", Uuid::new_v4().simple()));
+        let sql = format!("CREATE DATABASE {copy} TEMPLATE {name}");
+        self.psql(&self.url("postgres"), &sql);
+        self.url(&copy)
+    }
+
+    /// Removes a database.
+    pub(crate) fn remove(&self, url: &str) {
+        self.psql(&self.url("postgres"), &format!("DROP DATABASE {} (FORCE)", name_of(url)));
+    }
+
+    /// Its own disk, if it has one.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number
+    }
+
     /// Runs SQL with psql and gives what it printed: rows as lines, columns split by `|`.
     pub(crate) fn psql(&self, url: &str, sql: &str) -> String {
+        self.try_psql(url, sql).unwrap_or_else(|complaint| panic!("psql: {complaint}"))
+    }
+
+    /// The same, or what psql complains of.
+    pub(crate) fn try_psql(&self, url: &str, sql: &str) -> Result<String, String> {
         let mut command = Command::new(program("psql"));
         command.args(["-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
         let output = command.output().expect("psql runs");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "psql: {complaint}");
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 
     /// A session that stays open, for what must be held meanwhile.
@@ -150,6 +193,10 @@ impl Server for Postgres {
     fn process(&self) -> &Process {
         &self.process
     }
+}
+
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
 }
 
 fn program(name: &str) -> PathBuf {

@@ -37,6 +37,26 @@ pub(crate) trait Server {
         self.process().kill();
     }
 
+    /// Ends it at once without regard for its data, and waits until it has ended.
+    fn crash(&self) {
+        self.process().crash();
+    }
+
+    /// Whether it runs: no test has ended it, and neither has it itself.
+    fn runs(&self) -> bool {
+        !self.process().has_ended()
+    }
+
+    /// Whether it is halted (SIGSTOP).
+    fn is_halted(&self) -> bool {
+        self.process().is_halted()
+    }
+
+    /// How it ended by itself; `None` while it runs, and after a test has ended it.
+    fn ended(&self) -> Option<ExitStatus> {
+        self.process().ended()
+    }
+
     /// Starts it again, on the same folder and port, and waits until it is ready.
     fn start_again(&self) {
         self.process().start().unwrap_or_else(|reason| panic!("{reason}"));
@@ -119,8 +139,27 @@ impl Process {
 
     /// Whether it runs no longer, by itself or because a test ended it.
     pub(super) fn has_ended(&self) -> bool {
-        let mut child = self.child();
-        child.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
+        self.child().is_none() || self.ended().is_some()
+    }
+
+    /// How it ended by itself.
+    fn ended(&self) -> Option<ExitStatus> {
+        self.child().as_mut()?.try_wait().ok().flatten()
+    }
+
+    fn is_halted(&self) -> bool {
+        let child = self.child();
+        let state = child.as_ref().and_then(|child| status(&id(child).to_string()));
+        state.is_some_and(|(state, _)| state == "T")
+    }
+
+    fn crash(&self) {
+        let name = self.recipe.name;
+        let mut child = self.child().take().unwrap_or_else(|| panic!("{name} does not run"));
+        send(id(&child), self.recipe.end);
+        if ends(&mut child, PAUSES_MAX).is_none() {
+            kill_all(&mut child);
+        }
     }
 
     fn kill(&self) {

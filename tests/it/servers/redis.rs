@@ -45,6 +45,13 @@ impl Redis {
         Ok(Self { process: Process::new(recipe, folder)?, port })
     }
 
+    /// Forgets everything (FLUSHALL).
+    pub(crate) fn flush(&self) {
+        let client = redis::Client::open(self.url()).expect("the address is one");
+        let mut connection = client.get_connection().expect("Redis takes the connection");
+        redis::cmd("FLUSHALL").exec(&mut connection).expect("Redis answers");
+    }
+
     /// Where it is, as clients want it.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port.number)

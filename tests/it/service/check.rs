@@ -7,8 +7,8 @@ use neuros::time::Timestamp;
 use neuros::wire::{Headers, Intake, Message, decode};
 use neuros::{Explain, Kind, Policy, State, step};
 
-use super::site::Site;
-use super::{dead_letters, messages};
+use super::site::{Site, WAITING};
+use super::{accounts, dead_letters, messages};
 use crate::servers;
 use crate::support::{stderr, stdout};
 
@@ -39,10 +39,49 @@ pub(crate) fn topics_and_replays(site: &Site<'_>, policy: &Policy) {
     the_log_leads_to(site, policy, &states);
     messages::all_left(site);
     dead_letters::all_left(site);
+    accounts::all(site);
+}
+
+/// What tests write where a checkpoint was, as PostgreSQL wants it.
+pub(crate) const SPOILT: &str = "\\x00ff";
+
+/// Checks what must hold besides once every instance has ended in order: all states are written, all
+/// messages have left, and every checkpoint opens that no test has spoilt.
+pub(crate) fn at_rest(site: &Site<'_>) {
+    let behind = "SELECT u.user_number FROM users u
+         WHERE u.record_number <> (SELECT count(*) FROM event_records r
+                                   WHERE r.user_number = u.user_number)
+            OR u.message_number <> (SELECT count(*) FROM mode_transitions t
+                                    WHERE t.user_number = u.user_number)
+                + (SELECT count(*) FROM alert_changes a WHERE a.user_number = u.user_number)";
+    assert_eq!(site.sql(behind), "", "every state is written");
+    assert_eq!(site.number(WAITING), 0, "every message has left");
+    checkpoints_alone_lead_to(site);
+}
+
+/// Each checkpoint that is there and that no test has spoilt is its user's whole state: in a copy of the
+/// database without any record the states are the same.
+fn checkpoints_alone_lead_to(site: &Site<'_>) {
+    let lost = format!("checkpoint IS NULL OR checkpoint = '{SPOILT}'");
+    let without = site.sql(&format!("SELECT user_id FROM users WHERE {lost}"));
+    let without: BTreeSet<&str> = without.lines().collect();
+    let copy = site.postgres.copy(&site.database);
+    let forget = format!("DELETE FROM users WHERE {lost}; TRUNCATE event_records");
+    site.postgres.psql(&copy, &forget);
+    let output = site.output_from(&copy, &["export", "states"], "");
+    site.postgres.remove(&copy);
+    assert!(output.status.success(), "every checkpoint opens: {}", stderr(&output));
+    let states = site.run(&["export", "states"]);
+    let has_one = |line: &&str| {
+        let state: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        !without.contains(state["user_id"].as_str().expect("a user"))
+    };
+    let expected: Vec<&str> = states.lines().filter(has_one).collect();
+    same_lines(stdout(&output), &expected.join("\n"), "the states of checkpoints alone");
 }
 
 /// Facts, each with a query for what speaks against it.
-const FACTS: [(&str, &str); 13] = [
+const FACTS: [(&str, &str); 14] = [
     (
         "a lane's counts add up to what it has read of events",
         "SELECT lane FROM lanes WHERE events_position <> events_new + events_duplicate
@@ -129,6 +168,11 @@ const FACTS: [(&str, &str); 13] = [
         "a lane's outbox is numbered from 1 without gap",
         "SELECT l.lane FROM lanes l LEFT JOIN outbox o USING (lane) GROUP BY l.lane, l.outbox
          HAVING count(o.number) <> l.outbox OR coalesce(max(o.number), 0) <> l.outbox",
+    ),
+    (
+        "no sink is further than what there is to take",
+        "SELECT c.lane, c.sink FROM relay_cursors c LEFT JOIN lanes l USING (lane)
+         WHERE c.number > coalesce(l.outbox, 0)",
     ),
     (
         "every user is in one mode",

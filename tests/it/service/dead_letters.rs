@@ -39,7 +39,7 @@ pub(crate) fn all_left(site: &Site<'_>) {
 /// The dead letters on the topic, by where their records lay.
 pub(crate) fn published(site: &Site<'_>) -> BTreeMap<Place, Message> {
     let mut found = BTreeMap::new();
-    for letter in site.kafka.read_all(&site.topics.dead_letters) {
+    for letter in site.messages(&site.topics.dead_letters) {
         let header = |name: &str| letter.header(name).expect("the header is there");
         let place = (
             header("dlq.topic").to_owned(),

@@ -20,6 +20,11 @@ impl Event {
     /// The `number`th event of a user whose readings jump about, so that modes change often.
     pub(crate) fn of(user: &str, seed: usize, number: usize) -> Self {
         let seconds = MORNING + i64::try_from(number).expect("few events") * 120;
+        Self::at(user, seed, number, seconds)
+    }
+
+    /// The same at another time, seconds since 1970.
+    pub(crate) fn at(user: &str, seed: usize, number: usize, seconds: i64) -> Self {
         let heart_rate = 55 + (number * 37 + seed * 13) % 90;
         let hrv = 20 + (number * 23 + seed * 7) % 70;
         let stress = (number * 3 + seed) % 10;

@@ -33,6 +33,8 @@ fn an_instance_frozen_in_mid_commit_is_replaced_and_comes_back_harmless() {
     let lanes = |body: &serde_json::Value| body["lanes"].as_object().is_some_and(|l| !l.is_empty());
     first.wait_until("an owner again", |status, body| status == 200 && lanes(body));
     second.wait_ready();
+    // What it had in hand when it was halted did not pass.
+    first.wait_metric("biometric_commit_failures_total", |count| count > 0.0);
     check::all(&site);
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 2_400);
     first.end();

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::feed::Event;
 use super::site::{Site, Stamps};
 use super::{check, feed};
-use crate::servers::{Redis, python};
+use crate::servers::python;
 
 /// The guide's producer, word for word but for the address and the topic.
 const PRODUCER: &str = r#"
@@ -44,12 +44,6 @@ fn send_as_in_the_guide(site: &Site<'_>) {
     let output = output.expect("Python starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "Test event sent!");
-}
-
-fn flush(redis: &Redis) {
-    let client = redis::Client::open(redis.url()).expect("the address is one");
-    let mut connection = client.get_connection().expect("Redis takes the connection");
-    redis::cmd("FLUSHDB").exec(&mut connection).expect("Redis answers");
 }
 
 #[test]
@@ -93,14 +87,14 @@ fn deleted_checkpoints_and_a_flushed_cache_do_no_harm() {
     let before = site.run(&["export", "states"]);
     site.sql("DELETE FROM neuros_checkpoints WHERE thread_id = 'user-3';");
     site.sql("DELETE FROM neuros_checkpoints;");
-    flush(site.redis);
+    site.redis.flush();
     assert_eq!(site.run(&["export", "states"]), before, "a state is rebuilt from its records");
     // One process still has the states in memory, the next has not.
     feed::stream(site.kafka, &site.topics.events, &events[75..100], 25);
     site.wait_caught_up();
     bridge.end();
     site.sql("DELETE FROM neuros_checkpoints;");
-    flush(site.redis);
+    site.redis.flush();
     let bridge = site.start();
     feed::stream(site.kafka, &site.topics.events, &events[100..], 50);
     check::all(&site);

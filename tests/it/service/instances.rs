@@ -71,10 +71,7 @@ fn a_rolling_restart_holds_nobody_up_for_long() {
         SELECT time - lag(time) OVER (PARTITION BY lane ORDER BY time) AS pause
         FROM event_records) AS pauses";
     let longest = site.number(longest);
-    #[expect(clippy::print_stderr, reason = "the figure is quoted in docs/guarantees.md")]
-    {
-        eprintln!("rolling restart: longest pause of a lane {longest} ms");
-    }
+    eprintln!("rolling restart: longest pause of a lane {longest} ms");
     // Two seconds are aimed at; a machine that is busy with other tests may take longer.
     assert!(longest < 10_000, "a lane stood still for {longest} ms");
     for instance in &instances {

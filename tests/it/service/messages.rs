@@ -15,7 +15,7 @@ pub(crate) fn all_left(site: &Site<'_>) {
     assert_eq!(exported.lines().count(), stored.len(), "no message number is there twice");
     let mut seen: BTreeMap<(String, i64), Value> = BTreeMap::new();
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();
-    for sent in site.kafka.read_all(&site.topics.transitions) {
+    for sent in site.messages(&site.topics.transitions) {
         let message = parse(sent.text());
         let (user_id, n) = place(&message);
         assert_eq!(sent.key.as_deref(), Some(user_id.as_bytes()), "the key is the user");

@@ -2,12 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::feed::Event;
 use super::site::{Site, Stamps};
 use super::{check, feed};
-use crate::servers::Outgoing;
+use crate::servers::{Message, Outgoing};
 
 /// What goes wrong, and SQL that does it.
-const WRONGS: [(&str, &str); 8] = [
+const WRONGS: [(&str, &str); 21] = [
     (
         "a lost record",
         "DELETE FROM event_records WHERE (user_number, number) IN
@@ -23,21 +24,80 @@ const WRONGS: [(&str, &str); 8] = [
                 record_time, policy, engine, device_id, event_type, body
          FROM event_records ORDER BY number DESC LIMIT 1",
     ),
+    (
+        "two records with each other's number",
+        "UPDATE event_records SET number = -number WHERE number <= 2;
+         UPDATE event_records SET number = 3 + number WHERE number < 0",
+    ),
+    (
+        "two records of a partition in the wrong order",
+        "UPDATE event_records a SET log_offset = b.log_offset FROM event_records b
+         WHERE a.source = 0 AND b.source = 0 AND a.user_number = b.user_number
+             AND a.number <= 2 AND b.number = 3 - a.number",
+    ),
+    (
+        "two forwarded records in the wrong order",
+        "UPDATE event_records a SET log_offset = b.log_offset FROM event_records b
+         WHERE a.source = 1 AND b.source = 1 AND a.user_number = b.user_number
+             AND a.number <= 2 AND b.number = 3 - a.number",
+    ),
+    (
+        "a record from where none lies",
+        "UPDATE event_records SET log_offset = log_offset + 1000000 WHERE (user_number, number) IN
+             (SELECT user_number, number FROM event_records WHERE source = 1 LIMIT 1)",
+    ),
     ("a position too far", "UPDATE lanes SET events_position = events_position + 1"),
     ("a count that is wrong", "UPDATE lanes SET events_new = events_new + 1"),
+    (
+        "a new record that counts as a repeat",
+        "UPDATE lanes SET by_user_skipped = by_user_skipped + 1, by_user_position = by_user_position + 1",
+    ),
+    ("a user too many in a mode", "UPDATE lanes SET guardian = guardian + 1"),
     ("a lost mode change", "DELETE FROM mode_transitions WHERE seq = 1"),
+    (
+        "a gap in the mode changes",
+        "UPDATE mode_transitions SET seq = seq + 1 WHERE (user_number, seq) IN
+             (SELECT user_number, max(seq) FROM mode_transitions GROUP BY 1 LIMIT 1)",
+    ),
     ("a mode change with another number", "UPDATE mode_transitions SET n = n + 1"),
+    (
+        "a gap in the messages",
+        "UPDATE mode_transitions SET n = n + 1 WHERE (user_number, n) IN
+             (SELECT user_number, max(n) FROM mode_transitions GROUP BY 1 LIMIT 1)",
+    ),
     ("a lost message", "DELETE FROM outbox WHERE number = 1"),
     ("a lost dead letter", "DELETE FROM dead_letters"),
+    ("a dead letter for another reason", "UPDATE dead_letters SET reason = 'not_an_object'"),
+    ("a cursor beyond what there is", "UPDATE relay_cursors SET number = number + 1000"),
+    ("a cursor behind what has left", "UPDATE relay_cursors SET number = 0"),
+    (
+        "a changed checkpoint",
+        "UPDATE users SET checkpoint = set_byte(checkpoint, 40, get_byte(checkpoint, 40) # 1)
+         WHERE user_number IN (SELECT user_number FROM users WHERE checkpoint IS NOT NULL LIMIT 1)",
+    ),
+    (
+        "a checkpoint that is not the newest",
+        "UPDATE users SET record_number = record_number - 1
+         WHERE user_number IN (SELECT max(user_number) FROM users WHERE record_number > 1)",
+    ),
 ];
 
 /// What the wrongs are done to.
-const TABLES: [&str; 5] = ["event_records", "lanes", "mode_transitions", "outbox", "dead_letters"];
+const TABLES: [&str; 7] = [
+    "event_records",
+    "lanes",
+    "mode_transitions",
+    "outbox",
+    "dead_letters",
+    "relay_cursors",
+    "users",
+];
 
 fn is_noticed(site: &Site<'_>) -> bool {
     let check = || {
         check::tables(site);
         check::topics_and_replays(site, &neuros::Policy::default());
+        check::at_rest(site);
     };
     catch_unwind(AssertUnwindSafe(check)).is_err()
 }
@@ -46,12 +106,10 @@ fn is_noticed(site: &Site<'_>) -> bool {
 fn the_check_notices_each_kind_of_wrong() {
     let Some(site) = Site::shared(Stamps::Producer) else { return };
     let bridge = site.start();
-    let events = feed::crowd(10, 12);
-    feed::stream(site.kafka, &site.topics.events, &events, 120);
-    let refused = Outgoing { value: Some(b"no JSON"), ..Outgoing::default() };
-    site.kafka.produce(&site.topics.events, &[refused]);
+    send(&site);
     check::all(&site);
     bridge.end();
+    assert!(!is_noticed(&site), "all is as it should be");
     for table in TABLES {
         site.sql(&format!("CREATE TABLE kept_{table} AS TABLE {table}"));
     }
@@ -62,9 +120,50 @@ fn the_check_notices_each_kind_of_wrong() {
             site.sql(&format!("TRUNCATE {table}; INSERT INTO {table} TABLE kept_{table}"));
         }
     }
+    assert!(!is_noticed(&site), "all is as it was");
+    wrong_topics(&site);
+}
+
+/// Events of a crowd, each keyed so that it comes in at home, and some that come in elsewhere, and again;
+/// and a record that is none.
+fn send(site: &Site<'_>) {
+    feed::stream(site.kafka, &site.topics.events, &feed::crowd(5, 60), 300);
+    let elsewhere: Vec<Event> = (0..60)
+        .map(|number| Event::of(&format!("guest-{}", number % 5), number % 5, number / 5))
+        .collect();
+    for events in [&elsewhere[..], &elsewhere[50..]] {
+        let spread = events.iter().map(|event| Outgoing { partition: Some(0), ..event.keyed() });
+        site.kafka.produce(&site.topics.events, &spread.collect::<Vec<_>>());
+    }
+    let refused = Outgoing { value: Some(b"no JSON"), ..Outgoing::default() };
+    site.kafka.produce(&site.topics.events, &[refused]);
+}
+
+/// What goes wrong on topics, each step on top of the one before.
+fn wrong_topics(site: &Site<'_>) {
     let user = br#"{"user_id":"user-1","n":1000}"#;
     let message = Outgoing { key: Some(b"user-1"), value: Some(user), ..Outgoing::default() };
-    assert!(!is_noticed(&site), "all is as it was");
     site.kafka.produce(&site.topics.transitions, &[message]);
-    assert!(is_noticed(&site), "a message of nothing is not noticed");
+    assert!(is_noticed(site), "a message of nothing is not noticed");
+    let sent = site.kafka.read_all(&site.topics.transitions);
+    let sent: Vec<_> = sent.iter().filter(|sent| !sent.text().contains("\"n\":1000")).collect();
+    let again = |messages: &[&Message]| {
+        let again = messages.iter().map(|message| Outgoing {
+            key: message.key.as_deref(),
+            value: message.value.as_deref(),
+            partition: Some(message.partition),
+            ..Outgoing::default()
+        });
+        site.kafka.delete_topic(&site.topics.transitions);
+        site.kafka.topic(&site.topics.transitions, 3, &[]);
+        site.kafka.produce(&site.topics.transitions, &again.collect::<Vec<_>>());
+    };
+    again(&sent);
+    assert!(!is_noticed(site), "the topic is as it was");
+    again(&sent[1..]);
+    assert!(is_noticed(site), "a message that is missing on the topic is not noticed");
+    let mut turned = sent;
+    turned.reverse();
+    again(&turned);
+    assert!(is_noticed(site), "messages in the wrong order are not noticed");
 }

@@ -1,4 +1,5 @@
-//! Each server goes away and comes back while events flow: `/ready` names it, and nothing is lost.
+//! Each thing that the service needs goes away and comes back while events flow: `/ready` and the metrics say
+//! so, and nothing is lost.
 
 use super::site::{Site, Stamps};
 use super::{check, feed};
@@ -39,6 +40,7 @@ fn nothing_is_lost_when_each_server_in_turn_goes_away() {
     bridge.wait_ready();
     send();
     check::all(&site);
+    bridge.wait_metric("kafka_consumer_lag", |lag| lag == 0.0);
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 6_000);
     bridge.end();
 }
@@ -47,8 +49,86 @@ fn without_postgres(bridge: &Bridge, postgres: &Postgres, send: &mut impl FnMut(
     postgres.kill();
     send();
     bridge.wait_failing("postgres");
+    bridge.wait_metric(FAILURES, |count| count > 0.0);
     postgres.start_again();
     bridge.wait_ready();
+}
+
+const FAILURES: &str = "biometric_commit_failures_total";
+const WAITING: &str = "biometric_outbox_waiting";
+
+#[test]
+fn with_a_full_disk_the_service_waits_and_goes_on_when_there_is_room() {
+    let Some(servers) = Servers::available().then(Servers::shared) else { return };
+    let postgres = Postgres::start_on_small_disk();
+    let Some(disk) = postgres.disk() else { return };
+    let site = Site::new(&servers.kafka, &postgres, &servers.redis, Stamps::Producer);
+    let events = feed::crowd(100, 60);
+    let bridge = site.start();
+    feed::stream(site.kafka, &site.topics.events, &events[..500], 100);
+    site.wait_caught_up();
+    disk.fill();
+    feed::stream(site.kafka, &site.topics.events, &events[500..], 500);
+    bridge.wait_failing("postgres");
+    bridge.wait_metric(FAILURES, |count| count > 0.0);
+    disk.free();
+    // Without room for its log the database may have ended itself.
+    if !postgres.runs() {
+        postgres.kill();
+        postgres.start_again();
+    }
+    bridge.wait_ready();
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 6_000);
+    bridge.end();
+}
+
+#[test]
+fn while_an_output_topic_is_away_the_outbox_grows_and_then_goes_on() {
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let events = feed::crowd(50, 40);
+    let bridge = site.start();
+    feed::stream(site.kafka, &site.topics.events, &events[..1_000], 500);
+    site.wait_caught_up();
+    let topic = &site.topics.transitions;
+    site.keep_messages(topic);
+    site.kafka.delete_topic(topic);
+    feed::stream(site.kafka, &site.topics.events, &events[1_000..], 500);
+    let said =
+        bridge.wait_until("degraded", |status, body| status == 200 && body["status"] == "degraded");
+    assert_eq!(said["parts"]["outputs"]["ok"], false, "{said}");
+    bridge.wait_metric(WAITING, |count| count > 0.0);
+    site.wait_read(events.len());
+    site.kafka.topic(topic, 3, &[]);
+    bridge.wait_until("whole again", |_, body| body["status"] == "ready");
+    check::all(&site);
+    bridge.wait_metric(WAITING, |count| count == 0.0);
+    bridge.end();
+}
+
+#[test]
+fn without_the_key_that_sealed_the_service_waits_and_says_for_what() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    let events = feed::crowd(20, 20);
+    let bridge = site.start();
+    feed::stream(site.kafka, &site.topics.events, &events[..200], 200);
+    site.wait_caught_up();
+    bridge.end();
+    let right = site.key_file.clone();
+    let wrong = right.with_extension("other");
+    site.run(&["keys", "generate", "--output", wrong.to_str().expect("a path")]);
+    site.set("KEY_FILE", wrong.to_str().expect("a path"));
+    let bridge = site.start();
+    feed::stream(site.kafka, &site.topics.events, &events[200..], 200);
+    bridge.wait_failing("keys");
+    assert!(bridge.metric("biometric_events_processed_total") == 0.0, "nothing is applied");
+    bridge.end();
+    site.set("KEY_FILE", right.to_str().expect("a path"));
+    let bridge = site.start();
+    bridge.wait_ready();
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 400);
+    bridge.end();
 }
 
 fn without_redis(bridge: &Bridge, redis: &Redis, send: &mut impl FnMut()) {

@@ -1,13 +1,15 @@
 //! An installation of the bridge: its topics, database, keys and environment, which its instances share.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::servers::{Bridge, Kafka, Postgres, Redis, Servers, folder};
+use crate::servers::{Bridge, Kafka, Message, Postgres, Redis, Servers, folder};
 use crate::support::{bridge, stderr, stdout};
 
 /// Lanes of every installation.
@@ -36,6 +38,8 @@ pub(crate) struct Site<'s> {
     pub(crate) group: String,
     pub(crate) key_file: PathBuf,
     environment: Vec<(String, String)>,
+    /// What topics held that were deleted, each message once.
+    kept: Mutex<BTreeMap<String, Vec<Message>>>,
 }
 
 /// Who says when a record entered the log.
@@ -106,7 +110,8 @@ impl<'s> Site<'s> {
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let environment = environment.to_vec();
-        Self { kafka, postgres, redis, database, topics, group, key_file, environment }
+        let kept = Mutex::default();
+        Self { kafka, postgres, redis, database, topics, group, key_file, environment, kept }
     }
 
     /// Sets a variable for all that is started from now on.
@@ -133,9 +138,16 @@ impl<'s> Site<'s> {
 
     /// Runs a command to its end, with something on its standard input.
     pub(crate) fn output(&self, arguments: &[&str], input: &str) -> Output {
+        let database = self.variable("POSTGRES_URL").expect("there is a database");
+        self.output_from(database, arguments, input)
+    }
+
+    /// The same with another database.
+    pub(crate) fn output_from(&self, database: &str, arguments: &[&str], input: &str) -> Output {
         let mut command = bridge(arguments);
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.timeout(Duration::from_secs(120)).write_stdin(input);
+        command.env("POSTGRES_URL", database);
+        command.timeout(Duration::from_secs(600)).write_stdin(input);
         command.output().expect("the program starts")
     }
 
@@ -144,6 +156,28 @@ impl<'s> Site<'s> {
         let output = self.output(arguments, "");
         assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
         stdout(&output).to_owned()
+    }
+
+    /// Remembers what a topic holds that is about to be deleted.
+    pub(crate) fn keep_messages(&self, topic: &str) {
+        let messages = self.kafka.read_all(topic);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.entry(topic.to_owned()).or_default().extend(messages);
+    }
+
+    /// Everything that was ever on a topic, each partition's messages in order.
+    pub(crate) fn messages(&self, topic: &str) -> Vec<Message> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut messages = kept.get(topic).cloned().unwrap_or_default();
+        messages.extend(self.kafka.read_all(topic));
+        messages
+    }
+
+    /// Records of both topics of events that are not committed yet.
+    pub(crate) fn lag(&self) -> i64 {
+        let topics = [&self.topics.events, &self.topics.by_user];
+        let ends: i64 = topics.into_iter().flat_map(|topic| self.kafka.ends(topic)).sum();
+        ends - self.number("SELECT sum(events_position + by_user_position) FROM lanes")
     }
 
     /// Rows as lines, columns split by `|`.
@@ -210,5 +244,6 @@ impl<'s> Site<'s> {
 }
 
 /// Outbox rows in front of their sink's cursor.
-const WAITING: &str = "SELECT count(*) FROM outbox o LEFT JOIN relay_cursors c USING (lane, sink)
+pub(crate) const WAITING: &str =
+    "SELECT count(*) FROM outbox o LEFT JOIN relay_cursors c USING (lane, sink)
     WHERE o.number > coalesce(c.number, 0)";

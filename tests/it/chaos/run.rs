@@ -1,0 +1,309 @@
+//! A run: the plan's faults one by one beside the stream, then the work's end and the check of everything.
+
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::cutter::Cutter;
+use super::fleet::Fleet;
+use super::plan::{Fault, Harm, Output, Whose, plan};
+use super::traffic::{BEATS_A_BURST, GROUPS, Traffic, people_of};
+use crate::servers::{Kafka, Postgres, Redis, Server as _};
+use crate::service::check;
+use crate::service::site::{LANES, Site, Stamps};
+
+/// What an installation may take until it reads everything again: the session timeout that tests
+/// use, and thirty seconds.
+const RECOVERY: Duration = Duration::from_secs(6 + 30);
+
+/// How long halted instances are given until what they sent has arrived.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// How long a fault waits at most until records flow, and how many that are.
+const FLOW: Duration = Duration::from_secs(15);
+const A_FLOW: i64 = 100;
+
+/// How long there is much work for an instance that is to be replaced.
+const BEATS_A_ZOMBIE: usize = 50;
+
+/// How often a statement that the database gave up is tried.
+const TRIES: usize = 20;
+
+#[expect(clippy::disallowed_methods, reason = "how long a recovery takes is what is checked")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A whole run; panics when anything is not as promised.
+pub(super) fn run(seed: u64, kills: usize, minutes: u64) {
+    let (kafka, postgres, redis) = std::thread::scope(|scope| {
+        let kafka = scope.spawn(Kafka::start);
+        let postgres = scope.spawn(Postgres::start_on_small_disk);
+        let redis = Redis::start();
+        let joined = "the server starts";
+        (kafka.join().expect(joined), postgres.join().expect(joined), redis)
+    });
+    let mut site = Site::new(&kafka, &postgres, &redis, Stamps::Producer);
+    let cutter = Cutter::start(postgres.port());
+    let through = format!("127.0.0.1:{}/", cutter.port);
+    let direct = format!("127.0.0.1:{}/", postgres.port());
+    site.set("POSTGRES_URL", &site.database.replace(&direct, &through));
+    site.set("BRIDGE__USERS__IDLE_AFTER", "5s");
+    site.set("BRIDGE__SHUTDOWN__DEADLINE", "10s");
+    let fleet = Fleet::start(&site);
+    let mut run = Run {
+        site: &site,
+        cutter: &cutter,
+        fleet,
+        deleted: None,
+        started: now(),
+        steps: 0,
+        kills: 0,
+        lines: Vec::new(),
+    };
+    run.say(&format!("CHAOS_SEED={seed} CHAOS_KILLS={kills} CHAOS_MINUTES={minutes}"));
+    let ended = catch_unwind(AssertUnwindSafe(|| run.all(seed, kills, minutes)));
+    if let Err(failure) = ended {
+        run.keep(seed);
+        resume_unwind(failure);
+    }
+}
+
+/// A run in progress.
+pub(super) struct Run<'s> {
+    pub(super) site: &'s Site<'s>,
+    pub(super) cutter: &'s Cutter,
+    pub(super) fleet: Fleet<'s>,
+    /// The output topic that is away.
+    deleted: Option<Output>,
+    pub(super) started: Instant,
+    pub(super) steps: usize,
+    pub(super) kills: usize,
+    pub(super) lines: Vec<String>,
+}
+
+impl Run<'_> {
+    fn all(&mut self, seed: u64, kills: usize, minutes: u64) {
+        let traffic = Traffic::default();
+        let site = self.site;
+        let (sent, healed) = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| traffic.run(site.kafka, &site.topics.events, seed));
+            let ends = traffic.ends();
+            self.faults(seed, kills, minutes, &traffic);
+            let healed = now();
+            drop(ends);
+            (sending.join().expect("sending does not panic"), healed)
+        });
+        self.drain(healed);
+        site.wait_caught_up();
+        self.fleet.end();
+        self.say("all instances have ended in order; checking");
+        check::tables(site);
+        check::topics_and_replays(site, &neuros::Policy::default());
+        check::at_rest(site);
+        self.nobody_raised_an_alarm();
+        self.everything_is_there(&sent);
+        self.summary(seed, sent.len());
+    }
+
+    fn faults(&mut self, seed: u64, kills: usize, minutes: u64, traffic: &Traffic) {
+        let limit = Duration::from_secs(minutes * 60);
+        for step in plan(seed, kills) {
+            sleep(step.pause);
+            if self.started.elapsed() > limit {
+                self.say("the time is over before all faults have come");
+                break;
+            }
+            if step.in_flow {
+                self.wait_for_flow();
+            }
+            self.fleet.revive();
+            let said = self.inflict(step.fault, traffic);
+            self.steps += 1;
+            let read = self.read().map_or("-".to_owned(), |read| read.to_string());
+            let fault = format!("{:?}", step.fault);
+            self.say(&format!("{fault:<30} {said}sent {} read {read}", traffic.sent()));
+        }
+        self.heal();
+    }
+
+    /// Records read and committed; `None` while there is no database.
+    fn read(&self) -> Option<i64> {
+        let read = "SELECT coalesce(sum(events_position), 0) FROM lanes";
+        self.site.postgres.try_psql(&self.site.database, read).ok()?.parse().ok()
+    }
+
+    /// Waits until records have been read, or for a while.
+    fn wait_for_flow(&mut self) {
+        let since = now();
+        let before = self.read();
+        while since.elapsed() < FLOW {
+            sleep(SETTLE);
+            self.fleet.revive();
+            if self.read() > before.map(|read| read + A_FLOW) {
+                return;
+            }
+        }
+        self.say("no records flow");
+    }
+
+    /// Does what the plan says; gives what is to be told of it.
+    fn inflict(&mut self, fault: Fault, traffic: &Traffic) -> String {
+        let site = self.site;
+        let (kafka, postgres, redis) = (site.kafka, site.postgres, site.redis);
+        match fault {
+            Fault::Kill(instance) => {
+                self.fleet.kill(instance);
+                self.kills += 1;
+            }
+            Fault::Terminate(instance) => {
+                return format!("{}, ", self.fleet.terminate(instance));
+            }
+            Fault::Start(instance) => self.fleet.start_again(instance),
+            Fault::Freeze(instance) => self.fleet.freeze(instance),
+            Fault::Zombie(instance) => {
+                // In the middle of much work, which it goes on with when another has it.
+                traffic.burst(BEATS_A_ZOMBIE);
+                sleep(SETTLE);
+                self.fleet.freeze(instance);
+            }
+            Fault::Thaw(instance) => self.fleet.thaw(instance),
+            Fault::Join => self.fleet.join(),
+            Fault::Leave => return format!("{}, ", self.fleet.leave()),
+            Fault::CrashPostgres => postgres.crash(),
+            Fault::KillPostgres => postgres.kill(),
+            Fault::StartPostgres => postgres.start_again(),
+            Fault::Cut(cut, count) => self.cutter.cut(cut, count),
+            Fault::StopKafka => kafka.stop(),
+            Fault::KillKafka => kafka.kill(),
+            Fault::StartKafka => kafka.start_again(),
+            Fault::FlushRedis => redis.flush(),
+            Fault::StopRedis => redis.stop(),
+            Fault::StartRedis => redis.start_again(),
+            Fault::DeleteTopic(output) => self.delete_topic(output),
+            Fault::CreateTopic(output) => self.create_topic(output),
+            Fault::Burst => traffic.burst(BEATS_A_BURST),
+            Fault::FillDisk => match postgres.disk() {
+                Some(disk) => disk.fill(),
+                None => return "left out: mounting is not permitted, ".to_owned(),
+            },
+            Fault::FreeDisk => self.free_disk(),
+            Fault::Checkpoints(harm, whose) => self.harm_checkpoints(harm, whose, traffic.group()),
+        }
+        String::new()
+    }
+
+    fn topic(&self, output: Output) -> &str {
+        match output {
+            Output::Transitions => &self.site.topics.transitions,
+            Output::DeadLetters => &self.site.topics.dead_letters,
+        }
+    }
+
+    /// Deletes an output topic. Nobody writes while it is read for the last time: what was taken by
+    /// the broker and deleted is no loss of ours.
+    fn delete_topic(&mut self, output: Output) {
+        let topic = self.topic(output).to_owned();
+        self.fleet.all_halted(|| {
+            sleep(SETTLE);
+            self.site.keep_messages(&topic);
+            self.site.kafka.delete_topic(&topic);
+        });
+        self.deleted = Some(output);
+    }
+
+    fn create_topic(&mut self, output: Output) {
+        let lanes = i32::try_from(LANES).expect("few");
+        self.site.kafka.topic(self.topic(output), lanes, &[]);
+        self.deleted = None;
+    }
+
+    pub(super) fn free_disk(&self) {
+        let postgres = self.site.postgres;
+        let Some(disk) = postgres.disk() else { return };
+        disk.free();
+        // Without room for its log it may have ended itself.
+        if !postgres.runs() {
+            postgres.kill();
+            postgres.start_again();
+        }
+    }
+
+    fn harm_checkpoints(&self, harm: Harm, whose: Whose, group: usize) {
+        let group = match whose {
+            Whose::Live => group,
+            Whose::Cold => (group + GROUPS / 2) % GROUPS,
+        };
+        let people = people_of(group);
+        let sql = match harm {
+            Harm::ByView => {
+                format!("DELETE FROM neuros_checkpoints WHERE thread_id LIKE '{people}'")
+            }
+            Harm::Taken => {
+                format!("UPDATE users SET checkpoint = NULL WHERE user_id LIKE '{people}'")
+            }
+            Harm::Spoilt => format!(
+                "UPDATE users SET checkpoint = '{}'
+                 WHERE user_id LIKE '{people}' AND checkpoint IS NOT NULL",
+                check::SPOILT
+            ),
+        };
+        let mut complaint = String::new();
+        for _ in 0..TRIES {
+            // It may lock users in another order than the service and be the one to give way.
+            match self.site.postgres.try_psql(&self.site.database, &sql) {
+                Ok(_) => return,
+                Err(its) => complaint = its,
+            }
+            sleep(SETTLE);
+        }
+        panic!("{sql}: {complaint}");
+    }
+
+    /// Undoes whatever is not undone yet.
+    fn heal(&mut self) {
+        self.cutter.rest();
+        let site = self.site;
+        if !site.kafka.runs() {
+            site.kafka.start_again();
+        }
+        self.free_disk();
+        if !site.postgres.runs() {
+            site.postgres.start_again();
+        }
+        if !site.redis.runs() {
+            site.redis.start_again();
+        }
+        if let Some(output) = self.deleted {
+            self.create_topic(output);
+        }
+        self.fleet.heal();
+    }
+
+    /// Waits until everything is read, which must not take long and needs no help.
+    fn drain(&mut self, healed: Instant) {
+        loop {
+            let lag = self.site.lag();
+            let took = healed.elapsed();
+            if lag == 0 && self.fleet.all_ready() {
+                let seconds = took.as_secs_f64();
+                return self
+                    .say(&format!("everything is read {seconds:.1} s after the last fault"));
+            }
+            assert!(
+                took < RECOVERY,
+                "after {took:?} a lag of {lag} is left, or somebody is not ready"
+            );
+            self.fleet.revive();
+            sleep(SETTLE);
+        }
+    }
+
+    /// Says it past the test harness: who waits for minutes wants to see something.
+    pub(super) fn say(&mut self, text: &str) {
+        let line = format!("chaos {:7.1} s  {text}", self.started.elapsed().as_secs_f64());
+        writeln!(std::io::stderr(), "{line}").expect("there is a standard error");
+        self.lines.push(line);
+    }
+}

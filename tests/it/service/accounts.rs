@@ -1,0 +1,167 @@
+//! Every record of the topics, by the place where it lay: what became of it, and that this is one thing
+//! only; and the order in which each partition's records were applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::check::by_place;
+use super::site::Site;
+use crate::servers::Message;
+
+/// Partition and offset.
+type Place = (i32, i64);
+
+/// What is stored of records, by the lane that read them and the offset.
+struct Stored {
+    /// Applied, with their users.
+    records: BTreeMap<Place, i64>,
+    dead_letters: BTreeSet<Place>,
+}
+
+impl Stored {
+    fn of(site: &Site<'_>, source: u8) -> Self {
+        let records = format!(
+            "SELECT lane, log_offset, user_number FROM event_records WHERE source = {source}"
+        );
+        let letters = format!("SELECT lane, log_offset FROM dead_letters WHERE source = {source}");
+        let records = rows(site, &records).map(|row| (place(&row), row[2]));
+        Self {
+            records: records.collect(),
+            dead_letters: rows(site, &letters).map(|row| place(&row)).collect(),
+        }
+    }
+
+    fn holds(&self, place: Place) -> bool {
+        self.records.contains_key(&place) || self.dead_letters.contains(&place)
+    }
+}
+
+/// A forwarded record: where it came from and all the places at its home where it lies.
+type Forwarded = BTreeMap<Place, Vec<Place>>;
+
+/// Checks every record of an installation that has read everything.
+pub(crate) fn all(site: &Site<'_>) {
+    let events = by_place(site, &site.topics.events);
+    let by_user = by_place(site, &site.topics.by_user);
+    let forwarded = forwarded(&events, &by_user);
+    let (here, at_home) = (Stored::of(site, 0), Stored::of(site, 1));
+    let mut duplicates = Vec::new();
+    let mut counts: BTreeMap<(i32, &str), i64> = BTreeMap::new();
+    let mut count = |lane: i32, what| *counts.entry((lane, what)).or_default() += 1;
+    for &(lane, offset) in events.keys() {
+        let place = (lane, offset);
+        match (here.holds(place), forwarded.contains_key(&place)) {
+            (true, true) => panic!("{place:?} is stored here and was forwarded, too"),
+            (true, false) => {}
+            (false, true) => count(lane, "events_forwarded"),
+            (false, false) => {
+                count(lane, "events_duplicate");
+                duplicates.push(place);
+            }
+        }
+    }
+    let mut origins: BTreeMap<Place, Place> = BTreeMap::new();
+    for (origin, places) in &forwarded {
+        let home = places[0].0;
+        let stored: Vec<&Place> = places.iter().filter(|place| at_home.holds(**place)).collect();
+        match stored[..] {
+            [] => {
+                count(home, "by_user_duplicate");
+                duplicates.push(*origin);
+            }
+            [place] => {
+                origins.insert(*place, *origin);
+            }
+            _ => panic!("{origin:?} is stored more than once: {stored:?}"),
+        }
+        places[1..].iter().for_each(|_| count(home, "by_user_skipped"));
+    }
+    for place in at_home.records.keys().chain(&at_home.dead_letters) {
+        assert!(origins.contains_key(place), "{place:?} of the forwarded ones is on no topic");
+    }
+    for place in here.records.keys().chain(&here.dead_letters) {
+        assert!(events.contains_key(place), "{place:?} is stored and on no topic");
+    }
+    as_counted(site, &counts);
+    let applied = here.records.keys().chain(at_home.records.keys().map(|its| &origins[its]));
+    really_repeat(&events, &duplicates, applied);
+    in_order(site, &origins);
+}
+
+/// The forwarded records, each the same as where it came from and at one home only.
+fn forwarded(events: &BTreeMap<Place, Message>, by_user: &BTreeMap<Place, Message>) -> Forwarded {
+    let mut forwarded = Forwarded::new();
+    for (place, message) in by_user {
+        let header = |name: &str| {
+            let text = message.header(name).unwrap_or_else(|| panic!("{place:?} has no {name}"));
+            text.parse::<i64>().unwrap_or_else(|_| panic!("{name} is {text}"))
+        };
+        let partition = i32::try_from(header("origin.partition")).expect("a partition");
+        let origin = (partition, header("origin.offset"));
+        let sent = events.get(&origin).unwrap_or_else(|| panic!("{place:?} comes from nowhere"));
+        assert!(sent.value == message.value && sent.key == message.key, "{place:?} is changed");
+        let places = forwarded.entry(origin).or_default();
+        places.push(*place);
+        assert_eq!(places[0].0, place.0, "{origin:?} has two homes");
+    }
+    forwarded
+}
+
+/// What was found is what the lanes have counted.
+fn as_counted(site: &Site<'_>, counts: &BTreeMap<(i32, &str), i64>) {
+    const COUNTED: [&str; 4] =
+        ["events_forwarded", "events_duplicate", "by_user_duplicate", "by_user_skipped"];
+    let sql = format!("SELECT lane, {} FROM lanes", COUNTED.join(", "));
+    for row in rows(site, &sql) {
+        let lane = i32::try_from(row[0]).expect("a lane");
+        for (what, counted) in COUNTED.into_iter().zip(&row[1..]) {
+            let found = counts.get(&(lane, what)).copied().unwrap_or_default();
+            assert_eq!(found, *counted, "lane {lane}, {what}: found and counted");
+        }
+    }
+}
+
+/// What counts as a repeat is the same as something that was applied.
+fn really_repeat<'p>(
+    events: &BTreeMap<Place, Message>,
+    duplicates: &[Place],
+    applied: impl Iterator<Item = &'p Place>,
+) {
+    // In other words of JSON it is the same, too.
+    let said = |place: &Place| {
+        let value = events[place].value.as_deref().unwrap_or_default();
+        serde_json::from_slice::<Value>(value).ok().map(|value| value.to_string())
+    };
+    let applied: BTreeSet<Option<String>> = applied.map(said).collect();
+    for place in duplicates {
+        assert!(applied.contains(&said(place)), "{place:?} came to nothing and repeats nothing");
+    }
+}
+
+/// Each user's records of one partition were applied in its order.
+fn in_order(site: &Site<'_>, origins: &BTreeMap<Place, Place>) {
+    let sql = "SELECT lane, log_offset, user_number, source FROM event_records
+               ORDER BY user_number, number";
+    let mut newest: BTreeMap<(i64, i32), i64> = BTreeMap::new();
+    for row in rows(site, sql) {
+        let place = place(&row);
+        let (partition, offset) = if row[3] == 0 { place } else { origins[&place] };
+        let before = newest.insert((row[2], partition), offset);
+        assert!(before < Some(offset), "user {} got {partition}/{offset} too late", row[2]);
+    }
+}
+
+fn place(row: &[i64]) -> Place {
+    (i32::try_from(row[0]).expect("a lane"), row[1])
+}
+
+fn rows(site: &Site<'_>, sql: &str) -> impl Iterator<Item = Vec<i64>> {
+    let text = site.sql(sql);
+    let rows: Vec<Vec<i64>> = text.lines().map(numbers).collect();
+    rows.into_iter()
+}
+
+fn numbers(line: &str) -> Vec<i64> {
+    line.split('|').map(|column| column.parse().expect("a number")).collect()
+}
