@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use neuros::time::{Micros, Timestamp};
+use neuros::wire::{self, Intake};
 
 use super::check::by_place;
 use super::site::Site;
@@ -122,21 +123,39 @@ fn as_counted(site: &Site<'_>, counts: &BTreeMap<(i32, &str), i64>) {
     }
 }
 
-/// What counts as a repeat is the same as something that was applied.
+/// What counts as a repeat is told by the same device of the same user, of the same kind and time, as
+/// something that was applied.
 fn really_repeat<'p>(
     events: &BTreeMap<Place, Message>,
     duplicates: &[Place],
     applied: impl Iterator<Item = &'p Place>,
 ) {
-    // In other words of JSON it is the same, too.
-    let said = |place: &Place| {
-        let value = events[place].value.as_deref().unwrap_or_default();
-        serde_json::from_slice::<Value>(value).ok().map(|value| value.to_string())
-    };
-    let applied: BTreeSet<Option<String>> = applied.map(said).collect();
+    let applied: BTreeSet<Identity> =
+        applied.filter_map(|place| identity(&events[place])).collect();
     for place in duplicates {
-        assert!(applied.contains(&said(place)), "{place:?} came to nothing and repeats nothing");
+        let identity = identity(&events[place]).expect("a repeat can be decoded");
+        assert!(applied.contains(&identity), "{place:?} came to nothing and repeats nothing");
     }
+}
+
+/// User, device, kind and time of an event.
+type Identity = (String, String, String, Timestamp);
+
+fn identity(message: &Message) -> Option<Identity> {
+    let headers = message.headers.iter();
+    let headers = headers.map(|(name, value)| (&**name, value.as_deref().unwrap_or_default()));
+    let value = message.value.as_deref().unwrap_or_default();
+    let record_time = message.timestamp.map(Timestamp::from_millis);
+    // Whether its time was acceptable has been decided.
+    let intake = Intake { future_max: Micros::from_minutes(24 * 60), ..Intake::default() };
+    let message = wire::Message { value, headers: headers.collect(), record_time };
+    let record = wire::decode(&message, &intake).ok()?;
+    Some((
+        record.user_id.into_owned(),
+        record.device_id.into_owned(),
+        record.event_type.into_owned(),
+        record.time,
+    ))
 }
 
 /// Each user's records of one partition were applied in its order.
