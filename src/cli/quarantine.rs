@@ -3,11 +3,11 @@
 
 use std::io::{self, Write as _};
 
-use actors::command::Order;
+use actors::command::{Order, RELEASED};
 use actors::home::home;
 use clap::{Args, Subcommand};
 
-use super::asking::{Asking, Patience};
+use super::asking::{Asking, NOTED, Patience};
 use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{self, block_on};
@@ -104,7 +104,8 @@ fn release(users: &[String], patience: &Patience, layers: &Layers) -> Result<(),
     let mut output = io::stdout().lock();
     let mut kept = 0;
     for (user_id, outcome) in users.iter().zip(&outcomes) {
-        kept += usize::from(outcome != actors::command::RELEASED);
+        let is_well = outcome == RELEASED || outcome.starts_with(NOTED);
+        kept += usize::from(!is_well);
         writeln!(output, "{}: {outcome}", crate::telemetry::escaped(user_id))?;
     }
     output.flush()?;

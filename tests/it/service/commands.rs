@@ -94,6 +94,8 @@ fn what_other_settings_accept_is_applied_when_it_is_tried_again() {
     assert!(stderr(&nobody).contains("say which"), "{}", stderr(&nobody));
     bridge.end();
 
+    let noted = site.run(&["quarantine", "release", "nobody", "--wait", "0s"]);
+    assert!(noted.starts_with("nobody: asked for as command"), "{noted}");
     let open = site.output(&["dlq", "redrive", &name, "--wait", "1s"], "");
     assert_eq!(open.status.code(), Some(69), "{}{}", stdout(&open), stderr(&open));
     assert!(stderr(&open).contains("not done yet"), "{}", stderr(&open));
@@ -101,7 +103,7 @@ fn what_other_settings_accept_is_applied_when_it_is_tried_again() {
     std::fs::write(&policy, "version: lenient\nclock: {max_future: 2h}\n").expect("a policy");
     site.set("BRIDGE__POLICY__FILE", policy.to_str().expect("a path"));
     let bridge = site.start();
-    site.wait_sql("SELECT outcome = '1 applied, 0 stay' FROM lane_commands");
+    site.wait_sql("SELECT outcome = '1 applied, 0 stay' FROM lane_commands WHERE kind = 'redrive'");
     let discarded = site.run(&["dlq", "discard", "--reason", "not_json"]);
     assert!(discarded.contains("1 discarded"), "{discarded}");
     assert_eq!(site.run(&["dlq", "list"]), "there are none\n");

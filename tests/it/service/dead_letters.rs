@@ -54,6 +54,21 @@ pub(crate) fn published(site: &Site<'_>) -> BTreeMap<Place, Message> {
     found
 }
 
+/// The same by partition and offset of the topic of events, where their records were sent to.
+pub(crate) fn published_by_origin(site: &Site<'_>) -> BTreeMap<(i32, i64), Message> {
+    let forwarded = by_place(site, &site.topics.by_user);
+    let origin = |place: &(i32, i64)| {
+        let header = |name: &str| forwarded[place].header(name).expect("the header is there");
+        (number(header("origin.partition")), number(header("origin.offset")))
+    };
+    let letters = published(site).into_iter();
+    let by_origin = letters.map(|((topic, partition, offset), letter)| {
+        let place = (partition, offset);
+        (if topic == site.topics.by_user { origin(&place) } else { place }, letter)
+    });
+    by_origin.collect()
+}
+
 /// The letter has the record's key, value and headers, and behind them its own.
 fn untouched(letter: &Message, original: &Message) {
     assert_eq!(letter.key, original.key);

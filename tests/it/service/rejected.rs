@@ -6,7 +6,7 @@ use std::process::Command;
 use neuros::wire::Reason;
 
 use super::check;
-use super::dead_letters::published;
+use super::dead_letters::published_by_origin;
 use super::feed::{Event, MORNING};
 use super::site::{Site, Stamps};
 use crate::servers::{Outgoing, python};
@@ -81,10 +81,10 @@ fn a_record_that_is_refused_is_kept_as_it_came_with_the_reason() {
     messages.push(Outgoing { partition: Some(0), ..good.keyed() });
     let places = site.kafka.produce(&site.topics.events, &messages);
     check::all(&site);
-    let letters = published(&site);
+    let letters = published_by_origin(&site);
     assert_eq!(letters.len(), messages.len() - 1);
     for (place, reason) in places.iter().zip(Reason::ALL) {
-        let letter = &letters[&(site.topics.events.clone(), place.0, place.1)];
+        let letter = &letters[place];
         assert_eq!(letter.header("dlq.reason"), Some(reason.as_str()));
     }
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 1, "the lane has gone on");
