@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use neuros::event::Record;
 use neuros::time::Timestamp;
-use neuros::wire::{self, Headers, Intake as Wire, Message, Reason};
+use neuros::wire::{self, Headers, Intake as Wire, Message, Reason, Rejection};
 
 use crate::defect::Defect;
 use crate::home::home;
@@ -208,18 +208,13 @@ impl Intake {
             headers.map(|(name, value)| (*name, value.unwrap_or_default())).collect();
         let value = incoming.value.unwrap_or_default();
         let message = Message { value, headers, record_time };
-        // Nothing that a producer sends may stop a lane, not even by a fault of ours.
-        let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(&message, &self.wire)));
-        let Ok(decoded) = decoded else {
+        let Some(decoded) = application(&message, &self.wire) else {
             let detail = "decoding it has failed by a fault of the program";
             let letter = Box::new(letter(incoming, record_time, Reason::NotJson.as_str(), detail));
             return Err(Refused { letter, user_id: None });
         };
         match decoded {
-            Ok(record) => Ok(Box::new(Application {
-                record: record.into_owned(),
-                traceparent: headers.traceparent().map(Box::from),
-            })),
+            Ok(application) => Ok(Box::new(application)),
             Err(rejection) => {
                 let (reason, detail) = (rejection.reason.as_str(), rejection.detail);
                 let user_id = rejection.user_id.map(|user_id| user_id.into_owned());
@@ -237,9 +232,20 @@ pub fn read_again(raw: &Raw, record_time: Option<Timestamp>, wire: &Wire) -> Opt
         .map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default()))
         .collect();
     let message = Message { value: raw.value.as_deref().unwrap_or_default(), headers, record_time };
-    let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(&message, wire)));
-    let record = decoded.ok()?.ok()?.into_owned();
-    Some(Application { record, traceparent: headers.traceparent().map(Box::from) })
+    application(&message, wire)?.ok()
+}
+
+/// What a message says. Nothing that a producer sends may stop a lane, not even by a fault of ours: `None`
+/// when decoding it panics.
+fn application<'m>(
+    message: &Message<'m>,
+    wire: &Wire,
+) -> Option<Result<Application, Rejection<'m>>> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(message, wire))).ok()?;
+    Some(decoded.map(|record| Application {
+        record: record.into_owned(),
+        traceparent: message.headers.traceparent().map(Box::from),
+    }))
 }
 
 /// A record that is none, and whose it would be, when that much could be read.

@@ -6,7 +6,7 @@ mod choice;
 use std::io::{self, Write};
 
 use actors::command::{Letters, Order};
-use actors::lane::{Lane, Source};
+use actors::lane::Lane;
 use clap::{Args, Subcommand};
 
 use super::asking::{Asking, Patience};
@@ -107,22 +107,17 @@ fn list(
 ) -> Result<(), Failure> {
     let settings = layers.load()?.settings;
     let letters = block_on(async {
-        let store = servers::store(&settings).await?;
-        store.schema_status().await?.check()?;
+        let store = servers::checked_store(&settings).await?;
         let letters = choice::find(&store, &filter.of(all), limit.saturating_add(1)).await;
         servers::close(&store).await;
         letters
     })?;
     let topics = topics_of(&settings);
-    let topic = |source| match source {
-        Source::Events => topics.events.as_str(),
-        Source::ByUser => topics.by_user.as_str(),
-    };
     let mut output = io::stdout().lock();
     for letter in letters.iter().take(limit) {
         match json {
-            true => writeln!(output, "{}", as_json(letter, topic(letter.source)))?,
-            false => print(letter, topic(letter.source), &mut output)?,
+            true => writeln!(output, "{}", as_json(letter, topics.of(letter.source)))?,
+            false => print(letter, topics.of(letter.source), &mut output)?,
         }
     }
     if letters.is_empty() && !json {

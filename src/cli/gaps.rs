@@ -2,7 +2,6 @@
 
 use std::io::{self, Write as _};
 
-use actors::lane::Source;
 use clap::{Args, Subcommand};
 
 use super::config::Layers;
@@ -36,8 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Command::List { json, layers } = &arguments.command;
     let settings = layers.load()?.settings;
     let gaps = block_on(async {
-        let store = servers::store(&settings).await?;
-        store.schema_status().await?.check()?;
+        let store = servers::checked_store(&settings).await?;
         let gaps = store.gaps().await?;
         servers::close(&store).await;
         Ok(gaps)
@@ -45,10 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let topics = topics_of(&settings);
     let mut output = io::stdout().lock();
     for gap in &gaps {
-        let topic = match gap.source {
-            Source::Events => &topics.events,
-            Source::ByUser => &topics.by_user,
-        };
+        let topic = topics.of(gap.source);
         let (lane, at) = (gap.lane.0, gap.recorded_at.to_string());
         if *json {
             let line = serde_json::json!({

@@ -62,8 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn list(json: bool, layers: &Layers) -> Result<(), Failure> {
     let settings = layers.load()?.settings;
     let users = block_on(async {
-        let store = servers::store(&settings).await?;
-        store.schema_status().await?.check()?;
+        let store = servers::checked_store(&settings).await?;
         let users = store.quarantined_users().await?;
         servers::close(&store).await;
         Ok(users)

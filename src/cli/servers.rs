@@ -38,6 +38,13 @@ pub(super) async fn store(settings: &Settings) -> Result<Arc<SqlStore>, Failure>
     Ok(crate::store::open(settings.store.url.expose(), &store_options(settings)).await?)
 }
 
+/// Opens the store, whose schema must be this program's.
+pub(super) async fn checked_store(settings: &Settings) -> Result<Arc<SqlStore>, Failure> {
+    let store = store(settings).await?;
+    store.schema_status().await?.check()?;
+    Ok(store)
+}
+
 /// Opens the store, and the keys to what is in it.
 pub(super) async fn store_with_keys(
     settings: &Settings,
@@ -48,8 +55,7 @@ pub(super) async fn store_with_keys(
         ));
     };
     let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
-    let store = store(settings).await?;
-    store.schema_status().await?.check()?;
+    let store = checked_store(settings).await?;
     let keys = StoredKeys::new(Arc::clone(&store), tokio::runtime::Handle::current());
     Ok((Arc::clone(&store), FileKeyRing::new(Arc::new(keys), key_file)))
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use super::config::Layers;
 use super::failure::Failure;
-use super::servers::{block_on, close, store};
+use super::servers::{block_on, checked_store, close};
 use crate::app::{connection_of, now, routing_of, topics_of};
 use crate::kafka::topics::{self, Created, Found, Plan};
 use crate::kafka::{KafkaLog, Positioned};
@@ -126,8 +126,7 @@ fn run_adopt(adopt: &Adopt) -> Result<(), Failure> {
     let settings = adopt.layers.load()?.settings;
     block_on(async {
         let found = find(&settings).await?;
-        let store = store(&settings).await?;
-        store.schema_status().await?.check()?;
+        let store = checked_store(&settings).await?;
         let adoption = adoption(&settings, &found, adopt, &store).await?;
         let routing = store.adopt(&adoption).await?;
         close(&store).await;
