@@ -248,7 +248,7 @@ impl Reference {
                 .users
                 .iter()
                 .any(|row| row.user == user && row.quarantine == Quarantine::Begins);
-            ensure(!flagged || record.event_type == POISON, || {
+            ensure(!flagged || book.quarantined || record.event_type == POISON, || {
                 format!("{place:?}: a quarantine without a reason")
             })?;
             book.quarantined |= flagged;
