@@ -135,11 +135,9 @@ impl Exporter {
         key: &DataKey,
         output: &mut impl Write,
     ) -> Result<u64, ExportError> {
-        let mut after = 0;
-        loop {
-            let page = self.store.records_of_user(stored.user, after, ROWS_PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.number;
+        let places = self.store.places_of_user(stored.user, 0).await?;
+        for page in places.chunks(actors::capacity::RECORDS_PAGE) {
+            let page = self.store.records_at(stored.user, page).await?;
             for row in &page {
                 let bytes = self.open(key, record_place(stored.user, row.number), &row.body)?;
                 let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
@@ -151,7 +149,7 @@ impl Exporter {
                 write_line(&LogLine::of(&record), output)?;
             }
         }
-        Ok(u64::try_from(after).unwrap_or(0))
+        Ok(places.len() as u64)
     }
 
     async fn state(

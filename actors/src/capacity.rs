@@ -34,6 +34,9 @@ pub const CACHE_QUEUE: usize = 4;
 /// Records that are read at once to restore states.
 pub const RESTORE_PAGE: i64 = 4_000;
 
+/// Records of one user that are read at once.
+pub const RECORDS_PAGE: usize = 1_000;
+
 /// Users whose checkpoints are loaded at once.
 pub const USERS_PAGE: usize = 5_000;
 

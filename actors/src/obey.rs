@@ -134,6 +134,7 @@ impl Residents {
                 user_id: user_id.to_owned(),
                 is_new: false,
                 record_number: person.record_number,
+                newest: person.newest,
                 message_number: person.message_number,
                 checkpoint: Some(self.ports.seal.seal(&key, place, &bytes)),
                 is_rebuilt: true,

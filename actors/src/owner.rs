@@ -142,7 +142,7 @@ impl Owner {
             let page = self.ports.store.records_of_lane(self.lane, after, RESTORE_PAGE).await;
             let page = page.map_err(store_end)?;
             let Some(last) = page.last() else { break };
-            after = (last.stamp, last.position);
+            after = (last.place.stamp, last.place.position);
             restoring.meet(&page, &residents, &self.suspects).await?;
             for record in &page {
                 restoring.apply(record, &residents).await?;

@@ -6,6 +6,7 @@ use neuros::{Explain, Kind, Outcome, Policy, State, checkpoint, step};
 
 use crate::defect::Defect;
 use crate::message;
+use crate::rows::RecordPlace;
 
 /// State and numbers after some records; by default after none.
 #[derive(Clone, Default)]
@@ -14,6 +15,8 @@ pub struct Person {
     pub state: Option<Box<State>>,
     /// The number of the newest record.
     pub record_number: i64,
+    /// Where it lies in the store; set by whoever knows.
+    pub newest: Option<RecordPlace>,
     /// The number of the newest outgoing message.
     pub message_number: i64,
 }
@@ -43,7 +46,7 @@ impl Person {
         message_number: i64,
     ) -> Result<Self, checkpoint::Error> {
         let state = Some(Box::new(State::from_checkpoint(bytes)?));
-        Ok(Self { state, record_number, message_number })
+        Ok(Self { state, record_number, newest: None, message_number })
     }
 
     /// Applies a record; `outcomes` holds what came of its events, and nothing else.

@@ -74,6 +74,7 @@ impl Residents {
     /// What the users of a batch share.
     pub(crate) fn context(&self, stamp: Timestamp, users: usize) -> BatchContext {
         BatchContext {
+            lane: self.lane,
             stamp,
             policy: Arc::clone(&self.rules.policy),
             policy_number: self.rules.policy_number,

@@ -7,7 +7,7 @@ use neuros::event::Record;
 use neuros::policy::Loaded;
 use neuros::{ENGINE_VERSION, Outcome, Policy};
 
-use crate::capacity::RESTORE_PAGE;
+use crate::capacity::RECORDS_PAGE;
 use crate::person::Person;
 use crate::seal::{DataKey, KeysAway, Seal};
 use crate::store::{Store, StoreError, StoredRecord, StoredUser};
@@ -86,7 +86,7 @@ impl Restorer {
                     .map_err(|error| error.to_string())
             });
             match person {
-                Ok(person) => return Ok((person, false)),
+                Ok(person) => return Ok((Person { newest: stored.newest, ..person }, false)),
                 Err(problem) => {
                     tracing::warn!(user = stored.user.0, %problem, "a checkpoint is rebuilt");
                 }
@@ -122,6 +122,9 @@ impl Restorer {
                 .map_err(|error| unreadable(stored, error))?;
         }
         self.follow(&mut person, stored, key, upto).await?;
+        if person.record_number == stored.record_number {
+            person.newest = stored.newest;
+        }
         Ok(person)
     }
 
@@ -133,17 +136,14 @@ impl Restorer {
         key: &DataKey,
         upto: i64,
     ) -> Result<(), RestoreError> {
-        while person.record_number < upto {
-            let after = person.record_number;
-            let page = self.store.records_of_user(stored.user, after, RESTORE_PAGE).await?;
-            if page.is_empty() {
-                break;
-            }
+        if person.record_number >= upto {
+            return Ok(());
+        }
+        let places = self.store.places_of_user(stored.user, person.record_number).await?;
+        for places in places.chunks(RECORDS_PAGE) {
+            let page = self.store.records_at(stored.user, places).await?;
             for record in page.iter().take_while(|record| record.number <= upto) {
                 self.replay(person, stored, key, record).await?;
-            }
-            if person.record_number == after {
-                break;
             }
         }
         Ok(())
@@ -195,6 +195,7 @@ impl Restorer {
             let problem = format!("record {} now counts as a duplicate", record.number);
             return Err(unreadable(stored, problem));
         }
+        person.newest = Some(record.place);
         Ok(())
     }
 

@@ -83,7 +83,7 @@ impl Restoring {
             replayed.map_err(end)?;
             *unwritten += 1;
         }
-        since.get_or_insert(record.stamp);
+        since.get_or_insert(record.place.stamp);
         Ok(())
     }
 

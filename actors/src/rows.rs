@@ -38,6 +38,17 @@ pub struct Batch {
     pub commands: Vec<CommandRow>,
 }
 
+/// Where a stored record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordPlace {
+    /// The stamp of its batch, its time in the store.
+    pub stamp: Timestamp,
+    /// The lane that applied it.
+    pub lane: Lane,
+    /// Its place among the batch's records, from 0.
+    pub position: i32,
+}
+
 /// A record that has changed its user's state. Its time in the store is the batch's stamp.
 pub struct RecordRow {
     /// Its place among the batch's records, from 0.
@@ -46,6 +57,8 @@ pub struct RecordRow {
     pub user: UserNumber,
     /// Numbers the user's records, from 1, without gaps.
     pub number: i64,
+    /// Where the user's record before it lies: so one leads to the other, and no index on users is needed.
+    pub previous: Option<RecordPlace>,
     /// Where it was read.
     pub source: Source,
     /// The offset there.
@@ -76,6 +89,8 @@ pub struct UserRow {
     pub record_number: i64,
     /// The number of the newest outgoing message up to there.
     pub message_number: i64,
+    /// Where that record lies.
+    pub newest: Option<RecordPlace>,
     /// The state after that record; `None` leaves the stored one alone.
     pub checkpoint: Option<Sealed>,
     /// The state was rebuilt, and replaces one after the same record too.

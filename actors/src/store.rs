@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use neuros::time::Timestamp;
 
 use crate::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
-use crate::rows::{Batch, Sink};
+use crate::rows::{Batch, RecordPlace, Sink};
 
 /// Where everything that must survive is kept.
 #[async_trait]
@@ -76,16 +76,27 @@ pub trait Store: Send + Sync {
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError>;
 
-    /// Records of a user with numbers above `after`, in order, at most `limit`.
+    /// Where a user's records with numbers above `after` lie, in order. Some of the newest may be missing
+    /// while another process is committing them.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    async fn records_of_user(
+    async fn places_of_user(
         &self,
         user: UserNumber,
         after: i64,
-        limit: i64,
+    ) -> Result<Vec<RecordPlace>, StoreError>;
+
+    /// The records of a user that lie there, in order of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn records_at(
+        &self,
+        user: UserNumber,
+        places: &[RecordPlace],
     ) -> Result<Vec<StoredRecord>, StoreError>;
 
     /// The users that are known, of those asked for, in any order.
@@ -253,6 +264,8 @@ pub struct StoredUser {
     pub user_id: String,
     /// The newest record in the checkpoint.
     pub record_number: i64,
+    /// Where it lies.
+    pub newest: Option<RecordPlace>,
     /// The newest message up to there.
     pub message_number: i64,
     /// The sealed state; `None` when it was deleted.
@@ -264,10 +277,8 @@ pub struct StoredUser {
 /// A record as the store knows it.
 #[derive(Clone)]
 pub struct StoredRecord {
-    /// The stamp of its batch.
-    pub stamp: Timestamp,
-    /// Its place in the batch.
-    pub position: i32,
+    /// Where it lies.
+    pub place: RecordPlace,
     /// Whose.
     pub user: UserNumber,
     /// Its number among the user's.

@@ -13,14 +13,16 @@ use tokio::sync::mpsc;
 
 use crate::capacity::USER_MAILBOX;
 use crate::defect::Defect;
-use crate::lane::{Counts, PerSource, Source, UserNumber};
+use crate::lane::{Counts, Lane, PerSource, Source, UserNumber};
 use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch};
 use crate::person::{Applied, Evaluate, Person};
-use crate::rows::{RecordRow, TransitionRow};
+use crate::rows::{RecordPlace, RecordRow, TransitionRow};
 use crate::seal::{DataKey, Place, Seal, Sealed};
 
 /// What all users of a batch share.
 pub struct BatchContext {
+    /// The lane.
+    pub lane: Lane,
     /// When the batch was made.
     pub stamp: Timestamp,
     /// The policy in force, and its number in the store.
@@ -105,6 +107,8 @@ pub struct Steps {
     pub mode: Option<Mode>,
     /// The newest record.
     pub record_number: i64,
+    /// Where it lies.
+    pub newest: Option<RecordPlace>,
     /// The newest message.
     pub message_number: i64,
     /// The state, when it is time to write it or the cache wants it.
@@ -161,6 +165,7 @@ impl User {
         }
         self.unwritten += u32::try_from(steps.records.len()).unwrap_or(u32::MAX);
         steps.record_number = self.person.record_number;
+        steps.newest = self.person.newest;
         steps.message_number = self.person.message_number;
         steps.mode = self.person.state.as_ref().map(|state| state.mode());
         if self.unwritten > 0 && (checkpoint || self.unwritten >= context.checkpoint_every) {
@@ -195,6 +200,8 @@ impl User {
             Applied::Numbered(number) => {
                 counts.new += 1;
                 steps.records.push(self.record_row(taken, number, context));
+                let (stamp, lane) = (context.stamp, context.lane);
+                self.person.newest = Some(RecordPlace { stamp, lane, position: taken.position });
                 let mut before = Before { seq, since: since.unwrap_or(taken.record.time) };
                 for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
                     steps.switches.extend(self.switch(taken, outcome, &mut before, context));
@@ -211,6 +218,7 @@ impl User {
             position: taken.position,
             user: self.user,
             number,
+            previous: self.person.newest,
             source: taken.source,
             offset: taken.offset,
             record_time: taken.record.record_time,

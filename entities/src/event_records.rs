@@ -35,6 +35,12 @@ pub struct Model {
     pub event_type: String,
     /// The sealed record.
     pub body: Vec<u8>,
+    /// The key of the user's record before it.
+    pub previous_time: Option<DateTimeUtc>,
+    /// See `previous_time`.
+    pub previous_lane: Option<i32>,
+    /// See `previous_time`.
+    pub previous_position: Option<i32>,
 }
 
 crate::plain!(Model);

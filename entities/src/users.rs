@@ -26,6 +26,12 @@ pub struct Model {
     pub quarantined_at: Option<DateTimeUtc>,
     /// The stamp of the batch that saw the user first.
     pub created_at: DateTimeUtc,
+    /// The key of the newest record in the checkpoint.
+    pub newest_time: Option<DateTimeUtc>,
+    /// See `newest_time`.
+    pub newest_lane: Option<i32>,
+    /// See `newest_time`.
+    pub newest_position: Option<i32>,
 }
 
 crate::plain!(Model);

@@ -13,6 +13,7 @@ mod m0007_views;
 mod m0008_hypertable;
 mod m0009_released;
 mod m0010_expansion;
+mod m0011_chain;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_hypertable::Migration),
             Box::new(m0009_released::Migration),
             Box::new(m0010_expansion::Migration),
+            Box::new(m0011_chain::Migration),
         ]
     }
 }

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
-use actors::rows::{Batch, Sink};
+use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
     Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
     StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
@@ -103,14 +103,21 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn records_of_user(
+    async fn places_of_user(
         &self,
         user: UserNumber,
         after: i64,
-        limit: i64,
+    ) -> Result<Vec<RecordPlace>, StoreError> {
+        self.carry(move |store| async move { store.read_places_of_user(user, after).await }).await
+    }
+
+    async fn records_at(
+        &self,
+        user: UserNumber,
+        places: &[RecordPlace],
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        self.carry(move |store| async move { store.read_records_of_user(user, after, limit).await })
-            .await
+        let places = places.to_vec();
+        self.carry(move |store| async move { store.read_records_at(user, &places).await }).await
     }
 
     async fn users(&self, asked: Asked<'_>) -> Result<Vec<StoredUser>, StoreError> {

@@ -18,6 +18,7 @@ use super::failure::{of_database, of_driver};
 
 mod commit;
 mod copy;
+pub(super) mod records;
 pub(super) mod users;
 
 use commit::Prepared;

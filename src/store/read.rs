@@ -2,6 +2,7 @@
 //! new.
 
 use actors::lane::{FenceToken, Lane, Routing, UserNumber};
+use actors::rows::RecordPlace;
 use actors::store::{Asked, StoreError, StoredBase, StoredRecord, StoredUser, Tenure};
 use chrono::{DateTime, Utc};
 use entities::{base_checkpoints, event_records, lanes, policies, routing, users};
@@ -13,6 +14,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Quer
 use super::failure::of_database;
 use super::{SqlStore, instant, postgres, progress};
 
+mod chain;
 mod commands;
 mod outbox;
 
@@ -20,7 +22,24 @@ mod outbox;
 const IDS_MAX: usize = 30_000;
 
 /// The columns of a [`StoredRecord`].
-type RecordColumns = (DateTime<Utc>, i32, i64, i64, i16, i64, i32, i16, Vec<u8>);
+pub(super) type RecordColumns = (DateTime<Utc>, i32, i32, i64, i64, i16, i64, i32, i16, Vec<u8>);
+
+/// Their names.
+const RECORD_COLUMNS: [event_records::Column; 10] = {
+    use event_records::Column;
+    [
+        Column::Time,
+        Column::Lane,
+        Column::Position,
+        Column::UserNumber,
+        Column::Number,
+        Column::Source,
+        Column::LogOffset,
+        Column::Policy,
+        Column::Engine,
+        Column::Body,
+    ]
+};
 
 impl SqlStore {
     pub(super) async fn read_routing(&self) -> Result<Option<Routing>, StoreError> {
@@ -70,46 +89,17 @@ impl SqlStore {
             .filter(Column::Time.gte(time))
             .filter(later)
             .order_by_asc(Column::Time)
-            .order_by_asc(Column::Position);
-        self.records(query, limit).await
-    }
-
-    pub(super) async fn read_records_of_user(
-        &self,
-        user: UserNumber,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<StoredRecord>, StoreError> {
-        let query = event_records::Entity::find()
-            .filter(event_records::Column::UserNumber.eq(user.0))
-            .filter(event_records::Column::Number.gt(after))
-            .order_by_asc(event_records::Column::Number);
-        self.records(query, limit).await
+            .order_by_asc(Column::Position)
+            .limit(page(limit));
+        self.records(query).await
     }
 
     async fn records(
         &self,
         query: Select<event_records::Entity>,
-        limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        use event_records::Column;
-        let rows = query
-            .limit(page(limit))
-            .select_only()
-            .columns([
-                Column::Time,
-                Column::Position,
-                Column::UserNumber,
-                Column::Number,
-                Column::Source,
-                Column::LogOffset,
-                Column::Policy,
-                Column::Engine,
-                Column::Body,
-            ])
-            .into_tuple::<RecordColumns>()
-            .all(&self.reader)
-            .await;
+        let rows = query.select_only().columns(RECORD_COLUMNS).into_tuple::<RecordColumns>();
+        let rows = rows.all(&self.reader).await;
         rows.map_err(|error| of_database(&error))?.into_iter().map(record).collect()
     }
 
@@ -233,17 +223,27 @@ pub(super) fn user(row: users::Model) -> StoredUser {
         user: UserNumber(row.user_number),
         user_id: row.user_id,
         record_number: row.record_number,
+        newest: place(row.newest_time, row.newest_lane, row.newest_position),
         message_number: row.message_number,
         checkpoint: row.checkpoint,
         quarantined: row.quarantined_at.is_some(),
     }
 }
 
-fn record(columns: RecordColumns) -> Result<StoredRecord, StoreError> {
-    let (time, position, user, number, source, offset, policy, engine, body) = columns;
+/// A place as three columns say, which are all there or none.
+pub(super) fn place(
+    time: Option<DateTime<Utc>>,
+    lane: Option<i32>,
+    position: Option<i32>,
+) -> Option<RecordPlace> {
+    Some(RecordPlace { stamp: instant::from(time?), lane: Lane(lane?), position: position? })
+}
+
+/// A record as its columns say.
+pub(super) fn record(columns: RecordColumns) -> Result<StoredRecord, StoreError> {
+    let (time, lane, position, user, number, source, offset, policy, engine, body) = columns;
     Ok(StoredRecord {
-        stamp: instant::from(time),
-        position,
+        place: RecordPlace { stamp: instant::from(time), lane: Lane(lane), position },
         user: UserNumber(user),
         number,
         source: progress::source(source)?,

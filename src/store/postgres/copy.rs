@@ -7,12 +7,16 @@ use crate::store::instant;
 
 /// The statement that takes them; its columns are in the order in which [`encode`] writes them.
 pub(super) const COPY: &str = "COPY event_records (time, lane, position, user_number, number, source, \
-    log_offset, record_time, policy, engine, device_id, event_type, body) FROM STDIN (FORMAT binary)";
+    log_offset, record_time, policy, engine, device_id, event_type, body, previous_time, previous_lane, \
+    previous_position) FROM STDIN (FORMAT binary)";
 
-const COLUMNS: i16 = 13;
+const COLUMNS: i16 = 16;
 
 /// Signature, flags and the length of a header extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// Stands for a field that is not there: a length of -1.
+const NULL: [u8; 4] = [0xff; 4];
 
 /// Stands after the last row.
 const TRAILER: i16 = -1;
@@ -21,7 +25,7 @@ const TRAILER: i16 = -1;
 const EPOCH_2000: i64 = 946_684_800_000_000;
 
 /// What a row takes besides its texts and its body.
-const ROW_BYTES: usize = 2 + 13 * 4 + 5 * 8 + 3 * 4 + 2 * 2;
+const ROW_BYTES: usize = 2 + 16 * 4 + 6 * 8 + 5 * 4 + 2 * 2;
 
 /// From so many records on a batch is copied.
 ///
@@ -61,6 +65,14 @@ pub(super) fn encode(batch: &Batch) -> Vec<u8> {
         field(&mut out, row.device_id.as_bytes());
         field(&mut out, row.event_type.as_bytes());
         field(&mut out, &row.body.0);
+        match row.previous {
+            Some(previous) => {
+                field(&mut out, &micros(previous.stamp).to_be_bytes());
+                field(&mut out, &previous.lane.0.to_be_bytes());
+                field(&mut out, &previous.position.to_be_bytes());
+            }
+            None => out.extend_from_slice(&[NULL; 3].concat()),
+        }
     }
     out.extend_from_slice(&TRAILER.to_be_bytes());
     out

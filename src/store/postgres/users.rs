@@ -6,15 +6,16 @@ use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 
 use crate::store::failure::of_driver;
+use crate::store::read::place;
 
 const BY_ID: &str = "
     SELECT user_number, user_id, record_number, message_number, checkpoint,
-           quarantined_at IS NOT NULL
+           quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position
     FROM users WHERE user_id = ANY ($1)";
 
 const BY_NUMBER: &str = "
     SELECT user_number, user_id, record_number, message_number, checkpoint,
-           quarantined_at IS NOT NULL
+           quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position
     FROM users WHERE user_number = ANY ($1)";
 
 /// The users that are known, of those asked for.
@@ -41,5 +42,6 @@ fn user(row: &PgRow) -> Result<StoredUser, sqlx::Error> {
         message_number: row.try_get(3)?,
         checkpoint: row.try_get(4)?,
         quarantined: row.try_get(5)?,
+        newest: place(row.try_get(6)?, row.try_get(7)?, row.try_get(8)?),
     })
 }

@@ -100,6 +100,9 @@ fn record(row: &RecordRow, lane: i32, stamp: DateTime<Utc>) -> event_records::Ac
         device_id: Set(row.device_id.clone()),
         event_type: Set(row.event_type.clone()),
         body: Set(row.body.0.clone()),
+        previous_time: Set(row.previous.map(|previous| instant::of(previous.stamp))),
+        previous_lane: Set(row.previous.map(|previous| previous.lane.0)),
+        previous_position: Set(row.previous.map(|previous| previous.position)),
     }
 }
 
@@ -114,6 +117,9 @@ fn user(row: &UserRow, stamp: DateTime<Utc>) -> users::Model {
         checkpointed_at: stamp,
         quarantined_at: (row.quarantine == Quarantine::Begins).then_some(stamp),
         created_at: stamp,
+        newest_time: row.newest.map(|newest| instant::of(newest.stamp)),
+        newest_lane: row.newest.map(|newest| newest.lane.0),
+        newest_position: row.newest.map(|newest| newest.position),
     }
 }
 

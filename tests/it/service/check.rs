@@ -49,8 +49,9 @@ pub(crate) const SPOILT: &str = "\\x00ff";
 /// messages have left, and every checkpoint opens that no test has spoilt.
 pub(crate) fn at_rest(site: &Site<'_>) {
     let behind = "SELECT u.user_number FROM users u
-         WHERE u.record_number <> (SELECT count(*) FROM event_records r
-                                   WHERE r.user_number = u.user_number)
+         LEFT JOIN (SELECT user_number, count(*) AS stored FROM event_records GROUP BY 1) r
+             USING (user_number)
+         WHERE u.record_number <> coalesce(r.stored, 0)
             OR u.message_number <> (SELECT count(*) FROM mode_transitions t
                                     WHERE t.user_number = u.user_number)
                 + (SELECT count(*) FROM alert_changes a WHERE a.user_number = u.user_number)";
@@ -81,7 +82,7 @@ fn checkpoints_alone_lead_to(site: &Site<'_>) {
 }
 
 /// Facts, each with a query for what speaks against it.
-const FACTS: [(&str, &str); 14] = [
+const FACTS: [(&str, &str); 16] = [
     (
         "a lane's counts add up to what it has read of events",
         "SELECT lane FROM lanes WHERE events_position <> events_new + events_duplicate
@@ -132,10 +133,28 @@ const FACTS: [(&str, &str); 14] = [
              OR count(DISTINCT number) <> count(*)",
     ),
     (
+        "each record leads to the one before it",
+        "SELECT user_number FROM (
+             SELECT user_number, previous_time, previous_lane, previous_position,
+                 lag(time) OVER w AS time, lag(lane) OVER w AS lane, lag(position) OVER w AS position
+             FROM event_records WINDOW w AS (PARTITION BY user_number ORDER BY number)) AS records
+         WHERE (previous_time, previous_lane, previous_position)
+             IS DISTINCT FROM (time, lane, position)",
+    ),
+    (
+        "each checkpoint leads to its newest record",
+        "SELECT u.user_number FROM users u
+         LEFT JOIN event_records r
+             ON r.user_number = u.user_number AND r.number = u.record_number
+         WHERE (u.newest_time, u.newest_lane, u.newest_position)
+             IS DISTINCT FROM (r.time, r.lane, r.position)",
+    ),
+    (
         "a checkpoint is not ahead of its user's records and messages",
         "SELECT u.user_number FROM users u
-         WHERE u.record_number > (SELECT count(*) FROM event_records r
-                                  WHERE r.user_number = u.user_number)
+         LEFT JOIN (SELECT user_number, count(*) AS stored FROM event_records GROUP BY 1) r
+             USING (user_number)
+         WHERE u.record_number > coalesce(r.stored, 0)
              OR u.message_number > (SELECT count(*) FROM mode_transitions t
                                     WHERE t.user_number = u.user_number)
                  + (SELECT count(*) FROM alert_changes a WHERE a.user_number = u.user_number)",

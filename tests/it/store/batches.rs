@@ -1,11 +1,12 @@
 //! Lanes and batches for the facts to write.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use actors::rows::{
-    AlertRow, AuditRow, BaseRow, Batch, DeadLetterRow, OutboxRow, Quarantine, RecordRow, Sink,
-    TransitionRow, UserRow,
+    AlertRow, AuditRow, BaseRow, Batch, DeadLetterRow, OutboxRow, Quarantine, RecordPlace,
+    RecordRow, Sink, TransitionRow, UserRow,
 };
 use actors::seal::Sealed;
 use actors::store::{CommitError, Store};
@@ -33,12 +34,17 @@ pub(crate) const LANES: [(Lane, Positions); 2] = [
     (Lane(1), Positions { events: 7, by_user: 3 }),
 ];
 
+/// Lives in lane 0 of the two.
+pub(crate) const AT_HOME: &str = "u1";
+
 /// A lane's owner, as far as the store can tell.
 pub(crate) struct Owner {
     pub(crate) store: Arc<SqlStore>,
     pub(crate) lane: Lane,
     pub(crate) token: FenceToken,
     pub(crate) progress: Progress,
+    /// Where each user's records lie, by number.
+    pub(crate) places: BTreeMap<(UserNumber, i64), RecordPlace>,
 }
 
 impl Owner {
@@ -50,7 +56,8 @@ impl Owner {
 
     pub(crate) async fn of(store: &Arc<SqlStore>, lane: Lane) -> Self {
         let claim = store.claim(lane, "it", &routing()).await.expect("the lane is free");
-        Self { store: Arc::clone(store), lane, token: claim.token, progress: claim.progress }
+        let (store, places) = (Arc::clone(store), BTreeMap::new());
+        Self { store, lane, token: claim.token, progress: claim.progress, places }
     }
 
     /// The next batch, with nothing in it yet.
@@ -88,10 +95,24 @@ impl Owner {
     }
 
     /// Commits, and is where the batch ends.
-    pub(crate) async fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+    pub(crate) async fn commit(&mut self, mut batch: Batch) -> Result<(), CommitError> {
+        self.link(&mut batch);
         self.store.commit(&batch).await?;
         self.progress = batch.after;
         Ok(())
+    }
+
+    /// Has each record say where the one before it lies, and each checkpoint where its newest does.
+    fn link(&mut self, batch: &mut Batch) {
+        let (stamp, lane) = (batch.after.stamp, self.lane);
+        for row in &mut batch.records {
+            row.previous = self.places.get(&(row.user, row.number - 1)).copied();
+            let place = RecordPlace { stamp, lane, position: row.position };
+            self.places.insert((row.user, row.number), place);
+        }
+        for row in &mut batch.users {
+            row.newest = self.places.get(&(row.user, row.record_number)).copied();
+        }
     }
 
     /// A user, with a first record and a first checkpoint, committed.
@@ -111,6 +132,7 @@ pub(crate) fn record(user: UserNumber, number: i64, position: i32) -> RecordRow 
         position,
         user,
         number,
+        previous: None,
         source: if number % 2 == 0 { Source::ByUser } else { Source::Events },
         offset: 1_000 + number,
         record_time: Timestamp::from_micros(START - number),
@@ -128,6 +150,7 @@ pub(crate) fn user_row(user: UserNumber, id: &str, record_number: i64, is_new: b
         user_id: id.to_owned(),
         is_new,
         record_number,
+        newest: None,
         message_number: record_number / 2,
         checkpoint: Some(Sealed(format!("state after {record_number}").into_bytes())),
         is_rebuilt: false,

@@ -3,13 +3,15 @@
 use actors::lane::{ClosedGeneration, FenceToken, Lane, UserNumber};
 use actors::rows::{Quarantine, Sink};
 use actors::seal::Sealed;
-use actors::store::{Asked, CommitError, Store};
-use biometric_bridge::store::Administration;
+use actors::store::{Asked, CommitError, Store, StoredRecord};
+use biometric_bridge::store::{Administration, SqlStore};
 use neuros::Mode;
 use neuros::time::Timestamp;
 use uuid::Uuid;
 
-use super::batches::{Owner, START, alert, base, dead_letter, mail, record, transition, user_row};
+use super::batches::{
+    AT_HOME, Owner, START, alert, base, dead_letter, mail, record, transition, user_row,
+};
 use super::facts;
 use super::places::Place;
 
@@ -17,6 +19,7 @@ facts!(
     everything_of_a_batch_comes_back,
     a_lane_comes_back_as_it_was_written,
     records_come_back_in_order_a_page_at_a_time,
+    a_users_records_are_found_behind_and_before_the_checkpoint,
     whatever_goes_in_comes_out,
     a_checkpoint_replaces_an_older_one_only,
     a_new_checkpoint_is_optional,
@@ -55,9 +58,9 @@ async fn everything_of_a_batch_comes_back(place: Place) {
     assert!(!users[0].quarantined);
     assert_eq!(store.users(Asked::Numbers(&[user])).await.expect("users").len(), 1);
 
-    let records = store.records_of_user(user, 0, 10).await.expect("records");
+    let records = records_of(store, user, 0).await;
     let (first, second) = (&records[0], &records[1]);
-    assert_eq!((first.stamp, first.position, first.number), (stamp, 0, 1));
+    assert_eq!((first.place.stamp, first.place.position, first.number), (stamp, 0, 1));
     assert_eq!((second.offset, second.policy, second.engine), (1_002, 1, 1));
     assert_eq!(second.body, format!("record 2 of {}", user.0).into_bytes());
 
@@ -132,18 +135,49 @@ async fn records_come_back_in_order_a_page_at_a_time(place: Place) {
     loop {
         let page = store.records_of_lane(Lane(0), after, 5).await.expect("records");
         let Some(last) = page.last() else { break };
-        after = (last.stamp, last.position);
+        after = (last.place.stamp, last.place.position);
         read.extend(page.iter().map(|record| record.number));
     }
     assert_eq!(read, (1..=13).collect::<Vec<i64>>());
-    let own: Vec<i64> = store
-        .records_of_user(user, 4, 3)
-        .await
-        .expect("records")
-        .iter()
-        .map(|record| record.number)
-        .collect();
-    assert_eq!(own, [5, 6, 7]);
+}
+
+/// A user's records with numbers above `after`.
+async fn records_of(store: &SqlStore, user: UserNumber, after: i64) -> Vec<StoredRecord> {
+    let places = store.places_of_user(user, after).await.expect("places");
+    store.records_at(user, &places).await.expect("records")
+}
+
+async fn a_users_records_are_found_behind_and_before_the_checkpoint(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let user = owner.with_user(AT_HOME).await;
+    owner.with_user("somebody").await;
+    let numbers = async |after| -> Vec<i64> {
+        records_of(store, user, after).await.iter().map(|record| record.number).collect()
+    };
+    assert_eq!(numbers(0).await, [1]);
+    let mut number = 1;
+    for has_checkpoint in [false, true, false] {
+        let mut batch = owner.batch();
+        for position in 0..3 {
+            number += 1;
+            batch.records.push(record(user, number, position));
+        }
+        if has_checkpoint {
+            batch.users.push(user_row(user, AT_HOME, number, false));
+            batch.after.checkpointed = batch.after.stamp;
+        }
+        owner.commit(batch).await.expect("it is committed");
+    }
+    assert_eq!(numbers(0).await, (1..=10).collect::<Vec<i64>>());
+    assert_eq!(numbers(5).await, (6..=10).collect::<Vec<i64>>());
+    assert_eq!(numbers(10).await, [0; 0]);
+    // What retention has dropped ends the way, and leaves what is newer.
+    place.run("DELETE FROM event_records WHERE number <= 4").await;
+    assert_eq!(numbers(0).await, (5..=10).collect::<Vec<i64>>());
+    let places = store.places_of_user(user, 8).await.expect("places");
+    let stranger = store.records_at(UserNumber(99), &places).await.expect("records");
+    assert!(stranger.is_empty(), "a place leads to its own user's record only");
 }
 
 /// Numbers and bytes from all over their ranges, by a small generator (xorshift), so that a failure
@@ -157,7 +191,7 @@ async fn whatever_goes_in_comes_out(place: Place) {
         state
     };
     let mut owner = Owner::first(&place.store).await;
-    let user = owner.with_user("u1").await;
+    let user = owner.with_user(AT_HOME).await;
     let mut number = 1;
     for _ in 0..20 {
         let mut batch = owner.batch();
@@ -186,7 +220,7 @@ async fn whatever_goes_in_comes_out(place: Place) {
             .collect();
         let first = written.first().map_or(number + 1, |row| row.0);
         owner.commit(batch).await.expect("it is committed");
-        let read = place.store.records_of_user(user, first - 1, 1_000).await.expect("records");
+        let read = records_of(&place.store, user, first - 1).await;
         let read: Vec<_> = read
             .into_iter()
             .map(|row| (row.number, row.offset, row.policy, row.engine, row.body))

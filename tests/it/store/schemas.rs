@@ -1,14 +1,16 @@
 //! The schema: up, down, and what an older program says to a newer one.
 
-use actors::store::StoreError;
+use actors::store::{Store as _, StoreError};
 use biometric_bridge::store::{Options, Retention, open};
 use std::time::Duration;
 
+use super::batches::{AT_HOME, Owner, record, user_row};
 use super::facts;
 use super::places::{self, Place};
 
 facts!(
     the_schema_goes_up_and_down_and_up,
+    records_from_before_lead_to_each_other,
     an_empty_database_is_older_than_the_program,
     a_newer_schema_is_refused,
     processes_that_migrate_together_take_turns,
@@ -34,6 +36,26 @@ async fn the_schema_goes_up_and_down_and_up(place: Place) {
     assert_eq!(place.count(left).await, 0);
     assert_eq!(store.migrate_up().await.expect("up again"), up);
     assert_eq!(store.migrate_up().await.expect("nothing to do"), up);
+}
+
+async fn records_from_before_lead_to_each_other(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    let user = owner.with_user(AT_HOME).await;
+    let mut batch = owner.batch();
+    batch.records = (0..5).map(|at| record(user, i64::from(at) + 2, at)).collect();
+    batch.users.push(user_row(user, AT_HOME, 6, false));
+    batch.after.checkpointed = batch.after.stamp;
+    owner.commit(batch).await.expect("it is committed");
+    let before = store.places_of_user(user, 0).await.expect("places");
+    assert_eq!(before.len(), 6);
+    let chain = "m0011_chain";
+    let mut status = store.schema_status().await.expect("a status");
+    while status.applied.iter().any(|name| name == chain) {
+        status = store.migrate_down(1).await.expect("a step down");
+    }
+    store.migrate_up().await.expect("up again");
+    assert_eq!(store.places_of_user(user, 0).await.expect("places"), before);
 }
 
 async fn an_empty_database_is_older_than_the_program(place: Place) {

@@ -7,6 +7,7 @@ use actors::home::home;
 use actors::lane::{Lane, ModeCounts, Source, UserNumber};
 use actors::message;
 use actors::person::Person;
+use actors::rows::RecordPlace;
 use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::{Kind, Mode, Outcome, Policy};
@@ -17,11 +18,12 @@ use crate::world::policy;
 /// A record that was applied, as the log has it.
 pub(super) struct Applied<'r> {
     pub record: &'r Record<'static>,
+    /// Where it lies in the store.
+    pub place: RecordPlace,
     /// The bytes that the producer sent.
     pub content: &'r [u8],
     /// The partition of `biometric.events` that it came in on, and the offset there.
     pub origin: (i32, i64),
-    pub stamp: Timestamp,
     /// The number of the policy that decided it.
     pub policy: i32,
     /// It had waited for the user's release.
@@ -53,6 +55,7 @@ pub(super) struct Known {
     pub stamp: Timestamp,
     pub checkpoint: Vec<u8>,
     pub message_number: i64,
+    pub place: RecordPlace,
 }
 
 /// A remembered record: device, event type and own time, then the content.
@@ -188,14 +191,16 @@ impl People {
             });
             messages += count;
         }
+        book.person.newest = Some(applied.place);
         let state = book.person.state.as_ref().ok_or("a record without a state")?;
         if before != Some(state.mode()) {
             self.modes.entry(book.lane).or_default().moved(before, state.mode());
         }
         book.states.push(Known {
-            stamp: applied.stamp,
+            stamp: applied.place.stamp,
             checkpoint: state.to_checkpoint(),
             message_number: messages,
+            place: applied.place,
         });
         Ok(switches)
     }

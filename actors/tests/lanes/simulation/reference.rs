@@ -152,10 +152,10 @@ impl Reference {
     ) -> Result<Vec<(UserNumber, Switch)>, String> {
         let mut switches = Vec::new();
         let mut newest: BTreeMap<Source, (i32, i64)> = BTreeMap::new();
-        for row in &written.records {
+        for (row, previous) in written.records.iter().zip(&written.previous) {
             let place = format!("{:?} {}", row.source, row.offset);
-            let last = newest.insert(row.source, (row.position, row.offset));
-            ensure(last.is_none_or(|last| last < (row.position, row.offset)), || {
+            let last = newest.insert(row.source, (row.place.position, row.offset));
+            ensure(last.is_none_or(|last| last < (row.place.position, row.offset)), || {
                 format!("I1: {place} is out of order")
             })?;
             let key = (row.source, row.offset);
@@ -166,10 +166,12 @@ impl Reference {
                 return Err(format!("I1: {place} was not to be applied in this batch"));
             };
             self.check_body(row, record).map_err(|problem| format!("{place}: {problem}"))?;
-            let stamp = written.after.stamp;
-            let policy = row.policy;
-            let origin = *origin;
-            let applied = Applied { record, content, origin, stamp, policy, is_released };
+            let before = self.people.known(row.user, row.number - 1).map(|known| known.place);
+            ensure(*previous == before, || {
+                format!("I3: {place} leads to {previous:?}, the record before it is at {before:?}")
+            })?;
+            let (origin, at, policy) = (*origin, row.place, row.policy);
+            let applied = Applied { record, content, origin, place: at, policy, is_released };
             let found = self.people.apply(row.user, row.number, &applied);
             let found = found.map_err(|problem| format!("I1/I3: {place}: {problem}"))?;
             switches.extend(found.into_iter().map(|switch| (row.user, switch)));
@@ -397,6 +399,9 @@ impl Reference {
         let opened = PlainSeal.open(&user_key(user), checkpoint_place(user, number), sealed);
         ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
             format!("I5: the checkpoint of {} at {number} is not the replay's", row.user_id)
+        })?;
+        ensure(row.newest == Some(known.place), || {
+            format!("I3: the newest record of {} is at {:?}", row.user_id, row.newest)
         })?;
         ensure(row.message_number == known.message_number, || {
             format!("I3: message number {} at {number}", row.message_number)

@@ -54,10 +54,11 @@ fn records(batch: &Batch) -> Statement {
     let rows = &batch.records;
     query(
         "INSERT INTO event_records (time, lane, position, user_number, number, source, log_offset,
-             record_time, policy, engine, device_id, event_type, body)
+             record_time, policy, engine, device_id, event_type, body, previous_time,
+             previous_lane, previous_position)
          SELECT $12, $13, * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::smallint[],
              $5::bigint[], $6::timestamptz[], $7::int[], $8::smallint[], $9::text[], $10::text[],
-             $11::bytea[])",
+             $11::bytea[], $14::timestamptz[], $15::int[], $16::int[])",
     )
     .bind(column(rows, |row| row.position))
     .bind(column(rows, |row| row.user.0))
@@ -72,16 +73,22 @@ fn records(batch: &Batch) -> Statement {
     .bind(column(rows, |row| row.body.0.as_slice()))
     .bind(instant::of(batch.after.stamp))
     .bind(batch.lane.0)
+    .bind(column(rows, |row| row.previous.map(|previous| instant::of(previous.stamp))))
+    .bind(column(rows, |row| row.previous.map(|previous| previous.lane.0)))
+    .bind(column(rows, |row| row.previous.map(|previous| previous.position)))
 }
 
 fn new_users(batch: &Batch, rows: &[&UserRow]) -> Statement {
     query(
         "INSERT INTO users (user_number, user_id, record_number, message_number, checkpoint,
-             quarantined_at, checkpoint_version, checkpointed_at, created_at)
+             quarantined_at, checkpoint_version, checkpointed_at, created_at, newest_time,
+             newest_lane, newest_position)
          SELECT user_number, user_id, record_number, message_number, checkpoint,
-             CASE WHEN quarantine THEN $8 END, $7, $8, $8
-         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bool[])
-             AS new(user_number, user_id, record_number, message_number, checkpoint, quarantine)",
+             CASE WHEN quarantine THEN $8 END, $7, $8, $8, newest_time, newest_lane, newest_position
+         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bool[],
+             $9::timestamptz[], $10::int[], $11::int[])
+             AS new(user_number, user_id, record_number, message_number, checkpoint, quarantine,
+                 newest_time, newest_lane, newest_position)",
     )
     .bind(column(rows, |row| row.user.0))
     .bind(column(rows, |row| row.user_id.as_str()))
@@ -91,15 +98,22 @@ fn new_users(batch: &Batch, rows: &[&UserRow]) -> Statement {
     .bind(column(rows, |row| row.quarantine == Quarantine::Begins))
     .bind(i16::from(neuros::checkpoint::VERSION))
     .bind(instant::of(batch.after.stamp))
+    .bind(column(rows, |row| row.newest.map(|newest| instant::of(newest.stamp))))
+    .bind(column(rows, |row| row.newest.map(|newest| newest.lane.0)))
+    .bind(column(rows, |row| row.newest.map(|newest| newest.position)))
 }
 
 /// Only over an older state, or where somebody deleted it; a rebuilt one over the same too.
 fn checkpoints(batch: &Batch, rows: &[&UserRow], is_rebuilt: bool) -> Statement {
     query(
         "UPDATE users SET record_number = new.record_number, message_number = new.message_number,
-             checkpoint = new.checkpoint, checkpoint_version = $5, checkpointed_at = $6
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])
-             AS new(user_number, record_number, message_number, checkpoint)
+             checkpoint = new.checkpoint, checkpoint_version = $5, checkpointed_at = $6,
+             newest_time = new.newest_time, newest_lane = new.newest_lane,
+             newest_position = new.newest_position
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $8::timestamptz[],
+             $9::int[], $10::int[])
+             AS new(user_number, record_number, message_number, checkpoint, newest_time, newest_lane,
+                 newest_position)
          WHERE users.user_number = new.user_number
              AND (users.record_number < new.record_number
                   OR (users.checkpoint IS NULL OR $7) AND users.record_number = new.record_number)",
@@ -111,6 +125,9 @@ fn checkpoints(batch: &Batch, rows: &[&UserRow], is_rebuilt: bool) -> Statement 
     .bind(i16::from(neuros::checkpoint::VERSION))
     .bind(instant::of(batch.after.stamp))
     .bind(is_rebuilt)
+    .bind(column(rows, |row| row.newest.map(|newest| instant::of(newest.stamp))))
+    .bind(column(rows, |row| row.newest.map(|newest| newest.lane.0)))
+    .bind(column(rows, |row| row.newest.map(|newest| newest.position)))
 }
 
 fn quarantine(batch: &Batch, change: Quarantine, users: &[i64]) -> Statement {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
-use actors::rows::{Batch, Sink};
+use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
     Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
     StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
@@ -269,16 +269,25 @@ impl Store for Connection {
         Ok(records)
     }
 
-    async fn records_of_user(
+    async fn places_of_user(
         &self,
         user: UserNumber,
         after: i64,
-        limit: i64,
-    ) -> Result<Vec<StoredRecord>, StoreError> {
-        let limit = self.server.store.page(limit);
+    ) -> Result<Vec<RecordPlace>, StoreError> {
         let range = (user, after + 1)..=(user, i64::MAX);
+        self.read(|tables| tables.records.range(range).map(|(_, record)| record.place).collect())
+            .await
+    }
+
+    async fn records_at(
+        &self,
+        user: UserNumber,
+        places: &[RecordPlace],
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let of_user = (user, 0)..=(user, i64::MAX);
         self.read(|tables| {
-            tables.records.range(range).take(limit).map(|(_, record)| record.clone()).collect()
+            let records = tables.records.range(of_user).map(|(_, record)| record);
+            records.filter(|record| places.contains(&record.place)).cloned().collect()
         })
         .await
     }

@@ -7,8 +7,8 @@ use actors::defect::Defect;
 use actors::expansion::Standing;
 use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
 use actors::rows::{
-    AlertRow, Batch, CommandRow, Fate, OutboxRow, Quarantine, ReleasedRow, Sink, TransitionRow,
-    UserRow,
+    AlertRow, Batch, CommandRow, Fate, OutboxRow, Quarantine, RecordPlace, ReleasedRow, Sink,
+    TransitionRow, UserRow,
 };
 use actors::store::{
     AskedLetters, CommitError, StoredCommand, StoredDeadLetter, StoredLetter, StoredOutbox,
@@ -66,6 +66,8 @@ pub(crate) struct Written {
     pub before: Progress,
     pub after: Progress,
     pub records: Vec<StoredRecord>,
+    /// By record where each says that the one before it lies.
+    pub previous: Vec<Option<RecordPlace>>,
     pub users: Vec<UserWrite>,
     pub transitions: Vec<Change>,
     pub alerts: Vec<Change>,
@@ -83,6 +85,7 @@ pub(crate) struct UserWrite {
     pub user_id: String,
     pub is_new: bool,
     pub record_number: i64,
+    pub newest: Option<RecordPlace>,
     pub message_number: i64,
     pub checkpoint: Option<Vec<u8>>,
     pub is_rebuilt: bool,
@@ -96,6 +99,7 @@ impl From<&UserRow> for UserWrite {
             user_id: row.user_id.clone(),
             is_new: row.is_new,
             record_number: row.record_number,
+            newest: row.newest,
             message_number: row.message_number,
             checkpoint: row.checkpoint.as_ref().map(|sealed| sealed.0.clone()),
             is_rebuilt: row.is_rebuilt,
@@ -129,8 +133,7 @@ impl Written {
     pub(super) fn of(batch: &Batch) -> Self {
         let stamp = batch.after.stamp;
         let records = batch.records.iter().map(|row| StoredRecord {
-            stamp,
-            position: row.position,
+            place: RecordPlace { stamp, lane: batch.lane, position: row.position },
             user: row.user,
             number: row.number,
             source: row.source,
@@ -159,6 +162,7 @@ impl Written {
             before: batch.before.clone(),
             after: batch.after.clone(),
             records: records.collect(),
+            previous: batch.records.iter().map(|row| row.previous).collect(),
             users: batch.users.iter().map(UserWrite::from).collect(),
             transitions: batch.transitions.iter().map(Change::from).collect(),
             alerts: batch.alerts.iter().map(Change::from).collect(),
@@ -287,7 +291,7 @@ impl Tables {
         for row in &written.records {
             let key = (row.user, row.number);
             put(&mut self.records, "event_records", key, row.clone())?;
-            put(&mut self.places, "event_records", (lane, stamp, row.position), key)?;
+            put(&mut self.places, "event_records", (lane, stamp, row.place.position), key)?;
         }
         for row in &written.users {
             self.ids.insert(row.user_id.clone(), row.user);
@@ -295,6 +299,7 @@ impl Tables {
                 user: row.user,
                 user_id: row.user_id.clone(),
                 record_number: 0,
+                newest: None,
                 message_number: 0,
                 checkpoint: None,
                 quarantined: false,
@@ -302,6 +307,7 @@ impl Tables {
             if row.checkpoint.is_some() {
                 user.checkpoint.clone_from(&row.checkpoint);
                 (user.record_number, user.message_number) = (row.record_number, row.message_number);
+                user.newest = row.newest;
             }
             match row.quarantine {
                 Quarantine::Unchanged => {}
