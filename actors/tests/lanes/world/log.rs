@@ -67,7 +67,7 @@ pub(crate) struct MemoryLog {
     pub loses_next: Mutex<bool>,
     pub(super) weather: Mutex<Weather>,
     pub(super) changed: Notify,
-    pub(super) chance: Chance,
+    pub(crate) chance: Chance,
     pub(super) witness: Arc<dyn Witness>,
     grown: Notify,
 }
