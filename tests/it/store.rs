@@ -11,6 +11,7 @@ mod places;
 mod queries;
 mod reads;
 mod schemas;
+mod snapshots;
 
 /// Each fact as a test on each database; a fact takes a [`places::Place`].
 macro_rules! facts {
