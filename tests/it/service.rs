@@ -17,6 +17,7 @@ mod notices;
 mod outages;
 mod producers;
 mod rejected;
+mod rolling;
 mod secrets;
 pub(crate) mod site;
 mod start;
