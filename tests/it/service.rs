@@ -14,6 +14,7 @@ mod instances;
 mod messages;
 mod notices;
 mod outages;
+mod pressure;
 mod producers;
 mod rejected;
 mod secrets;
