@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{BufWriter, Write as _};
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -16,12 +17,7 @@ use crate::durable::setup::Setup;
 /// One look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    /// Since the begin.
-    pub(super) time: Duration,
-    /// Events handed to the producer.
-    pub(super) sent: u64,
-    /// Events applied and committed.
-    pub(super) applied: u64,
+    seen: Seen,
     /// Bytes of the service in memory.
     pub(super) resident: u64,
     /// Its open file descriptors.
@@ -30,9 +26,28 @@ pub(super) struct Sample {
     pub(super) live: u64,
     /// All lanes run.
     pub(super) runs: bool,
+}
+
+/// What was seen beside the service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Since the begin.
+    pub(super) time: Duration,
+    /// Events handed to the producer.
+    pub(super) sent: u64,
+    /// Events applied and committed.
+    pub(super) applied: u64,
     /// PostgreSQL is halted.
     pub(super) halted: bool,
     pub(super) sizes: Sizes,
+}
+
+impl Deref for Sample {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
 }
 
 /// Bytes on the disk; measured less often.
@@ -56,27 +71,18 @@ impl Sizes {
 }
 
 impl Sample {
-    pub(super) fn take(
-        time: Duration,
-        service: &Service,
-        sent: u64,
-        halted: bool,
-        sizes: Sizes,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn take(service: &Service, seen: Seen) -> anyhow::Result<Self> {
         // Before asking, which opens a connection.
         let files = std::fs::read_dir(format!("/proc/{}/fd", service.id()))?.count();
         let resident = clock::resident(service.id())?;
         let metrics = service.metrics()?;
+        let running = format!("biometric_lanes{{condition=\"running\"}} {LANES}\n");
         Ok(Self {
-            time,
-            sent,
-            applied: sum(&metrics, "biometric_events_processed_total")?,
+            seen,
             resident,
             files: u64::try_from(files)?,
             live: sum(&metrics, "biometric_users_live")?,
-            runs: metrics.contains(&format!("biometric_lanes{{condition=\"running\"}} {LANES}\n")),
-            halted,
-            sizes,
+            runs: metrics.contains(&running),
         })
     }
 
