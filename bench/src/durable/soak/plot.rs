@@ -79,7 +79,7 @@ fn draw(samples: &[Sample], soak: &Soak) -> anyhow::Result<String> {
     let shaded = match soak.stall {
         Some(_) => {
             let halted = || samples.iter().filter(|sample| sample.halted).map(minutes);
-            halted().next().zip(halted().last())
+            halted().next().zip(halted().next_back())
         }
         None => judged(samples).first().map(|sample| (minutes(sample), length)),
     };
