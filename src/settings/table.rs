@@ -189,9 +189,9 @@ settings! {
         /// Age from which on stored events are compressed, where TimescaleDB is present.
         compress_after: Duration = DAY * 7, zero_or_between("never", HOUR, CENTURY);
         /// How long stored events are kept. States that they led to stay, and replay begins there.
-        retain: Duration = Duration::ZERO, zero_or_between("ever", DAY, CENTURY);
+        retain: Duration = Duration::ZERO, zero_or_between("ever", MINUTE, CENTURY);
         /// How long messages that every sink has taken are kept.
-        keep_outbox: Duration = DAY * 7, between(HOUR, CENTURY);
+        keep_outbox: Duration = DAY * 7, between(MINUTE, CENTURY);
     }
     => /// The cache; it may be absent or flushed at any time.
     redis: Redis {

@@ -15,6 +15,7 @@ mod instances;
 mod messages;
 mod notices;
 mod outages;
+mod pressure;
 mod producers;
 mod rejected;
 mod rolling;
