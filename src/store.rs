@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 mod administration;
 mod checkup;
 mod claim;
+mod expansion;
 mod export;
 mod failure;
 mod generation;
@@ -32,6 +33,7 @@ mod sqlite;
 
 pub use administration::{Access, Administration, Totals};
 pub use checkup::{Checkup, StorePlace, place};
+pub use expansion::Expanded;
 pub use export::{LaneRow, StoredAlert, StoredTransition};
 pub use generation::Adoption;
 pub use keys::WrappedKey;

@@ -154,6 +154,7 @@ impl Observer for Watch {
     }
 
     fn cached(&self, available: bool) {
+        self.metrics.cached(available);
         self.change(|state| state.cache = Some(available));
     }
 

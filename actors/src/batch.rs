@@ -176,6 +176,13 @@ pub(crate) enum End {
         /// Why, and the cure.
         problem: String,
     },
+    /// The lane is being added.
+    NotYet,
+    /// Only a new process goes on.
+    Outdated {
+        /// Why.
+        problem: String,
+    },
     /// The log broke off.
     Log(LogError),
     /// The lane was taken away, and what was in flight is done or dropped.

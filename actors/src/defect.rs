@@ -24,6 +24,8 @@ pub enum Defect {
     CursorBeforeSend,
     /// A checkpoint is the state before the batch that it is numbered after.
     CheckpointOfTheWrongBatch,
+    /// What a checkpoint holds is not asked for: records are applied to it that it has.
+    CheckpointVersionUnchecked,
     /// The lane calls all checkpoints written, whatever they hold.
     CheckpointsCalledWritten,
     /// A forwarded record that comes again is applied again.
@@ -40,11 +42,13 @@ pub enum Defect {
     EvictionInFlight,
     /// A batch is committed before what it has forwarded is safe.
     ForwardedNotAwaited,
+    /// Users find new homes as soon as lanes have read up to where they were to stop.
+    ExpansionByPosition,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::FenceRemoved,
         Self::ClaimWithoutWaiting,
         Self::DedupeRemoved,
@@ -55,6 +59,7 @@ impl Defect {
         Self::DeadLetterDropped,
         Self::CursorBeforeSend,
         Self::CheckpointOfTheWrongBatch,
+        Self::CheckpointVersionUnchecked,
         Self::CheckpointsCalledWritten,
         Self::ForwardedRepeatApplied,
         Self::OutOfTurnApplied,
@@ -63,6 +68,7 @@ impl Defect {
         Self::QuarantineNotWritten,
         Self::EvictionInFlight,
         Self::ForwardedNotAwaited,
+        Self::ExpansionByPosition,
     ];
 
     /// Whether it is on, in this thread.

@@ -47,17 +47,20 @@ pub(crate) struct Ingest {
     end: mpsc::Sender<End>,
 }
 
-/// The store says that the lane has another owner.
+/// The lane must be claimed anew.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-pub(crate) struct Fenced;
+pub(crate) struct ClaimAnew {
+    /// The store says that it has another owner.
+    pub(crate) fenced: bool,
+}
 
-impl Handler<Fenced> for Ingest {
+impl Handler<ClaimAnew> for Ingest {
     type Result = ();
 
-    fn handle(&mut self, _: Fenced, _: &mut Self::Context) {
+    fn handle(&mut self, anew: ClaimAnew, _: &mut Self::Context) {
         // The first reason to end counts.
-        let _later = self.end.try_send(End::Claim { fenced: true });
+        let _later = self.end.try_send(End::Claim { fenced: anew.fenced });
     }
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct Work {
     pub(crate) turns: Rc<RefCell<Turns>>,
     /// What operators ask for.
     pub(crate) orders: Rc<Orders>,
+    /// From which offset on no more events are read.
+    pub(crate) events_stop: Rc<Cell<Option<i64>>>,
     pub(crate) end: mpsc::Sender<End>,
     pub(crate) stop: CancellationToken,
 }
@@ -202,6 +207,9 @@ impl Work {
         let mut filling = Filling::default();
         let mut until = self.next_look();
         loop {
+            if self.events_stop.get().is_some_and(|stop| self.progress.positions.events >= stop) {
+                self.reader.hold_events()?;
+            }
             let (progress, suspects) = (&mut self.progress, &mut self.suspects);
             let mut take = |incoming: Incoming<'_>| {
                 filling.take(&incoming, intake, progress, suspects);

@@ -13,6 +13,7 @@ pub mod command;
 pub mod dead_letter;
 mod decide;
 pub mod defect;
+pub mod expansion;
 mod gather;
 pub mod home;
 pub mod incoming;

@@ -52,6 +52,13 @@ pub trait LaneReader {
     ///
     /// When the log has lost the position, or broke for good.
     async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError>;
+
+    /// From now on gives no more records of `biometric.events`, those that it has fetched included.
+    ///
+    /// # Errors
+    ///
+    /// When the log's client refuses.
+    fn hold_events(&mut self) -> Result<(), LogError>;
 }
 
 /// Why a lane cannot be read. Texts name topics and offsets only.

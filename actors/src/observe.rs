@@ -43,6 +43,8 @@ pub enum Condition {
         /// What it said.
         problem: String,
     },
+    /// Not in use yet: more partitions are being added, and this is one of them.
+    Added,
     /// Does not go on without an operator.
     Halted {
         /// Why, and the cure.
@@ -60,6 +62,7 @@ impl Condition {
             Self::Restoring => "restoring",
             Self::Running => "running",
             Self::Waiting { .. } => "waiting",
+            Self::Added => "added",
             Self::Halted { .. } => "halted",
             Self::Left => "left",
         }

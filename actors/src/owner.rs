@@ -48,6 +48,7 @@ pub async fn own(lane: Lane, ports: Ports, rules: Arc<Rules>, stop: Cancellation
         stop,
         suspects: Suspects::default(),
         pause: PAUSE.0,
+        is_added: false,
         failures: VecDeque::new(),
     };
     while !owner.stop.is_cancelled() {
@@ -69,6 +70,8 @@ struct Owner {
     stop: CancellationToken,
     suspects: Suspects,
     pause: Duration,
+    /// The lane is not in use yet.
+    is_added: bool,
     /// When users were put aside, within the last minute.
     failures: VecDeque<Timestamp>,
 }
@@ -76,7 +79,10 @@ struct Owner {
 impl Owner {
     /// Claims, restores and runs the lane; says why that ended.
     async fn hold(&mut self) -> End {
-        self.condition(Condition::Claiming);
+        // Asking again and again whether a lane is in use is not worth a word.
+        if !self.is_added {
+            self.condition(Condition::Claiming);
+        }
         match self.claim_and_run().await {
             Ok(end) | Err(end) => end,
         }
@@ -86,6 +92,7 @@ impl Owner {
         let store = Arc::clone(&self.ports.store);
         let claim = store.claim(self.lane, &self.rules.owner, &self.rules.routing).await;
         let claim = claim.map_err(store_end)?;
+        self.is_added = false;
         // The lane may have been taken away while the claim waited: its next owner is on the way.
         if self.stop.is_cancelled() {
             return Err(End::Stopped);
@@ -183,6 +190,7 @@ impl Owner {
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
         let turns = Rc::new(RefCell::new(Turns::default()));
         let orders = Rc::new(Orders::default());
+        let events_stop = Rc::<Cell<Option<i64>>>::default();
         let (lane, ports) = (self.lane, self.ports.clone());
         let watched = (Rc::clone(&turns), end.clone(), drop_rest.clone());
         actix::spawn(turns::watch(lane, ports, watched.0, watched.1, watched.2));
@@ -200,12 +208,13 @@ impl Owner {
             oldest_unwritten,
             turns,
             orders: Rc::clone(&orders),
+            events_stop: Rc::clone(&events_stop),
             end,
             stop: stop_reading.clone(),
         })
         .start();
         let (lane, ports, asks) = (self.lane, self.ports.clone(), ingest.clone());
-        let poll = Poll { lane, token, ports, service_key, ingest: asks, orders };
+        let poll = Poll { lane, token, ports, service_key, ingest: asks, orders, events_stop };
         actix::spawn(poll.run(drop_rest.clone()));
         Running { ingest, ends, permits, in_flight_max, stop_reading, drop_rest }
     }
@@ -259,6 +268,15 @@ impl Owner {
             End::Away { part, problem } => {
                 tracing::warn!(lane = self.lane.0, part, %problem, "the lane waits");
                 self.condition(Condition::Waiting { part, problem });
+            }
+            End::NotYet => {
+                self.is_added = true;
+                self.condition(Condition::Added);
+            }
+            End::Outdated { problem } => {
+                // Whoever has said it first has said it for all lanes.
+                let _full = self.ports.fatal.try_send(problem.clone());
+                return self.halt(problem).await;
             }
             End::Log(LogError::Away(problem)) => {
                 tracing::warn!(lane = self.lane.0, %problem, "the lane waits");

@@ -1,6 +1,7 @@
 //! What an owner asks the store from time to time: whether the lane is still its own, and what operators
 //! want of it. Nobody's word is taken for the first: the fence is in every write.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use actix::Addr;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{self, Command, Order, Orders};
-use crate::ingest::{Fenced, Ingest};
+use crate::ingest::{ClaimAnew, Ingest};
 use crate::lane::{FenceToken, Lane};
 use crate::ports::Ports;
 use crate::seal::DataKey;
-use crate::store::StoredCommand;
+use crate::store::{StoredCommand, Tenure};
 
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_secs(2);
@@ -28,24 +29,34 @@ pub(crate) struct Poll {
     pub(crate) service_key: DataKey,
     pub(crate) ingest: Addr<Ingest>,
     pub(crate) orders: Rc<Orders>,
+    /// From which offset on ingest reads no more events.
+    pub(crate) events_stop: Rc<Cell<Option<i64>>>,
 }
 
 impl Poll {
     /// Asks until `stop`, or until the lane is somebody else's.
     pub(crate) async fn run(self, stop: CancellationToken) {
         loop {
+            if let Some(anew) = self.look_at_tenure().await {
+                let _ended = self.ingest.try_send(anew);
+                return;
+            }
             self.look_for_commands().await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(EVERY) => {}
             }
-            // A store that is away is found out by whoever writes.
-            if let Ok(false) = self.ports.store.holds(self.lane, self.token).await {
-                let _ended = self.ingest.try_send(Fenced);
-                return;
-            }
         }
+    }
+
+    /// Whether the lane must be claimed anew: it is somebody else's, or was to read no more events and is to
+    /// go on. A store that is away is found out by whoever writes.
+    async fn look_at_tenure(&self) -> Option<ClaimAnew> {
+        let tenure = self.ports.store.tenure(self.lane, self.token).await.ok()?;
+        let Some(Tenure { events_stop }) = tenure else { return Some(ClaimAnew { fenced: true }) };
+        let before = self.events_stop.replace(events_stop);
+        (before.is_some() && events_stop.is_none()).then_some(ClaimAnew { fenced: false })
     }
 
     async fn look_for_commands(&self) {

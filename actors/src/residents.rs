@@ -304,6 +304,8 @@ pub(crate) fn store_end(error: StoreError) -> End {
             End::Away { part: "postgres", problem }
         }
         StoreError::Refused(problem) => End::Halted { problem },
+        StoreError::NotYet(_) => End::NotYet,
+        StoreError::Outdated(problem) => End::Outdated { problem },
     }
 }
 

@@ -24,7 +24,9 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] when `routing` differs from what the store says; else when it is away.
+    /// [`StoreError::Outdated`] when the store has gone on to another generation, [`StoreError::NotYet`]
+    /// when the lane is being added, [`StoreError::Refused`] when `routing` differs in another way from what
+    /// the store says; else when it is away.
     async fn claim(&self, lane: Lane, owner: &str, routing: &Routing) -> Result<Claim, StoreError>;
 
     /// Moves a lane that nobody runs up to where its log begins, with a new token, and records the gap.
@@ -39,12 +41,12 @@ pub trait Store: Send + Sync {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Whether the lane's token is still `token`.
+    /// What the lane's owner is to know from time to time; `None` when its token is no longer `token`.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    async fn holds(&self, lane: Lane, token: FenceToken) -> Result<bool, StoreError>;
+    async fn tenure(&self, lane: Lane, token: FenceToken) -> Result<Option<Tenure>, StoreError>;
 
     /// The offset of the last record that `origin` has forwarded to `home`, as committed; -1 for none.
     ///
@@ -182,6 +184,14 @@ pub struct Claim {
     pub epoch: i64,
     /// How far the lane has come.
     pub progress: Progress,
+}
+
+/// What an owner is told while it owns its lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tenure {
+    /// Offset from which on no more of `biometric.events` is to be read: more partitions are being added,
+    /// and users will find new homes.
+    pub events_stop: Option<i64>,
 }
 
 /// Which users to look up.
@@ -333,6 +343,25 @@ pub enum StoreError {
     /// It answers, and the answer is no: trying again does not help.
     #[error("{0}")]
     Refused(String),
+    /// It answers, and the answer is no until an operator's work that is under way is done.
+    #[error("{0}")]
+    NotYet(String),
+    /// It has gone on to what this process does not know: only a new process helps.
+    #[error("{0}")]
+    Outdated(String),
+}
+
+impl StoreError {
+    /// What the store said.
+    pub fn into_problem(self) -> String {
+        match self {
+            Self::Away(problem)
+            | Self::Denied(problem)
+            | Self::Refused(problem)
+            | Self::NotYet(problem)
+            | Self::Outdated(problem) => problem,
+        }
+    }
 }
 
 /// Why a batch is not known to be committed.

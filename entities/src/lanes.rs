@@ -65,6 +65,10 @@ pub struct Model {
     pub stamp: DateTimeUtc,
     /// Every user's checkpoint holds all records with stamps up to here.
     pub checkpointed: DateTimeUtc,
+    /// While partitions are added: from which offset on no more of `biometric.events` is read.
+    pub events_stop: Option<i64>,
+    /// The same: up to which offset all of `biometric.events.by-user` must be read.
+    pub by_user_stop: Option<i64>,
 }
 
 crate::plain!(Model);

@@ -12,6 +12,7 @@ mod m0006_commands;
 mod m0007_views;
 mod m0008_hypertable;
 mod m0009_released;
+mod m0010_expansion;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_views::Migration),
             Box::new(m0008_hypertable::Migration),
             Box::new(m0009_released::Migration),
+            Box::new(m0010_expansion::Migration),
         ]
     }
 }

@@ -43,9 +43,9 @@ enum Attempt {
 impl From<StoreError> for Attempt {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Away(problem) => Self::Later(problem),
+            StoreError::Away(problem) | StoreError::NotYet(problem) => Self::Later(problem),
             StoreError::Denied(_) => Self::Never(format!("{error}; correct POSTGRES_URL")),
-            StoreError::Refused(problem) => Self::Never(problem),
+            StoreError::Refused(problem) | StoreError::Outdated(problem) => Self::Never(problem),
         }
     }
 }

@@ -60,7 +60,8 @@ impl Asking {
     pub(super) async fn ask(&self, lane: Lane, order: &Order) -> Result<Asked, Failure> {
         let sealing = (&self.seal as _, &self.service_key);
         let by = format!("command line/{}", whoami());
-        let id = self.store.ask(lane, order, sealing, &by, now()).await?;
+        let id =
+            self.store.ask((lane, self.routing.generation), order, sealing, &by, now()).await?;
         Ok(Asked { id, lane })
     }
 

@@ -16,9 +16,9 @@ use crate::store::{Access, Administration as _, SqlStore};
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Away(_) => Self::Unavailable(error.to_string()),
+            StoreError::Away(_) | StoreError::NotYet(_) => Self::Unavailable(error.to_string()),
             StoreError::Denied(_) => Self::Broken(error.to_string()),
-            StoreError::Refused(problem) => Self::Broken(problem),
+            StoreError::Refused(problem) | StoreError::Outdated(problem) => Self::Broken(problem),
         }
     }
 }

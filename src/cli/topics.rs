@@ -1,4 +1,7 @@
-//! `topics`: the topics in Kafka, made as the bridge needs them, or adopted as they are now.
+//! `topics`: the topics in Kafka, made as the bridge needs them, adopted as they are now, or given more
+//! partitions.
+
+mod expand;
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use crate::kafka::{KafkaLog, Positioned};
 use crate::settings::Settings;
 use crate::store::{Administration as _, Adoption, SqlStore};
 
-/// Makes the topics in Kafka, or takes over ones that were made anew.
+/// Makes the topics in Kafka, adds partitions, or takes over topics that were made anew.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -32,6 +35,18 @@ enum Command {
   biometric-bridge topics create --partitions 12 --retention 30d
   biometric-bridge topics create --development")]
     Create(Create),
+    /// Adds partitions while the service runs, and gives users their new homes. Nothing is lost.
+    ///
+    /// The partitions are added; when no producer can know the old number any more, the lanes come to rest:
+    /// they read up to where their logs ended, apply what they have forwarded to each other, write every
+    /// checkpoint and publish everything. Then users move at once, and all instances start again. Whatever
+    /// keeps a lane from its rest is named: a sink that is down, an open command, users in quarantine.
+    #[command(after_help = "Examples:
+  biometric-bridge topics expand --partitions 12
+  biometric-bridge topics expand --partitions 12 --metadata-age 30s
+
+It may be interrupted and run again at any time. Exit code 69: something kept the lanes from their rest.")]
+    Expand(expand::Arguments),
     /// Begins a new generation with the topics as they are now, after they were made anew.
     ///
     /// Nothing of the old log is waited for: what was in it and not applied is recorded as a gap. Lanes
@@ -82,6 +97,7 @@ struct Adopt {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Create(create) => run_create(create),
+        Command::Expand(arguments) => expand::run(arguments),
         Command::Adopt(adopt) => run_adopt(adopt),
     }
 }
@@ -125,7 +141,14 @@ fn run_adopt(adopt: &Adopt) -> Result<(), Failure> {
     }
     let settings = adopt.layers.load()?.settings;
     block_on(async {
-        let found = find(&settings).await?;
+        let found = find_topics(&settings).await?;
+        if found.events == 0 || found.events != found.by_user {
+            return Err(Failure::Broken(format!(
+                "biometric.events has {} partitions and biometric.events.by-user has {}; both must be \
+                 there with the same number",
+                found.events, found.by_user
+            )));
+        }
         let store = checked_store(&settings).await?;
         let adoption = adoption(&settings, &found, adopt, &store).await?;
         let routing = store.adopt(&adoption).await?;
@@ -136,21 +159,13 @@ fn run_adopt(adopt: &Adopt) -> Result<(), Failure> {
     })
 }
 
-async fn find(settings: &Settings) -> Result<Found, Failure> {
+async fn find_topics(settings: &Settings) -> Result<Found, Failure> {
     let (connection, names) = (connection_of(settings), topics_of(settings));
     let asked = tokio::task::spawn_blocking(move || {
         topics::find(&connection, &names, Duration::from_secs(10))
     });
     let found = asked.await.map_err(|error| Failure::Unavailable(error.to_string()))?;
-    let found = found.map_err(|error| Failure::Unavailable(error.to_string()))?;
-    if found.events == 0 || found.events != found.by_user {
-        return Err(Failure::Broken(format!(
-            "biometric.events has {} partitions and biometric.events.by-user has {}; both must be \
-             there with the same number",
-            found.events, found.by_user
-        )));
-    }
-    Ok(found)
+    found.map_err(|error| Failure::Unavailable(error.to_string()))
 }
 
 async fn adoption(

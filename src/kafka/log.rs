@@ -33,6 +33,8 @@ pub struct KafkaLog {
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
+const DROPPED: &str = "the question was dropped";
+
 impl KafkaLog {
     /// The log behind `connection`; opens no connection yet.
     ///
@@ -61,7 +63,52 @@ impl KafkaLog {
         match asked.await {
             Ok(Ok(watermarks)) => Ok(watermarks),
             Ok(Err(error)) => Err(LogError::Away(error.to_string())),
-            Err(_) => Err(LogError::Away("the question was dropped".to_owned())),
+            Err(_) => Err(LogError::Away(DROPPED.to_owned())),
+        }
+    }
+
+    /// Where both of a lane's logs end: the offsets that the next records will have.
+    ///
+    /// # Errors
+    ///
+    /// When the brokers do not answer.
+    pub async fn ends(&self, lane: Lane) -> Result<Positions, LogError> {
+        let (_, events) = self.watermarks(lane, Source::Events).await?;
+        let (_, by_user) = self.watermarks(lane, Source::ByUser).await?;
+        Ok(Positions { events, by_user })
+    }
+
+    /// Whether there is a record at `from` or above: a log may end in what is none, such as the marker of a
+    /// transaction, which no position ever passes.
+    ///
+    /// # Errors
+    ///
+    /// When the brokers do not answer.
+    pub async fn has_records(
+        &self,
+        lane: Lane,
+        source: Source,
+        from: i64,
+    ) -> Result<bool, LogError> {
+        let mut assignment = TopicPartitionList::new();
+        let topic = self.topics.of(source);
+        let placed = assignment.add_partition_offset(topic, lane.0, Offset::Offset(from));
+        placed.map_err(broken)?;
+        let mut config = lane_config(&self.connection, "prober");
+        let consumer: BaseConsumer =
+            config.set("enable.partition.eof", "true").create().map_err(broken)?;
+        let asked = tokio::task::spawn_blocking(move || {
+            consumer.assign(&assignment)?;
+            match consumer.poll(ASK_TIMEOUT) {
+                Some(Err(KafkaError::PartitionEOF(_))) => Ok(false),
+                Some(Err(error)) => Err(error),
+                // Whoever does not answer in time has perhaps more to say.
+                Some(Ok(_)) | None => Ok(true),
+            }
+        });
+        match asked.await {
+            Ok(found) => found.map_err(|error| LogError::Away(error.to_string())),
+            Err(_) => Err(LogError::Away(DROPPED.to_owned())),
         }
     }
 
@@ -114,7 +161,7 @@ impl Log for KafkaLog {
         let consumer: StreamConsumer = config.create().map_err(broken)?;
         consumer.assign(&assignment).map_err(broken)?;
         let (consumer, events) = (Arc::new(consumer), self.topics.events.clone());
-        Ok(Box::new(KafkaReader { consumer, events }))
+        Ok(Box::new(KafkaReader { lane, consumer, events, holds_events: false }))
     }
 
     async fn starts(&self, lane: Lane) -> Result<Positions, LogError> {
@@ -134,8 +181,10 @@ impl Log for KafkaLog {
 
 /// Reads one lane.
 struct KafkaReader {
+    lane: Lane,
     consumer: Arc<StreamConsumer>,
     events: String,
+    holds_events: bool,
 }
 
 impl Drop for KafkaReader {
@@ -150,6 +199,15 @@ impl Drop for KafkaReader {
 
 #[async_trait(?Send)]
 impl LaneReader for KafkaReader {
+    fn hold_events(&mut self) -> Result<(), LogError> {
+        if std::mem::replace(&mut self.holds_events, true) {
+            return Ok(());
+        }
+        let mut events = TopicPartitionList::new();
+        events.add_partition(&self.events, self.lane.0);
+        self.consumer.pause(&events).map_err(broken)
+    }
+
     async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError> {
         let consumer = Arc::clone(&self.consumer);
         let mut received = consumer.recv().await;
@@ -173,6 +231,9 @@ impl LaneReader for KafkaReader {
 impl KafkaReader {
     fn give(&self, message: &BorrowedMessage<'_>, take: &mut Take<'_>) -> ControlFlow<()> {
         let source = if message.topic() == self.events { Source::Events } else { Source::ByUser };
+        if source == Source::Events && self.holds_events {
+            return ControlFlow::Continue(());
+        }
         let headers = headers(message);
         take(Incoming {
             source,

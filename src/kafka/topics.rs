@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use actors::lane::{PerSource, Source};
 use actors::rows::Sink;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -134,6 +136,35 @@ pub async fn create(
             Err((name, code)) => Err(format!("the brokers refuse to make {name}: {code}")),
         })
         .collect()
+}
+
+/// Adds partitions to both topics of the lanes, up to `partitions` of each.
+///
+/// # Errors
+///
+/// When the brokers cannot be reached or refuse; the text names the topic.
+pub async fn grow(
+    connection: &Connection,
+    names: &TopicNames,
+    found: &Found,
+    partitions: i32,
+) -> Result<(), String> {
+    let admin = admin(connection).map_err(|error| error.to_string())?;
+    let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT));
+    let count = usize::try_from(partitions).unwrap_or(0);
+    // Those first to which lanes forward: nobody may find a lane without it.
+    for (name, has) in [(&names.by_user, found.by_user), (&names.events, found.events)] {
+        if has >= partitions {
+            continue;
+        }
+        let wanted = NewPartitions::new(name, count);
+        let grown = admin.create_partitions([&wanted], &options).await;
+        let grown = grown.map_err(|error| format!("the brokers cannot be asked: {error}"))?;
+        if let Some(Err((name, code))) = grown.into_iter().next() {
+            return Err(format!("the brokers refuse to add partitions to {name}: {code}"));
+        }
+    }
+    Ok(())
 }
 
 fn admin(connection: &Connection) -> Result<AdminClient<DefaultClientContext>, KafkaError> {

@@ -107,11 +107,11 @@ fn agree(stored: Option<&routing::Model>, wanted: &Routing, lane: Lane) -> Resul
         );
     };
     if stored.generation != wanted.generation {
-        return refused(format!(
-            "the store is at generation {}, this process at {}: the topics were adopted meanwhile; \
-             restart this process",
+        return Err(StoreError::Outdated(format!(
+            "the store is at generation {}, this process at {}: the topics were adopted, or partitions \
+             added, meanwhile; a new process goes on with them",
             stored.generation, wanted.generation
-        ));
+        )));
     }
     if stored.routing_version != wanted.version {
         return refused(format!(
@@ -160,7 +160,7 @@ fn same_partitions(
         )));
     }
     if lane.0 >= known || lane.0 < 0 {
-        return Err(StoreError::Refused(format!(
+        return Err(StoreError::NotYet(format!(
             "lane {lane} is being added and not in use yet: `biometric-bridge topics expand` is \
              under way"
         )));

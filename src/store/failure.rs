@@ -42,7 +42,7 @@ pub(super) fn of_driver(error: &sqlx::Error) -> StoreError {
 pub(super) fn before_commit(error: StoreError) -> CommitError {
     match error {
         StoreError::Away(problem) | StoreError::Denied(problem) => CommitError::Away(problem),
-        StoreError::Refused(problem) => CommitError::Refused(problem),
+        refused => CommitError::Refused(refused.into_problem()),
     }
 }
 
@@ -57,9 +57,7 @@ pub(super) fn of_commit(error: &sqlx::Error) -> CommitError {
     });
     match of_driver(error) {
         failure if rolled_back => before_commit(failure),
-        StoreError::Away(problem) | StoreError::Denied(problem) | StoreError::Refused(problem) => {
-            CommitError::Unknown(problem)
-        }
+        failure => CommitError::Unknown(failure.into_problem()),
     }
 }
 
@@ -69,11 +67,7 @@ pub(super) fn of_orm_commit(error: &DbErr) -> CommitError {
         DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
         | DbErr::Query(RuntimeErr::SqlxError(error)) => of_commit(error),
-        error => match of_database(error) {
-            StoreError::Away(problem)
-            | StoreError::Denied(problem)
-            | StoreError::Refused(problem) => CommitError::Unknown(problem),
-        },
+        error => CommitError::Unknown(of_database(error).into_problem()),
     }
 }
 

@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use actors::lane::{ClosedGeneration, Lane, Positions, Progress, Routing, Source};
 use actors::store::StoreError;
 use chrono::{DateTime, Utc};
-use entities::{closed_generations, event_records, lane_gaps, lanes, routing};
+use entities::{closed_generations, lane_gaps, lanes, routing};
 use neuros::time::Timestamp;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryOrder, QuerySelect,
 };
 
+use super::expansion::has_unwritten;
 use super::failure::of_database;
+use super::postgres::Postgres;
 use super::read::routing_of;
 use super::{SqlStore, begin, instant, now, progress, unbroken};
 
@@ -58,23 +59,10 @@ impl SqlStore {
             (self.writer.clone(), self.postgres.clone(), adoption.clone());
         unbroken(async move {
             let transaction = begin(&writer).await?;
-            let backend = match &postgres {
-                Some(postgres) => Some(postgres.wait_for_locks(&transaction).await?),
-                None => None,
-            };
-            let stored = routing::Entity::find().lock_exclusive().one(&transaction).await;
-            let Some(stored) = stored.map_err(|error| of_database(&error))? else {
+            let Some((stored, rows)) = lock_all(&transaction, postgres.as_deref()).await? else {
                 write_first(&transaction, &adoption.routing, &adoption.positions).await?;
                 transaction.commit().await.map_err(|error| of_database(&error))?;
                 return Ok(adoption.routing);
-            };
-            let lock = lock_lanes(&transaction);
-            let rows = match (&postgres, backend) {
-                (Some(postgres), Some(backend)) => {
-                    postgres.let_wait_longer(&transaction).await?;
-                    postgres.ending_blockers_of(backend, lock).await?
-                }
-                _ => lock.await?,
             };
             if stored.partition_count != adoption.routing.partition_count {
                 all_checkpointed(&transaction, &rows).await?;
@@ -140,22 +128,13 @@ impl SqlStore {
 /// Why a gap is there that retention has made.
 const BELOW_START: &str = "retention has removed records before they were applied";
 
-/// Users find a new home when the number of lanes changes, and a home restores only its own records: so
-/// all states must be in checkpoints before.
+/// What is not in checkpoints would be lost when users find other homes.
 async fn all_checkpointed(
     transaction: &impl ConnectionTrait,
     rows: &[lanes::Model],
 ) -> Result<(), StoreError> {
     for row in rows {
-        let newer = event_records::Entity::find()
-            .select_only()
-            .column(event_records::Column::Position)
-            .filter(event_records::Column::Lane.eq(row.lane))
-            .filter(event_records::Column::Time.gt(row.checkpointed))
-            .into_tuple::<i32>()
-            .one(transaction)
-            .await;
-        if newer.map_err(|error| of_database(&error))?.is_some() {
+        if has_unwritten(transaction, row).await? {
             return Err(StoreError::Refused(format!(
                 "lane {} has records that are in no checkpoint yet, and its users would find another \
                  home; start the service on the topics as they were and end it in order first",
@@ -212,6 +191,29 @@ fn routing_row(wanted: &Routing) -> routing::ActiveModel {
     }
 }
 
+/// Locks the routing, so that nothing can be claimed or asked for, and then all lanes, behind what is in
+/// flight. `None` when there is no routing.
+pub(super) async fn lock_all(
+    transaction: &DatabaseTransaction,
+    postgres: Option<&Postgres>,
+) -> Result<Option<(routing::Model, Vec<lanes::Model>)>, StoreError> {
+    let backend = match postgres {
+        Some(postgres) => Some(postgres.wait_for_locks(transaction).await?),
+        None => None,
+    };
+    let stored = routing::Entity::find().lock_exclusive().one(transaction).await;
+    let Some(stored) = stored.map_err(|error| of_database(&error))? else { return Ok(None) };
+    let lock = lock_lanes(transaction);
+    let rows = match (postgres, backend) {
+        (Some(postgres), Some(backend)) => {
+            postgres.let_wait_longer(transaction).await?;
+            postgres.ending_blockers_of(backend, lock).await?
+        }
+        _ => lock.await?,
+    };
+    Ok(Some((stored, rows)))
+}
+
 /// All lanes, locked in order: nothing that is in flight can commit any more.
 async fn lock_lanes(transaction: &DatabaseTransaction) -> Result<Vec<lanes::Model>, StoreError> {
     let rows = lanes::Entity::find().order_by_asc(lanes::Column::Lane).lock_exclusive();
@@ -219,7 +221,7 @@ async fn lock_lanes(transaction: &DatabaseTransaction) -> Result<Vec<lanes::Mode
 }
 
 /// Ends the stored generation and begins the next.
-async fn close(
+pub(super) async fn close(
     transaction: &DatabaseTransaction,
     stored: &routing::Model,
     rows: &[lanes::Model],
@@ -319,7 +321,7 @@ fn skipped(lane: Lane, generation: i32, progress: &Progress, next: Positions) ->
         to: *next.of(source),
         origin: None,
     };
-    Source::ALL.into_iter().map(gap).collect()
+    Source::ALL.into_iter().map(gap).filter(|gap| gap.from != gap.to).collect()
 }
 
 /// Forwarded records of a generation that nobody will apply any more.
@@ -376,6 +378,8 @@ async fn restart(
         marks: Set(nothing.clone()),
         forwarded: Set(nothing),
         closed: Set(progress::closed_text(Some(closed))),
+        events_stop: Set(None),
+        by_user_stop: Set(None),
         ..Default::default()
     };
     row.update(transaction).await.map(|_| ()).map_err(|error| of_database(&error))

@@ -5,7 +5,7 @@ use actors::command::{self, Order};
 use actors::lane::{Lane, Source};
 use actors::seal::{DataKey, Seal};
 use actors::store::StoreError;
-use entities::{dead_letters, lane_commands, lane_gaps, users};
+use entities::{dead_letters, lane_commands, lane_gaps, routing, users};
 use neuros::time::Timestamp;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -16,7 +16,7 @@ use sea_orm::{
 
 use super::failure::of_database;
 use super::read::page;
-use super::{SqlStore, instant, progress};
+use super::{SqlStore, begin, instant, progress, unbroken};
 
 /// Which dead letters; by default all that are on the list.
 #[derive(Clone, Debug, Default)]
@@ -213,10 +213,11 @@ impl SqlStore {
     ///
     /// # Errors
     ///
-    /// When the store is away.
+    /// [`StoreError::Outdated`] when `generation`, under which the lane was chosen, is over; else when the
+    /// store is away.
     pub async fn ask(
         &self,
-        lane: Lane,
+        (lane, generation): (Lane, i32),
         order: &Order,
         (seal, service_key): (&dyn Seal, &DataKey),
         requested_by: &str,
@@ -236,8 +237,23 @@ impl SqlStore {
             record_number: Set(None),
             outcome: Set(None),
         };
-        let made = lane_commands::Entity::insert(row).exec(&self.writer).await;
-        Ok(made.map_err(|error| of_database(&error))?.last_insert_id)
+        let writer = self.writer.clone();
+        unbroken(async move {
+            let transaction = begin(&writer).await?;
+            // Shared, as a claim has it: while users find new homes nobody is asked for anything.
+            let stored = routing::Entity::find().lock_shared().one(&transaction).await;
+            let stored = stored.map_err(|error| of_database(&error))?;
+            if stored.is_none_or(|stored| stored.generation != generation) {
+                return Err(StoreError::Outdated(
+                    "users have found new homes meanwhile: ask again".to_owned(),
+                ));
+            }
+            let made = lane_commands::Entity::insert(row).exec(&transaction).await;
+            let id = made.map_err(|error| of_database(&error))?.last_insert_id;
+            transaction.commit().await.map_err(|error| of_database(&error))?;
+            Ok(id)
+        })
+        .await
     }
 
     /// What came of a command; `None` while it is open.

@@ -10,7 +10,7 @@ use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, Sink};
 use actors::store::{
     Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
-    StoredLetter, StoredOutbox, StoredRecord, StoredUser,
+    StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -73,8 +73,8 @@ impl Store for SqlStore {
         self.carry(move |store| async move { store.skip_lane_gap(lane, starts, at).await }).await
     }
 
-    async fn holds(&self, lane: Lane, token: FenceToken) -> Result<bool, StoreError> {
-        self.carry(move |store| async move { store.read_holds(lane, token).await }).await
+    async fn tenure(&self, lane: Lane, token: FenceToken) -> Result<Option<Tenure>, StoreError> {
+        self.carry(move |store| async move { store.read_tenure(lane, token).await }).await
     }
 
     async fn last_forwarded(&self, origin: Lane, home: Lane) -> Result<i64, StoreError> {

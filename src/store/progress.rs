@@ -116,6 +116,8 @@ pub(super) fn to_row(progress: &Progress) -> lanes::ActiveModel {
         by_user_skipped: Set(by_user.skipped),
         stamp: Set(instant::of(progress.stamp)),
         checkpointed: Set(instant::of(progress.checkpointed)),
+        events_stop: NotSet,
+        by_user_stop: NotSet,
     }
 }
 

@@ -2,7 +2,7 @@
 //! new.
 
 use actors::lane::{FenceToken, Lane, Routing, UserNumber};
-use actors::store::{Asked, StoreError, StoredBase, StoredRecord, StoredUser};
+use actors::store::{Asked, StoreError, StoredBase, StoredRecord, StoredUser, Tenure};
 use chrono::{DateTime, Utc};
 use entities::{base_checkpoints, event_records, lanes, policies, routing, users};
 use neuros::time::Timestamp;
@@ -28,20 +28,21 @@ impl SqlStore {
         Ok(row.map_err(|error| of_database(&error))?.map(routing_of))
     }
 
-    pub(super) async fn read_holds(
+    pub(super) async fn read_tenure(
         &self,
         lane: Lane,
         token: FenceToken,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Tenure>, StoreError> {
         let found = lanes::Entity::find()
             .select_only()
-            .column(lanes::Column::Lane)
+            .column(lanes::Column::EventsStop)
             .filter(lanes::Column::Lane.eq(lane.0))
             .filter(lanes::Column::FenceToken.eq(token.0))
-            .into_tuple::<i32>()
+            .into_tuple::<Option<i64>>()
             .one(&self.reader)
             .await;
-        Ok(found.map_err(|error| of_database(&error))?.is_some())
+        let found = found.map_err(|error| of_database(&error))?;
+        Ok(found.map(|events_stop| Tenure { events_stop }))
     }
 
     pub(super) async fn read_last_forwarded(

@@ -29,6 +29,7 @@ pub struct Metrics {
     checkpoints: IntCounter,
     rebuilt: IntCounter,
     quarantined: IntCounter,
+    cache_failures: IntCounter,
     published: IntCounterVec,
     publish_failures: IntCounterVec,
     gauges: Gauges,
@@ -104,6 +105,10 @@ impl Metrics {
                 "States rebuilt from stored records, their checkpoint being missing or unreadable.",
             )?,
             quarantined: counter("biometric_users_quarantined_total", "Users put in quarantine.")?,
+            cache_failures: counter(
+                "biometric_cache_failures_total",
+                "Times the cache did not take states; nothing depends on it.",
+            )?,
             published: counters(
                 "biometric_published_total",
                 "Messages safe at a sink.",
@@ -196,6 +201,9 @@ impl Metrics {
 
     pub(super) fn rebuilt(&self, users: usize) {
         self.rebuilt.inc_by(users as u64);
+    }
+    pub(super) fn cached(&self, available: bool) {
+        self.cache_failures.inc_by(u64::from(!available));
     }
 
     pub(super) fn quarantined(&self) {

@@ -42,7 +42,7 @@ impl Readiness {
         let mut lanes = Part::of(Ok(()));
         for (lane, condition) in &state.lanes {
             match condition {
-                Condition::Running | Condition::Left => {}
+                Condition::Running | Condition::Added | Condition::Left => {}
                 Condition::Waiting { part, problem } => {
                     parts.insert(part, Part::of(Err(problem.clone())));
                 }

@@ -5,6 +5,7 @@ mod accounts;
 pub(crate) mod check;
 mod commands;
 mod dead_letters;
+mod expand;
 mod faults;
 pub(crate) mod feed;
 mod frozen;

@@ -5,6 +5,7 @@ mod batches;
 mod claims;
 mod commands;
 mod commits;
+mod expansions;
 mod failures;
 mod generations;
 mod places;

@@ -138,6 +138,7 @@ fn without_redis(bridge: &Bridge, redis: &Redis, send: &mut impl FnMut()) {
         bridge.wait_until("degraded", |status, body| status == 200 && body["status"] == "degraded");
     assert_eq!(said["parts"]["redis"]["ok"], false);
     assert_eq!(said["failing"], serde_json::Value::Null);
+    bridge.wait_metric("biometric_cache_failures_total", |count| count > 0.0);
     redis.start_again();
     send();
     bridge.wait_until("whole again", |_, body| body["status"] == "ready");

@@ -24,13 +24,15 @@ facts!(
 
 async fn a_claim_fences_the_owner_before(place: Place) {
     let mut old = Owner::first(&place.store).await;
-    assert!(place.store.holds(Lane(0), old.token).await.expect("an answer"));
+    let holds =
+        async |lane, token| place.store.tenure(lane, token).await.expect("an answer").is_some();
+    assert!(holds(Lane(0), old.token).await);
     old.commit(old.batch()).await.expect("it is committed");
     let claim = place.store.claim(Lane(0), "next", &routing()).await.expect("the lane is taken");
     assert_ne!(claim.token, old.token);
     assert_eq!((claim.epoch, &claim.progress), (2, &old.progress));
-    assert!(!place.store.holds(Lane(0), old.token).await.expect("an answer"));
-    assert!(!place.store.holds(Lane(7), old.token).await.expect("an answer"));
+    assert!(!holds(Lane(0), old.token).await);
+    assert!(!holds(Lane(7), old.token).await);
     let refused = old.commit(old.batch()).await;
     assert!(matches!(refused, Err(CommitError::Fenced)), "{refused:?}");
     let mut new = Owner { token: claim.token, ..old };
@@ -49,7 +51,6 @@ async fn a_claim_needs_topics_that_agree(place: Place) {
         other
     };
     for (other, cure) in [
-        (other(|routing| routing.generation = 2), "restart"),
         (other(|routing| routing.version += 1), "topics adopt"),
         (other(|routing| routing.bytes_max += 1), "topics adopt"),
         (other(|routing| routing.partition_count = 1), "topics adopt"),
@@ -59,6 +60,9 @@ async fn a_claim_needs_topics_that_agree(place: Place) {
         let refused = store.claim(Lane(0), "it", &other).await.expect_err("they differ");
         assert!(matches!(&refused, StoreError::Refused(text) if text.contains(cure)), "{refused}");
     }
+    let later = other(|routing| routing.generation = 2);
+    let refused = store.claim(Lane(0), "it", &later).await.expect_err("they differ");
+    assert!(matches!(refused, StoreError::Outdated(_)), "{refused}");
     let refused = store.claim(Lane(2), "it", &routing()).await.expect_err("no such lane");
     assert!(refused.to_string().contains("topics expand"), "{refused}");
     let silent = other(|routing| routing.log_id = None);

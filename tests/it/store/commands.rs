@@ -78,7 +78,7 @@ async fn a_command_is_carried_out_once(place: Place) {
         (0, Order::Redrive(Letters::of(vec![2, 1]))),
         (1, Order::Discard(Letters::of(vec![5]))),
     ] {
-        let asked = store.ask(Lane(lane), &order, (&seal, &key), "somebody", at).await;
+        let asked = store.ask((Lane(lane), 1), &order, (&seal, &key), "somebody", at).await;
         ids.push(asked.expect("the row is written"));
         let open = store.commands(Lane(lane), 10).await.expect("commands");
         let row = open.last().expect("it is open");

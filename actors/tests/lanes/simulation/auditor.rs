@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use actors::cache::{Cache, CacheAway, CachedState};
-use actors::lane::{FenceToken, Lane, ModeCounts, Positions};
+use actors::lane::{FenceToken, Lane, ModeCounts, Positions, Routing};
 use actors::log::Outgoing;
 use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
 use actors::rows::Sink;
@@ -130,6 +130,13 @@ impl Witness for Auditor {
         ));
     }
 
+    fn expanded(&self, tables: &Tables, routing: &Routing) {
+        self.check(self.with(|books| books.reference.expanded(tables, routing)));
+        let (generation, lanes) = (routing.generation, routing.partition_count);
+        let text = format!("generation {generation} with {lanes} lanes");
+        self.happened(Happening::Expanded, text);
+    }
+
     fn moved(&self, lane: Lane, token: FenceToken, sink: Sink, to: i64) {
         self.check(self.with(|books| books.reference.check_token(lane, token)));
         self.check(self.with(|books| books.reference.departures.moved(lane, sink, to)));
@@ -164,14 +171,16 @@ impl Witness for Auditor {
 pub(super) struct Ear {
     pub auditor: Arc<Auditor>,
     pub process: usize,
+    /// The generation that the process knows.
+    generation: i32,
     live: Mutex<BTreeMap<Lane, usize>>,
     /// A delivery error was injected: a halt is due.
     pub may_halt: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Ear {
-    pub(super) fn new(auditor: Arc<Auditor>, process: usize) -> Self {
-        Self { auditor, process, live: Mutex::default(), may_halt: Arc::default() }
+    pub(super) fn new(auditor: Arc<Auditor>, process: usize, generation: i32) -> Self {
+        Self { auditor, process, generation, live: Mutex::default(), may_halt: Arc::default() }
     }
 }
 
@@ -179,7 +188,9 @@ impl Observer for Ear {
     fn lane(&self, lane: Lane, condition: Condition) {
         let text = format!("process {} lane {lane} {}", self.process, condition.as_str());
         self.auditor.note(&text);
+        let newest = self.auditor.look(|reference| reference.judge.routing.generation);
         if let Condition::Halted { problem } = condition
+            && newest == self.generation
             && !self.may_halt.load(std::sync::atomic::Ordering::Relaxed)
         {
             self.auditor.violated(format!("lane {lane} has stopped: {problem}"));

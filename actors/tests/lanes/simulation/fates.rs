@@ -46,13 +46,15 @@ pub(super) struct Judge {
     arrived: BTreeSet<(i32, i64)>,
     /// The same of everything that was forwarded.
     left: BTreeSet<(i32, i64)>,
+    /// The generation before, and by lane and origin the last offset that was forwarded in it.
+    closed: Option<(i32, BTreeMap<(Lane, i32), i64>)>,
 }
 
 impl Judge {
     pub(super) fn new(routing: Routing, forward_bytes_max: usize, log: Arc<MemoryLog>) -> Self {
         let (marks, forwarded) = (BTreeMap::new(), BTreeMap::new());
         let (arrived, left) = (BTreeSet::new(), BTreeSet::new());
-        Self { routing, forward_bytes_max, log, marks, forwarded, arrived, left }
+        Self { routing, forward_bytes_max, log, marks, forwarded, arrived, left, closed: None }
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
@@ -70,6 +72,15 @@ impl Judge {
         ensure(after.forwarded == forwarded, || {
             format!("last forwarded {:?}, due are {forwarded:?}", after.forwarded)
         })
+    }
+
+    /// A new generation begins, in which nothing is forwarded yet.
+    pub(super) fn go_on(&mut self, routing: &Routing) {
+        let forwarded = std::mem::take(&mut self.forwarded);
+        let by_home = |((origin, home), last): ((Lane, i32), i64)| ((Lane(home), origin.0), last);
+        self.closed = Some((self.routing.generation, forwarded.into_iter().map(by_home).collect()));
+        self.marks.clear();
+        self.routing = routing.clone();
     }
 
     /// What was forwarded and has not been applied at its home, or was applied without being forwarded.
@@ -119,7 +130,16 @@ impl Judge {
             entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
         let Some(origin) = Origin::of_headers(&headers) else { return Fate::Letter("misrouted") };
         if origin.generation != self.routing.generation {
-            return Fate::Skip(Happening::OtherGeneration);
+            // All that counted in a generation was applied before it ended.
+            let place = (lane, origin.partition);
+            let counted = self.closed.as_ref().is_some_and(|(generation, last)| {
+                origin.generation == *generation
+                    && last.get(&place).is_some_and(|last| origin.offset <= *last)
+            });
+            return Fate::Skip(match counted {
+                true => Happening::ForwardedRepeat,
+                false => Happening::OtherGeneration,
+            });
         }
         let mark = self.marks.get(&(lane, origin.partition)).copied().unwrap_or(-1);
         if origin.offset <= mark {

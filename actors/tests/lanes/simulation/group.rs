@@ -74,6 +74,15 @@ impl Group {
         self.decisions.insert(lane, Decision { slot, from: Instant::now() + after });
     }
 
+    /// There are more partitions, which the group finds out about after a while.
+    pub(super) fn grow(&mut self, lanes: i32) {
+        for lane in (0..lanes).map(Lane) {
+            let slot = usize::try_from(self.chance.below(self.slots.len() as u64)).unwrap();
+            let from = Instant::now() + Duration::from_millis(self.chance.below(1_000));
+            self.decisions.entry(lane).or_insert(Decision { slot, from });
+        }
+    }
+
     pub(super) fn die(&mut self, slot: usize, back_after: Duration, landing: usize) {
         if self.slots[slot].process.is_none() {
             return;

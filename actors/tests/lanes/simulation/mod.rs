@@ -8,6 +8,7 @@ mod auditor;
 mod fates;
 mod group;
 mod leaving;
+mod operator;
 mod people;
 mod plan;
 mod process;

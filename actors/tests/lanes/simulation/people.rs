@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use actors::home::home;
 use actors::lane::{Lane, ModeCounts, Source, UserNumber};
 use actors::message;
 use actors::person::Person;
@@ -74,6 +75,8 @@ pub(super) struct Book {
     /// What waits for the release, in order.
     pub held: VecDeque<Held>,
     pub revisions: u64,
+    /// So many states were in checkpoints when the person found a new home.
+    settled: usize,
 }
 
 impl Book {
@@ -114,9 +117,19 @@ impl Book {
 pub(super) struct People {
     pub books: BTreeMap<UserNumber, Book>,
     policies: BTreeMap<i32, Policy>,
+    /// What each lane counts: who has come into being or changed there.
+    modes: BTreeMap<Lane, ModeCounts>,
 }
 
 impl People {
+    /// Everybody finds a new home among so many lanes.
+    pub(super) fn moved(&mut self, lanes: i32) {
+        for book in self.books.values_mut() {
+            book.lane = home(&book.user_id, lanes);
+            book.settled = book.states.len();
+        }
+    }
+
     pub(super) fn add(&mut self, user: UserNumber, user_id: &str, lane: Lane) {
         let book = Book {
             user_id: user_id.to_owned(),
@@ -130,6 +143,7 @@ impl People {
             quarantined: false,
             held: VecDeque::new(),
             revisions: 0,
+            settled: 0,
         };
         self.books.insert(user, book);
     }
@@ -151,6 +165,7 @@ impl People {
         }
         book.remember(applied)?;
         let mut messages = book.person.message_number;
+        let before = book.mode();
         let mut outcomes: Vec<Outcome> = Vec::new();
         let known = self.policies.entry(applied.policy);
         let policy = known.or_insert_with(|| policy(applied.policy));
@@ -174,6 +189,9 @@ impl People {
             messages += count;
         }
         let state = book.person.state.as_ref().ok_or("a record without a state")?;
+        if before != Some(state.mode()) {
+            self.modes.entry(book.lane).or_default().moved(before, state.mode());
+        }
         book.states.push(Known {
             stamp: applied.stamp,
             checkpoint: state.to_checkpoint(),
@@ -192,15 +210,9 @@ impl People {
         self.books.iter().find(|(_, book)| book.user_id == user_id).map(|(user, _)| *user)
     }
 
-    /// How many of a lane's users are in each mode.
+    /// What a lane must count.
     pub(super) fn modes(&self, lane: Lane) -> ModeCounts {
-        let mut modes = ModeCounts::default();
-        for book in self.books.values().filter(|book| book.lane == lane) {
-            if let Some(mode) = book.mode() {
-                modes.moved(None, mode);
-            }
-        }
-        modes
+        self.modes.get(&lane).copied().unwrap_or_default()
     }
 
     /// The newest record of each of a lane's users with a stamp up to `stamp`.
@@ -211,8 +223,9 @@ impl People {
     ) -> impl Iterator<Item = (UserNumber, i64)> {
         let of_lane = self.books.iter().filter(move |(_, book)| book.lane == lane);
         of_lane.map(move |(user, book)| {
-            let count = book.states.partition_point(|known| known.stamp <= stamp);
-            (*user, i64::try_from(count).unwrap())
+            let of_lane = &book.states[book.settled..];
+            let count = of_lane.partition_point(|known| known.stamp <= stamp);
+            (*user, i64::try_from(book.settled + count).unwrap())
         })
     }
 }

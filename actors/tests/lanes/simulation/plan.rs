@@ -89,6 +89,10 @@ pub(super) enum Action {
     Mend,
     /// An operator asks for the release of everybody in quarantine.
     ReleaseAll,
+    /// An operator adds partitions.
+    Expand {
+        lanes: i32,
+    },
     /// An operator asks a user's lane for something.
     Ask {
         order: Order,
@@ -100,6 +104,8 @@ pub(super) enum Action {
 pub(super) struct Setting {
     pub seed: u64,
     pub lanes: i32,
+    /// When an operator adds partitions, ms, and how many there are then.
+    pub growth: Option<(u64, i32)>,
     pub slots: usize,
     pub users: Vec<String>,
     pub records_max: usize,
@@ -132,6 +138,7 @@ impl Plan {
         let setting = Setting {
             seed,
             lanes,
+            growth: growth(seed, lanes),
             slots: usize::try_from(chance.between(2, 3)).unwrap(),
             users: (0..count).map(|number| format!("user-{number}")).collect(),
             records_max: chance.of_these(&[1, 3, 8, 24]),
@@ -149,10 +156,19 @@ impl Plan {
         add_records(&chance, &setting, &mut actions);
         add_forgeries(&chance, &setting, &mut actions);
         add_faults(&chance, &setting, &mut actions);
+        actions.extend(setting.growth.map(|(at, lanes)| (at, Action::Expand { lanes })));
         // The order of those at one time is that in which they were made.
         actions.sort_by_key(|(at, _)| *at);
         Self { setting, actions }
     }
+}
+
+/// A third of the plans have more partitions in the end. By a chance of its own: the others are what they
+/// would be without.
+fn growth(seed: u64, lanes: i32) -> Option<(u64, i32)> {
+    let chance = Chance::of(seed ^ 0x40);
+    let more = i32::try_from(chance.between(1, 2)).unwrap();
+    chance.one_in(3).then(|| (chance.between(500, TIME / 2), lanes + more))
 }
 
 type Actions = Vec<(u64, Action)>;

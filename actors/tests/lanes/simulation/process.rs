@@ -133,7 +133,9 @@ pub(super) struct Ground {
 
 impl Process {
     pub(super) fn start(ground: &Ground, number: usize) -> Self {
-        let ear = Arc::new(Ear::new(Arc::clone(&ground.auditor), number));
+        let routing = ground.store.routing();
+        let ear = Ear::new(Arc::clone(&ground.auditor), number, routing.generation);
+        let ear = Arc::new(ear);
         let may_halt = Arc::clone(&ear.may_halt);
         let mut senders = Senders::new(Arc::clone(&ground.log), number);
         senders.forward_bytes_max = FORWARD_BYTES_MAX;
@@ -155,6 +157,7 @@ impl Process {
             fatal: say,
         };
         let mut rules = ground.rules.clone();
+        rules.routing = routing;
         rules.owner = format!("process-{number}");
         rules.wire = wire_of(number);
         rules.policy_number = if number.is_multiple_of(2) { 2 } else { 1 };

@@ -17,6 +17,9 @@ pub(super) const BYTES_MAX: usize = 2_000;
 pub(super) const FORWARD_BYTES_MAX: usize = 1_500;
 pub(super) const LETTER_BYTES_MAX: usize = 900;
 
+/// Within so many milliseconds every producer learns of new partitions.
+pub(super) const METADATA_AGE: u64 = 1_000;
+
 /// The event type over which the evaluation panics.
 pub(super) const POISON: &str = "poison";
 
@@ -34,6 +37,7 @@ enum Partitioner {
 pub(super) struct Producer<'c> {
     chance: &'c Chance,
     lanes: i32,
+    growth: Option<(u64, i32)>,
     users: Vec<(String, Partitioner)>,
     /// Newest first: sent, and by whom.
     sent: Vec<(usize, Sending)>,
@@ -56,25 +60,35 @@ impl<'c> Producer<'c> {
         });
         let users = users.collect();
         let poison_left = chance.of_these(&[0, 0, 1, 2]);
-        Self { chance, lanes, users, sent: Vec::new(), poison_left, serial: 0 }
+        let growth = setting.growth;
+        Self { chance, lanes, growth, users, sent: Vec::new(), poison_left, serial: 0 }
     }
 
-    fn any_lane(&self) -> Lane {
-        Lane(i32::try_from(self.chance.below(self.lanes.unsigned_abs().into())).unwrap())
+    fn any_of(&self, lanes: i32) -> Lane {
+        Lane(i32::try_from(self.chance.below(lanes.unsigned_abs().into())).unwrap())
+    }
+
+    /// The partitions that a user's producer knows: they learn of new ones one after the other.
+    fn lanes_at(&self, place: usize, at: u64) -> i32 {
+        match self.growth {
+            Some((since, lanes)) if at >= since + place as u64 * METADATA_AGE / 12 => lanes,
+            _ => self.lanes,
+        }
     }
 
     /// The next message, sent `at` milliseconds from the begin.
     pub(super) fn next(&mut self, at: u64) -> Sending {
         self.serial += 1;
-        if let Some(again) = self.again() {
+        if let Some(again) = self.again(at) {
             return again;
         }
         let place = usize::try_from(self.chance.below(self.users.len() as u64)).unwrap();
         let (user, partitioner) = self.users[place].clone();
+        let lanes = self.lanes_at(place, at);
         let lane = match partitioner {
-            Partitioner::Key => home(&user, self.lanes),
+            Partitioner::Key => home(&user, lanes),
             Partitioner::Other(lane) => Lane(lane),
-            Partitioner::Any => self.any_lane(),
+            Partitioner::Any => self.any_of(lanes),
         };
         let key = matches!(partitioner, Partitioner::Key).then(|| user.clone());
         let value = self.value(&user, at);
@@ -93,14 +107,14 @@ impl<'c> Producer<'c> {
     }
 
     /// A repeat, perhaps on another partition, or a revision of something sent before.
-    fn again(&mut self) -> Option<Sending> {
+    fn again(&mut self, at: u64) -> Option<Sending> {
         if !self.chance.one_in(7) || self.sent.is_empty() {
             return None;
         }
         let place = usize::try_from(self.chance.below(self.sent.len() as u64)).unwrap();
-        let (_, mut sending) = self.sent[place].clone();
+        let (user, mut sending) = self.sent[place].clone();
         if self.chance.one_in(3) {
-            sending.lane = self.any_lane();
+            sending.lane = self.any_of(self.lanes_at(user, at));
         }
         if self.chance.one_in(4) {
             let value = sending.value.as_mut()?;

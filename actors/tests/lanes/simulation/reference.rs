@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actors::dead_letter;
-use actors::lane::{FenceToken, Lane, Positions, Progress, Source, UserNumber};
+use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use actors::rows::Quarantine;
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
@@ -15,6 +15,7 @@ use super::fates::{Checked, Fate, Judge, ensure};
 use super::leaving::Departures;
 use super::people::{Applied, Book, Held, People, Switch};
 use super::process::wire_of;
+use super::produce::POISON;
 use crate::world::store::tables::{Change, Letter, Tables, UserWrite, Written};
 use crate::world::{PlainSeal, key};
 
@@ -55,6 +56,33 @@ impl Reference {
 
     pub(super) fn claimed(&mut self, lane: Lane, token: FenceToken) {
         self.lanes.get_mut(&lane).unwrap().token = Some(token);
+    }
+
+    /// Users find new homes: nothing may be under way.
+    pub(super) fn expanded(&mut self, tables: &Tables, routing: &Routing) -> Checked {
+        let adrift = self.judge.adrift();
+        ensure(adrift.is_empty(), || {
+            format!("I1: users found new homes while {adrift:?} were forwarded and not applied")
+        })?;
+        let waiting = self.departures.waiting();
+        ensure(waiting.is_empty(), || {
+            format!("I9: users found new homes while {waiting:?} had not left")
+        })?;
+        let unwritten = self.people.books.iter().find(|(user, book)| {
+            let newest = i64::try_from(book.states.len()).unwrap();
+            tables.users[user].record_number < newest || !book.held.is_empty()
+        });
+        ensure(unwritten.is_none(), || {
+            "I5: users found new homes without their checkpoints or with records held back"
+                .to_owned()
+        })?;
+        self.judge.go_on(routing);
+        self.people.moved(routing.partition_count);
+        for (lane, row) in &tables.lanes {
+            let book = LaneBook { token: row.token, progress: Some(row.progress.clone()) };
+            self.lanes.insert(*lane, book);
+        }
+        Ok(())
     }
 
     /// I7: no more is read ahead of what is committed than the batches in flight may hold.
@@ -220,6 +248,9 @@ impl Reference {
                 .users
                 .iter()
                 .any(|row| row.user == user && row.quarantine == Quarantine::Begins);
+            ensure(!flagged || book.quarantined || record.event_type == POISON, || {
+                format!("{place:?}: a quarantine without a reason")
+            })?;
             book.quarantined |= flagged;
             ensure(book.quarantined, || {
                 format!("{place:?}: the flag is not written with the first quarantined record")

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actors::command::Order;
 use actors::defect::Defect;
 use actors::home::home;
-use actors::lane::{PerSource, ROUTING_VERSION, Routing};
+use actors::lane::{Lane, PerSource, ROUTING_VERSION, Routing};
 use actors::person::{Applied, Person};
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Rules, UserRules};
 use neuros::event::Record;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::auditor::Auditor;
 use super::fates::Judge;
 use super::group::Group;
+use super::operator::Operator;
 use super::plan::{Action, Plan, Setting};
 use super::process::{Ground, time_at, wire_of};
 use super::produce::{BYTES_MAX, FORWARD_BYTES_MAX, POISON};
@@ -128,10 +129,11 @@ pub(super) fn play(plan: &Plan) -> Report {
         IS_MENDED.set(false);
         BEGAN.set(Some(ground.began));
         let mut group = Group::new(ground, setting.slots, setting.lanes, setting.seed ^ 0x30);
-        act(plan, &mut group).await;
+        let mut operator = Operator::Idle;
+        act(plan, &mut group, &mut operator).await;
         let mut unfinished = Vec::new();
         if !group.ground.auditor.has_violations() {
-            unfinished = finish(&mut group).await;
+            unfinished = finish(&mut group, &mut operator).await;
         }
         let auditor = &group.ground.auditor;
         let (hash, history) = auditor.history();
@@ -142,9 +144,10 @@ pub(super) fn play(plan: &Plan) -> Report {
 }
 
 /// Lets time go on until `at`.
-async fn pass(group: &mut Group, at: Instant) {
+async fn pass(group: &mut Group, operator: &mut Operator, at: Instant) {
     loop {
         group.tick();
+        operator.tick(&group.ground);
         if Instant::now() >= at || group.ground.auditor.has_violations() {
             return;
         }
@@ -152,20 +155,25 @@ async fn pass(group: &mut Group, at: Instant) {
     }
 }
 
-async fn act(plan: &Plan, group: &mut Group) {
+async fn act(plan: &Plan, group: &mut Group, operator: &mut Operator) {
     for (at, action) in &plan.actions {
-        pass(group, group.ground.began + Duration::from_millis(*at)).await;
+        let at = group.ground.began + Duration::from_millis(*at);
+        pass(group, operator, at).await;
         if group.ground.auditor.has_violations() {
             return;
         }
         if !matches!(action, Action::Send(_)) {
             group.ground.auditor.note(&format!("{action:?}"));
         }
-        perform(action, group);
+        if let Action::Expand { lanes } = action {
+            *operator = Operator::begin(group, *lanes);
+        } else {
+            perform(action, group);
+        }
     }
     // What was begun goes on for a while without new faults.
     let until = Instant::now() + Duration::from_millis(500);
-    pass(group, until).await;
+    pass(group, operator, until).await;
 }
 
 fn perform(action: &Action, group: &mut Group) {
@@ -182,7 +190,9 @@ fn perform(action: &Action, group: &mut Group) {
             let now = time_at(ground.began).as_micros() / 1_000;
             let time = neuros::time::Timestamp::from_millis(now);
             let time = (!sending.is_timeless).then_some(time);
-            ground.log.append(sending.lane, sending.source, time, raw);
+            // A smaller plan may have fewer partitions.
+            let lane = Lane(sending.lane.0 % ground.log.lanes());
+            ground.log.append(lane, sending.source, time, raw);
         }
         Action::Assign { lane, slot, after } => group.assign(*lane, *slot, millis(*after)),
         Action::Die { slot, back_after, landing } => {
@@ -220,6 +230,8 @@ fn perform(action: &Action, group: &mut Group) {
         Action::Mend => IS_MENDED.set(true),
         Action::Ask { order } => ask(ground, order),
         Action::ReleaseAll => release_all(ground),
+        // Only an operator, who goes on with it, can.
+        Action::Expand { .. } => {}
         Action::ClockJump { slot, micros } => {
             if let Some(process) = group.process(*slot) {
                 process.set_clock(*micros);
@@ -230,7 +242,7 @@ fn perform(action: &Action, group: &mut Group) {
 
 fn ask(ground: &Ground, order: &Order) {
     let user_id = order.user_id().unwrap_or_default();
-    let lane = home(user_id, ground.rules.routing.partition_count);
+    let lane = home(user_id, ground.store.routing().partition_count);
     let id = ground.store.look(|tables| tables.commands.len() + 1);
     ground.store.command(lane, i64::try_from(id).unwrap(), order);
 }
@@ -246,7 +258,7 @@ fn release_all(ground: &Ground) {
 }
 
 /// Faults stop: says what is not done in time, or not right in the end.
-async fn finish(group: &mut Group) -> Vec<String> {
+async fn finish(group: &mut Group, operator: &mut Operator) -> Vec<String> {
     group.ground.auditor.note("faults stop");
     group.ground.log.heal();
     group.ground.store.heal();
@@ -254,7 +266,7 @@ async fn finish(group: &mut Group) -> Vec<String> {
     let until = Instant::now() + HEALED_WITHIN;
     while Instant::now() < until && !behind(group).is_empty() {
         let next = Instant::now() + Duration::from_millis(200);
-        pass(group, next).await;
+        pass(group, operator, next).await;
         if group.ground.auditor.has_violations() {
             return Vec::new();
         }
@@ -281,7 +293,8 @@ fn behind(group: &Group) -> Vec<String> {
         let open = tables.commands.len() - tables.outcomes.len();
         (open > 0).then(|| format!("{open} commands are open"))
     }));
-    for (lane, ends) in ground.log.ends() {
+    let lanes = ground.store.routing().partition_count;
+    for (lane, ends) in ground.log.ends().into_iter().filter(|(lane, _)| lane.0 < lanes) {
         let positions = ground.store.positions(lane);
         if positions != ends {
             behind.push(format!("lane {lane} is at {positions:?}, not at {ends:?}"));

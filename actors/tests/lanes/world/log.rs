@@ -67,7 +67,7 @@ pub(crate) struct MemoryLog {
     pub loses_next: Mutex<bool>,
     pub(super) weather: Mutex<Weather>,
     pub(super) changed: Notify,
-    pub(super) chance: Chance,
+    pub(crate) chance: Chance,
     pub(super) witness: Arc<dyn Witness>,
     grown: Notify,
 }
@@ -162,6 +162,26 @@ impl MemoryLog {
         partition.place(to).saturating_sub(partition.place(from))
     }
 
+    /// Adds partitions up to so many.
+    pub(crate) fn grow(&self, lanes: i32) {
+        let mut partitions = self.partitions.lock().unwrap();
+        for lane in (0..lanes).map(Lane) {
+            partitions.entry(lane).or_default();
+        }
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn lanes(&self) -> i32 {
+        i32::try_from(self.partitions.lock().unwrap().len()).unwrap()
+    }
+
+    /// The offsets that the next records of a lane will have.
+    pub(crate) fn next_offsets(&self, lane: Lane) -> Positions {
+        let partitions = self.partitions.lock().unwrap();
+        let records = &partitions[&lane];
+        Positions { events: records.events.end, by_user: records.by_user.end }
+    }
+
     /// Where each lane's newest records end.
     pub(crate) fn ends(&self) -> Vec<(Lane, Positions)> {
         let partitions = self.partitions.lock().unwrap();
@@ -197,7 +217,7 @@ pub(crate) struct SharedLog(pub Arc<MemoryLog>);
 impl Log for SharedLog {
     async fn open(&self, lane: Lane, at: Positions) -> Result<Box<dyn LaneReader>, LogError> {
         self.0.check()?;
-        Ok(Box::new(Reader { log: Arc::clone(&self.0), lane, at }))
+        Ok(Box::new(Reader { log: Arc::clone(&self.0), lane, at, holds_events: false }))
     }
 
     async fn starts(&self, _: Lane) -> Result<Positions, LogError> {
@@ -216,6 +236,7 @@ struct Reader {
     log: Arc<MemoryLog>,
     lane: Lane,
     at: Positions,
+    holds_events: bool,
 }
 
 impl Reader {
@@ -225,7 +246,9 @@ impl Reader {
         if is_rough && self.log.chance.one_in(2) {
             sources.reverse();
         }
-        sources.into_iter().find_map(|source| {
+        let holds_events = self.holds_events;
+        let given = sources.into_iter().filter(|source| !holds_events || *source != Source::Events);
+        given.into_iter().find_map(|source| {
             let partition = partitions[&self.lane].of(source);
             let at = self.at.of_mut(source);
             let entry = partition.entries.get(partition.place(*at))?;
@@ -237,6 +260,11 @@ impl Reader {
 
 #[async_trait(?Send)]
 impl LaneReader for Reader {
+    fn hold_events(&mut self) -> Result<(), LogError> {
+        self.holds_events = true;
+        Ok(())
+    }
+
     async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError> {
         let log = Arc::clone(&self.log);
         loop {

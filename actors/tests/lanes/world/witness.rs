@@ -1,6 +1,6 @@
 //! Who watches the world: is told what happened outside the lanes, and can neither change nor delay it.
 
-use actors::lane::{FenceToken, Lane, Positions};
+use actors::lane::{FenceToken, Lane, Positions, Routing};
 use actors::log::Outgoing;
 use actors::rows::Sink;
 
@@ -44,10 +44,17 @@ pub(crate) enum Happening {
     Handover,
     Revoked,
     Truncated,
+    PartitionsAdded,
+    LanesStopped,
+    ExpansionBlocked,
+    Expanded,
+    ExpansionGivenUp,
+    AddedLaneClaimed,
+    OutdatedClaim,
 }
 
 impl Happening {
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 42] = [
         Self::Claimed,
         Self::ClaimWaited,
         Self::BackendEnded,
@@ -83,6 +90,13 @@ impl Happening {
         Self::Handover,
         Self::Revoked,
         Self::Truncated,
+        Self::PartitionsAdded,
+        Self::LanesStopped,
+        Self::ExpansionBlocked,
+        Self::Expanded,
+        Self::ExpansionGivenUp,
+        Self::AddedLaneClaimed,
+        Self::OutdatedClaim,
     ];
 }
 
@@ -94,6 +108,8 @@ pub(crate) trait Witness: Send + Sync {
     fn claimed(&self, _lane: Lane, _token: FenceToken) {}
     /// A batch of a process is about to be written; the tables are as they were before it.
     fn writes(&self, _tables: &Tables, _written: &Written, _process: usize) {}
+    /// Users have found new homes; the tables are as they are from now on.
+    fn expanded(&self, _tables: &Tables, _routing: &Routing) {}
     /// A cursor was moved.
     fn moved(&self, _lane: Lane, _token: FenceToken, _sink: Sink, _to: i64) {}
     /// A reader has given everything up to there.

@@ -2,6 +2,7 @@
 //! compare-and-set, claims that wait for what is in flight, cursors that only the owner moves. It can
 //! fail, lose answers, stall, and be looked into; it never forgets what it has committed.
 
+mod expand;
 mod locks;
 mod look;
 mod server;
@@ -11,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, UserNumber};
+use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, Sink};
 use actors::store::{
     Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
-    StoredLetter, StoredOutbox, StoredRecord, StoredUser,
+    StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -69,7 +70,7 @@ struct Weather {
 }
 
 pub(crate) struct MemoryStore {
-    routing: Routing,
+    routing: Mutex<Routing>,
     tables: Mutex<Tables>,
     locks: Mutex<Locks>,
     weather: Mutex<Weather>,
@@ -82,11 +83,10 @@ impl MemoryStore {
     pub(crate) fn new(routing: Routing, seed: u64, witness: Arc<dyn Witness>) -> Self {
         let mut tables = Tables::default();
         for lane in 0..routing.partition_count {
-            let progress = Progress::starting_at(Positions::default());
-            tables.lanes.insert(Lane(lane), LaneRow { token: None, epoch: 0, progress });
+            tables.lanes.insert(Lane(lane), LaneRow::starting_at(Positions::default()));
         }
         Self {
-            routing,
+            routing: Mutex::new(routing),
             tables: Mutex::new(tables),
             locks: Mutex::default(),
             weather: Mutex::default(),
@@ -206,20 +206,23 @@ impl Connection {
 #[async_trait]
 impl Store for Connection {
     async fn routing(&self) -> Result<Option<Routing>, StoreError> {
-        Ok(Some(self.server.store.routing.clone()))
+        Ok(Some(self.server.store.routing()))
     }
 
     async fn claim(&self, lane: Lane, _: &str, routing: &Routing) -> Result<Claim, StoreError> {
-        assert_eq!(*routing, self.server.store.routing);
-        self.carry(self.server.clone().claim(lane)).await.unwrap_or_else(|| Err(away()))
+        self.carry(self.server.clone().claim(lane, routing.clone()))
+            .await
+            .unwrap_or_else(|| Err(away()))
     }
 
     async fn skip_gap(&self, _: Lane, _: Positions, _: Timestamp) -> Result<(), StoreError> {
         unreachable!("no test skips")
     }
 
-    async fn holds(&self, lane: Lane, token: FenceToken) -> Result<bool, StoreError> {
-        self.read(|tables| tables.lanes[&lane].token == Some(token)).await
+    async fn tenure(&self, lane: Lane, token: FenceToken) -> Result<Option<Tenure>, StoreError> {
+        let own = |row: &&LaneRow| row.token == Some(token);
+        let tenure = |row: &LaneRow| Tenure { events_stop: row.stops.map(|stops| stops.events) };
+        self.read(|tables| tables.lanes.get(&lane).filter(own).map(tenure)).await
     }
 
     async fn last_forwarded(&self, origin: Lane, home: Lane) -> Result<i64, StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::defect::Defect;
-use actors::lane::{FenceToken, Lane};
+use actors::lane::{FenceToken, Lane, Routing};
 use actors::rows::Sink;
 use actors::store::{Claim, CommitError, StoreError};
 use tokio::sync::oneshot;
@@ -38,7 +38,7 @@ fn told_so() -> String {
 }
 
 impl Server {
-    fn happened(&self, what: Happening, lane: Lane, text: &str) {
+    pub(super) fn happened(&self, what: Happening, lane: Lane, text: &str) {
         let text = format!("process {} lane {lane} {text}", self.process);
         self.store.witness.happened(what, text);
     }
@@ -97,11 +97,11 @@ impl Server {
         }
     }
 
-    fn begin(&self, lane: Lane, of: Use) -> u64 {
+    pub(super) fn begin(&self, lane: Lane, of: Use) -> u64 {
         self.store.locks.lock().unwrap().begin(lane, self.process, of)
     }
 
-    fn end(&self, lane: Lane, number: u64) {
+    pub(super) fn end(&self, lane: Lane, number: u64) {
         self.store.locks.lock().unwrap().end(lane, number);
         self.store.changed.notify_waiters();
     }
@@ -209,13 +209,14 @@ impl Server {
         tables.write(written)
     }
 
-    pub(super) async fn claim(self, lane: Lane) -> Result<Claim, StoreError> {
+    pub(super) async fn claim(self, lane: Lane, wanted: Routing) -> Result<Claim, StoreError> {
         self.pause().await;
         if self.is_away(Part::Claims) {
             return Err(away());
         }
+        self.agree(lane, &wanted)?;
         let transaction = self.begin(lane, Use::Claim);
-        let claimed = self.take(lane, transaction).await;
+        let claimed = self.take(lane, transaction, &wanted).await;
         self.end(lane, transaction);
         self.pause().await;
         let mut weather = self.store.weather.lock().unwrap();
@@ -228,7 +229,8 @@ impl Server {
         claimed
     }
 
-    async fn take(&self, lane: Lane, transaction: u64) -> Result<Claim, StoreError> {
+    /// Waits for the row; whoever holds it for too long is ended.
+    pub(super) async fn wait_for(&self, lane: Lane, transaction: u64) -> Result<(), StoreError> {
         let began = Instant::now();
         let mut patience = PATIENCE;
         while !Defect::ClaimWithoutWaiting.is_on() {
@@ -250,6 +252,19 @@ impl Server {
                 return Err(away());
             }
         }
+        Ok(())
+    }
+
+    async fn take(
+        &self,
+        lane: Lane,
+        transaction: u64,
+        wanted: &Routing,
+    ) -> Result<Claim, StoreError> {
+        let began = Instant::now();
+        self.wait_for(lane, transaction).await?;
+        // Users may have found new homes while it waited.
+        self.agree(lane, wanted)?;
         if began.elapsed() > Duration::ZERO {
             self.happened(Happening::ClaimWaited, lane, &format!("{:?}", began.elapsed()));
         }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use actors::defect::Defect;
-use actors::lane::{FenceToken, Lane, Progress, UserNumber};
+use actors::expansion::Standing;
+use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
 use actors::rows::{
     AlertRow, Batch, CommandRow, Fate, OutboxRow, Quarantine, ReleasedRow, Sink, TransitionRow,
     UserRow,
@@ -19,6 +20,15 @@ pub(crate) struct LaneRow {
     pub token: Option<FenceToken>,
     pub epoch: i64,
     pub progress: Progress,
+    /// Where it is to stop, while partitions are added.
+    pub stops: Option<Positions>,
+}
+
+impl LaneRow {
+    pub(super) fn starting_at(positions: Positions) -> Self {
+        let progress = Progress::starting_at(positions);
+        Self { token: None, epoch: 0, progress, stops: None }
+    }
 }
 
 /// A dead letter with its sealed record and, when it waits for a release, whose it is.
@@ -356,6 +366,33 @@ impl Tables {
         let of_lane = self.commands.range((lane, 0)..=(lane, i64::MAX));
         let open = of_lane.filter(|(key, _)| !self.is_carried_out(**key));
         open.take(limit).map(|(_, command)| command.clone()).collect()
+    }
+
+    /// How far the lanes have come.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        let standing = |(lane, row): (&Lane, &LaneRow)| {
+            let lane = *lane;
+            let is_behind = |sink: &Sink| {
+                let cursor = self.cursors.get(&(lane, *sink)).copied().unwrap_or(0);
+                let mut above = self.outbox.range((lane, cursor + 1)..=(lane, i64::MAX));
+                above.any(|(_, row)| row.sink == *sink)
+            };
+            let letters = self.letters.range((lane, 0)..=(lane, i64::MAX));
+            let waiting =
+                letters.filter(|(key, letter)| letter.user.is_some() && !self.has_left(**key));
+            let newer = (lane, row.progress.checkpointed, i32::MAX);
+            let last = (lane, Timestamp::from_micros(i64::MAX), i32::MAX);
+            Standing {
+                lane,
+                progress: row.progress.clone(),
+                stops: row.stops,
+                behind: Sink::ALL.into_iter().filter(is_behind).collect(),
+                commands: self.commands_of(lane, usize::MAX).len() as u64,
+                letters: waiting.count() as u64,
+                has_unwritten: self.places.range(newer..=last).next().is_some(),
+            }
+        };
+        self.lanes.iter().map(standing).collect()
     }
 
     /// A page of a lane's outbox.

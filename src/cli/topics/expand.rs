@@ -1,0 +1,221 @@
+//! `topics expand`: more partitions for a service that runs. It adds them, has the lanes that there are come
+//! to rest, and gives users their new homes; it applies nothing itself.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::expansion::Blocker;
+use actors::lane::{LANE_BITS, Lane, Positions, Routing};
+use actors::log::{Log as _, LogError};
+use actors::store::Store as _;
+use clap::Args;
+use tokio::time::Instant;
+
+use super::find_topics;
+use crate::app::{connection_of, now, topics_of};
+use crate::cli::config::Layers;
+use crate::cli::failure::Failure;
+use crate::cli::servers::{block_on, checked_store, close};
+use crate::kafka::KafkaLog;
+use crate::kafka::topics::{self, Found};
+use crate::settings::Settings;
+use crate::store::{Expanded, SqlStore};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Partitions of biometric.events and biometric.events.by-user from now on; as many as the larger of
+    /// the two has unless said otherwise.
+    #[arg(long)]
+    partitions: Option<i32>,
+    /// How long producers may still use the old number of partitions: their metadata.max.age.ms.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    metadata_age: Duration,
+    /// How long lanes may stand still for it; then they read on, and it can be tried again.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    rest_at_most: Duration,
+    #[command(flatten)]
+    layers: Layers,
+}
+
+/// How often the store is asked what is still in the way.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Things in the way that are named at once.
+const NAMED_MAX: usize = 5;
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let settings = arguments.layers.load()?.settings;
+    block_on(async {
+        let found = find_topics(&settings).await?;
+        let store = checked_store(&settings).await?;
+        let done = expand(arguments, &settings, &found, &store).await;
+        close(&store).await;
+        done
+    })
+}
+
+async fn expand(
+    arguments: &Arguments,
+    settings: &Settings,
+    found: &Found,
+    store: &Arc<SqlStore>,
+) -> Result<(), Failure> {
+    let stored = store.routing().await?;
+    let stored = stored.ok_or_else(|| {
+        Failure::Broken("no service has run on this store yet: nothing is to be moved".to_owned())
+    })?;
+    let wanted = wanted(arguments, &stored, found)?;
+    if wanted == stored.partition_count {
+        writeln!(io::stdout(), "there are {wanted} partitions already")?;
+        return Ok(());
+    }
+    let log = KafkaLog::new(connection_of(settings), topics_of(settings), Arc::default());
+    let log = log.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let expansion = Expansion { store, log, known: stored.partition_count, wanted };
+    store.begin_expansion().await?;
+    say(&format!("from {} to {wanted} partitions", stored.partition_count));
+    topics::grow(&connection_of(settings), &topics_of(settings), found, wanted)
+        .await
+        .map_err(Failure::Unavailable)?;
+    let in_the_way = store.blockers().await?;
+    if in_the_way.iter().any(|blocker| matches!(blocker, Blocker::NoStop(_))) {
+        let age = humantime::format_duration(arguments.metadata_age);
+        say(&format!("the partitions are there; for {age} producers may not know of them"));
+        tokio::time::sleep(arguments.metadata_age).await;
+        expansion.stop_lanes().await?;
+    }
+    say("the lanes come to rest");
+    let moved = tokio::select! {
+        moved = expansion.move_users(arguments.rest_at_most) => moved,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Unavailable(format!("interrupted; {AGAIN}"))),
+    };
+    if moved.is_err() {
+        expansion.let_lanes_go_on().await?;
+    }
+    let Routing { generation, partition_count, .. } = moved?;
+    writeln!(
+        io::stdout(),
+        "generation {generation} begins with {partition_count} lanes; running instances end with exit \
+         code 70, and go on with it when they are started again"
+    )?;
+    Ok(())
+}
+
+const AGAIN: &str = "nothing is lost, the lanes there are read on, and the new partitions are kept: run \
+                     `biometric-bridge topics expand` again to end it";
+
+/// How many partitions there are to be.
+fn wanted(arguments: &Arguments, stored: &Routing, found: &Found) -> Result<i32, Failure> {
+    if stored.log_id != found.cluster_id {
+        return Err(Failure::Broken(
+            "the topics are not those that the store knows: `biometric-bridge topics adopt` begins a \
+             new generation with them"
+                .to_owned(),
+        ));
+    }
+    let (known, there) = (stored.partition_count, found.events.max(found.by_user));
+    let wanted = arguments.partitions.unwrap_or(there);
+    let refused = |problem: String| Err(Failure::Usage(problem));
+    if wanted < known || wanted < there {
+        let at_least = known.max(there);
+        return refused(format!(
+            "there are {at_least} partitions already, and Kafka takes none away: --partitions must be \
+             above {at_least}"
+        ));
+    }
+    if wanted >= 1 << LANE_BITS {
+        return refused(format!("--partitions must be below {}", 1 << LANE_BITS));
+    }
+    if wanted == known && stored.expanding {
+        return refused(format!(
+            "an expansion was begun and added no partitions yet: say --partitions, above {known}"
+        ));
+    }
+    Ok(wanted)
+}
+
+/// Says what is done, to whoever watches.
+fn say(text: &str) {
+    // Whoever has closed the terminal does not want to know.
+    let _closed = writeln!(io::stderr(), "{} {text}", now());
+}
+
+struct Expansion<'s> {
+    store: &'s SqlStore,
+    log: KafkaLog,
+    known: i32,
+    wanted: i32,
+}
+
+impl Expansion<'_> {
+    fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
+        (0..self.known).map(Lane)
+    }
+
+    /// Notes where the logs of the lanes end now.
+    async fn stop_lanes(&self) -> Result<(), Failure> {
+        let mut stops = Vec::new();
+        for lane in self.lanes() {
+            stops.push((lane, Some(self.log.ends(lane).await.map_err(unavailable)?)));
+        }
+        Ok(self.store.set_stops(&stops).await?)
+    }
+
+    async fn let_lanes_go_on(&self) -> Result<(), Failure> {
+        let stops: Vec<(Lane, Option<Positions>)> = self.lanes().map(|lane| (lane, None)).collect();
+        Ok(self.store.set_stops(&stops).await?)
+    }
+
+    /// Tries until nothing is in the way, but not longer than `at_most`.
+    async fn move_users(&self, at_most: Duration) -> Result<Routing, Failure> {
+        let until = Instant::now() + at_most;
+        let mut said = Vec::new();
+        loop {
+            let mut blockers = self.store.blockers().await?;
+            if blockers.is_empty() {
+                let mut added = Vec::new();
+                for lane in (self.known..self.wanted).map(Lane) {
+                    added.push((lane, self.log.starts(lane).await.map_err(unavailable)?));
+                }
+                match self.store.expand(&added, now()).await? {
+                    Expanded::Done(routing) => return Ok(routing),
+                    Expanded::Blocked(found) => blockers = found,
+                }
+            }
+            let named: Vec<String> =
+                blockers.iter().take(NAMED_MAX).map(Blocker::to_string).collect();
+            if Instant::now() >= until {
+                return Err(Failure::Unavailable(format!(
+                    "the lanes did not come to rest: {}; {AGAIN}",
+                    named.join("; ")
+                )));
+            }
+            if named == said {
+                self.pass_over_what_is_no_record(&blockers).await?;
+            } else {
+                say(&format!("waiting: {}", named.join("; ")));
+                said = named;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Expansion<'_> {
+    /// A lane that does not come on may have read all there is: its log ends in markers of transactions.
+    async fn pass_over_what_is_no_record(&self, blockers: &[Blocker]) -> Result<(), Failure> {
+        for blocker in blockers {
+            if let Blocker::Unread { lane, source, at, .. } = *blocker
+                && !self.log.has_records(lane, source, at).await.map_err(unavailable)?
+            {
+                self.store.stop_at(lane, source, at).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unavailable(error: LogError) -> Failure {
+    Failure::Unavailable(error.to_string())
+}
