@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check unit integration chaos fuzz-build fuzz simulation defects bench durable durable-quick instructions servers
+.PHONY: help demo build test check unit integration chaos fuzz-build fuzz simulation defects bench durable durable-quick soak instructions servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,8 +57,10 @@ bench: ## decode, step and replay, beside a yardstick; then the whole service
 	@$(MAKE) --no-print-directory durable
 
 # The service and what measures it, built together so that both are of one state.
-DURABLE_BUILD = $(CARGO) build --release --locked -p biometric-bridge -p bench --bin biometric-bridge --bin durable
+MEASURE_BUILD = $(CARGO) build --release --locked -p biometric-bridge -p bench --bin biometric-bridge
+DURABLE_BUILD = $(MEASURE_BUILD) --bin durable
 DURABLE = $(or $(CARGO_TARGET_DIR),target)/release/durable
+SOAK = $(or $(CARGO_TARGET_DIR),target)/release/soak
 
 durable: servers ## the whole service with Kafka and PostgreSQL: events/s, latency, CPU, memory (ARGS=--help)
 	$(DURABLE_BUILD)
@@ -67,6 +69,10 @@ durable: servers ## the whole service with Kafka and PostgreSQL: events/s, laten
 durable-quick: servers ## the same in a minute: shows that it works
 	$(DURABLE_BUILD)
 	$(DURABLE) --quick $(ARGS)
+
+soak: servers ## half an hour at 20,000 events/s; fails when memory or open files move (ARGS=--help)
+	$(MEASURE_BUILD) --bin soak
+	$(SOAK) $(ARGS)
 
 instructions: ## instructions for each event of the hot path; needs valgrind
 	bench/instructions.sh

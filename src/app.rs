@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::{Connection, Group, Health, TopicNames};
+use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
 use crate::lanes::Lanes;
 use crate::seal::key_file::KeyFile;
 use crate::settings::Settings;
@@ -26,7 +26,7 @@ use crate::watch::Watch;
 
 pub use connect::now;
 pub use keys::StoredKeys;
-pub use parts::{connection_of, routing_of, store_options, topics_of};
+pub use parts::{connection_of, membership_of, routing_of, store_options, topics_of};
 
 /// What a service is made of before it is started.
 pub struct Setup {
@@ -49,11 +49,21 @@ pub struct Setup {
 #[error("{0}")]
 pub struct Broken(pub String);
 
+/// Why a service that runs has to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fatal {
+    /// Only a new process gets over it.
+    Process(String),
+    /// What it is told cannot work beside what others are told.
+    Told(String),
+}
+
 /// A service that runs.
 pub struct Service {
     watch: Arc<Watch>,
     store: Arc<SqlStore>,
     group: Group,
+    membership: Membership,
     http: ServerHandle,
     fatal: mpsc::Receiver<String>,
     stop: CancellationToken,
@@ -98,7 +108,18 @@ impl Service {
         match joined {
             Ok(Some((store, group, fatal))) => {
                 let deadline = settings.shutdown.deadline;
-                Ok(Some(Self { watch, store, group, http, fatal, stop, deadline, runtime }))
+                let membership = membership_of(&settings);
+                Ok(Some(Self {
+                    watch,
+                    store,
+                    group,
+                    membership,
+                    http,
+                    fatal,
+                    stop,
+                    deadline,
+                    runtime,
+                }))
             }
             other => {
                 http.stop(false).await;
@@ -114,11 +135,24 @@ impl Service {
         &self.watch
     }
 
-    /// Waits until something happens that only a new process gets over.
-    pub async fn broken(&mut self) -> Broken {
-        match self.fatal.recv().await {
-            Some(problem) => Broken(problem),
-            None => Broken("the lanes' threads have ended".to_owned()),
+    /// Waits until something happens that this process does not get over.
+    pub async fn broken(&mut self) -> Fatal {
+        let lost = tokio::select! {
+            problem = self.fatal.recv() => {
+                let problem = problem.unwrap_or_else(|| "the lanes' threads have ended".to_owned());
+                return Fatal::Process(problem);
+            }
+            lost = self.group.lost() => lost,
+        };
+        let Membership { group_id, instance_id } = &self.membership;
+        match lost {
+            Lost::Replaced => Fatal::Told(format!(
+                "another instance has joined the group `{group_id}` with our \
+                 `kafka.group_instance_id`, `{}`, and has our lanes; give each instance an id of its \
+                 own, or none",
+                instance_id.as_deref().unwrap_or_default()
+            )),
+            Lost::Failed(problem) => Fatal::Process(format!("group `{group_id}`: {problem}")),
         }
     }
 
@@ -194,7 +228,7 @@ impl Starting<'_> {
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(
             self.connection,
-            &self.settings.kafka.group_id,
+            &membership_of(self.settings),
             &self.topics.events,
             positioned,
             lanes,

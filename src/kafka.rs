@@ -12,7 +12,7 @@ mod sender;
 pub mod topics;
 
 pub use connection::{Connection, Limits};
-pub use group::{Group, Member, Positioned};
+pub use group::{Group, Lost, Member, Membership, Positioned};
 pub use health::{Health, Lags};
 pub use inquiry::{Cluster, Inquiry, Looked};
 pub use log::KafkaLog;

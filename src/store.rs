@@ -38,7 +38,7 @@ pub use export::{LaneRow, StoredAlert, StoredTransition};
 pub use generation::Adoption;
 pub use keys::WrappedKey;
 pub use operators::{LetterEntry, LetterFilter, QuarantinedUser, StoredGap};
-pub use retention::Retention;
+pub use retention::{Dropped, Retention};
 pub use schema::SchemaStatus;
 
 use failure::of_database;

@@ -13,10 +13,12 @@ mod process;
 mod report;
 mod service;
 mod setup;
+mod soak;
 mod states;
 
 use std::path::PathBuf;
 
+pub use soak::{Soak, run as run_soak};
 pub use states::hold as hold_states;
 
 /// What is to be measured, and how thoroughly.
@@ -38,13 +40,23 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
 }
 
+/// Reads a setting for the service.
+///
+/// # Errors
+///
+/// When it is no `VARIABLE=VALUE`.
+pub fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is no VARIABLE=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Measures everything and prints one table.
 ///
 /// # Errors
 ///
 /// When something is broken: a server does not start, an event is lost.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let setup = setup::Setup::start(options)?;
+    let setup = setup::Setup::start(&options.service, &setup::ServerSettings::default())?;
     let mut report = report::Report::default();
     for users in &options.users {
         let drained = drain::run(&setup, options, *users)?;

@@ -15,7 +15,8 @@ use super::{Broken, Starting, broken};
 use crate::cache;
 use crate::kafka::topics::Found;
 use crate::kafka::{
-    Connection, KafkaForwarder, KafkaLog, KafkaPublisher, Limits, Positioned, TopicNames,
+    Connection, KafkaForwarder, KafkaLog, KafkaPublisher, Limits, Membership, Positioned,
+    TopicNames,
 };
 use crate::seal::AesGcm;
 use crate::seal::key_ring::FileKeyRing;
@@ -51,6 +52,12 @@ pub fn connection_of(settings: &Settings) -> Connection {
             session_timeout: kafka.session_timeout,
         },
     }
+}
+
+/// Which consumer group, and as whom.
+pub fn membership_of(settings: &Settings) -> Membership {
+    let kafka = &settings.kafka;
+    Membership { group_id: kafka.group_id.clone(), instance_id: kafka.group_instance_id.clone() }
 }
 
 /// The names of the topics.

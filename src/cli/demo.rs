@@ -253,7 +253,7 @@ impl Shown {
                     }
                     self.draw(players.is_empty(), service)?;
                 }
-                broken = service.broken() => return Err(Failure::Fatal(broken.0)),
+                broken = service.broken() => return Err(broken.into()),
                 _ = term.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
             }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use neuros::policy::Faults;
 
+use crate::app::Fatal;
 use crate::seal::NoRandomness;
 
 /// Wrong usage (`EX_USAGE`).
@@ -58,6 +59,15 @@ pub(super) enum Failure {
         "not everything ended within shutdown.deadline; the next owner goes on from what is committed"
     )]
     TooLate,
+}
+
+impl From<Fatal> for Failure {
+    fn from(fatal: Fatal) -> Self {
+        match fatal {
+            Fatal::Process(problem) => Self::Fatal(problem),
+            Fatal::Told(problem) => Self::Broken(problem),
+        }
+    }
 }
 
 impl Failure {

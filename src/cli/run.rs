@@ -116,7 +116,7 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
     };
     let ended = service.end().await;
     match (broken, ended) {
-        (Some(broken), _) => Err(Failure::Fatal(broken.0)),
+        (Some(fatal), _) => Err(fatal.into()),
         (None, Ended::InTime) => {
             tracing::info!("ended");
             Ok(())

@@ -2,7 +2,7 @@
 //! commits only tells lag tools how far the store has come.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use std::time::Duration;
 use actors::lane::Lane;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
@@ -39,9 +40,28 @@ impl Positioned {
     }
 }
 
-/// A membership that lasts until it is left.
+/// Which group, and as whom.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// `group.id`.
+    pub group_id: String,
+    /// `group.instance.id` of a static member: one that comes back to its lanes.
+    pub instance_id: Option<String>,
+}
+
+/// Why a membership has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Another member has come with our instance id; the broker knows only the newer.
+    Replaced,
+    /// The client cannot go on.
+    Failed(String),
+}
+
+/// A membership that lasts until it is left, or lost.
 pub struct Group {
     stop: CancellationToken,
+    lost: oneshot::Receiver<Lost>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,14 +70,14 @@ const COMMIT_EVERY: u32 = 10;
 const POLL: Duration = Duration::from_millis(100);
 
 impl Group {
-    /// Joins `group_id` for the lanes of `topic`.
+    /// Joins a group for the lanes of `topic`.
     ///
     /// # Errors
     ///
     /// When librdkafka refuses the configuration, or there can be no thread.
     pub fn join(
         connection: &Connection,
-        group_id: &str,
+        membership: &Membership,
         topic: &str,
         positioned: Arc<Positioned>,
         member: Arc<dyn Member>,
@@ -65,7 +85,7 @@ impl Group {
         let session = connection.limits.session_timeout.as_millis();
         let mut config = connection.client("group");
         config
-            .set("group.id", group_id)
+            .set("group.id", &membership.group_id)
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
             // A member learns of a change with its next heartbeat: of a rolling restart most is this.
@@ -74,22 +94,42 @@ impl Group {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "latest")
             .set("queued.max.messages.kbytes", "1");
+        if let Some(instance_id) = &membership.instance_id {
+            config.set("group.instance.id", instance_id);
+        }
+        let leaves = membership.instance_id.is_none();
         let consumer: BaseConsumer<Context> =
             config.create_with_context(Context { topic: topic.to_owned(), member })?;
         consumer.subscribe(&[topic])?;
         let stop = CancellationToken::new();
         let (stopped, topic) = (stop.clone(), topic.to_owned());
         let (started, wait) = sync_channel(1);
+        let (losing, lost) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("kafka-group".to_owned())
-            .spawn(move || attend(&consumer, &topic, &positioned, &stopped, &started))
+            .spawn(move || {
+                // Whoever waits for this may have gone.
+                let _gone = started.send(());
+                let attending = Attending { consumer, topic, positioned };
+                match attending.until(&stopped) {
+                    Some(why) => drop(losing.send(why)),
+                    None => attending.end(leaves),
+                }
+            })
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
         // A thread that does not get to its first line has ended.
         let _ended = wait.recv();
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, lost, thread: Some(thread) })
     }
 
-    /// Leaves the group: all lanes are revoked first. Blocks for as long as that takes.
+    /// Waits until the membership ends by itself.
+    pub async fn lost(&mut self) -> Lost {
+        let lost = (&mut self.lost).await;
+        lost.unwrap_or_else(|_| Lost::Failed("the group's thread has ended".to_owned()))
+    }
+
+    /// Ends the membership: all lanes are revoked first. Blocks for as long as that takes. A static
+    /// member stays on the group's list, so that nobody else gets its lanes before it is back.
     pub fn leave(mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
@@ -99,57 +139,74 @@ impl Group {
     }
 }
 
-fn attend(
-    consumer: &BaseConsumer<Context>,
-    topic: &str,
-    positioned: &Positioned,
-    stop: &CancellationToken,
-    started: &SyncSender<()>,
-) {
-    // Whoever waits for this may have gone.
-    let _gone = started.send(());
-    let mut polls = 0_u32;
-    while !stop.is_cancelled() {
-        match consumer.poll(POLL) {
-            // Fetching is paused; what slipped through before is read by the lane's own client.
-            None | Some(Ok(_)) => {}
-            Some(Err(error)) => {
-                tracing::debug!(%error, "the group's client goes on after an error");
-            }
-        }
-        polls = polls.wrapping_add(1);
-        if polls.is_multiple_of(COMMIT_EVERY) {
-            commit(consumer, topic, positioned, CommitMode::Async);
-        }
-    }
-    commit(consumer, topic, positioned, CommitMode::Sync);
-    // Revokes what is held, through the same callback as a rebalance.
-    consumer.unsubscribe();
-    let held = || consumer.assignment().is_ok_and(|held| held.count() > 0);
-    let mut patience = 100;
-    while held() && patience > 0 {
-        // Whatever comes now is read by the next owner.
-        let _late = consumer.poll(POLL);
-        patience -= 1;
-    }
+/// What the group's thread works with.
+struct Attending {
+    consumer: BaseConsumer<Context>,
+    topic: String,
+    positioned: Arc<Positioned>,
 }
 
-fn commit(
-    consumer: &BaseConsumer<Context>,
-    topic: &str,
-    positioned: &Positioned,
-    mode: CommitMode,
-) {
-    let mut offsets = TopicPartitionList::new();
-    for (lane, next) in positioned.take() {
-        if offsets.add_partition_offset(topic, lane.0, Offset::Offset(next)).is_err() {
-            return;
+impl Attending {
+    /// Keeps the membership up until it is told to stop (`None`), or cannot go on.
+    fn until(&self, stop: &CancellationToken) -> Option<Lost> {
+        let mut polls = 0_u32;
+        while !stop.is_cancelled() {
+            match self.consumer.poll(POLL) {
+                // Fetching is paused; what slipped through before is read by the lane's own client.
+                None | Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    if let Some((code, reason)) = self.consumer.client().fatal_error() {
+                        self.give_up();
+                        return Some(match code {
+                            RDKafkaErrorCode::FencedInstanceId => Lost::Replaced,
+                            _ => Lost::Failed(reason),
+                        });
+                    }
+                    tracing::debug!(%error, "the group's client goes on after an error");
+                }
+            }
+            polls = polls.wrapping_add(1);
+            if polls.is_multiple_of(COMMIT_EVERY) {
+                self.commit(CommitMode::Async);
+            }
+        }
+        None
+    }
+
+    /// Ends in order. A client that is only dropped revokes what it holds, through the same callback as a
+    /// rebalance; a static one then stays on the group's list, and would leave it by unsubscribing.
+    fn end(&self, leaves: bool) {
+        self.commit(CommitMode::Sync);
+        if leaves {
+            self.consumer.unsubscribe();
+            self.give_up();
         }
     }
-    if offsets.count() > 0
-        && let Err(error) = consumer.commit(&offsets, mode)
-    {
-        tracing::debug!(%error, "positions could not be told to the group");
+
+    /// Waits until what is held is revoked.
+    fn give_up(&self) {
+        let held = || self.consumer.assignment().is_ok_and(|held| held.count() > 0);
+        let mut patience = 100;
+        while held() && patience > 0 {
+            // Whatever comes now is read by the next owner.
+            let _late = self.consumer.poll(POLL);
+            patience -= 1;
+        }
+    }
+
+    fn commit(&self, mode: CommitMode) {
+        let mut offsets = TopicPartitionList::new();
+        for (lane, next) in self.positioned.take() {
+            let offset = Offset::Offset(next);
+            if offsets.add_partition_offset(&self.topic, lane.0, offset).is_err() {
+                return;
+            }
+        }
+        if offsets.count() > 0
+            && let Err(error) = self.consumer.commit(&offsets, mode)
+        {
+            tracing::debug!(%error, "positions could not be told to the group");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::address::{Form, SecretUrl};
 use super::choice::{BelowStart, Channel, LogFormat, SaslMechanism, SecurityProtocol};
 use super::node::Content;
 use super::setting::{ByteSize, Setting, Wrong, between, zero_or_between};
-use super::text::{BootstrapServers, LogFilter, NAME, TOPIC};
+use super::text::{BootstrapServers, INSTANCE, LogFilter, NAME, TOPIC};
 
 /// One setting, as text names and shows it.
 pub struct Key {
@@ -189,9 +189,9 @@ settings! {
         /// Age from which on stored events are compressed, where TimescaleDB is present.
         compress_after: Duration = DAY * 7, zero_or_between("never", HOUR, CENTURY);
         /// How long stored events are kept. States that they led to stay, and replay begins there.
-        retain: Duration = Duration::ZERO, zero_or_between("ever", DAY, CENTURY);
+        retain: Duration = Duration::ZERO, zero_or_between("ever", MINUTE, CENTURY);
         /// How long messages that every sink has taken are kept.
-        keep_outbox: Duration = DAY * 7, between(HOUR, CENTURY);
+        keep_outbox: Duration = DAY * 7, between(MINUTE, CENTURY);
     }
     => /// The cache; it may be absent or flushed at any time.
     redis: Redis {
@@ -211,6 +211,11 @@ settings! {
         bootstrap_servers: BootstrapServers = BootstrapServers::one("localhost:9092"), (), "KAFKA_BOOTSTRAP_SERVERS";
         /// The consumer group.
         group_id: String = "neuros-biometric-bridge".to_owned(), NAME;
+        /// This instance's own name in the group, for static membership: no other instance has it, and
+        /// it is the same after a restart, such as a StatefulSet's pod name. An instance that is back
+        /// within kafka.session_timeout finds its lanes as it left them; until then, and for that
+        /// long when it does not come back, they wait. Without it others take them over at once.
+        group_instance_id: Option<String> = None, INSTANCE;
         /// How connections are secured.
         security_protocol: SecurityProtocol = SecurityProtocol::Plaintext, ();
         /// How we prove who we are, with sasl_plaintext and sasl_ssl.

@@ -34,6 +34,12 @@ pub(super) const TOPIC: Form = Form {
     wanted: "a topic: 1 to 249 letters, digits, dots, underscores and hyphens",
 };
 
+/// A member of a consumer group that keeps its name; Kafka's rule is that for topics.
+pub(super) const INSTANCE: Form = Form {
+    is: TOPIC.is,
+    wanted: "a name: 1 to 249 letters, digits, dots, underscores and hyphens",
+};
+
 /// A text as YAML shows it, on one line whatever is in it.
 pub(super) fn yaml(text: &str) -> String {
     let is_plain =
@@ -361,6 +367,18 @@ mod tests {
         let number = Content::Number("123".to_owned());
         assert!(matches!(String::read(&number, &NAME), Err(Wrong::Because(_))));
         assert!(matches!(SecretString::read(&number, &()), Err(Wrong::Because(_))));
+    }
+
+    #[test]
+    fn a_name_in_the_group_is_what_the_broker_takes() {
+        let read = |text: &str| String::read(&given(text), &INSTANCE);
+        let longest = "a".repeat(249);
+        for text in ["bridge-0", "A.b_c", "0", &longest] {
+            assert_eq!(read(text).expect("a name"), text);
+        }
+        for text in ["", ".", "..", "a b", "bridge/0", "brücke", &format!("{longest}a")] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod copy;
 pub(super) mod records;
 pub(super) mod users;
 
-use commit::Prepared;
+use commit::{Places, Prepared};
 
 /// PostgreSQL cuts longer names, and a claim compares them.
 const NAME_BYTES_MAX: usize = 63;
@@ -53,20 +53,22 @@ fn name(options: &Options) -> String {
 /// PostgreSQL beyond what the shared code asks of it.
 pub(super) struct Postgres {
     pub(super) pool: PgPool,
+    places: Places,
     name: String,
     lock_timeout: Duration,
 }
 
 impl Postgres {
     pub(super) fn new(pool: PgPool, options: &Options) -> Self {
-        Self { pool, name: name(options), lock_timeout: options.lock_timeout }
+        let places = Places::default();
+        Self { pool, places, name: name(options), lock_timeout: options.lock_timeout }
     }
 
     /// Writes a batch in a task of its own, which nobody can stop half way.
     pub(super) async fn commit(&self, batch: &Batch, runtime: &Handle) -> Result<(), CommitError> {
-        let prepared = Prepared::of(batch)?;
-        let pool = self.pool.clone();
-        match runtime.spawn(commit::run(pool, prepared)).await {
+        let prepared = Prepared::of(batch, &self.places)?;
+        let (pool, places) = (self.pool.clone(), self.places.clone());
+        match runtime.spawn(commit::run(pool, places, prepared)).await {
             Ok(done) => done,
             Err(_) => Err(CommitError::Unknown("the process is going down".to_owned())),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actors::store::StoreError;
+use chrono::{DateTime, Utc};
 use neuros::time::Timestamp;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
@@ -14,8 +15,20 @@ use super::{SqlStore, instant, unbroken};
 pub enum Retention {
     /// TimescaleDB, by the policies that were set.
     Policies,
-    /// Nobody by itself: [`SqlStore::drop_records_before`] drops them.
+    /// Nobody by itself: [`SqlStore::drop_records`] drops them.
     ByHand,
+}
+
+/// What TimescaleDB drops at once.
+const CHUNK: Duration = Duration::from_hours(24);
+
+/// Records that went in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// How many.
+    pub records: u64,
+    /// The time of the newest of them.
+    pub newest: Timestamp,
 }
 
 const COMPRESSION: &str = "ALTER TABLE event_records SET (timescaledb.compress, \
@@ -23,7 +36,8 @@ const COMPRESSION: &str = "ALTER TABLE event_records SET (timescaledb.compress, 
 
 impl SqlStore {
     /// Sets after what time stored records are compressed and dropped; `None` means never. Where
-    /// TimescaleDB is not there, or only with its smaller licence, nothing is set.
+    /// TimescaleDB is not there, or only with its smaller licence, nothing is set. It drops the records
+    /// of a whole day at once, so what is to go sooner is dropped by hand.
     ///
     /// # Errors
     ///
@@ -51,7 +65,8 @@ impl SqlStore {
             steps.push(format!("{add} INTERVAL '{} seconds')", after.as_secs()));
         }
         steps.push("SELECT remove_retention_policy('event_records', if_exists => TRUE)".to_owned());
-        if let Some(after) = drop_after {
+        let by_policy = drop_after.filter(|after| *after >= CHUNK);
+        if let Some(after) = by_policy {
             steps.push(format!(
                 "SELECT add_retention_policy('event_records', INTERVAL '{} seconds')",
                 after.as_secs()
@@ -61,7 +76,7 @@ impl SqlStore {
             let done = self.writer.execute_unprepared(&step).await;
             done.map_err(|error| of_database(&error))?;
         }
-        Ok(Retention::Policies)
+        Ok(if by_policy == drop_after { Retention::Policies } else { Retention::ByHand })
     }
 
     /// Keeps the checkpoints of users with records before `before` as bases, so that those records may
@@ -75,18 +90,49 @@ impl SqlStore {
         self.do_with(KEEP_BASES, vec![instant::of(before).into(), engine.into()]).await
     }
 
-    /// Drops at most `limit` of the oldest stored records of batches before `before`, of those that a
-    /// base holds; gives how many it were.
+    /// Drops at most `limit` of the oldest stored records of batches from `from` and before `before`, of
+    /// those that a base holds. Where the next step goes on from: a step that began at the beginning
+    /// would walk over all that the steps before it have left in the index.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn drop_records_before(
+    pub async fn drop_records(
+        &self,
+        from: Timestamp,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Dropped, StoreError> {
+        let writer = self.writer.clone();
+        let values = [instant::of(from).into(), instant::of(before).into(), limit.into()];
+        let backend = writer.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, DROP_RECORDS, values);
+        unbroken(async move {
+            let rows =
+                writer.query_all_raw(statement).await.map_err(|error| of_database(&error))?;
+            let mut newest = from;
+            for row in &rows {
+                let time: DateTime<Utc> =
+                    row.try_get_by_index(0).map_err(|error| of_database(&error))?;
+                newest = newest.max(instant::from(time));
+            }
+            Ok(Dropped { records: rows.len() as u64, newest })
+        })
+        .await
+    }
+
+    /// Drops at most `limit` bases that lead to no record from `before` or later: of the user there is a
+    /// newer one from before it. Gives how many it were.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn drop_bases_before(
         &self,
         before: Timestamp,
         limit: i64,
     ) -> Result<u64, StoreError> {
-        self.do_with(DROP_RECORDS, vec![instant::of(before).into(), limit.into()]).await
+        self.do_with(DROP_BASES, vec![instant::of(before).into(), limit.into()]).await
     }
 
     /// Drops at most `limit` of the oldest outbox rows from before `before` that every sink has taken;
@@ -131,10 +177,20 @@ const KEEP_BASES: &str = "
 const DROP_RECORDS: &str = "
     DELETE FROM event_records WHERE (time, lane, position) IN (
         SELECT r.time, r.lane, r.position FROM event_records r
-        WHERE r.time < $1 AND EXISTS (
+        WHERE r.time >= $1 AND r.time < $2 AND EXISTS (
             SELECT 1 FROM base_checkpoints b
             WHERE b.user_number = r.user_number AND b.record_number >= r.number)
-        ORDER BY r.time LIMIT $2)";
+        ORDER BY r.time LIMIT $3)
+    RETURNING time";
+
+const DROP_BASES: &str = "
+    DELETE FROM base_checkpoints WHERE (user_number, record_number) IN (
+        SELECT b.user_number, b.record_number FROM base_checkpoints b
+        WHERE EXISTS (
+            SELECT 1 FROM base_checkpoints n
+            WHERE n.user_number = b.user_number AND n.record_number > b.record_number
+                AND n.created_at < $1)
+        LIMIT $2)";
 
 const PRUNE_OUTBOX: &str = "
     DELETE FROM outbox WHERE (lane, number) IN (

@@ -12,6 +12,7 @@ mod places;
 mod queries;
 mod reads;
 mod schemas;
+mod snapshots;
 
 /// Each fact as a test on each database; a fact takes a [`places::Place`].
 macro_rules! facts {

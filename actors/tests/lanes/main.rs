@@ -5,6 +5,7 @@
 mod clauses;
 mod commands;
 mod facts;
+mod pressure;
 mod recovery;
 mod simulation;
 mod world;

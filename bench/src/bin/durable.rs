@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bench::durable::{Options, hold_states, run};
+use bench::durable::{Options, hold_states, run, setting};
 use clap::Parser;
 
 /// Measures the whole service with real servers, and prints one table.
@@ -37,11 +37,6 @@ struct Arguments {
     /// Only hold states, and say what they take.
     #[arg(long, hide = true, num_args = 2, value_names = ["USERS", "EVENTS"])]
     states: Option<Vec<u64>>,
-}
-
-fn setting(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("is no VARIABLE=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn main() -> ExitCode {

@@ -36,7 +36,7 @@ pub(super) fn cpu_of_family(parent: u32) -> anyhow::Result<Duration> {
     Ok(of_children.sum::<Duration>() + cpu(parent)?)
 }
 
-fn children(parent: u32) -> Vec<u32> {
+pub(super) fn children(parent: u32) -> Vec<u32> {
     let parent = parent.to_string();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());

@@ -61,9 +61,9 @@ const LOOK: Duration = Duration::from_millis(25);
 const SETTLE: Duration = Duration::from_secs(8);
 
 pub(super) fn run(setup: &Setup, options: &Options, users: u64) -> anyhow::Result<Drained> {
-    let place = Place::make(setup, &format!("drain_{users}"))?;
+    let place = Place::make(setup, &format!("drain_{users}"), -1)?;
     // A first start without events: it brings up the schema, and shows what the service takes when idle.
-    let service = Service::start(setup, options, &place)?;
+    let service = Service::start(setup, &options.settings, &place)?;
     service.wait_for_lanes()?;
     std::thread::sleep(Duration::from_secs(2));
     let idle_bytes = clock::resident(service.id())?;
@@ -74,7 +74,7 @@ pub(super) fn run(setup: &Setup, options: &Options, users: u64) -> anyhow::Resul
     say(&format!("{users} users: draining"))?;
     let mut database = Database::connect(&place.url)?;
     database.run("CHECKPOINT")?;
-    let mut service = Service::start(setup, options, &place)?;
+    let mut service = Service::start(setup, &options.settings, &place)?;
     if let Some(folder) = &options.profiles {
         std::fs::create_dir_all(folder)?;
         service.profile(folder.join(format!("drain-{users}.perf")))?;
@@ -127,7 +127,7 @@ fn fill(setup: &Setup, place: &Place, users: u64, events: u64) -> anyhow::Result
     for i in 0..events {
         rounds.write(i, &mut text)?;
         bytes += text.len();
-        producer.send(&user_id(i % users), &text)?;
+        producer.send(Some(&user_id(i % users)), &text)?;
     }
     producer.flush()?;
     Ok(bytes / usize::try_from(events)?.max(1))

@@ -16,7 +16,11 @@ pub(super) struct Kafka {
 }
 
 impl Kafka {
-    pub(super) fn start(installed: &Installed, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        installed: &Installed,
+        folder: &Path,
+        more: &[String],
+    ) -> anyhow::Result<Self> {
         let folder = folder.join("kafka");
         let data = folder.join("data");
         std::fs::create_dir_all(&data)?;
@@ -31,6 +35,9 @@ impl Kafka {
         writeln!(text, "listeners={listener},CONTROLLER://127.0.0.1:{controller}")?;
         writeln!(text, "advertised.listeners={listener}")?;
         writeln!(text, "log.dirs={}", data.display())?;
+        for setting in more {
+            writeln!(text, "{setting}")?;
+        }
         let properties = folder.join("server.properties");
         std::fs::write(&properties, text)?;
         let java = folder.join("java.args");

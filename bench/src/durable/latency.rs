@@ -51,8 +51,8 @@ impl Paced {
 }
 
 pub(super) fn run(setup: &Setup, options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let place = Place::make(setup, "paced")?;
-    let mut service = Service::start(setup, options, &place)?;
+    let place = Place::make(setup, "paced", -1)?;
+    let mut service = Service::start(setup, &options.settings, &place)?;
     service.wait_for_lanes()?;
     let producer = Producer::new(&setup.kafka.bootstrap, &place.topics.events, LINGER)?;
     let mut database = Database::connect(&place.url)?;
@@ -65,7 +65,7 @@ pub(super) fn run(setup: &Setup, options: &Options, report: &mut Report) -> anyh
     let mut text = String::new();
     for user in 0..calm + changing {
         load::write(user, clock::micros(), load::mixed(user), false, &mut text)?;
-        producer.send(&user_id(user), &text)?;
+        producer.send(Some(&user_id(user)), &text)?;
     }
     producer.flush()?;
     let mut sent = calm + changing;
@@ -140,7 +140,7 @@ impl Run<'_> {
             let user = if is_strained { self.first + changes.len() as u64 } else { i % self.calm };
             load::write(user, clock::micros(), load::mixed(i), is_strained, &mut text)?;
             let at = clock::now();
-            self.producer.send(&user_id(user), &text)?;
+            self.producer.send(Some(&user_id(user)), &text)?;
             if is_strained {
                 changes.push((user, at));
             }

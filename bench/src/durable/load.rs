@@ -92,8 +92,9 @@ impl Producer {
         Ok(Self { producer, topic: topic.to_owned() })
     }
 
-    pub(super) fn send(&self, key: &str, value: &str) -> anyhow::Result<()> {
-        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+    pub(super) fn send(&self, key: Option<&str>, value: &str) -> anyhow::Result<()> {
+        let mut record: BaseRecord<'_, str, str> = BaseRecord::to(&self.topic).payload(value);
+        record.key = key;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),

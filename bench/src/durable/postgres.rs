@@ -31,7 +31,11 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) fn start(installed: &Installed, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        installed: &Installed,
+        folder: &Path,
+        more: &[String],
+    ) -> anyhow::Result<Self> {
         let folder = folder.join("postgres");
         let data = folder.join("data");
         std::fs::create_dir_all(&data)?;
@@ -46,7 +50,7 @@ impl Postgres {
         let port = free_port()?;
         let mut command = tied_to_us(&installed.setpriv, &program("postgres"), "QUIT", &user);
         command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
-        for setting in SETTINGS {
+        for setting in SETTINGS.into_iter().chain(more.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
         let is_ready = || {

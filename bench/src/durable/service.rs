@@ -10,10 +10,10 @@ use biometric_bridge::kafka::topics::{self, Plan};
 use biometric_bridge::kafka::{Connection, Limits, TopicNames};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::clock;
 use super::database::Database;
 use super::process::{Process, tied_to_us};
 use super::setup::{Setup, free_port};
-use super::{Options, clock};
 
 pub(super) const LANES: i32 = 6;
 
@@ -25,7 +25,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn make(setup: &Setup, name: &str) -> anyhow::Result<Self> {
+    /// `retention_ms` of the events; -1 keeps them.
+    pub(super) fn make(setup: &Setup, name: &str, retention_ms: i64) -> anyhow::Result<Self> {
         let names = TopicNames::default();
         let own = |topic: String| format!("{name}.{topic}");
         let names = TopicNames {
@@ -44,7 +45,7 @@ impl Place {
             partitions: LANES,
             replication_factor: 1,
             min_insync_replicas: 1,
-            retention_ms: -1,
+            retention_ms,
             create_time: false,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -64,7 +65,11 @@ pub(super) struct Service {
 
 impl Service {
     /// Starts it; it answers HTTP when this returns.
-    pub(super) fn start(setup: &Setup, options: &Options, place: &Place) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        setup: &Setup,
+        settings: &[(String, String)],
+        place: &Place,
+    ) -> anyhow::Result<Self> {
         let folder = setup.folder().join(&place.name);
         std::fs::create_dir_all(&folder)?;
         let http = format!("127.0.0.1:{}", free_port()?);
@@ -83,7 +88,7 @@ impl Service {
             .env("BRIDGE__KAFKA__TOPICS__DEAD_LETTERS", &topics.dead_letters)
             .env("BRIDGE__KAFKA__TOPICS__ALERTS", &topics.alerts)
             .env("BRIDGE__KAFKA__TOPICS__TRANSITIONS", &topics.transitions)
-            .envs(options.settings.iter().map(|(name, value)| (name, value)));
+            .envs(settings.iter().map(|(name, value)| (name, value)));
         let is_ready = || metrics(&http).is_ok();
         let process = Process::start("service", command, &folder, Signal::TERM, is_ready)?;
         Ok(Self { process, http, profiler: None })
@@ -93,7 +98,7 @@ impl Service {
     pub(super) fn wait_for_lanes(&self) -> anyhow::Result<()> {
         let running = format!("biometric_lanes{{condition=\"running\"}} {LANES}\n");
         let deadline = clock::now() + Duration::from_secs(60);
-        while !metrics(&self.http)?.contains(&running) {
+        while !self.metrics()?.contains(&running) {
             anyhow::ensure!(clock::now() < deadline, "the service does not get its lanes");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -102,6 +107,16 @@ impl Service {
 
     pub(super) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Its /metrics.
+    pub(super) fn metrics(&self) -> anyhow::Result<String> {
+        metrics(&self.http)
+    }
+
+    /// All that it has said.
+    pub(super) fn said(&self) -> anyhow::Result<String> {
+        self.process.said()
     }
 
     pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
@@ -127,7 +142,7 @@ impl Service {
 
     /// Sum and count of one of its histograms.
     pub(super) fn histogram(&self, name: &str) -> anyhow::Result<(f64, f64)> {
-        let text = metrics(&self.http)?;
+        let text = self.metrics()?;
         let value = |suffix: &str| -> anyhow::Result<f64> {
             let wanted = format!("{name}_{suffix} ");
             let line = text.lines().find_map(|line| line.strip_prefix(&wanted));

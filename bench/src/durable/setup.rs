@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-use super::Options;
 use super::kafka::Kafka;
 use super::postgres::Postgres;
 
@@ -44,6 +43,13 @@ impl Installed {
     }
 }
 
+/// Settings of the servers, each `name=value`; of two with one name the last holds.
+#[derive(Default)]
+pub(super) struct ServerSettings {
+    pub(super) kafka: Vec<String>,
+    pub(super) postgres: Vec<String>,
+}
+
 /// The servers of this run, and its folder; all go with it.
 pub(super) struct Setup {
     pub(super) kafka: Kafka,
@@ -55,17 +61,17 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    pub(super) fn start(options: &Options) -> anyhow::Result<Self> {
+    /// `more` are settings of the servers beside their own.
+    pub(super) fn start(service: &Path, more: &ServerSettings) -> anyhow::Result<Self> {
         let installed = Installed::find()?;
         let folder = tempfile::Builder::new().prefix("biometric-bridge-bench-").tempdir()?;
         // PostgreSQL runs as another user, who has to come through.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
         say("starting Kafka and PostgreSQL")?;
-        let kafka = Kafka::start(&installed, folder.path())?;
-        let postgres = Postgres::start(&installed, folder.path())?;
-        let service = std::fs::canonicalize(&options.service).with_context(|| {
-            format!("{} is missing: `make build` makes it", options.service.display())
-        })?;
+        let kafka = Kafka::start(&installed, folder.path(), &more.kafka)?;
+        let postgres = Postgres::start(&installed, folder.path(), &more.postgres)?;
+        let service = std::fs::canonicalize(service)
+            .with_context(|| format!("{} is missing: `make build` makes it", service.display()))?;
         let key_file = folder.path().join("keys.txt");
         let mut command = std::process::Command::new(&service);
         command.args(["keys", "generate", "--output"]).arg(&key_file);
@@ -86,5 +92,5 @@ pub(super) fn free_port() -> anyhow::Result<u16> {
 
 /// Says what is going on, apart from the table.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr(), "durable: {text}")?)
+    Ok(writeln!(std::io::stderr(), "{text}")?)
 }

@@ -1,6 +1,9 @@
 //! One batch, one transaction: the compare-and-set of the lane's row first, then everything else, each
 //! table in one statement. Never commits a part, and never guesses what became of a COMMIT.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use actors::rows::Batch;
 use actors::store::CommitError;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool};
@@ -27,10 +30,27 @@ enum Missing {
     Refused(&'static str),
 }
 
+/// Where the last commit of each lane left its row (`ctid`): a hint, which whoever goes by it compares with
+/// all that the row must say.
+#[derive(Clone, Default)]
+pub(super) struct Places(Arc<Mutex<BTreeMap<i32, String>>>);
+
+impl Places {
+    fn take(&self, lane: i32) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&lane)
+    }
+
+    fn put(&self, lane: i32, place: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lane, place);
+    }
+}
+
 /// A batch, all of it encoded before the transaction begins.
 pub(super) struct Prepared {
     lane: i32,
     token: Uuid,
+    /// At the place where the lane's last commit left its row, if that is known; and wherever it lies.
+    at_its_place: Option<Statement>,
     compare_and_set: Statement,
     records: Vec<u8>,
     record_count: u64,
@@ -39,7 +59,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Encodes a batch.
-    pub(super) fn of(batch: &Batch) -> Result<Self, CommitError> {
+    pub(super) fn of(batch: &Batch, places: &Places) -> Result<Self, CommitError> {
         if !progress::follows(&batch.before, &batch.after, batch.outbox.len()) {
             return Err(CommitError::Refused(
                 "the batch does not follow on the one before it".to_owned(),
@@ -48,6 +68,9 @@ impl Prepared {
         Ok(Self {
             lane: batch.lane.0,
             token: batch.token.0,
+            at_its_place: places
+                .take(batch.lane.0)
+                .map(|place| lane::compare_and_set_at(batch, place)),
             compare_and_set: lane::compare_and_set(batch),
             records: copy::encode(batch),
             record_count: count(batch.records.len()),
@@ -61,26 +84,46 @@ fn count(rows: usize) -> u64 {
 }
 
 /// Writes a batch. A connection on which anything failed is closed, never used again.
-pub(super) async fn run(pool: PgPool, prepared: Prepared) -> Result<(), CommitError> {
+pub(super) async fn run(
+    pool: PgPool,
+    places: Places,
+    prepared: Prepared,
+) -> Result<(), CommitError> {
     let mut connection = pool.acquire().await.map_err(|error| before_commit(of_driver(&error)))?;
-    let done = transact(&mut connection, prepared).await;
-    if done.is_err() {
-        // Without its goodbye, which could wait for ever: the server rolls back when it notices.
-        drop(connection.detach());
+    let lane = prepared.lane;
+    match transact(&mut connection, prepared).await {
+        Ok(place) => {
+            places.put(lane, place);
+            Ok(())
+        }
+        Err(error) => {
+            // Without its goodbye, which could wait for ever: the server rolls back when it notices.
+            drop(connection.detach());
+            Err(error)
+        }
     }
-    done
 }
 
-async fn transact(connection: &mut PgConnection, prepared: Prepared) -> Result<(), CommitError> {
+/// Gives the place of the lane's row.
+async fn transact(
+    connection: &mut PgConnection,
+    prepared: Prepared,
+) -> Result<String, CommitError> {
     let broke = |error: sqlx::Error| before_commit(of_driver(&error));
     sqlx::raw_sql("BEGIN; SET LOCAL synchronous_commit = on")
         .execute(&mut *connection)
         .await
         .map_err(broke)?;
-    let taken = prepared.compare_and_set.execute(&mut *connection).await.map_err(broke)?;
-    if taken.rows_affected() != 1 {
-        return Err(whose(connection, prepared.lane, prepared.token).await);
+    let mut place = match prepared.at_its_place {
+        Some(statement) => set(connection, statement).await.map_err(broke)?,
+        None => None,
+    };
+    if place.is_none() {
+        place = set(connection, prepared.compare_and_set).await.map_err(broke)?;
     }
+    let Some(place) = place else {
+        return Err(whose(connection, prepared.lane, prepared.token).await);
+    };
     if !prepared.records.is_empty() {
         let copied = copy_in(connection, &prepared.records).await.map_err(broke)?;
         if copied != prepared.record_count {
@@ -99,7 +142,16 @@ async fn transact(connection: &mut PgConnection, prepared: Prepared) -> Result<(
         }
     }
     let committed = sqlx::raw_sql("COMMIT").execute(&mut *connection).await;
-    committed.map(|_| ()).map_err(|error| of_commit(&error))
+    committed.map(|_| place).map_err(|error| of_commit(&error))
+}
+
+/// Sets a lane's row; gives the place of its new version if there was one to set.
+async fn set(
+    connection: &mut PgConnection,
+    statement: Statement,
+) -> Result<Option<String>, sqlx::Error> {
+    let rows = statement.fetch_all(connection).await?;
+    rows.first().map(|row| row.try_get(0)).transpose()
 }
 
 /// In pieces, so that the server works while the rest is sent.

@@ -95,6 +95,25 @@ impl Bridge {
         })
     }
 
+    /// Waits until it owns some lanes, one of them running.
+    pub(crate) fn wait_some_lanes(&self) {
+        self.wait_until("an owner of lanes", |status, body| {
+            let lanes = body["lanes"].as_object();
+            status == 200 && lanes.is_some_and(|lanes| lanes.values().any(|its| its == "running"))
+        });
+    }
+
+    /// Waits until it has ended by itself; says how.
+    pub(crate) fn wait_ended(&self) -> ExitStatus {
+        for _ in 0..LOOKS_MAX {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("it does not end in time:\n{}", self.last_words());
+    }
+
     /// Ends it in order (SIGTERM); it must say that it did.
     pub(crate) fn end(&self) {
         let status = self.process.stop();

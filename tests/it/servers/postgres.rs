@@ -17,11 +17,13 @@ use super::scratch::{Folder, Port};
 const NOT_DURABLE: [&str; 3] = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
 
 /// Nothing outside the folder: no socket in a common place, no shared memory that stays after a kill.
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 5] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "dynamic_shared_memory_type=mmap",
     "max_connections=200",
+    // Tests ask when a row was committed.
+    "track_commit_timestamp=on",
 ];
 
 /// A PostgreSQL server.

@@ -22,16 +22,9 @@ fn running(bridge: &Bridge) -> usize {
 
 /// Starts an instance again that has ended by itself, as it must when users have found new homes.
 fn again(bridge: &Bridge) {
-    for _ in 0..600 {
-        if let Some(status) = bridge.ended() {
-            assert_eq!(status.code(), Some(70), "{}", bridge.log());
-            bridge.kill();
-            bridge.start_again();
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("it does not end: {}", bridge.log());
+    assert_eq!(bridge.wait_ended().code(), Some(70), "{}", bridge.log());
+    bridge.kill();
+    bridge.start_again();
 }
 
 /// Waits until instances own so many lanes together; those that have ended are started again, as their

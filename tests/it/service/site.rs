@@ -136,6 +136,12 @@ impl<'s> Site<'s> {
         Bridge::start(&[], &self.environment)
     }
 
+    /// Starts one with a name of its own in the group: a static member.
+    pub(crate) fn start_named(&self, instance_id: &str) -> Bridge {
+        let name = ("BRIDGE__KAFKA__GROUP_INSTANCE_ID".to_owned(), instance_id.to_owned());
+        Bridge::start(&[], &[self.environment.as_slice(), &[name]].concat())
+    }
+
     /// Runs a command to its end, with something on its standard input.
     pub(crate) fn output(&self, arguments: &[&str], input: &str) -> Output {
         let database = self.variable("POSTGRES_URL").expect("there is a database");

@@ -19,6 +19,7 @@ facts!(
     an_access_is_written_down,
     the_store_answers,
     old_records_are_dropped_once_a_base_holds_them,
+    a_base_goes_once_a_newer_one_is_older_than_what_is_kept,
     the_outbox_is_pruned_behind_every_cursor,
 );
 
@@ -149,12 +150,42 @@ async fn old_records_are_dropped_once_a_base_holds_them(place: Place) {
     }
     let store = &place.store;
     let before = Timestamp::from_micros(START + 3_000_000);
-    assert_eq!(store.drop_records_before(before, 9).await.expect("none"), 0);
+    let dropped = async |from, limit| {
+        let from = Timestamp::from_micros(from);
+        store.drop_records(from, before, limit).await.expect("an answer")
+    };
+    assert_eq!(dropped(0, 9).await.records, 0, "nobody has a base");
     assert_eq!(store.keep_bases(before, 1).await.expect("bases"), 2);
     assert_eq!(store.keep_bases(before, 1).await.expect("no new ones"), 0);
-    assert_eq!(store.drop_records_before(before, 1).await.expect("one"), 1);
-    assert_eq!(store.drop_records_before(before, 9).await.expect("the other"), 1);
+    let first = dropped(0, 1).await;
+    assert_eq!((first.records, first.newest.as_micros()), (1, START + 1_000_000));
+    assert_eq!(dropped(START + 2_000_001, 9).await.records, 0, "the other is older than that");
+    let second = dropped(first.newest.as_micros(), 9).await;
+    assert_eq!((second.records, second.newest.as_micros()), (1, START + 2_000_000));
     assert_eq!(place.count("event_records").await, 1);
+}
+
+async fn a_base_goes_once_a_newer_one_is_older_than_what_is_kept(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let other = owner.with_user("u2").await;
+    let mut stamps = Vec::new();
+    for bases in [vec![base(user, 10), base(other, 7)], vec![base(user, 20)], vec![base(user, 30)]]
+    {
+        let mut batch = owner.batch();
+        batch.bases = bases;
+        stamps.push(batch.after.stamp);
+        owner.commit(batch).await.expect("it is committed");
+    }
+    let (store, newest) = (&place.store, stamps[2]);
+    assert_eq!(store.drop_bases_before(stamps[1], 9).await.expect("none"), 0);
+    assert_eq!(store.drop_bases_before(newest, 9).await.expect("the first"), 1);
+    assert_eq!(place.count("base_checkpoints WHERE record_number = 10").await, 0);
+    let later = Timestamp::from_micros(newest.as_micros() + 1);
+    assert_eq!(store.drop_bases_before(later, 9).await.expect("the second"), 1);
+    assert_eq!(store.drop_bases_before(later, 9).await.expect("no more"), 0);
+    assert_eq!(place.count("base_checkpoints").await, 2, "everybody's newest stays");
+    assert_eq!(store.base(user).await.expect("an answer").map(|base| base.record_number), Some(30));
 }
 
 async fn the_outbox_is_pruned_behind_every_cursor(place: Place) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub(crate) struct MemoryLog {
     pub down: Mutex<Vec<Sink>>,
     /// The next forwarded record is acknowledged and lost.
     pub loses_next: Mutex<bool>,
+    /// Records that readers were given, and the bytes of their values.
+    given: [AtomicUsize; 2],
     pub(super) weather: Mutex<Weather>,
     pub(super) changed: Notify,
     pub(crate) chance: Chance,
@@ -81,6 +84,7 @@ impl MemoryLog {
             published: Mutex::default(),
             down: Mutex::default(),
             loses_next: Mutex::default(),
+            given: Default::default(),
             weather: Mutex::default(),
             changed: Notify::new(),
             chance: Chance::of(seed),
@@ -201,6 +205,11 @@ impl MemoryLog {
             .collect()
     }
 
+    /// How many records readers were given so far, and how many bytes.
+    pub(crate) fn given(&self) -> [usize; 2] {
+        self.given.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
     fn check(&self) -> Result<(), LogError> {
         match self.weather.lock().unwrap().away {
             Some(until) if Instant::now() < until => Err(LogError::Away("told so".to_owned())),
@@ -284,6 +293,10 @@ impl LaneReader for Reader {
                 let headers: Vec<(&str, Option<&[u8]>)> =
                     raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
                 let (key, value) = (raw.key.as_deref(), raw.value.as_deref());
+                let bytes = value.map_or(0, <[u8]>::len);
+                for (count, more) in log.given.iter().zip([1, bytes]) {
+                    count.fetch_add(more, Ordering::Relaxed);
+                }
                 let incoming =
                     Incoming { source, offset, record_time: time, key, value, headers: &headers };
                 if take(incoming) == ControlFlow::Break(()) {

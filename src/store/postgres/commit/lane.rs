@@ -6,20 +6,40 @@ use actors::rows::Batch;
 use super::Statement;
 use crate::store::{instant, progress};
 
-const COMPARE_AND_SET: &str = "
-    UPDATE lanes SET
-        batch = $6, events_position = $7, by_user_position = $8, marks = $9, forwarded = $10,
-        closed = $11, outbox = $12, users = $13, reflex = $14, guardian = $15, pattern = $16,
-        hypothesis = $17, stamp = $18, checkpointed = $19,
-        events_new = $20, events_duplicate = $21, events_dead_letter = $22, events_forwarded = $23,
-        events_skipped = $24, by_user_new = $25, by_user_duplicate = $26, by_user_dead_letter = $27,
-        by_user_forwarded = $28, by_user_skipped = $29
-    WHERE lane = $1 AND fence_token = $2 AND batch = $3
-        AND events_position = $4 AND by_user_position = $5";
+/// The statement, with how the row is found beside its key. It gives the place of the new version.
+macro_rules! compare_and_set {
+    ($($found:literal)?) => {
+        concat!(
+            "UPDATE lanes SET
+                batch = $6, events_position = $7, by_user_position = $8, marks = $9,
+                forwarded = $10, closed = $11, outbox = $12, users = $13, reflex = $14,
+                guardian = $15, pattern = $16, hypothesis = $17, stamp = $18, checkpointed = $19,
+                events_new = $20, events_duplicate = $21, events_dead_letter = $22,
+                events_forwarded = $23, events_skipped = $24, by_user_new = $25,
+                by_user_duplicate = $26, by_user_dead_letter = $27, by_user_forwarded = $28,
+                by_user_skipped = $29
+            WHERE lane = $1 AND fence_token = $2 AND batch = $3
+                AND events_position = $4 AND by_user_position = $5 ",
+            $($found,)?
+            " RETURNING ctid::text"
+        )
+    };
+}
 
+/// Sets the row of the batch's lane, wherever it lies.
 pub(super) fn compare_and_set(batch: &Batch) -> Statement {
+    bind(sqlx::query(compare_and_set!()), batch)
+}
+
+/// The same, looking for the row at one place only: while an old snapshot is open, all versions since
+/// then are behind the key, and this alone does not look at each of them.
+pub(super) fn compare_and_set_at(batch: &Batch, place: String) -> Statement {
+    bind(sqlx::query(compare_and_set!("AND ctid = $30::text::tid")), batch).bind(place)
+}
+
+fn bind(statement: Statement, batch: &Batch) -> Statement {
     let (before, after) = (&batch.before, &batch.after);
-    let mut statement = sqlx::query(COMPARE_AND_SET)
+    let mut statement = statement
         .bind(batch.lane.0)
         .bind(batch.token.0)
         .bind(before.batch)

@@ -1,0 +1,59 @@
+//! Facts about a lane that gets more than its store takes: it stops reading, and goes on later.
+
+use std::time::Duration;
+
+use actors::ports::BatchRules;
+
+use crate::facts::event;
+use crate::world::{World, run};
+
+/// More events than the batches in flight may hold, by far.
+const EVENTS: i64 = 1_000;
+
+/// Lets a lane with these rules run into a store that stands still for a while, and on when it goes
+/// again; gives how many records, and how many bytes of them, the lane had taken by then, and the bytes
+/// of an event.
+async fn run_into_a_halted_store(batch: BatchRules) -> ([usize; 2], usize) {
+    let mut world = World::new(1);
+    world.rules.batch = batch;
+    let owner = world.own(0);
+    world.all_committed().await;
+    world.store.hold(true);
+    let mut bytes = 0;
+    for second in 0..EVENTS {
+        let (time, value) = event("a", second, r#""heart_rate":60"#);
+        world.log.write(0, time, &value);
+        bytes = value.len();
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let given = world.log.given();
+    world.store.hold(false);
+    world.all_committed().await;
+    world.store.check();
+    assert_eq!(world.store.users_with_records()["a"], EVENTS);
+    assert_eq!(world.log.given()[0], 1_000, "each is read once");
+    owner.leave().await;
+    (given, bytes)
+}
+
+#[test]
+fn while_the_store_stands_still_a_lane_reads_no_more_than_its_batches_in_flight() {
+    run(|| async {
+        for in_flight_max in [1, 3] {
+            let rules = BatchRules { records_max: 8, in_flight_max, ..BatchRules::default() };
+            let ([records, _], _) = run_into_a_halted_store(rules).await;
+            assert_eq!(records, 8 * in_flight_max);
+        }
+    });
+}
+
+#[test]
+fn a_lane_counts_what_it_reads_in_bytes_too() {
+    run(|| async {
+        let (bytes_max, in_flight_max) = (2_000, 3);
+        let rules = BatchRules { bytes_max, in_flight_max, ..BatchRules::default() };
+        let ([_, bytes], event) = run_into_a_halted_store(rules).await;
+        let bounds = in_flight_max * bytes_max..in_flight_max * (bytes_max + event);
+        assert!(bounds.contains(&bytes), "{bytes} bytes of {event} each, not in {bounds:?}");
+    });
+}
