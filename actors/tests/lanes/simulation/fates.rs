@@ -33,21 +33,24 @@ pub(super) fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(problem()) }
 }
 
+/// An offset of forwarded records, by lane and the other partition.
+type Offsets = BTreeMap<(Lane, i32), i64>;
+
 /// Judges the records of all lanes.
 pub(super) struct Judge {
     pub routing: Routing,
     pub forward_bytes_max: usize,
     pub log: Arc<MemoryLog>,
     /// By lane and origin partition the newest forwarded offset that was applied.
-    marks: BTreeMap<(Lane, i32), i64>,
+    marks: Offsets,
     /// By lane and home the last offset that was forwarded.
-    forwarded: BTreeMap<(Lane, i32), i64>,
+    forwarded: Offsets,
     /// Origin partition and offset of everything that was applied at its home after forwarding.
     arrived: BTreeSet<(i32, i64)>,
     /// The same of everything that was forwarded.
     left: BTreeSet<(i32, i64)>,
     /// The generation before, and by lane and origin the last offset that was forwarded in it.
-    closed: Option<(i32, BTreeMap<(Lane, i32), i64>)>,
+    closed: Option<(i32, Offsets)>,
 }
 
 impl Judge {
@@ -63,7 +66,7 @@ impl Judge {
 
     /// The marks and last forwarded offsets that a batch writes are these.
     pub(super) fn check_marks(&self, lane: Lane, after: &Progress) -> Checked {
-        let of_lane = |all: &BTreeMap<(Lane, i32), i64>| -> BTreeMap<i32, i64> {
+        let of_lane = |all: &Offsets| -> BTreeMap<i32, i64> {
             let known = all.range((lane, i32::MIN)..=(lane, i32::MAX));
             known.map(|((_, other), offset)| (*other, *offset)).collect()
         };
