@@ -361,6 +361,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn alerts_ask_for_metrics_that_are_there() {
+        let metrics = Metrics::new().expect("names are unique");
+        let mut state = State::default();
+        state.lanes.insert(Lane(0), actors::observe::Condition::Halted { problem: String::new() });
+        let text = metrics.exposition(&state, &Lags::new(), &TopicNames::default());
+        let text = text.expect("written");
+        let rules = include_str!("../../config/alerts.yaml");
+        let asked: Vec<&str> = rules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("expr: "))
+            .flat_map(|asked| asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+            .filter(|word| word.starts_with("biometric_"))
+            .collect();
+        assert!(asked.len() >= 3, "{asked:?}");
+        for name in asked {
+            assert!(text.contains(&format!("# TYPE {name} ")), "{name} is no metric of ours");
+        }
+        assert!(text.contains("biometric_lanes{condition=\"halted\"} 1"), "{text}");
+    }
+
+    #[test]
     fn a_committed_batch_shows_under_the_names_that_dashboards_use() {
         let metrics = Metrics::new().expect("names are unique");
         let mut counts = PerSource::<Counts>::default();
