@@ -138,8 +138,13 @@ impl Owner {
         };
         let mut restoring = Restoring::default();
         let mut after = (claim.progress.checkpointed, i32::MAX);
+        // Where all checkpoints are written there is nothing to look for, however long ago that was.
+        let lags = claim.progress.checkpointed < claim.progress.stamp;
         loop {
-            let page = self.ports.store.records_of_lane(self.lane, after, RESTORE_PAGE).await;
+            let page = match lags {
+                true => self.ports.store.records_of_lane(self.lane, after, RESTORE_PAGE).await,
+                false => Ok(Vec::new()),
+            };
             let page = page.map_err(store_end)?;
             let Some(last) = page.last() else { break };
             after = (last.place.stamp, last.place.position);

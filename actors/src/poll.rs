@@ -51,12 +51,13 @@ impl Poll {
     }
 
     /// Whether the lane must be claimed anew: it is somebody else's, or was to read no more events and is to
-    /// go on. A store that is away is found out by whoever writes.
+    /// read on, perhaps up to another stop. A store that is away is found out by whoever writes.
     async fn look_at_tenure(&self) -> Option<ClaimAnew> {
         let tenure = self.ports.store.tenure(self.lane, self.token).await.ok()?;
         let Some(Tenure { events_stop }) = tenure else { return Some(ClaimAnew { fenced: true }) };
         let before = self.events_stop.replace(events_stop);
-        (before.is_some() && events_stop.is_none()).then_some(ClaimAnew { fenced: false })
+        let goes_on = before.is_some_and(|before| events_stop.is_none_or(|stop| stop > before));
+        goes_on.then_some(ClaimAnew { fenced: false })
     }
 
     async fn look_for_commands(&self) {

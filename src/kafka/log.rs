@@ -101,13 +101,12 @@ impl KafkaLog {
             consumer.assign(&assignment)?;
             match consumer.poll(ASK_TIMEOUT) {
                 Some(Err(KafkaError::PartitionEOF(_))) => Ok(false),
-                Some(Err(error)) => Err(error),
-                // Whoever does not answer in time has perhaps more to say.
-                Some(Ok(_)) | None => Ok(true),
+                // Whoever does not answer, or not in time, has perhaps more to say.
+                Some(Ok(_) | Err(_)) | None => Ok(true),
             }
         });
         match asked.await {
-            Ok(found) => found.map_err(|error| LogError::Away(error.to_string())),
+            Ok(found) => found.map_err(broken),
             Err(_) => Err(LogError::Away(DROPPED.to_owned())),
         }
     }

@@ -96,6 +96,9 @@ impl SqlStore {
     pub async fn blockers(&self) -> Result<Vec<Blocker>, StoreError> {
         let rows = lanes::Entity::find().order_by_asc(lanes::Column::Lane).all(&self.reader).await;
         let rows = rows.map_err(|error| of_database(&error))?;
+        let stored = routing::Entity::find().one(&self.reader).await;
+        let stored = stored.map_err(|error| of_database(&error))?.ok_or_else(no_topics)?;
+        let rows = in_use(&stored, rows);
         Ok(expansion::blockers(&standings(&self.reader, &rows).await?))
     }
 
@@ -116,17 +119,23 @@ impl SqlStore {
             let transaction = begin(&writer).await?;
             let locked = lock_all(&transaction, postgres.as_deref()).await?;
             let (stored, rows) = locked.ok_or_else(no_topics)?;
-            let blockers = expansion::blockers(&standings(&transaction, &rows).await?);
+            let kept = in_use(&stored, rows.clone());
+            let blockers = expansion::blockers(&standings(&transaction, &kept).await?);
             if !blockers.is_empty() {
                 return Ok(Expanded::Blocked(blockers));
             }
-            let next = next_of(&stored, &rows, &added, at)?;
+            let next = next_of(&stored, &kept, &added, at)?;
             let routing = close(&transaction, &stored, &rows, &next).await?;
             transaction.commit().await.map_err(|error| of_database(&error))?;
             Ok(Expanded::Done(routing))
         })
         .await
     }
+}
+
+/// The lanes of this generation; topics that were made anew with fewer partitions leave others behind.
+fn in_use(stored: &routing::Model, rows: Vec<lanes::Model>) -> Vec<lanes::Model> {
+    rows.into_iter().filter(|row| row.lane < stored.partition_count).collect()
 }
 
 fn no_topics() -> StoreError {
@@ -215,6 +224,7 @@ pub(super) async fn has_unwritten(
         .column(event_records::Column::Position)
         .filter(event_records::Column::Lane.eq(row.lane))
         .filter(event_records::Column::Time.gt(row.checkpointed))
+        .filter(event_records::Column::Time.lte(row.stamp))
         .into_tuple::<i32>()
         .one(database)
         .await;

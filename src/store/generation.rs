@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use actors::lane::{ClosedGeneration, Lane, Positions, Progress, Routing, Source};
+use actors::lane::{
+    ClosedGeneration, Lane, NOTHING, Positions, Progress, Routing, Source, settled,
+};
 use actors::store::StoreError;
 use chrono::{DateTime, Utc};
 use entities::{closed_generations, lane_gaps, lanes, routing};
@@ -247,7 +249,12 @@ pub(super) async fn close(
         restart(transaction, lane, positions.unwrap_or(progress.positions), &closed).await?;
     }
     for (lane, positions) in next {
-        let row = progress::new_row(lane, positions);
+        // Whatever is stored by now is not this lane's: a claim need not look for it.
+        let row = lanes::ActiveModel {
+            stamp: Set(at),
+            checkpointed: Set(at),
+            ..progress::new_row(lane, positions)
+        };
         let insert = lanes::Entity::insert(row).exec_without_returning(transaction);
         insert.await.map_err(|error| of_database(&error))?;
     }
@@ -328,7 +335,8 @@ fn skipped(lane: Lane, generation: i32, progress: &Progress, next: Positions) ->
 fn never_applied(lane: Lane, closed: Option<&ClosedGeneration>) -> Vec<Gap> {
     let Some(closed) = closed else { return Vec::new() };
     let gap = |(&origin, &last): (&i32, &i64)| {
-        let mark = closed.marks.get(&origin).copied().unwrap_or(-1);
+        let mark = closed.marks.get(&origin).copied().unwrap_or(NOTHING);
+        let (mark, _) = settled(mark);
         (mark < last).then_some(Gap {
             lane,
             source: Source::ByUser,

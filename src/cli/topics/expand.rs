@@ -41,6 +41,9 @@ pub(super) struct Arguments {
 /// How often the store is asked what is still in the way.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Attempts to let lanes read on when the store is away: some ten minutes.
+const TRIES_MAX: u32 = 300;
+
 /// Things in the way that are named at once.
 const NAMED_MAX: usize = 5;
 
@@ -78,6 +81,10 @@ async fn expand(
     topics::grow(&connection_of(settings), &topics_of(settings), found, wanted)
         .await
         .map_err(Failure::Unavailable)?;
+    if found.events < wanted || found.by_user < wanted {
+        // Stops that are there were noted before producers could know of these partitions.
+        expansion.let_lanes_go_on().await?;
+    }
     let in_the_way = store.blockers().await?;
     if in_the_way.iter().any(|blocker| matches!(blocker, Blocker::NoStop(_))) {
         let age = humantime::format_duration(arguments.metadata_age);
@@ -88,10 +95,10 @@ async fn expand(
     say("the lanes come to rest");
     let moved = tokio::select! {
         moved = expansion.move_users(arguments.rest_at_most) => moved,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Unavailable(format!("interrupted; {AGAIN}"))),
+        () = interrupted() => Err(Failure::Unavailable(format!("interrupted; {AGAIN}"))),
     };
     if moved.is_err() {
-        expansion.let_lanes_go_on().await?;
+        expansion.let_lanes_go_on_at_last().await?;
     }
     let Routing { generation, partition_count, .. } = moved?;
     writeln!(
@@ -162,6 +169,19 @@ impl Expansion<'_> {
         Ok(self.store.set_stops(&stops).await?)
     }
 
+    /// The same, for as long as it takes a store that is away to come back, but not for ever.
+    async fn let_lanes_go_on_at_last(&self) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            match self.let_lanes_go_on().await {
+                Err(error) if tries < TRIES_MAX => say(&format!("the lanes still stand: {error}")),
+                done => return done,
+            }
+            tries += 1;
+            tokio::time::sleep(LOOK_EVERY * 4).await;
+        }
+    }
+
     async fn let_lanes_go_on(&self) -> Result<(), Failure> {
         let stops: Vec<(Lane, Option<Positions>)> = self.lanes().map(|lane| (lane, None)).collect();
         Ok(self.store.set_stops(&stops).await?)
@@ -170,21 +190,18 @@ impl Expansion<'_> {
     /// Tries until nothing is in the way, but not longer than `at_most`.
     async fn move_users(&self, at_most: Duration) -> Result<Routing, Failure> {
         let until = Instant::now() + at_most;
-        let mut said = Vec::new();
+        let mut said: Vec<String> = Vec::new();
         loop {
-            let mut blockers = self.store.blockers().await?;
-            if blockers.is_empty() {
-                let mut added = Vec::new();
-                for lane in (self.known..self.wanted).map(Lane) {
-                    added.push((lane, self.log.starts(lane).await.map_err(unavailable)?));
+            let (named, blockers) = match self.attempt().await {
+                Ok(Expanded::Done(routing)) => return Ok(routing),
+                Ok(Expanded::Blocked(blockers)) => {
+                    let named = blockers.iter().take(NAMED_MAX).map(Blocker::to_string);
+                    (named.collect(), blockers)
                 }
-                match self.store.expand(&added, now()).await? {
-                    Expanded::Done(routing) => return Ok(routing),
-                    Expanded::Blocked(found) => blockers = found,
-                }
-            }
-            let named: Vec<String> =
-                blockers.iter().take(NAMED_MAX).map(Blocker::to_string).collect();
+                // It may be back in time.
+                Err(Failure::Unavailable(problem)) => (vec![problem], Vec::new()),
+                Err(error) => return Err(error),
+            };
             if Instant::now() >= until {
                 return Err(Failure::Unavailable(format!(
                     "the lanes did not come to rest: {}; {AGAIN}",
@@ -192,7 +209,7 @@ impl Expansion<'_> {
                 )));
             }
             if named == said {
-                self.pass_over_what_is_no_record(&blockers).await?;
+                self.pass_over_what_is_no_record(&blockers, until).await;
             } else {
                 say(&format!("waiting: {}", named.join("; ")));
                 said = named;
@@ -204,15 +221,39 @@ impl Expansion<'_> {
 
 impl Expansion<'_> {
     /// A lane that does not come on may have read all there is: its log ends in markers of transactions.
-    async fn pass_over_what_is_no_record(&self, blockers: &[Blocker]) -> Result<(), Failure> {
-        for blocker in blockers {
+    /// A server that does not answer is asked again at the next look.
+    async fn pass_over_what_is_no_record(&self, blockers: &[Blocker], until: Instant) {
+        for blocker in blockers.iter().take_while(|_| Instant::now() < until) {
             if let Blocker::Unread { lane, source, at, .. } = *blocker
-                && !self.log.has_records(lane, source, at).await.map_err(unavailable)?
+                && let Ok(false) = self.log.has_records(lane, source, at).await
+                && let Err(error) = self.store.stop_at(lane, source, at).await
             {
-                self.store.stop_at(lane, source, at).await?;
+                tracing::debug!(%error, "a stop is lowered later");
             }
         }
-        Ok(())
+    }
+
+    /// Looks what is in the way, and moves users if nothing is.
+    async fn attempt(&self) -> Result<Expanded, Failure> {
+        let blockers = self.store.blockers().await?;
+        if !blockers.is_empty() {
+            return Ok(Expanded::Blocked(blockers));
+        }
+        let mut added = Vec::new();
+        for lane in (self.known..self.wanted).map(Lane) {
+            added.push((lane, self.log.starts(lane).await.map_err(unavailable)?));
+        }
+        Ok(self.store.expand(&added, now()).await?)
+    }
+}
+
+/// Returns when somebody wants the command to end.
+async fn interrupted() {
+    let term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut term) = term else { return std::future::pending().await };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

@@ -26,6 +26,7 @@ const BACK: &str = "
         FROM users u
         JOIN event_records r ON r.time = u.newest_time AND r.lane = u.newest_lane
             AND r.position = u.newest_position AND r.user_number = u.user_number
+            AND r.number = u.record_number
         WHERE u.user_number = $1 AND r.number > $2
         UNION ALL
         SELECT r.time, r.lane, r.position, r.number, r.previous_time, r.previous_lane,
@@ -33,6 +34,7 @@ const BACK: &str = "
         FROM chain c
         JOIN event_records r ON r.time = c.previous_time AND r.lane = c.previous_lane
             AND r.position = c.previous_position AND r.user_number = $1
+            AND r.number = c.number - 1
         WHERE r.number > $2)
     SELECT time, lane, position, number FROM chain";
 

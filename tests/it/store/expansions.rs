@@ -5,7 +5,7 @@ use actors::lane::{Lane, Positions, Routing, Source};
 use actors::rows::{DeadLetterRow, OutboxRow, Sink};
 use actors::seal::Sealed;
 use actors::store::{CommitError, Store, StoreError, Tenure};
-use biometric_bridge::store::{Administration, Expanded};
+use biometric_bridge::store::{Administration, Adoption, Expanded};
 use neuros::time::Timestamp;
 
 use super::batches::{LANES, Owner, START, routing};
@@ -18,6 +18,7 @@ facts!(
     owners_learn_where_to_stop,
     whatever_is_not_finished_is_in_the_way,
     a_command_for_a_home_that_is_over_is_not_taken,
+    lanes_that_an_adoption_left_behind_are_not_waited_for,
 );
 
 const ADDED: [(Lane, Positions); 1] = [(Lane(2), Positions { events: 1, by_user: 2 })];
@@ -141,6 +142,23 @@ async fn whatever_is_not_finished_is_in_the_way(place: Place) {
     // Nothing has changed.
     assert_eq!(store.routing().await.expect("an answer"), Some(routing()));
     owner.commit(owner.batch()).await.expect("the lane is still mine");
+}
+
+async fn lanes_that_an_adoption_left_behind_are_not_waited_for(place: Place) {
+    let store = &place.store;
+    store.begin(&routing(), &LANES).await.expect("the store begins");
+    let fewer = Adoption {
+        routing: Routing { partition_count: 1, ..routing() },
+        positions: vec![LANES[0]],
+        reason: "made anew".to_owned(),
+        at: at(),
+    };
+    store.adopt(&fewer).await.expect("it is adopted");
+    store.set_stops(&[(Lane(0), Some(LANES[0].1))]).await.expect("it is told");
+    assert_eq!(store.blockers().await.expect("an answer"), []);
+    let done = store.expand(&[LANES[1]], at()).await.expect("an answer");
+    let Expanded::Done(next) = done else { panic!("{done:?}") };
+    assert_eq!((next.generation, next.partition_count), (3, 2));
 }
 
 async fn a_command_for_a_home_that_is_over_is_not_taken(place: Place) {
