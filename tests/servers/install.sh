@@ -198,8 +198,9 @@ note_command() {
 install_packages
 # Two cores: one fetches and unpacks while the other waits for Java.
 install_python &
+python_job=$!
 install_kafka
-wait $!
+wait "$python_job"
 
 found=""
 if kafka_is_there; then note java "$(command -v java)"; note kafka "$kafka"; fi
