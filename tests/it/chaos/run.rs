@@ -1,7 +1,7 @@
 //! A run: the plan's faults one by one beside the stream, then the work's end and the check of everything.
 
 use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,10 @@ pub(super) fn run(seed: u64, kills: usize, minutes: u64) {
     let ended = catch_unwind(AssertUnwindSafe(|| run.all(seed, kills, minutes)));
     if let Err(failure) = ended {
         run.keep(seed);
-        resume_unwind(failure);
+        let texts =
+            [failure.downcast_ref::<String>().map(String::as_str), failure.downcast_ref().copied()];
+        let text = texts.into_iter().flatten().next().unwrap_or("no text");
+        panic!("CHAOS_SEED={seed}: {text}");
     }
 }
 

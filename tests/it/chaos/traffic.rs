@@ -45,6 +45,8 @@ pub(super) struct Traffic {
     burst: AtomicUsize,
     group: AtomicUsize,
     sent: AtomicU64,
+    /// The run has failed: nobody asks any more what arrived.
+    failed: AtomicBool,
 }
 
 /// Ends the stream, also when the run fails.
@@ -52,6 +54,7 @@ pub(super) struct Ends<'t>(&'t Traffic);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
+        self.0.failed.store(std::thread::panicking(), Ordering::Relaxed);
         self.0.over.store(true, Ordering::Relaxed);
     }
 }
@@ -107,6 +110,9 @@ impl Traffic {
             sleep(BEAT);
         }
         let mut acknowledged = Vec::new();
+        if self.failed.load(Ordering::Relaxed) {
+            return acknowledged;
+        }
         for producer in [&stream.java, &stream.own] {
             producer.flush(LAST).expect("the broker acknowledges everything in time");
             let mut its = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
