@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check unit integration chaos fuzz-build fuzz simulation defects bench durable durable-quick soak instructions servers
+.PHONY: help demo build test check unit integration chaos fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,27 +52,30 @@ fuzz: ## hostile messages; needs a nightly compiler and `cargo install cargo-fuz
 	neuros/fuzz/seed.sh
 	cd neuros && $(CARGO) +nightly fuzz run decode -- -runs=$(RUNS) -max_len=4096 -seed=1
 
-bench: ## decode, step and replay, beside a yardstick; then the whole service
-	$(CARGO) bench -p bench --locked
-	@$(MAKE) --no-print-directory durable
-
 # The service and what measures it, built together so that both are of one state.
 MEASURE_BUILD = $(CARGO) build --release --locked -p biometric-bridge -p bench --bin biometric-bridge
-DURABLE_BUILD = $(MEASURE_BUILD) --bin durable
-DURABLE = $(or $(CARGO_TARGET_DIR),target)/release/durable
-SOAK = $(or $(CARGO_TARGET_DIR),target)/release/soak
+MEASURE = $(or $(CARGO_TARGET_DIR),target)/release
 
-durable: servers ## the whole service with Kafka and PostgreSQL: events/s, latency, CPU, memory (ARGS=--help)
-	$(DURABLE_BUILD)
-	$(DURABLE) $(ARGS)
+bench: servers ## the whole service with Kafka and PostgreSQL, one table, ten minutes (ARGS="--parts drains"; ARGS=--help)
+	$(MEASURE_BUILD) --bin bench
+	$(MEASURE)/bench run $(ARGS)
 
-durable-quick: servers ## the same in a minute: shows that it works
-	$(DURABLE_BUILD)
-	$(DURABLE) --quick $(ARGS)
+bench-quick: servers ## the same in two minutes: shows that it works
+	$(MEASURE_BUILD) --bin bench
+	$(MEASURE)/bench run --quick $(ARGS)
+
+bench-compare: ## what changed between the tables of two runs (A=before.json B=after.json)
+	@$(CARGO) run --release --locked --quiet -p bench --bin bench -- compare $(A) $(B)
+
+bench-engine: ## decode, step and replay in detail, beside a yardstick
+	$(CARGO) bench -p bench --locked
 
 soak: servers ## half an hour at 20,000 events/s; fails when memory or open files move (ARGS=--help)
 	$(MEASURE_BUILD) --bin soak
-	$(SOAK) $(ARGS)
+	$(MEASURE)/soak $(ARGS)
 
-instructions: ## instructions for each event of the hot path; needs valgrind
+instructions: servers ## instructions for each event of the hot path
 	bench/instructions.sh
+
+instructions-check: servers ## fails when they are more than bench/instructions.limits
+	bench/instructions.sh --check

@@ -1,8 +1,15 @@
 #!/bin/sh
 # Counts the instructions that one event costs in each part of the hot path: two runs of different
-# length under callgrind, so that what happens once falls out of the difference.
+# length under callgrind, so that what happens once falls out of the difference. With `--check` it fails
+# when a part costs more than bench/instructions.limits allows, which is the same on every machine.
 set -eu
 cd "$(dirname "$0")/.."
+limits=
+case "${1:-}" in
+    "") ;;
+    --check) limits=bench/instructions.limits ;;
+    *) echo "usage: $0 [--check]" >&2; exit 64 ;;
+esac
 command -v valgrind > /dev/null || { echo "valgrind is not installed: apt-get install valgrind" >&2; exit 69; }
 cargo build --release --locked --quiet -p bench --bin hot_path
 scratch=$(mktemp -d)
@@ -15,10 +22,24 @@ count() { # PART ROUNDS: the instructions, and the events that came out
     events=$(cat "$scratch/events")
 }
 
+failed=0
 printf '%-12s %s\n' part instructions/event
 for part in decode-e1:50 decode-e2:50 decode-e3:50 step:5; do
     rounds=${part#*:}
-    count "${part%:*}" 1; i=$instructions; e=$events
-    count "${part%:*}" "$((rounds + 1))"
-    printf '%-12s %d\n' "${part%:*}" $(((instructions - i) / (events - e)))
+    part=${part%:*}
+    count "$part" 1; i=$instructions; e=$events
+    count "$part" "$((rounds + 1))"
+    each=$(((instructions - i) / (events - e)))
+    if [ -z "$limits" ]; then
+        printf '%-12s %d\n' "$part" "$each"
+        continue
+    fi
+    limit=$(awk -v part="$part" '$1 == part { print $2 }' "$limits")
+    if [ -n "$limit" ] && [ "$each" -le "$limit" ]; then
+        printf '%-12s %-8d at most %d\n' "$part" "$each" "$limit"
+    else
+        printf '%-12s %-8d is more than %s of %s\n' "$part" "$each" "${limit:-nothing}" "$limits"
+        failed=1
+    fi
 done
+[ "$failed" -eq 0 ] || { echo "the hot path has become dearer: make it cheaper, or raise $limits and say why" >&2; exit 1; }

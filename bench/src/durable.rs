@@ -1,13 +1,17 @@
-//! The durable benchmark: real servers, the real service as a child process, no stand-ins. It prints what it
-//! finds and judges nothing: slow is a figure, only broken is an error.
+//! The benchmark of the whole service: real servers, the real service as a child process, no stand-ins. It
+//! gives what it finds and fails for nothing that is only slow.
 
 mod clock;
 mod copy;
 mod database;
 mod drain;
+mod engine;
+mod inside;
+mod instances;
 mod kafka;
 mod latency;
 mod load;
+mod million;
 mod postgres;
 mod process;
 mod report;
@@ -15,19 +19,47 @@ mod service;
 mod setup;
 mod soak;
 mod states;
+mod without;
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+use jiff::Timestamp;
+
+use crate::table::Table;
+
+pub use inside::{Task, run as run_inside};
 pub use soak::{Soak, run as run_soak};
 pub use states::hold as hold_states;
+
+/// What there is to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Decode and step on one core.
+    Engine,
+    /// Durable drains beside COPY, CPU, and memory of a user.
+    Drains,
+    /// Latency at a steady rate.
+    Latency,
+    /// The lanes without a store, and without sealing.
+    Without,
+    /// Two instances beside one.
+    Instances,
+    /// As many users as are to be tried, and their recovery.
+    Million,
+}
 
 /// What is to be measured, and how thoroughly.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Events of each drain.
     pub events: u64,
-    /// User counts, one drain each.
-    pub users: Vec<u64>,
+    /// Few users and many, one drain each.
+    pub users: [u64; 2],
+    /// The most users, with two events each.
+    pub most_users: u64,
+    /// What is measured.
+    pub parts: Vec<Part>,
     /// Seconds of each paced run.
     pub paced_seconds: u64,
     /// Events a second of each paced run.
@@ -50,25 +82,67 @@ pub fn setting(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Measures everything and prints one table.
+/// Measures, and gives the table.
 ///
 /// # Errors
 ///
 /// When something is broken: a server does not start, an event is lost.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> anyhow::Result<Table> {
+    let measures = |part| options.parts.contains(&part);
+    let mut table = Table {
+        began: Timestamp::from_microsecond(clock::micros())?.to_string(),
+        machine: machine()?,
+        ..Table::default()
+    };
+    if measures(Part::Engine) {
+        engine::run(&mut table);
+    }
     let setup = setup::Setup::start(&options.service, &setup::ServerSettings::default())?;
-    let mut report = report::Report::default();
-    for users in &options.users {
-        let drained = drain::run(&setup, options, *users)?;
-        let copied = copy::run(&setup, &drained)?;
-        report.drained(&drained, &copied);
+    if measures(Part::Drains) || measures(Part::Without) || measures(Part::Million) {
+        let [few, many] = options.users;
+        let few = drain::run(&setup, options, few, options.events)?.0;
+        report::drained(&mut table, &few);
+        if measures(Part::Drains) {
+            report::copied(&mut table, &few, &copy::run(&setup, &few)?);
+            let many = drain::run(&setup, options, many, options.events)?.0;
+            report::drained(&mut table, &many);
+            report::copied(&mut table, &many, &copy::run(&setup, &many)?);
+            let state = states::measure(many.users, many.events)?;
+            report::memory(&mut table, &few, &many, state);
+        }
+        if measures(Part::Without) {
+            without::run(&setup, &few.place, few.events, &mut table)?;
+        }
+        if measures(Part::Million) {
+            million::run(&setup, options, few.known, &mut table)?;
+        }
     }
-    if let [first, .., last] = report.memories() {
-        let (few, many) = (*first, *last);
-        report.memory(few, many, states::measure(many.users, many.events)?);
+    if measures(Part::Instances) {
+        instances::run(&setup, options, &mut table)?;
     }
-    if !options.rates.is_empty() {
-        latency::run(&setup, options, &mut report)?;
+    if measures(Part::Latency) {
+        latency::run(&setup, options, &mut table)?;
     }
-    report.print()
+    Ok(table)
+}
+
+/// Processor, cores and memory.
+fn machine() -> anyhow::Result<String> {
+    let read = |file: &str, name: &str| -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(file)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        Ok(line
+            .and_then(|line| line.split_once(':'))
+            .map_or("?", |(_, value)| value.trim())
+            .to_owned())
+    };
+    let cores = std::thread::available_parallelism()?;
+    let (processor, memory) =
+        (read("/proc/cpuinfo", "model name")?, read("/proc/meminfo", "MemTotal")?);
+    Ok(format!("{cores} x {processor}, {memory}"))
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

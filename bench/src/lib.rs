@@ -2,6 +2,7 @@
 //! The same on every run. [`durable`] is the benchmark of the whole service.
 
 pub mod durable;
+pub mod table;
 
 use std::fmt::Write as _;
 

@@ -13,7 +13,7 @@ const EDGES: [(&str, &[&str]); 6] = [
     ("entities", &[]),
     ("migration", &[]),
     ("biometric-bridge", &["actors", "entities", "migration", "neuros"]),
-    ("bench", &["biometric-bridge", "neuros"]),
+    ("bench", &["actors", "biometric-bridge", "neuros"]),
 ];
 
 /// Libraries that touch the outside, which only the root package may know; the schema's two crates

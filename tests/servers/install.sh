@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients.
+# Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; and valgrind,
+# which counts instructions.
 # Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
 #
 # Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
@@ -78,6 +79,7 @@ install_packages() {
     has kcat || wanted+=(kcat)
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
+    has valgrind || wanted+=(valgrind)
     [ "${#wanted[@]}" -eq 0 ] || apt_install "${wanted[@]}"
 }
 
@@ -213,6 +215,7 @@ fi
 note_command redis-server redis-server
 note_command kcat kcat
 note_command setpriv util-linux
+note_command valgrind valgrind
 if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"

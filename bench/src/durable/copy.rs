@@ -3,10 +3,10 @@
 
 use anyhow::{Context as _, bail};
 
-use super::clock;
 use super::database::Database;
 use super::drain::Drained;
 use super::setup::{Setup, say};
+use super::{clock, middle};
 
 /// Rows of one COPY, each in a transaction of its own.
 const BATCH: usize = 5_000;
@@ -29,7 +29,7 @@ pub(super) fn run(setup: &Setup, drained: &Drained) -> anyhow::Result<Copied> {
     let mut database = Database::connect(&drained.place.url)?;
     let rows = database.copy_out("COPY event_records TO STDOUT (FORMAT binary)")?;
     let batches = batches(&rows)?;
-    let row_bytes = rows.len() / usize::try_from(drained.events)?.max(1);
+    let row_bytes = rows.len() / usize::try_from(drained.stored)?.max(1);
     drop(rows);
     database.run("CREATE TABLE alone (LIKE event_records INCLUDING ALL)")?;
     database.run(
@@ -39,7 +39,7 @@ pub(super) fn run(setup: &Setup, drained: &Drained) -> anyhow::Result<Copied> {
     let yardstick = yardstick_batches();
     let (mut rates, mut micros, mut yardsticks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..REPEATS {
-        let (rate, used) = copy(setup, &mut database, "alone", &batches, drained.events)?;
+        let (rate, used) = copy(setup, &mut database, "alone", &batches, drained.stored)?;
         rates.push(rate);
         micros.push(used);
         let rows = u64::from(YARDSTICK_ROWS);
@@ -75,11 +75,6 @@ fn copy(
     let used = clock::cpu_of_family(process)?.saturating_sub(used);
     anyhow::ensure!(copied == rows, "COPY took {copied} of {rows} rows");
     Ok((rows as f64 / seconds, used.as_secs_f64() * 1e6 / rows as f64))
-}
-
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Signature, flags and the length of a header extension.

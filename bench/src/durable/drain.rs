@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::database::Database;
 use super::load::{Producer, Rounds, user_id};
-use super::service::{LANES, Place, Service, progress, watch};
+use super::service::{LANES, Place, Service, all_are_there, progress, watch};
 use super::setup::{Setup, say};
 use super::{Options, clock};
 
@@ -14,11 +14,11 @@ pub(super) struct Drained {
     pub(super) users: u64,
     pub(super) events: u64,
     pub(super) event_bytes: usize,
-    pub(super) seconds: f64,
-    pub(super) rate: f64,
-    /// After every user was met once.
-    pub(super) rate_of_known: Option<f64>,
-    pub(super) cpu: Cpu,
+    /// From the first event to the last.
+    pub(super) whole: Rated,
+    /// After every user was met once; the whole when there is too little left.
+    pub(super) known: Rated,
+    pub(super) stored: u64,
     pub(super) transitions: u64,
     /// The service's means.
     pub(super) batch_records: f64,
@@ -28,28 +28,47 @@ pub(super) struct Drained {
     pub(super) checkpoint_bytes: f64,
 }
 
-/// CPU time of the three.
+/// A stretch of a drain.
 #[derive(Clone, Copy)]
-pub(super) struct Cpu {
-    pub(super) service: Duration,
-    pub(super) postgres: Duration,
-    pub(super) kafka: Duration,
+pub(super) struct Rated {
+    /// Events a second.
+    pub(super) rate: f64,
+    /// CPU time, microseconds an event.
+    pub(super) service: f64,
+    pub(super) postgres: f64,
+    pub(super) kafka: f64,
 }
 
-impl Cpu {
-    fn now(setup: &Setup, service: &Service) -> anyhow::Result<Self> {
+/// A moment of a drain: when, events read, and CPU time until then.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    at: Instant,
+    events: u64,
+    service: Duration,
+    postgres: Duration,
+    kafka: Duration,
+}
+
+impl Moment {
+    fn now(setup: &Setup, services: &[Service], events: u64) -> anyhow::Result<Self> {
+        let used = services.iter().map(|service| clock::cpu(service.id()));
         Ok(Self {
-            service: clock::cpu(service.id())?,
+            at: clock::now(),
+            events,
+            service: used.sum::<anyhow::Result<Duration>>()?,
             postgres: clock::cpu_of_family(setup.postgres.process.id())?,
             kafka: clock::cpu(setup.kafka.process.id())?,
         })
     }
 
-    fn since(self, before: Self) -> Self {
-        Self {
-            service: self.service.saturating_sub(before.service),
-            postgres: self.postgres.saturating_sub(before.postgres),
-            kafka: self.kafka.saturating_sub(before.kafka),
+    fn until(&self, end: &Self) -> Rated {
+        let events = (end.events - self.events).max(1) as f64;
+        let micros = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() * 1e6;
+        Rated {
+            rate: events / (end.at - self.at).as_secs_f64(),
+            service: micros(self.service, end.service) / events,
+            postgres: micros(self.postgres, end.postgres) / events,
+            kafka: micros(self.kafka, end.kafka) / events,
         }
     }
 }
@@ -60,7 +79,12 @@ const LOOK: Duration = Duration::from_millis(25);
 /// Quiet users' checkpoints are due after five seconds, and what a drain needed for itself is given back.
 const SETTLE: Duration = Duration::from_secs(8);
 
-pub(super) fn run(setup: &Setup, options: &Options, users: u64) -> anyhow::Result<Drained> {
+pub(super) fn run(
+    setup: &Setup,
+    options: &Options,
+    users: u64,
+    events: u64,
+) -> anyhow::Result<(Drained, Service)> {
     let place = Place::make(setup, &format!("drain_{users}"), -1)?;
     // A first start without events: it brings up the schema, and shows what the service takes when idle.
     let service = Service::start(setup, &options.settings, &place)?;
@@ -68,7 +92,6 @@ pub(super) fn run(setup: &Setup, options: &Options, users: u64) -> anyhow::Resul
     std::thread::sleep(Duration::from_secs(2));
     let idle_bytes = clock::resident(service.id())?;
     drop(service);
-    let events = options.events;
     say(&format!("{users} users: sending {events} events"))?;
     let event_bytes = fill(setup, &place, users, events)?;
     say(&format!("{users} users: draining"))?;
@@ -79,35 +102,22 @@ pub(super) fn run(setup: &Setup, options: &Options, users: u64) -> anyhow::Resul
         std::fs::create_dir_all(folder)?;
         service.profile(folder.join(format!("drain-{users}.perf")))?;
     }
-    // Getting ready is no part of the drain: it begins with the last look that found nothing stored.
-    let (before, began) = loop {
-        let seen = (Cpu::now(setup, &service)?, clock::now());
-        service.must_run()?;
-        std::thread::sleep(LOOK);
-        if progress(&mut database)?.1 > 0 {
-            break seen;
-        }
-    };
-    let looks = watch(&mut service, &mut database, events, LOOK)?;
-    let cpu = Cpu::now(setup, &service)?.since(before);
+    let services = std::slice::from_mut(&mut service);
+    let (whole, known) = timed(setup, services, &mut database, events, met(users))?;
     service.end_profile();
-    let ended = looks.last().map_or(began, |(time, _)| *time);
-    let seconds = (ended - began).as_secs_f64();
-    let stored = database.number("SELECT count(*) FROM event_records")?.cast_unsigned();
-    anyhow::ensure!(stored == events, "of {events} events {stored} are stored");
-    say(&format!("{users} users: {:.0} events/s; waiting for quiet", events as f64 / seconds))?;
+    all_are_there(&mut database, events)?;
+    say(&format!("{users} users: {:.0} events/s; waiting for quiet", whole.rate))?;
     std::thread::sleep(SETTLE);
     let (records, batches) = service.histogram("biometric_batch_records")?;
     let (commits, _) = service.histogram("biometric_commit_seconds")?;
     let mean = "SELECT coalesce(avg(length(checkpoint)) * 100, 0)::bigint FROM users";
-    Ok(Drained {
+    let drained = Drained {
         users,
         events,
         event_bytes,
-        seconds,
-        rate: events as f64 / seconds,
-        rate_of_known: rate_after(&looks, users),
-        cpu,
+        whole,
+        known,
+        stored: progress(&mut database)?.1,
         transitions: database.number("SELECT count(*) FROM mode_transitions")?.cast_unsigned(),
         batch_records: records / batches,
         commit_milliseconds: commits / batches * 1_000.0,
@@ -115,11 +125,47 @@ pub(super) fn run(setup: &Setup, options: &Options, users: u64) -> anyhow::Resul
         bytes: clock::resident(service.id())?,
         checkpoint_bytes: database.number(mean)? as f64 / 100.0,
         place,
-    })
+    };
+    Ok((drained, service))
+}
+
+/// Waits until so many events are committed; gives what all took, and what those took that came when `met`
+/// of them were.
+pub(super) fn timed(
+    setup: &Setup,
+    services: &mut [Service],
+    database: &mut Database,
+    events: u64,
+    met: u64,
+) -> anyhow::Result<(Rated, Rated)> {
+    let first = progress(database)?.0;
+    // Getting ready is no part of the drain: it begins with the last look that found nothing new.
+    let began = loop {
+        let seen = Moment::now(setup, services, first)?;
+        services.iter_mut().try_for_each(Service::must_run)?;
+        std::thread::sleep(LOOK);
+        if progress(database)?.0 > first {
+            break seen;
+        }
+    };
+    let half = watch(services, database, met.min(events), LOOK)?;
+    let half = Moment::now(setup, services, half.last().map_or(met, |(_, read)| *read))?;
+    watch(services, database, events, LOOK)?;
+    let end = Moment::now(setup, services, events)?;
+    let whole = began.until(&end);
+    // Of less than a second nothing can be said.
+    let known = if end.at - half.at > Duration::from_secs(1) { half.until(&end) } else { whole };
+    Ok((whole, known))
+}
+
+/// How many events are read when surely every user has been met, and what was in flight then is stored.
+fn met(users: u64) -> u64 {
+    // Lanes come along at different speeds: a third more, and a lane's largest batches in flight.
+    users + users / 3 + u64::from(LANES.unsigned_abs()) * 8_192
 }
 
 /// Sends all events of a drain; gives the mean size of their values.
-fn fill(setup: &Setup, place: &Place, users: u64, events: u64) -> anyhow::Result<usize> {
+pub(super) fn fill(setup: &Setup, place: &Place, users: u64, events: u64) -> anyhow::Result<usize> {
     let rounds = Rounds { users, events, until: clock::micros() };
     let (bootstrap, topic) = (&setup.kafka.bootstrap, &place.topics.events);
     let producer = Producer::new(bootstrap, topic, Duration::from_millis(20))?;
@@ -131,14 +177,4 @@ fn fill(setup: &Setup, place: &Place, users: u64, events: u64) -> anyhow::Result
     }
     producer.flush()?;
     Ok(bytes / usize::try_from(events)?.max(1))
-}
-
-/// The rate from when every user has been met, and whatever was in flight then is stored, to the end.
-fn rate_after(looks: &[(Instant, u64)], users: u64) -> Option<f64> {
-    // Lanes come along at different speeds: a third more, and a lane's largest batches in flight.
-    let met = users + users / 3 + u64::from(LANES.unsigned_abs()) * 8_192;
-    let (began, first) = looks.iter().find(|(_, stored)| *stored >= met)?;
-    let (ended, last) = looks.last()?;
-    let seconds = (*ended - *began).as_secs_f64();
-    (seconds > 1.0).then(|| (last - first) as f64 / seconds)
 }

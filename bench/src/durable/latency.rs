@@ -14,10 +14,10 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::database::Database;
 use super::load::{self, Producer, user_id};
-use super::report::Report;
 use super::service::{Place, Service, watch};
 use super::setup::{Setup, say};
-use super::{Options, clock};
+use super::{Options, clock, report};
+use crate::table::Table;
 
 /// The producer's, as `bootstrap` and every client of the service have it.
 const LINGER: Duration = Duration::from_millis(1);
@@ -50,7 +50,7 @@ impl Paced {
     }
 }
 
-pub(super) fn run(setup: &Setup, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn run(setup: &Setup, options: &Options, table: &mut Table) -> anyhow::Result<()> {
     let place = Place::make(setup, "paced", -1)?;
     let mut service = Service::start(setup, &options.settings, &place)?;
     service.wait_for_lanes()?;
@@ -69,7 +69,7 @@ pub(super) fn run(setup: &Setup, options: &Options, report: &mut Report) -> anyh
     }
     producer.flush()?;
     let mut sent = calm + changing;
-    watch(&mut service, &mut database, sent, Duration::from_millis(50))?;
+    watch(std::slice::from_mut(&mut service), &mut database, sent, Duration::from_millis(50))?;
     let follower = Follower::start(setup, &place)?;
     std::thread::sleep(Duration::from_secs(6));
     // As on a server that has been up for a while, segments of the log are there to be used again: to make
@@ -93,15 +93,16 @@ pub(super) fn run(setup: &Setup, options: &Options, report: &mut Report) -> anyh
         let changes = paced(options.paced_seconds)?;
         let commits = single.end()?;
         let seen = follower.collect(&changes, calm)?;
-        watch(&mut service, &mut database, sent, Duration::from_millis(50))?;
+        watch(std::slice::from_mut(&mut service), &mut database, sent, Duration::from_millis(50))?;
         let after = means(&service)?;
-        report.paced(Paced {
+        let run = Paced {
             rate,
             seen,
             commits,
             commit_milliseconds: (after.1 - before.1) / (after.2 - before.2) * 1_000.0,
             batch_records: (after.0 - before.0) / (after.2 - before.2),
-        });
+        };
+        report::paced(table, &run);
     }
     Ok(())
 }
@@ -139,7 +140,8 @@ impl Run<'_> {
             let is_strained = i % STRAINED == STRAINED / 2;
             let user = if is_strained { self.first + changes.len() as u64 } else { i % self.calm };
             load::write(user, clock::micros(), load::mixed(i), is_strained, &mut text)?;
-            let at = clock::now();
+            // Who sends late must not make it look quick.
+            let at = clock::now().min(due);
             self.producer.send(Some(&user_id(user)), &text)?;
             if is_strained {
                 changes.push((user, at));

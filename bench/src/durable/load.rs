@@ -22,6 +22,15 @@ pub(super) fn user_id(user: u64) -> String {
     format!("user_{user:06}")
 }
 
+/// Of so many events one is the user's event before once more, as devices send them that heard no answer.
+const REPEATED: u64 = 50;
+/// Of so many events one is older than the user's event before.
+const LATE: u64 = 50;
+/// Of so many events one is in the shape E2, the rest in E1.
+const SECOND_SHAPE: u64 = 3;
+/// Of so many events of a user one is from the other device.
+const OTHER_DEVICE: u64 = 4;
+
 /// Events of a drain: each user in turn, each again some time later.
 pub(super) struct Rounds {
     pub(super) users: u64,
@@ -33,19 +42,22 @@ pub(super) struct Rounds {
 impl Rounds {
     /// Writes event number `i`.
     pub(super) fn write(&self, i: u64, text: &mut String) -> std::fmt::Result {
+        let is_repeat = mixed(i.wrapping_mul(31)).is_multiple_of(REPEATED);
+        let i = if is_repeat { i.checked_sub(self.users).unwrap_or(i) } else { i };
         let (user, round) = (i % self.users, i / self.users);
         let rounds = self.events.div_ceil(self.users).max(1);
         let step = SPAN_MICROS / rounds.cast_signed();
         let back = (rounds - round).cast_signed() * step;
         let scattered = mixed(i);
-        // A user's events are never the same, and never in another order.
-        let time = self.until - back + (scattered % step.unsigned_abs().max(2) / 2).cast_signed();
+        let within = (scattered % step.unsigned_abs().max(2) / 2).cast_signed();
+        let is_late = (scattered >> 24).is_multiple_of(LATE);
+        let time = self.until - back + within - if is_late { 2 * step } else { 0 };
         let is_strained = scattered.is_multiple_of(STRAINED);
         write(user, time, scattered, is_strained, text)
     }
 }
 
-/// Writes one E1 event, of about 190 bytes with its key.
+/// Writes one event of some 190 to 400 bytes.
 pub(super) fn write(
     user: u64,
     micros: i64,
@@ -57,9 +69,16 @@ pub(super) fn write(
     let time = Timestamp::from_microsecond(micros).unwrap_or_default();
     let (hrv, beats) = (40 + scattered % 37, 58 + (scattered >> 8) % 29);
     let stress = if is_strained { 95 } else { 10 + (scattered >> 16) % 45 };
+    let device = if (scattered >> 32).is_multiple_of(OTHER_DEVICE) { "watch" } else { "ring" };
+    if (scattered >> 40).is_multiple_of(SECOND_SHAPE) {
+        return write!(
+            text,
+            r#"{{"device_type":"{device}_{user:06}","user_id":"user_{user:06}","timestamp":"{time:.6}","readings":[{{"metric":"hrv","value":{hrv},"timestamp":"{time:.6}","confidence":0.9}},{{"metric":"heart_rate","value":{beats},"timestamp":"{time:.6}","confidence":0.95}},{{"metric":"stress_level","value":0.{stress},"timestamp":"{time:.6}","confidence":0.8}}]}}"#
+        );
+    }
     write!(
         text,
-        r#"{{"user_id":"user_{user:06}","device_id":"oura_ring_{user:06}","event_type":"heart_rate","timestamp":"{time:.6}","metrics":{{"hrv":{hrv},"heart_rate":{beats},"stress_level":0.{stress}}}}}"#
+        r#"{{"user_id":"user_{user:06}","device_id":"{device}_{user:06}","event_type":"heart_rate","timestamp":"{time:.6}","metrics":{{"hrv":{hrv},"heart_rate":{beats},"stress_level":0.{stress}}}}}"#
     )
 }
 

@@ -53,6 +53,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Ends it without a word.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// An error when it has ended.
     pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {

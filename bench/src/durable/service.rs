@@ -19,6 +19,7 @@ pub(super) const LANES: i32 = 6;
 
 /// Topics and a database that nobody else uses.
 pub(super) struct Place {
+    /// What the topics' names begin with; the name of the database and the consumer group.
     pub(super) name: String,
     pub(super) topics: TopicNames,
     pub(super) url: String,
@@ -27,15 +28,7 @@ pub(super) struct Place {
 impl Place {
     /// `retention_ms` of the events; -1 keeps them.
     pub(super) fn make(setup: &Setup, name: &str, retention_ms: i64) -> anyhow::Result<Self> {
-        let names = TopicNames::default();
-        let own = |topic: String| format!("{name}.{topic}");
-        let names = TopicNames {
-            events: own(names.events),
-            by_user: own(names.by_user),
-            dead_letters: own(names.dead_letters),
-            alerts: own(names.alerts),
-            transitions: own(names.transitions),
-        };
+        let names = topics_of(name);
         let connection = Connection {
             bootstrap_servers: setup.kafka.bootstrap.clone(),
             security: Vec::new(),
@@ -51,8 +44,21 @@ impl Place {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let made = runtime.block_on(topics::create(&connection, &names, plan));
         made.map_err(anyhow::Error::msg)?;
-        Database::create(&setup.postgres.url("postgres"), name)?;
+        setup.new_database(name)?;
         Ok(Self { name: name.to_owned(), topics: names, url: setup.postgres.url(name) })
+    }
+}
+
+/// The names of the topics of the place of that name.
+pub(super) fn topics_of(place: &str) -> TopicNames {
+    let names = TopicNames::default();
+    let own = |topic: String| format!("{place}.{topic}");
+    TopicNames {
+        events: own(names.events),
+        by_user: own(names.by_user),
+        dead_letters: own(names.dead_letters),
+        alerts: own(names.alerts),
+        transitions: own(names.transitions),
     }
 }
 
@@ -70,9 +76,10 @@ impl Service {
         settings: &[(String, String)],
         place: &Place,
     ) -> anyhow::Result<Self> {
-        let folder = setup.folder().join(&place.name);
+        let port = free_port()?;
+        let folder = setup.folder().join(format!("{}-{port}", place.name));
         std::fs::create_dir_all(&folder)?;
-        let http = format!("127.0.0.1:{}", free_port()?);
+        let http = format!("127.0.0.1:{port}");
         let mut command = tied_to_us(&setup.installed.setpriv, &setup.service, "KILL", &[]);
         let topics = &place.topics;
         command
@@ -96,7 +103,12 @@ impl Service {
 
     /// Waits until it owns all lanes.
     pub(super) fn wait_for_lanes(&self) -> anyhow::Result<()> {
-        let running = format!("biometric_lanes{{condition=\"running\"}} {LANES}\n");
+        self.wait_for_so_many_lanes(LANES)
+    }
+
+    /// Waits until it owns that many lanes.
+    pub(super) fn wait_for_so_many_lanes(&self, lanes: i32) -> anyhow::Result<()> {
+        let running = format!("biometric_lanes{{condition=\"running\"}} {lanes}\n");
         let deadline = clock::now() + Duration::from_secs(60);
         while !self.metrics()?.contains(&running) {
             anyhow::ensure!(clock::now() < deadline, "the service does not get its lanes");
@@ -117,6 +129,11 @@ impl Service {
     /// All that it has said.
     pub(super) fn said(&self) -> anyhow::Result<String> {
         self.process.said()
+    }
+
+    /// Ends it without a word (SIGKILL).
+    pub(super) fn kill(mut self) -> anyhow::Result<()> {
+        self.process.kill()
     }
 
     pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
@@ -173,9 +190,10 @@ pub(super) fn progress(database: &mut Database) -> anyhow::Result<(u64, u64)> {
     Ok(((*read).cast_unsigned(), (*new).cast_unsigned()))
 }
 
-/// Waits until so many records are stored, looking every `pause`; gives each look's time and count.
+/// Waits until so many records are read and committed, looking every `pause`; gives each look's time and
+/// count.
 pub(super) fn watch(
-    service: &mut Service,
+    services: &mut [Service],
     database: &mut Database,
     events: u64,
     pause: Duration,
@@ -184,18 +202,31 @@ pub(super) fn watch(
     let mut looks: Vec<(std::time::Instant, u64)> = Vec::new();
     let mut moved = clock::now();
     loop {
-        let (read, new) = progress(database)?;
+        let (read, _) = progress(database)?;
         let now = clock::now();
-        if looks.last().is_none_or(|(_, before)| *before < new) {
+        if looks.last().is_none_or(|(_, before)| *before < read) {
             moved = now;
         }
-        looks.push((now, new));
-        if new == events {
+        looks.push((now, read));
+        if read >= events {
             return Ok(looks);
         }
-        anyhow::ensure!(read != events, "of {events} events only {new} were stored as new");
-        service.must_run()?;
-        anyhow::ensure!(now < moved + STANDSTILL, "the service stands still after {new} events");
+        services.iter_mut().try_for_each(Service::must_run)?;
+        anyhow::ensure!(now < moved + STANDSTILL, "the service stands still after {read} events");
         std::thread::sleep(pause);
     }
+}
+
+/// That each of so many events is either stored or a repeat of one that is.
+pub(super) fn all_are_there(database: &mut Database, events: u64) -> anyhow::Result<()> {
+    let sums = database.numbers(
+        "SELECT sum(events_new)::bigint, sum(events_duplicate)::bigint, \
+         (SELECT count(*) FROM event_records) FROM lanes",
+    )?;
+    let [new, repeated, stored] = sums.as_slice() else { bail!("lanes cannot be summed") };
+    anyhow::ensure!(
+        new == stored && (new + repeated).cast_unsigned() == events,
+        "of {events} events {new} were new, {repeated} repeats, and {stored} are stored"
+    );
+    Ok(())
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+use super::database::Database;
 use super::kafka::Kafka;
 use super::postgres::Postgres;
 
@@ -78,6 +79,12 @@ impl Setup {
         let made = command.output()?;
         anyhow::ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         Ok(Self { kafka, postgres, service, installed, key_file, folder })
+    }
+
+    /// Makes an empty database, and gives its URL.
+    pub(super) fn new_database(&self, name: &str) -> anyhow::Result<String> {
+        Database::create(&self.postgres.url("postgres"), name)?;
+        Ok(self.postgres.url(name))
     }
 
     pub(super) fn folder(&self) -> &Path {

@@ -15,7 +15,7 @@ use super::load::Rounds;
 pub(super) fn measure(users: u64, events: u64) -> anyhow::Result<f64> {
     let program = std::env::current_exe()?;
     let output = Command::new(program)
-        .args(["--states", &users.to_string(), &events.to_string()])
+        .args(["states", &users.to_string(), &events.to_string()])
         .stdin(Stdio::null())
         .output()?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
