@@ -8,9 +8,10 @@ use neuros::policy::Loaded;
 use neuros::{ENGINE_VERSION, Outcome, Policy};
 
 use crate::capacity::RECORDS_PAGE;
+use crate::lane::UserNumber;
 use crate::person::Person;
 use crate::seal::{DataKey, KeysAway, Seal};
-use crate::store::{Store, StoreError, StoredRecord, StoredUser};
+use crate::store::{Store, StoreError, StoredBase, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
 
 /// Why a state cannot be had.
@@ -78,14 +79,8 @@ impl Restorer {
             return Ok((Person::default(), false));
         }
         if let Some(sealed) = &stored.checkpoint {
-            let place = checkpoint_place(stored.user, stored.record_number);
-            let opened = self.seal.open(key, place, sealed).map_err(|e| e.to_string());
-            let (record_number, message_number) = (stored.record_number, stored.message_number);
-            let person = opened.and_then(|bytes| {
-                Person::of_checkpoint(&bytes, record_number, message_number)
-                    .map_err(|error| error.to_string())
-            });
-            match person {
+            let numbers = (stored.record_number, stored.message_number);
+            match self.open(stored.user, key, numbers, sealed) {
                 Ok(person) => return Ok((Person { newest: stored.newest, ..person }, false)),
                 Err(problem) => {
                     tracing::warn!(user = stored.user.0, %problem, "a checkpoint is rebuilt");
@@ -99,7 +94,36 @@ impl Restorer {
         Ok((person, true))
     }
 
-    /// The person as the newest base and the records after it, up to number `upto`, make them.
+    /// The person that a base holds.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, when it does not open or holds no state that this release reads.
+    pub fn based(
+        &self,
+        user: UserNumber,
+        key: &DataKey,
+        base: &StoredBase,
+    ) -> Result<Person, String> {
+        self.open(user, key, (base.record_number, base.message_number), &base.body)
+    }
+
+    /// A base is sealed as the checkpoint of the same record is.
+    fn open(
+        &self,
+        user: UserNumber,
+        key: &DataKey,
+        (record_number, message_number): (i64, i64),
+        sealed: &[u8],
+    ) -> Result<Person, String> {
+        let place = checkpoint_place(user, record_number);
+        let bytes = self.seal.open(key, place, sealed).map_err(|error| error.to_string())?;
+        let person = Person::of_checkpoint(&bytes, record_number, message_number);
+        person.map_err(|error| error.to_string())
+    }
+
+    /// The person as the newest base that opens and the records after it, up to number `upto`, make them;
+    /// as all records do, where there is no such base.
     ///
     /// # Errors
     ///
@@ -110,18 +134,52 @@ impl Restorer {
         key: &DataKey,
         upto: i64,
     ) -> Result<Person, RestoreError> {
-        let mut person = Person::default();
-        if let Some(base) = self.store.base(stored.user).await?
-            && base.record_number <= upto
-        {
-            // A base is a checkpoint that was kept when a newer one came, sealed as it was.
-            let place = checkpoint_place(stored.user, base.record_number);
-            let bytes = self.seal.open(key, place, &base.body);
-            let bytes = bytes.map_err(|error| unreadable(stored, error))?;
-            person = Person::of_checkpoint(&bytes, base.record_number, base.message_number)
-                .map_err(|error| unreadable(stored, error))?;
+        let bases = self.store.bases(stored.user).await?;
+        let rebuilt = self.rebuild_from(&bases, stored, key, upto).await;
+        let is_short = match &rebuilt {
+            Ok(person) => person.record_number < upto.min(stored.record_number),
+            Err(error) => matches!(error, RestoreError::Unreadable { .. }),
+        };
+        if !is_short {
+            return rebuilt;
         }
-        self.follow(&mut person, stored, key, upto).await?;
+        // Records that led on from a base may have gone since it was read: then a newer one holds them.
+        let newer = self.store.bases(stored.user).await?;
+        if newer == bases {
+            return rebuilt;
+        }
+        self.rebuild_from(&newer, stored, key, upto).await
+    }
+
+    async fn rebuild_from(
+        &self,
+        bases: &[StoredBase],
+        stored: &StoredUser,
+        key: &DataKey,
+        upto: i64,
+    ) -> Result<Person, RestoreError> {
+        let mut person = Person::default();
+        let mut unopened = None;
+        for base in bases.iter().filter(|base| base.record_number <= upto) {
+            match self.based(stored.user, key, base) {
+                Ok(based) => {
+                    person = based;
+                    break;
+                }
+                Err(problem) => {
+                    tracing::warn!(user = stored.user.0, %problem, "a base is passed over");
+                    unopened.get_or_insert(problem);
+                }
+            }
+        }
+        let followed = self.follow(&mut person, stored, key, upto).await;
+        followed.map_err(|error| match (error, unopened) {
+            (RestoreError::Unreadable { user_id, problem }, Some(unopened)) => {
+                let problem = format!("{problem}, and the newest base does not open: {unopened}");
+                RestoreError::Unreadable { user_id, problem }
+            }
+            (error, _) => error,
+        })?;
         if person.record_number == stored.record_number {
             person.newest = stored.newest;
         }

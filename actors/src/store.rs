@@ -106,12 +106,12 @@ pub trait Store: Send + Sync {
     /// When the store is away.
     async fn users(&self, asked: Asked<'_>) -> Result<Vec<StoredUser>, StoreError>;
 
-    /// The newest base checkpoint of a user, if there is one.
+    /// The base checkpoints of a user, the newest first.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    async fn base(&self, user: UserNumber) -> Result<Option<StoredBase>, StoreError>;
+    async fn bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError>;
 
     /// Ids of all users in quarantine.
     ///
@@ -296,7 +296,7 @@ pub struct StoredRecord {
 }
 
 /// A base checkpoint.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoredBase {
     /// The newest record in it.
     pub record_number: i64,

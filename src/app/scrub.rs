@@ -64,8 +64,8 @@ impl Scrub {
     }
 
     async fn look_at(&self, stored: &StoredUser) -> Result<(), RestoreError> {
-        let base = self.store.base(stored.user).await?;
-        let behind = stored.record_number - base.map_or(0, |base| base.record_number);
+        let bases = self.store.bases(stored.user).await?;
+        let behind = stored.record_number - bases.first().map_or(0, |base| base.record_number);
         if stored.checkpoint.is_none() || behind > RECORDS_MAX {
             return Ok(());
         }

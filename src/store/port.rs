@@ -137,8 +137,8 @@ impl Store for SqlStore {
         .await
     }
 
-    async fn base(&self, user: UserNumber) -> Result<Option<StoredBase>, StoreError> {
-        self.carry(move |store| async move { store.read_base(user).await }).await
+    async fn bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
+        self.carry(move |store| async move { store.read_bases(user).await }).await
     }
 
     async fn quarantined(&self) -> Result<Vec<String>, StoreError> {

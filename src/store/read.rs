@@ -128,22 +128,13 @@ impl SqlStore {
         Ok(found)
     }
 
-    pub(super) async fn read_base(
-        &self,
-        user: UserNumber,
-    ) -> Result<Option<StoredBase>, StoreError> {
-        let row = base_checkpoints::Entity::find()
+    pub(super) async fn read_bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
+        let rows = base_checkpoints::Entity::find()
             .filter(base_checkpoints::Column::UserNumber.eq(user.0))
             .order_by_desc(base_checkpoints::Column::RecordNumber)
-            .one(&self.reader)
-            .await
-            .map_err(|error| of_database(&error))?;
-        Ok(row.map(|row| StoredBase {
-            record_number: row.record_number,
-            message_number: row.message_number,
-            engine: row.engine,
-            body: row.body,
-        }))
+            .all(&self.reader)
+            .await;
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(base).collect())
     }
 
     pub(super) async fn read_quarantined(&self) -> Result<Vec<String>, StoreError> {
@@ -227,6 +218,16 @@ pub(super) fn user(row: users::Model) -> StoredUser {
         message_number: row.message_number,
         checkpoint: row.checkpoint,
         quarantined: row.quarantined_at.is_some(),
+    }
+}
+
+/// A base as its row says.
+pub(super) fn base(row: base_checkpoints::Model) -> StoredBase {
+    StoredBase {
+        record_number: row.record_number,
+        message_number: row.message_number,
+        engine: row.engine,
+        body: row.body,
     }
 }
 

@@ -192,3 +192,60 @@ fn an_owner_that_leaves_writes_everybodys_checkpoint() {
         assert_eq!(progress.checkpointed, progress.stamp);
     });
 }
+
+/// One user's lane after nine records: bases after the third and the sixth, no checkpoint, no owner.
+async fn with_bases(world: &World) {
+    let owner = world.own(0);
+    for second in 0..9 {
+        write_one(world, 0, "a", second);
+        world.all_committed().await;
+        if second == 2 || second == 5 {
+            world.store.keep_base("a");
+        }
+    }
+    owner.leave().await;
+    world.store.delete_checkpoints();
+}
+
+/// Somebody owns the lane, and a tenth record is applied to the state that eight others led to.
+async fn goes_on(world: &World) {
+    let owner = world.own(0);
+    write_one(world, 0, "a", 10);
+    world.all_committed().await;
+    assert_eq!(world.store.users_with_records()["a"], 10);
+    assert!(!world.store.is_quarantined("a"));
+    owner.leave().await;
+}
+
+#[test]
+fn a_base_that_is_kept_and_whose_records_go_while_a_user_is_rebuilt_does_no_harm() {
+    run(|| async {
+        let world = World::new(1);
+        with_bases(&world).await;
+        let newer = world.store.take_bases("a", 6).remove(0);
+        world.store.drop_records("a", 3);
+        world.store.tidy_between("a", newer);
+        goes_on(&world).await;
+    });
+}
+
+#[test]
+fn a_base_that_does_not_open_makes_way_for_the_one_before_it() {
+    run(|| async {
+        let world = World::new(1);
+        with_bases(&world).await;
+        world.store.drop_records("a", 3);
+        world.store.damage_bases("a", 6);
+        goes_on(&world).await;
+    });
+}
+
+#[test]
+fn without_a_base_that_opens_a_state_is_rebuilt_from_the_first_record() {
+    run(|| async {
+        let world = World::new(1);
+        with_bases(&world).await;
+        world.store.damage_bases("a", 0);
+        goes_on(&world).await;
+    });
+}

@@ -64,7 +64,8 @@ async fn everything_of_a_batch_comes_back(place: Place) {
     assert_eq!((second.offset, second.policy, second.engine), (1_002, 1, 1));
     assert_eq!(second.body, format!("record 2 of {}", user.0).into_bytes());
 
-    let stored = store.base(user).await.expect("base").expect("there is one");
+    let bases = store.bases(user).await.expect("bases");
+    let [stored] = &bases[..] else { panic!("there is one") };
     assert_eq!((stored.record_number, stored.body.as_slice()), (1, b"base 1".as_slice()));
     let changes = store.alerts_of_user(user, 2, 10).await.expect("alerts");
     assert_eq!(changes.len(), 1);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actors::command::Order;
 use actors::lane::{Lane, Positions, Progress};
 use actors::rows::{Fate, Sink};
-use actors::store::StoredCommand;
+use actors::store::{StoredBase, StoredCommand};
 use neuros::time::Timestamp;
 
 use super::MemoryStore;
@@ -88,6 +88,53 @@ impl MemoryStore {
             let place = actors::user::checkpoint_place(user.user, user.record_number);
             crate::world::opened(user.user, place, user.checkpoint.as_ref().unwrap())
         })
+    }
+
+    /// Keeps a user's checkpoint as a base.
+    pub(crate) fn keep_base(&self, user_id: &str) {
+        let mut tables = self.tables.lock().unwrap();
+        let user = tables.users[&tables.ids[user_id]].clone();
+        let base = StoredBase {
+            record_number: user.record_number,
+            message_number: user.message_number,
+            engine: neuros::ENGINE_VERSION.cast_signed(),
+            body: user.checkpoint.unwrap(),
+        };
+        tables.bases.insert((user.user, user.record_number), base);
+    }
+
+    /// Forgets a user's bases from that record on; gives them back to who wants to put them again.
+    pub(crate) fn take_bases(&self, user_id: &str, from: i64) -> Vec<StoredBase> {
+        let mut tables = self.tables.lock().unwrap();
+        let user = tables.ids[user_id];
+        tables.bases.split_off(&(user, from)).into_values().collect()
+    }
+
+    /// Half of each of a user's bases from that record on is gone.
+    pub(crate) fn damage_bases(&self, user_id: &str, from: i64) {
+        let mut tables = self.tables.lock().unwrap();
+        let user = tables.ids[user_id];
+        for (_, base) in tables.bases.range_mut((user, from)..=(user, i64::MAX)) {
+            base.body.truncate(base.body.len() / 2);
+        }
+    }
+
+    /// Drops a user's records up to that one.
+    pub(crate) fn drop_records(&self, user_id: &str, upto: i64) {
+        self.tables.lock().unwrap().drop_records(user_id, upto);
+    }
+
+    /// Once bases have been read the next time, a newer one is there, and the records in it are not.
+    pub(crate) fn tidy_between(&self, user_id: &str, base: StoredBase) {
+        *self.housekeeping.lock().unwrap() = Some((user_id.to_owned(), base));
+    }
+
+    pub(super) fn housekeeping_comes_by(&self) {
+        let Some((user_id, base)) = self.housekeeping.lock().unwrap().take() else { return };
+        let mut tables = self.tables.lock().unwrap();
+        let (user, upto) = (tables.ids[&user_id], base.record_number);
+        tables.bases.insert((user, upto), base);
+        tables.drop_records(&user_id, upto);
     }
 
     pub(crate) fn is_quarantined(&self, user_id: &str) -> bool {

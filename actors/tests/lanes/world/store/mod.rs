@@ -77,6 +77,8 @@ pub(crate) struct MemoryStore {
     changed: Notify,
     chance: Chance,
     witness: Arc<dyn Witness>,
+    /// Whose base comes, and whose records in it go, once bases have been read the next time.
+    housekeeping: Mutex<Option<(String, StoredBase)>>,
 }
 
 impl MemoryStore {
@@ -93,6 +95,7 @@ impl MemoryStore {
             changed: Notify::new(),
             chance: Chance::of(seed),
             witness,
+            housekeeping: Mutex::default(),
         }
     }
 
@@ -305,8 +308,14 @@ impl Store for Connection {
         .await
     }
 
-    async fn base(&self, _: UserNumber) -> Result<Option<StoredBase>, StoreError> {
-        Ok(None)
+    async fn bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
+        let of_user = (user, 0)..=(user, i64::MAX);
+        let store = &self.server.store;
+        let bases = store.look(|tables| {
+            tables.bases.range(of_user).rev().map(|(_, base)| base.clone()).collect()
+        });
+        store.housekeeping_comes_by();
+        Ok(bases)
     }
 
     async fn quarantined(&self) -> Result<Vec<String>, StoreError> {

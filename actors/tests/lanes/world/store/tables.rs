@@ -11,8 +11,8 @@ use actors::rows::{
     TransitionRow, UserRow,
 };
 use actors::store::{
-    AskedLetters, CommitError, StoredCommand, StoredDeadLetter, StoredLetter, StoredOutbox,
-    StoredRecord, StoredUser,
+    AskedLetters, CommitError, StoredBase, StoredCommand, StoredDeadLetter, StoredLetter,
+    StoredOutbox, StoredRecord, StoredUser,
 };
 use neuros::time::Timestamp;
 
@@ -194,6 +194,8 @@ pub(crate) struct Tables {
     pub records: BTreeMap<(UserNumber, i64), StoredRecord>,
     /// By lane, stamp and position.
     pub places: BTreeMap<(Lane, Timestamp, i32), (UserNumber, i64)>,
+    /// By user and the number of the newest record in it.
+    pub bases: BTreeMap<(UserNumber, i64), StoredBase>,
     pub transitions: BTreeMap<(UserNumber, i64), Change>,
     pub alerts: BTreeMap<(UserNumber, i64), Change>,
     pub letters: BTreeMap<(Lane, i64), Letter>,
@@ -333,6 +335,13 @@ impl Tables {
         let outcomes = written.commands.iter().map(|row| ((lane, row.id), row.outcome.clone()));
         self.outcomes.extend(outcomes);
         Ok(())
+    }
+
+    /// Drops a user's records up to that one.
+    pub(super) fn drop_records(&mut self, user_id: &str, upto: i64) {
+        let user = self.ids[user_id];
+        self.records.retain(|(of, number), _| *of != user || *number > upto);
+        self.places.retain(|_, (of, number)| *of != user || *number > upto);
     }
 
     /// Whether a letter is no longer on the list.
