@@ -17,8 +17,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::housekeeping::House;
 use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
 use crate::lanes::Lanes;
+use crate::retention::Retention;
 use crate::seal::key_file::KeyFile;
 use crate::settings::Settings;
 use crate::store::SqlStore;
@@ -221,9 +223,10 @@ impl Starting<'_> {
         let Some(policy_number) = self.policy(&store, &policy).await? else { return Ok(None) };
         let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
         self.watch_parts(&store);
-        let kept = self.settings.store.clone();
-        let stop = self.stop.clone();
-        self.runtime.spawn(housekeeping::keep_house(Arc::clone(&store), kept, stop));
+        let (keys, seal) = (Arc::clone(&ports.keys), Arc::clone(&ports.seal));
+        let retention = Retention::new(Arc::clone(&store), keys, seal);
+        let house = House::new(Arc::clone(&store), retention, self.settings.store.clone());
+        self.runtime.spawn(house.keep(self.stop.clone()));
         self.scrub(&store, &ports);
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(

@@ -11,6 +11,7 @@ pub mod http;
 pub mod kafka;
 pub mod lanes;
 pub mod replay;
+pub mod retention;
 pub mod seal;
 pub mod settings;
 pub mod store;

@@ -30,6 +30,7 @@ mod read;
 mod retention;
 mod schema;
 mod sqlite;
+mod turn;
 
 pub use administration::{Access, Administration, Totals};
 pub use checkup::{Checkup, StorePlace, place};
@@ -38,8 +39,9 @@ pub use export::{LaneRow, StoredAlert, StoredTransition};
 pub use generation::Adoption;
 pub use keys::WrappedKey;
 pub use operators::{LetterEntry, LetterFilter, QuarantinedUser, StoredGap};
-pub use retention::{Dropped, Retention};
+pub use retention::{NewBase, Span, Upto};
 pub use schema::SchemaStatus;
+pub use turn::Turn;
 
 use failure::of_database;
 use postgres::Postgres;

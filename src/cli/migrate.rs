@@ -62,10 +62,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             Command::Down { steps, .. } => store.migrate_down(steps).await?,
             Command::Status { .. } => store.schema_status().await?,
         };
-        if let Command::Up { .. } = arguments.command {
-            let never = |duration: std::time::Duration| (!duration.is_zero()).then_some(duration);
-            let rules = &settings.store;
-            store.apply_retention(never(rules.compress_after), never(rules.retain)).await?;
+        // Who keeps house already sets its own.
+        if let Command::Up { .. } = arguments.command
+            && let Some(turn) = store.take_turn().await?
+        {
+            let age = settings.store.compress_after;
+            store.compress_after((!age.is_zero()).then_some(age)).await?;
+            turn.end().await?;
         }
         show(&status)?;
         close(&store).await;

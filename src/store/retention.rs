@@ -1,33 +1,49 @@
-//! How long stored records are kept, and when they are compressed. Never drops what nobody asked it to.
+//! What old records and bases come to: found by time, kept, dropped. It does as it is told: whether a base is
+//! worth anything, and so what may go, others have found out.
 
 use std::time::Duration;
 
-use actors::store::StoreError;
+use actors::lane::UserNumber;
+use actors::store::{StoreError, StoredBase};
 use chrono::{DateTime, Utc};
-use neuros::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+use entities::base_checkpoints;
+use neuros::time::{Micros, Timestamp};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult,
+    Statement, Value,
+};
 
 use super::failure::of_database;
+use super::read::base;
 use super::{SqlStore, instant, unbroken};
 
-/// Who compresses and drops old records.
+/// From one instant up to, and without, another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retention {
-    /// TimescaleDB, by the policies that were set.
-    Policies,
-    /// Nobody by itself: [`SqlStore::drop_records`] drops them.
-    ByHand,
+pub struct Span {
+    /// The first instant in it.
+    pub from: Timestamp,
+    /// The first behind it.
+    pub to: Timestamp,
 }
 
-/// What TimescaleDB drops at once.
-const CHUNK: Duration = Duration::from_hours(24);
-
-/// Records that went in one step.
+/// A user's records up to a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dropped {
-    /// How many.
-    pub records: u64,
-    /// The time of the newest of them.
+pub struct Upto {
+    /// Whose.
+    pub user: UserNumber,
+    /// The newest of them.
+    pub number: i64,
+}
+
+/// A base to be kept.
+pub struct NewBase {
+    /// Whose.
+    pub user: UserNumber,
+    /// The state and its numbers.
+    pub base: StoredBase,
+    /// When the newest record in it was stored.
     pub newest: Timestamp,
 }
 
@@ -35,24 +51,21 @@ const COMPRESSION: &str = "ALTER TABLE event_records SET (timescaledb.compress, 
     timescaledb.compress_segmentby = 'user_number', timescaledb.compress_orderby = 'number')";
 
 impl SqlStore {
-    /// Sets after what time stored records are compressed and dropped; `None` means never. Where
-    /// TimescaleDB is not there, or only with its smaller licence, nothing is set. It drops the records
-    /// of a whole day at once, so what is to go sooner is dropped by hand.
+    /// Has TimescaleDB compress stored records from that age on; `None` means never. Says whether there is
+    /// one that does, with the licence that it takes. No policy of it drops any: it knows nothing of bases.
     ///
     /// # Errors
     ///
     /// When the store is away or refuses.
-    pub async fn apply_retention(
-        &self,
-        compress_after: Option<Duration>,
-        drop_after: Option<Duration>,
-    ) -> Result<Retention, StoreError> {
+    pub async fn compress_after(&self, age: Option<Duration>) -> Result<bool, StoreError> {
         if !self.is_postgres() || !self.asks(HAS_POLICIES).await? {
-            return Ok(Retention::ByHand);
+            return Ok(false);
         }
-        let mut steps =
-            vec!["SELECT remove_compression_policy('event_records', if_exists => TRUE)".to_owned()];
-        if let Some(after) = compress_after {
+        let mut steps = vec![
+            "SELECT remove_retention_policy('event_records', if_exists => TRUE)".to_owned(),
+            "SELECT remove_compression_policy('event_records', if_exists => TRUE)".to_owned(),
+        ];
+        if let Some(age) = age {
             if !self.asks(IS_COMPRESSED).await? {
                 steps.push(COMPRESSION.to_owned());
             }
@@ -62,77 +75,159 @@ impl SqlStore {
             } else {
                 "CALL add_columnstore_policy('event_records', after =>"
             };
-            steps.push(format!("{add} INTERVAL '{} seconds')", after.as_secs()));
-        }
-        steps.push("SELECT remove_retention_policy('event_records', if_exists => TRUE)".to_owned());
-        let by_policy = drop_after.filter(|after| *after >= CHUNK);
-        if let Some(after) = by_policy {
-            steps.push(format!(
-                "SELECT add_retention_policy('event_records', INTERVAL '{} seconds')",
-                after.as_secs()
-            ));
+            steps.push(format!("{add} INTERVAL '{} seconds')", age.as_secs()));
         }
         for step in steps {
             let done = self.writer.execute_unprepared(&step).await;
             done.map_err(|error| of_database(&error))?;
         }
-        Ok(if by_policy == drop_after { Retention::Policies } else { Retention::ByHand })
+        Ok(true)
     }
 
-    /// Keeps the checkpoints of users with records before `before` as bases, so that those records may
-    /// go: replay then begins at the base. `engine` is the version of the engine that wrote them. Gives
-    /// how many were kept.
+    /// The stretches that TimescaleDB can drop at once and that end before `before`, the oldest first;
+    /// `None` without it.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn keep_bases(&self, before: Timestamp, engine: i16) -> Result<u64, StoreError> {
-        self.do_with(KEEP_BASES, vec![instant::of(before).into(), engine.into()]).await
+    pub async fn chunks(&self, before: Timestamp) -> Result<Option<Vec<Span>>, StoreError> {
+        let has_chunks = self.is_postgres()
+            && self.asks(HAS_EXTENSION).await?
+            && self.asks(IS_HYPERTABLE).await?;
+        if !has_chunks {
+            return Ok(None);
+        }
+        let rows = self.rows(CHUNKS, vec![instant::of(before).into()]).await?;
+        let span = |row: &QueryResult| Ok(Span { from: time(row, 0)?, to: time(row, 1)? });
+        rows.iter().map(span).collect::<Result<_, StoreError>>().map(Some)
     }
 
-    /// Drops at most `limit` of the oldest stored records of batches from `from` and before `before`, of
-    /// those that a base holds. Where the next step goes on from: a step that began at the beginning
-    /// would walk over all that the steps before it have left in the index.
+    /// The stretch from `from` in which about `count` records lie; all of it up to `before`, when there are
+    /// no more than that.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn drop_records(
+    pub async fn stretch(
         &self,
         from: Timestamp,
         before: Timestamp,
+        count: i64,
+    ) -> Result<Span, StoreError> {
+        let values = vec![instant::of(from).into(), instant::of(before).into(), count.into()];
+        let rows = self.rows(STRETCH, values).await?;
+        let to = rows.first().map_or(Ok(before), |row| time(row, 0))?;
+        // A batch's records have one stamp, and may be more than that.
+        Ok(Span { from, to: to.max(from + Micros(1)) })
+    }
+
+    /// Users with records there, each with the number of the newest of those: those with numbers above
+    /// `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn users_with_records(
+        &self,
+        span: Span,
+        after: UserNumber,
         limit: i64,
-    ) -> Result<Dropped, StoreError> {
+    ) -> Result<Vec<Upto>, StoreError> {
+        let (from, to) = (instant::of(span.from), instant::of(span.to));
+        let values = vec![from.into(), to.into(), after.0.into(), limit.into()];
+        let upto = |row: &QueryResult| {
+            let user = UserNumber(row.try_get_by_index(0)?);
+            Ok(Upto { user, number: row.try_get_by_index(1)? })
+        };
+        let rows = self.rows(USERS_WITH_RECORDS, values).await?;
+        let found: Result<_, sea_orm::DbErr> = rows.iter().map(upto).collect();
+        found.map_err(|error| of_database(&error))
+    }
+
+    /// The newest base of each of these users who has one.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn newest_bases(
+        &self,
+        users: &[UserNumber],
+    ) -> Result<Vec<(UserNumber, StoredBase)>, StoreError> {
+        use base_checkpoints::{Column, Entity};
+        let rows = Entity::find()
+            .filter(Column::UserNumber.is_in(users.iter().map(|user| user.0)))
+            .order_by_asc(Column::UserNumber)
+            .order_by_desc(Column::RecordNumber)
+            .all(&self.reader)
+            .await;
+        let mut rows = rows.map_err(|error| of_database(&error))?;
+        rows.dedup_by_key(|row| row.user_number);
+        Ok(rows.into_iter().map(|row| (UserNumber(row.user_number), base(row))).collect())
+    }
+
+    /// Keeps bases, in the place of others of the same record.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn keep_bases(&self, bases: Vec<NewBase>) -> Result<(), StoreError> {
+        use base_checkpoints::{ActiveModel, Column, Entity};
+        if bases.is_empty() {
+            return Ok(());
+        }
+        let row = |new: NewBase| ActiveModel {
+            user_number: Set(new.user.0),
+            record_number: Set(new.base.record_number),
+            message_number: Set(new.base.message_number),
+            engine: Set(new.base.engine),
+            body: Set(new.base.body),
+            created_at: Set(instant::of(new.newest)),
+        };
+        let replaced = OnConflict::columns([Column::UserNumber, Column::RecordNumber])
+            .update_columns([
+                Column::MessageNumber,
+                Column::Engine,
+                Column::Body,
+                Column::CreatedAt,
+            ])
+            .to_owned();
+        let insert = Entity::insert_many(bases.into_iter().map(row)).on_conflict(replaced);
         let writer = self.writer.clone();
-        let values = [instant::of(from).into(), instant::of(before).into(), limit.into()];
-        let backend = writer.get_database_backend();
-        let statement = Statement::from_sql_and_values(backend, DROP_RECORDS, values);
         unbroken(async move {
-            let rows =
-                writer.query_all_raw(statement).await.map_err(|error| of_database(&error))?;
-            let mut newest = from;
-            for row in &rows {
-                let time: DateTime<Utc> =
-                    row.try_get_by_index(0).map_err(|error| of_database(&error))?;
-                newest = newest.max(instant::from(time));
-            }
-            Ok(Dropped { records: rows.len() as u64, newest })
+            let done = insert.exec_without_returning(&writer).await;
+            done.map(|_| ()).map_err(|error| of_database(&error))
         })
         .await
     }
 
-    /// Drops at most `limit` bases that lead to no record from `before` or later: of the user there is a
-    /// newer one from before it. Gives how many it were.
+    /// Drops the records there that are `held`; gives how many it were.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn drop_bases_before(
-        &self,
-        before: Timestamp,
-        limit: i64,
-    ) -> Result<u64, StoreError> {
-        self.do_with(DROP_BASES, vec![instant::of(before).into(), limit.into()]).await
+    pub async fn drop_records(&self, span: Span, held: &[Upto]) -> Result<u64, StoreError> {
+        let values = vec![instant::of(span.from).into(), instant::of(span.to).into()];
+        self.drop_held(held, DROP_RECORDS, values).await
+    }
+
+    /// Drops everything there at once: one of [`SqlStore::chunks`].
+    ///
+    /// # Errors
+    ///
+    /// When the store is away or refuses.
+    pub async fn drop_chunk(&self, chunk: Span) -> Result<(), StoreError> {
+        let values = vec![instant::of(chunk.from).into(), instant::of(chunk.to).into()];
+        self.rows(DROP_CHUNK, values).await.map(|_| ())
+    }
+
+    /// Drops the bases in front of those of exactly these records, where those hold nothing from `before` or
+    /// later: no record is left that would lead on from them. Gives how many it were.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn drop_bases(&self, held: &[Upto], before: Timestamp) -> Result<u64, StoreError> {
+        self.drop_held(held, DROP_BASES, vec![instant::of(before).into()]).await
     }
 
     /// Drops at most `limit` of the oldest outbox rows from before `before` that every sink has taken;
@@ -145,6 +240,23 @@ impl SqlStore {
         self.do_with(PRUNE_OUTBOX, vec![instant::of(before).into(), limit.into()]).await
     }
 
+    /// `sql` with the rows of `held` under that name.
+    async fn drop_held(
+        &self,
+        held: &[Upto],
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<u64, StoreError> {
+        if held.is_empty() {
+            return Ok(0);
+        }
+        // Numbers alone, and more of them than there may be parameters.
+        let row = |held: &Upto| format!("({}, {})", held.user.0, held.number);
+        let rows = held.iter().map(row).collect::<Vec<_>>().join(", ");
+        let sql = format!("WITH held (user_number, number) AS (VALUES {rows}) {sql}");
+        self.do_with(&sql, values).await
+    }
+
     async fn do_with(&self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
         let writer = self.writer.clone();
         let statement = Statement::from_sql_and_values(writer.get_database_backend(), sql, values);
@@ -155,6 +267,12 @@ impl SqlStore {
         .await
     }
 
+    async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, StoreError> {
+        let backend = self.writer.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        self.writer.query_all_raw(statement).await.map_err(|error| of_database(&error))
+    }
+
     async fn asks(&self, question: &str) -> Result<bool, StoreError> {
         let question = Statement::from_string(DbBackend::Postgres, question);
         let row = self.writer.query_one_raw(question).await.map_err(|error| of_database(&error))?;
@@ -162,35 +280,30 @@ impl SqlStore {
     }
 }
 
-const KEEP_BASES: &str = "
-    INSERT INTO base_checkpoints
-        (user_number, record_number, message_number, engine, body, created_at)
-    SELECT u.user_number, u.record_number, u.message_number, $2, u.checkpoint, u.checkpointed_at
-    FROM users u
-    JOIN (SELECT user_number, max(number) AS newest FROM event_records
-          WHERE time < $1 GROUP BY user_number) old ON old.user_number = u.user_number
-    WHERE u.checkpoint IS NOT NULL AND u.record_number >= old.newest
-        AND NOT EXISTS (SELECT 1 FROM base_checkpoints b
-                        WHERE b.user_number = u.user_number AND b.record_number >= old.newest)
-    ON CONFLICT DO NOTHING";
+fn time(row: &QueryResult, column: usize) -> Result<Timestamp, StoreError> {
+    let time = row.try_get_by_index::<DateTime<Utc>>(column);
+    time.map(instant::from).map_err(|error| of_database(&error))
+}
+
+const STRETCH: &str = "
+    SELECT time FROM event_records WHERE time >= $1 AND time < $2 ORDER BY time LIMIT 1 OFFSET $3";
+
+const USERS_WITH_RECORDS: &str = "
+    SELECT user_number, max(number) FROM event_records
+    WHERE time >= $1 AND time < $2 AND user_number > $3
+    GROUP BY user_number ORDER BY user_number LIMIT $4";
 
 const DROP_RECORDS: &str = "
-    DELETE FROM event_records WHERE (time, lane, position) IN (
-        SELECT r.time, r.lane, r.position FROM event_records r
-        WHERE r.time >= $1 AND r.time < $2 AND EXISTS (
-            SELECT 1 FROM base_checkpoints b
-            WHERE b.user_number = r.user_number AND b.record_number >= r.number)
-        ORDER BY r.time LIMIT $3)
-    RETURNING time";
+    DELETE FROM event_records WHERE time >= $1 AND time < $2 AND EXISTS (
+        SELECT 1 FROM held
+        WHERE held.user_number = event_records.user_number AND held.number >= event_records.number)";
 
 const DROP_BASES: &str = "
-    DELETE FROM base_checkpoints WHERE (user_number, record_number) IN (
-        SELECT b.user_number, b.record_number FROM base_checkpoints b
-        WHERE EXISTS (
-            SELECT 1 FROM base_checkpoints n
-            WHERE n.user_number = b.user_number AND n.record_number > b.record_number
-                AND n.created_at < $1)
-        LIMIT $2)";
+    DELETE FROM base_checkpoints WHERE EXISTS (
+        SELECT 1 FROM held
+        JOIN base_checkpoints b ON b.user_number = held.user_number AND b.record_number = held.number
+        WHERE held.user_number = base_checkpoints.user_number
+            AND held.number > base_checkpoints.record_number AND b.created_at < $1)";
 
 const PRUNE_OUTBOX: &str = "
     DELETE FROM outbox WHERE (lane, number) IN (
@@ -200,6 +313,17 @@ const PRUNE_OUTBOX: &str = "
 
 const HAS_POLICIES: &str = "SELECT 1 FROM pg_extension
     WHERE extname = 'timescaledb' AND current_setting('timescaledb.license', TRUE) = 'timescale'";
+
+const HAS_EXTENSION: &str = "SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'";
+
+const IS_HYPERTABLE: &str = "SELECT 1 FROM timescaledb_information.hypertables
+    WHERE hypertable_name = 'event_records'";
+
+const CHUNKS: &str = "SELECT range_start, range_end FROM timescaledb_information.chunks
+    WHERE hypertable_name = 'event_records' AND range_end <= $1 ORDER BY range_start";
+
+const DROP_CHUNK: &str = "SELECT drop_chunks('event_records',
+    older_than => $2::timestamptz, newer_than => $1::timestamptz)";
 
 const IS_COMPRESSED: &str = "SELECT 1 FROM timescaledb_information.hypertables
     WHERE hypertable_name = 'event_records' AND compression_enabled";

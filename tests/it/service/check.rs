@@ -42,6 +42,11 @@ pub(crate) fn topics_and_replays(site: &Site<'_>, policy: &Policy) {
     accounts::all(site);
 }
 
+/// Checks states and mode changes against the log alone, for stored records that may be gone.
+pub(crate) fn log_leads_to_states(site: &Site<'_>) {
+    the_log_leads_to(site, &Policy::default(), &site.run(&["export", "states"]));
+}
+
 /// What tests write where a checkpoint was, as PostgreSQL wants it.
 pub(crate) const SPOILT: &str = "\\x00ff";
 

@@ -101,3 +101,57 @@ fn deleted_checkpoints_and_a_flushed_cache_do_no_harm() {
     assert!(!site.run(&["export", "transitions"]).is_empty());
     bridge.end();
 }
+
+/// The states of users that events no longer come of, and of those that they do.
+const COLD: [&str; 4] = ["cold-whole", "cold-deleted", "cold-spoilt", "cold-deleted-later"];
+const LIVE: [&str; 3] = ["live-whole", "live-deleted", "live-spoilt"];
+
+fn round(site: &Site<'_>, users: &[&str], number: usize) {
+    let of = |(seed, user): (usize, &&str)| Event::of(user, seed, number);
+    let events: Vec<Event> = users.iter().enumerate().map(of).collect();
+    feed::stream(site.kafka, &site.topics.events, &events, users.len());
+}
+
+#[test]
+fn states_outlive_their_records_whatever_becomes_of_checkpoints() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    site.set("BRIDGE__CHECKPOINT__EVERY", "100ms");
+    site.set("BRIDGE__STORE__COMPRESS_AFTER", "0s");
+    site.set("BRIDGE__STORE__RETAIN", "1m");
+    let everybody = [&LIVE[..], &COLD[..]].concat();
+    let bridge = site.start();
+    for number in 0..12 {
+        round(&site, &everybody, number);
+    }
+    site.wait_caught_up();
+    site.wait_sql("SELECT count(*) = 7 AND min(record_number) = 12 FROM neuros_checkpoints");
+    let spoil = |like: &str| {
+        let spoilt = check::SPOILT;
+        site.sql(&format!("UPDATE users SET checkpoint = '{spoilt}' WHERE user_id LIKE '{like}'"));
+    };
+    site.sql("DELETE FROM neuros_checkpoints WHERE thread_id LIKE '%-deleted';");
+    spoil("%-spoilt");
+    site.redis.flush();
+    for number in 12..15 {
+        round(&site, &LIVE, number);
+    }
+    site.wait_caught_up();
+    site.wait_sql("SELECT NOT EXISTS (SELECT 1 FROM event_records WHERE number <= 12)");
+    check::log_leads_to_states(&site);
+    // What is left of anybody now is a base, or what came after it.
+    site.sql("DELETE FROM neuros_checkpoints WHERE thread_id LIKE '%-deleted%';");
+    spoil("%-spoilt");
+    site.redis.flush();
+    check::log_leads_to_states(&site);
+    bridge.end();
+    site.sql("DELETE FROM neuros_checkpoints;");
+    check::log_leads_to_states(&site);
+    let bridge = site.start();
+    for number in 15..20 {
+        round(&site, &everybody, number);
+    }
+    site.wait_caught_up();
+    check::log_leads_to_states(&site);
+    assert_eq!(site.sql("SELECT * FROM dead_letters"), "", "nobody was put aside");
+    bridge.end();
+}

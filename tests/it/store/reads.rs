@@ -14,12 +14,10 @@ facts!(
     a_policy_is_kept_once,
     a_key_is_kept_once_whoever_made_it,
     each_sink_sees_its_own_rows_of_the_outbox,
-    the_newest_base_is_the_base,
+    bases_are_read_the_newest_first,
     users_are_read_a_page_at_a_time,
     an_access_is_written_down,
     the_store_answers,
-    old_records_are_dropped_once_a_base_holds_them,
-    a_base_goes_once_a_newer_one_is_older_than_what_is_kept,
     the_outbox_is_pruned_behind_every_cursor,
 );
 
@@ -92,17 +90,19 @@ async fn each_sink_sees_its_own_rows_of_the_outbox(place: Place) {
     assert!(store.outbox(Lane(1), Sink::Alerts, 0, 10).await.expect("rows").is_empty());
 }
 
-async fn the_newest_base_is_the_base(place: Place) {
+async fn bases_are_read_the_newest_first(place: Place) {
     let mut owner = Owner::first(&place.store).await;
     let user = owner.with_user("u1").await;
-    assert!(place.store.base(user).await.expect("an answer").is_none());
+    assert!(place.store.bases(user).await.expect("an answer").is_empty());
     for number in [10, 30, 20] {
         let mut batch = owner.batch();
         batch.bases.push(base(user, number));
         owner.commit(batch).await.expect("it is committed");
     }
-    let newest = place.store.base(user).await.expect("an answer").expect("a base");
-    assert_eq!((newest.record_number, newest.message_number, newest.engine), (30, 15, 1));
+    let bases = place.store.bases(user).await.expect("an answer");
+    let numbers: Vec<i64> = bases.iter().map(|base| base.record_number).collect();
+    assert_eq!(numbers, [30, 20, 10]);
+    assert_eq!((bases[0].message_number, bases[0].engine), (15, 1));
 }
 
 async fn users_are_read_a_page_at_a_time(place: Place) {
@@ -141,51 +141,6 @@ async fn the_store_answers(place: Place) {
     place.store.ping().await.expect("it answers");
     place.store.close().await;
     place.store.ping().await.expect_err("it is closed");
-}
-
-async fn old_records_are_dropped_once_a_base_holds_them(place: Place) {
-    let mut owner = Owner::first(&place.store).await;
-    for id in ["u1", "u2", "u3"] {
-        owner.with_user(id).await;
-    }
-    let store = &place.store;
-    let before = Timestamp::from_micros(START + 3_000_000);
-    let dropped = async |from, limit| {
-        let from = Timestamp::from_micros(from);
-        store.drop_records(from, before, limit).await.expect("an answer")
-    };
-    assert_eq!(dropped(0, 9).await.records, 0, "nobody has a base");
-    assert_eq!(store.keep_bases(before, 1).await.expect("bases"), 2);
-    assert_eq!(store.keep_bases(before, 1).await.expect("no new ones"), 0);
-    let first = dropped(0, 1).await;
-    assert_eq!((first.records, first.newest.as_micros()), (1, START + 1_000_000));
-    assert_eq!(dropped(START + 2_000_001, 9).await.records, 0, "the other is older than that");
-    let second = dropped(first.newest.as_micros(), 9).await;
-    assert_eq!((second.records, second.newest.as_micros()), (1, START + 2_000_000));
-    assert_eq!(place.count("event_records").await, 1);
-}
-
-async fn a_base_goes_once_a_newer_one_is_older_than_what_is_kept(place: Place) {
-    let mut owner = Owner::first(&place.store).await;
-    let user = owner.with_user("u1").await;
-    let other = owner.with_user("u2").await;
-    let mut stamps = Vec::new();
-    for bases in [vec![base(user, 10), base(other, 7)], vec![base(user, 20)], vec![base(user, 30)]]
-    {
-        let mut batch = owner.batch();
-        batch.bases = bases;
-        stamps.push(batch.after.stamp);
-        owner.commit(batch).await.expect("it is committed");
-    }
-    let (store, newest) = (&place.store, stamps[2]);
-    assert_eq!(store.drop_bases_before(stamps[1], 9).await.expect("none"), 0);
-    assert_eq!(store.drop_bases_before(newest, 9).await.expect("the first"), 1);
-    assert_eq!(place.count("base_checkpoints WHERE record_number = 10").await, 0);
-    let later = Timestamp::from_micros(newest.as_micros() + 1);
-    assert_eq!(store.drop_bases_before(later, 9).await.expect("the second"), 1);
-    assert_eq!(store.drop_bases_before(later, 9).await.expect("no more"), 0);
-    assert_eq!(place.count("base_checkpoints").await, 2, "everybody's newest stays");
-    assert_eq!(store.base(user).await.expect("an answer").map(|base| base.record_number), Some(30));
 }
 
 async fn the_outbox_is_pruned_behind_every_cursor(place: Place) {

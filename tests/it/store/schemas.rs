@@ -1,10 +1,11 @@
 //! The schema: up, down, and what an older program says to a newer one.
 
 use actors::store::{Store as _, StoreError};
-use biometric_bridge::store::{Options, Retention, open};
+use biometric_bridge::store::{Options, open};
+use neuros::time::Timestamp;
 use std::time::Duration;
 
-use super::batches::{AT_HOME, Owner, record, user_row};
+use super::batches::{AT_HOME, Owner, START, record, user_row};
 use super::facts;
 use super::places::{self, Place};
 
@@ -99,25 +100,36 @@ async fn processes_that_migrate_together_take_turns(place: Place) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_timescaledb_records_are_dropped_by_hand() {
-    let place = places::sqlite().await;
-    let day = Duration::from_secs(86_400);
-    let applied = place.store.apply_retention(Some(day), Some(day * 30)).await.expect("an answer");
-    assert_eq!(applied, Retention::ByHand);
+async fn without_timescaledb_nothing_is_compressed_and_there_are_no_chunks() {
+    let mut places = vec![places::sqlite().await];
+    places.extend(places::postgres().await);
+    for place in places {
+        let day = Duration::from_secs(86_400);
+        assert!(!place.store.compress_after(Some(day)).await.expect("an answer"));
+        let chunks = place.store.chunks(Timestamp::from_micros(START)).await;
+        assert_eq!(chunks.expect("an answer"), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_timescaledb_policies_compress_and_drop() {
+async fn timescaledb_compresses_by_a_policy_and_drops_chunks_when_told() {
     let Some(place) = places::timescale().await else { return };
     let hypertable = "timescaledb_information.hypertables WHERE hypertable_name = 'event_records'";
     assert_eq!(place.count(hypertable).await, 1);
     let day = Duration::from_secs(86_400);
-    for (compress, drop, jobs) in
-        [(Some(day * 7), Some(day * 30), 2), (Some(day), None, 1), (None, None, 0)]
-    {
-        let applied = place.store.apply_retention(compress, drop).await.expect("an answer");
-        assert_eq!(applied, Retention::Policies);
+    place.run("SELECT add_retention_policy('event_records', INTERVAL '30 days')").await;
+    for (age, jobs) in [(Some(day * 7), 1), (Some(day), 1), (None, 0)] {
+        assert!(place.store.compress_after(age).await.expect("an answer"));
         let set = "timescaledb_information.jobs WHERE hypertable_name = 'event_records'";
         assert_eq!(place.count(set).await, jobs);
     }
+    let mut owner = Owner::first(&place.store).await;
+    owner.with_user("u1").await;
+    let later = Timestamp::from_micros(START + 2 * 86_400_000_000);
+    let chunks = place.store.chunks(later).await.expect("an answer").expect("there are chunks");
+    let [chunk] = chunks[..] else { panic!("one day of records is one chunk") };
+    assert!(chunk.from.as_micros() <= START && START < chunk.to.as_micros());
+    place.store.drop_chunk(chunk).await.expect("it is dropped");
+    assert_eq!(place.count("event_records").await, 0);
+    assert_eq!(place.store.chunks(later).await.expect("an answer"), Some(Vec::new()));
 }
