@@ -203,8 +203,8 @@ impl Store for Forgetful {
         Ok(Vec::new())
     }
 
-    async fn base(&self, _: UserNumber) -> Result<Option<StoredBase>, StoreError> {
-        Ok(None)
+    async fn bases(&self, _: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn quarantined(&self) -> Result<Vec<String>, StoreError> {
