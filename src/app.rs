@@ -5,7 +5,6 @@ mod connect;
 mod housekeeping;
 mod keys;
 mod parts;
-mod scrub;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -224,7 +223,6 @@ impl Starting<'_> {
         let kept = self.settings.store.clone();
         let stop = self.stop.clone();
         self.runtime.spawn(housekeeping::keep_house(Arc::clone(&store), kept, stop));
-        self.scrub(&store, &ports);
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(
             self.connection,
@@ -237,18 +235,6 @@ impl Starting<'_> {
         self.look_at_timestamps();
         self.watch.part("start", Ok(()));
         Ok(Some((store, group, fatals)))
-    }
-}
-
-impl Starting<'_> {
-    fn scrub(&self, store: &Arc<SqlStore>, ports: &actors::ports::Ports) {
-        let every = self.settings.checkpoint.scrub_every;
-        if every.is_zero() {
-            return;
-        }
-        let (keys, seal) = (Arc::clone(&ports.keys), Arc::clone(&ports.seal));
-        let scrub = scrub::Scrub::new(Arc::clone(store), keys, seal, Arc::clone(self.watch));
-        self.runtime.spawn(scrub.run(every, self.stop.clone()));
     }
 }
 

@@ -2,6 +2,7 @@
 //! done.
 
 mod batches;
+mod chains;
 mod claims;
 mod commands;
 mod commits;

@@ -6,7 +6,7 @@ use actors::store::{Store, StoreError};
 use biometric_bridge::store::{Access, Administration, WrappedKey};
 use neuros::time::Timestamp;
 
-use super::batches::{Owner, START, base, dead_letter, mail};
+use super::batches::{Owner, START, dead_letter, keep_base, mail};
 use super::facts;
 use super::places::Place;
 
@@ -97,9 +97,7 @@ async fn the_newest_base_is_the_base(place: Place) {
     let user = owner.with_user("u1").await;
     assert!(place.store.base(user).await.expect("an answer").is_none());
     for number in [10, 30, 20] {
-        let mut batch = owner.batch();
-        batch.bases.push(base(user, number));
-        owner.commit(batch).await.expect("it is committed");
+        keep_base(&place, user, number, Timestamp::from_micros(START)).await;
     }
     let newest = place.store.base(user).await.expect("an answer").expect("a base");
     assert_eq!((newest.record_number, newest.message_number, newest.engine), (30, 15, 1));
@@ -169,13 +167,9 @@ async fn a_base_goes_once_a_newer_one_is_older_than_what_is_kept(place: Place) {
     let mut owner = Owner::first(&place.store).await;
     let user = owner.with_user("u1").await;
     let other = owner.with_user("u2").await;
-    let mut stamps = Vec::new();
-    for bases in [vec![base(user, 10), base(other, 7)], vec![base(user, 20)], vec![base(user, 30)]]
-    {
-        let mut batch = owner.batch();
-        batch.bases = bases;
-        stamps.push(batch.after.stamp);
-        owner.commit(batch).await.expect("it is committed");
+    let stamps = [1, 2, 3].map(|second| Timestamp::from_micros(START + second * 1_000_000));
+    for (user, number, at) in [(user, 10, 0), (other, 7, 0), (user, 20, 1), (user, 30, 2)] {
+        keep_base(&place, user, number, stamps[at]).await;
     }
     let (store, newest) = (&place.store, stamps[2]);
     assert_eq!(store.drop_bases_before(stamps[1], 9).await.expect("none"), 0);
