@@ -5,7 +5,6 @@ mod connect;
 mod housekeeping;
 mod keys;
 mod parts;
-mod scrub;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -227,7 +226,6 @@ impl Starting<'_> {
         let retention = Retention::new(Arc::clone(&store), keys, seal);
         let house = House::new(Arc::clone(&store), retention, self.settings.store.clone());
         self.runtime.spawn(house.keep(self.stop.clone()));
-        self.scrub(&store, &ports);
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(
             self.connection,
@@ -240,18 +238,6 @@ impl Starting<'_> {
         self.look_at_timestamps();
         self.watch.part("start", Ok(()));
         Ok(Some((store, group, fatals)))
-    }
-}
-
-impl Starting<'_> {
-    fn scrub(&self, store: &Arc<SqlStore>, ports: &actors::ports::Ports) {
-        let every = self.settings.checkpoint.scrub_every;
-        if every.is_zero() {
-            return;
-        }
-        let (keys, seal) = (Arc::clone(&ports.keys), Arc::clone(&ports.seal));
-        let scrub = scrub::Scrub::new(Arc::clone(store), keys, seal, Arc::clone(self.watch));
-        self.runtime.spawn(scrub.run(every, self.stop.clone()));
     }
 }
 

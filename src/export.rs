@@ -6,6 +6,7 @@ mod record;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use actors::chain::Chain;
 use actors::lane::UserNumber;
 use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
@@ -135,9 +136,10 @@ impl Exporter {
         key: &DataKey,
         output: &mut impl Write,
     ) -> Result<u64, ExportError> {
-        let places = self.store.places_of_user(stored.user, 0).await?;
-        for page in places.chunks(actors::capacity::RECORDS_PAGE) {
-            let page = self.store.records_at(stored.user, page).await?;
+        let store = self.store.as_ref();
+        let mut chain = Chain::find(store, stored.user, 0, i64::MAX).await?;
+        let mut lines = 0;
+        while let Some(page) = chain.next(store).await? {
             for row in &page {
                 let bytes = self.open(key, record_place(stored.user, row.number), &row.body)?;
                 let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
@@ -147,9 +149,10 @@ impl Exporter {
                     problem: error.to_string(),
                 })?;
                 write_line(&LogLine::of(&record), output)?;
+                lines += 1;
             }
         }
-        Ok(places.len() as u64)
+        Ok(lines)
     }
 
     async fn state(

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::lane::{Lane, ModeCounts};
-use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
+use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::rows::Sink;
 
 use crate::kafka::Health;
@@ -50,11 +50,6 @@ impl Watch {
         self.change(|state| {
             state.parts.insert(part, said);
         });
-    }
-
-    /// A user's checkpoint was compared with their records.
-    pub fn scrubbed(&self, agrees: bool) {
-        self.metrics.scrubbed(agrees);
     }
 
     /// The service ends: nothing new should be sent to it.
@@ -160,6 +155,10 @@ impl Observer for Watch {
 
     fn quarantined(&self, _: Lane) {
         self.metrics.quarantined();
+    }
+
+    fn scrubbed(&self, _: Lane, looked: Looked) {
+        self.metrics.scrubbed(looked);
     }
 }
 

@@ -69,7 +69,6 @@ impl Audit {
             dead_letters: decided.dead_letters.into_iter().map(|(row, _)| row).collect(),
             outbox,
             audit,
-            bases: Vec::new(),
             released: decided.released,
             commands: decided.commands,
         };

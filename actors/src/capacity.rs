@@ -10,6 +10,10 @@ pub const BATCHES_IN_FLIGHT: usize = 3;
 /// are batches in flight, so a batch that has its permit always finds room.
 pub const BATCH_MAILBOX: usize = 16;
 
+/// The scrub's questions to the router: it waits for the answer before it asks again. They have a place of
+/// their own, so that a batch still finds its.
+pub const SCRUB_QUESTIONS: usize = 1;
+
 /// A user's mailbox: one message for each batch in flight. It cannot be full while the permits hold;
 /// were it so, the lane would start anew from what is committed.
 pub const USER_MAILBOX: usize = 16;

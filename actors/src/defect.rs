@@ -44,11 +44,13 @@ pub enum Defect {
     ForwardedNotAwaited,
     /// Users find new homes as soon as lanes have read up to where they were to stop.
     ExpansionByPosition,
+    /// The scrub looks at steps that are not committed.
+    ScrubInFlight,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FenceRemoved,
         Self::ClaimWithoutWaiting,
         Self::DedupeRemoved,
@@ -69,6 +71,7 @@ impl Defect {
         Self::EvictionInFlight,
         Self::ForwardedNotAwaited,
         Self::ExpansionByPosition,
+        Self::ScrubInFlight,
     ];
 
     /// Whether it is on, in this thread.

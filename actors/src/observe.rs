@@ -25,6 +25,23 @@ pub trait Observer: Send + Sync {
     fn cached(&self, available: bool);
     /// A user's evaluation panicked; the user is in quarantine.
     fn quarantined(&self, lane: Lane);
+    /// A user was compared with what their stored records make of them.
+    fn scrubbed(&self, lane: Lane, looked: Looked);
+}
+
+/// What a look at a user has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// The state is what the records make of it.
+    Agrees,
+    /// What is in memory is another: an alarm.
+    MemoryDiffers,
+    /// What is in the checkpoint is another: an alarm.
+    CheckpointDiffers,
+    /// The checkpoint does not open.
+    CheckpointUnreadable,
+    /// The records cannot be replayed, by this release or at all: nobody knows.
+    Unreplayable,
 }
 
 /// What a lane is doing.

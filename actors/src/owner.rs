@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Actor as _;
+use actix::{Actor as _, Addr};
 use neuros::time::{Micros, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -17,23 +17,24 @@ use crate::alert::Alerts;
 use crate::audit::Audit;
 use crate::batch::End;
 use crate::cache::CachedState;
-use crate::capacity::{CACHE_QUEUE, RESTORE_PAGE};
+use crate::capacity::CACHE_QUEUE;
 use crate::command::Orders;
 use crate::home::home;
 use crate::ingest::{self, Ingest, Suspects};
 use crate::lane::{Lane, Progress};
 use crate::log::LogError;
 use crate::observe::Condition;
-use crate::persist::{self, Persist};
+use crate::persist::{self, Persist, Unsettled};
 use crate::poll::Poll;
 use crate::ports::{BelowStart, Ports, Rules};
 use crate::push::Push;
 use crate::relay::Relay;
 use crate::residents::{Residents, keys_end, store_end};
 use crate::restore::Restorer;
-use crate::restoring::Restoring;
+use crate::restoring;
 use crate::router::{self, Router};
 use crate::running::Running;
+use crate::scrub::{self, Scrub};
 use crate::store::Claim;
 use crate::turns::{self, Turns};
 
@@ -50,6 +51,7 @@ pub async fn own(lane: Lane, ports: Ports, rules: Arc<Rules>, stop: Cancellation
         pause: PAUSE.0,
         is_added: false,
         failures: VecDeque::new(),
+        unsettled: Rc::default(),
     };
     while !owner.stop.is_cancelled() {
         let end = owner.hold().await;
@@ -74,6 +76,8 @@ struct Owner {
     is_added: bool,
     /// When users were put aside, within the last minute.
     failures: VecDeque<Timestamp>,
+    /// A batch of which the claim before did not learn whether it was committed.
+    unsettled: Rc<RefCell<Option<Unsettled>>>,
 }
 
 impl Owner {
@@ -93,6 +97,7 @@ impl Owner {
         let claim = store.claim(self.lane, &self.rules.owner, &self.rules.routing).await;
         let claim = claim.map_err(store_end)?;
         self.is_added = false;
+        self.settle_outcome(&claim.progress);
         // The lane may have been taken away while the claim waited: its next owner is on the way.
         if self.stop.is_cancelled() {
             return Err(End::Stopped);
@@ -112,6 +117,16 @@ impl Owner {
         self.condition(Condition::Running);
         self.pause = PAUSE.0;
         Ok(running.wait(&self.stop, self.rules.drain).await)
+    }
+
+    /// A batch whose commit was not answered has landed when the lane is exactly where it would be; it is
+    /// counted then. Once another owner has gone on from there nobody can tell any more.
+    fn settle_outcome(&self, found: &Progress) {
+        if let Some(Unsettled { after, report }) = self.unsettled.take()
+            && after == *found
+        {
+            self.ports.observer.committed(&report);
+        }
     }
 
     /// Brings into memory whom checkpoints lag behind.
@@ -136,24 +151,10 @@ impl Owner {
             committed,
             swept: Instant::now(),
         };
-        let mut restoring = Restoring::default();
-        let mut after = (claim.progress.checkpointed, i32::MAX);
         // Where all checkpoints are written there is nothing to look for, however long ago that was.
-        let lags = claim.progress.checkpointed < claim.progress.stamp;
-        loop {
-            let page = match lags {
-                true => self.ports.store.records_of_lane(self.lane, after, RESTORE_PAGE).await,
-                false => Ok(Vec::new()),
-            };
-            let page = page.map_err(store_end)?;
-            let Some(last) = page.last() else { break };
-            after = (last.place.stamp, last.place.position);
-            restoring.meet(&page, &residents, &self.suspects).await?;
-            for record in &page {
-                restoring.apply(record, &residents).await?;
-            }
+        if claim.progress.checkpointed < claim.progress.stamp {
+            restoring::catch_up(&mut residents, &self.suspects).await?;
         }
-        restoring.settle(&mut residents);
         Ok(residents)
     }
 
@@ -181,10 +182,11 @@ impl Owner {
             ports: self.ports.clone(),
             push,
             cache: self.start_cache(&drop_rest),
-            committed,
+            committed: Rc::clone(&committed),
             drop_rest: drop_rest.clone(),
             in_flight_max,
             permits: Arc::clone(&permits),
+            unsettled: Rc::clone(&self.unsettled),
         };
         let persist = Persist::new(desk, end.clone()).start();
         let accessor_id = self.rules.owner.clone();
@@ -193,6 +195,7 @@ impl Owner {
         let oldest_unwritten = Rc::clone(&residents.oldest_unwritten);
         let service_key = residents.service_key.clone();
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
+        self.start_scrub(&router, committed, progress.users, &drop_rest);
         let turns = Rc::new(RefCell::new(Turns::default()));
         let orders = Rc::new(Orders::default());
         let events_stop = Rc::<Cell<Option<i64>>>::default();
@@ -222,6 +225,21 @@ impl Owner {
         let poll = Poll { lane, token, ports, service_key, ingest: asks, orders, events_stop };
         actix::spawn(poll.run(drop_rest.clone()));
         Running { ingest, ends, permits, in_flight_max, stop_reading, drop_rest }
+    }
+
+    fn start_scrub(
+        &self,
+        router: &Addr<Router>,
+        committed: Rc<Cell<Timestamp>>,
+        users: i64,
+        stop: &CancellationToken,
+    ) {
+        let ports = self.ports.clone();
+        let restorer = Restorer::new(Arc::clone(&ports.store), Arc::clone(&ports.seal));
+        let after = scrub::somewhere(self.lane, users, ports.clock.now());
+        let (rules, router) = (Arc::clone(&self.rules), router.clone());
+        let scrub = Scrub { lane: self.lane, ports, rules, restorer, router, committed, after };
+        actix::spawn(scrub.run(stop.clone()));
     }
 
     fn start_cache(&self, stop: &CancellationToken) -> mpsc::Sender<Vec<CachedState>> {

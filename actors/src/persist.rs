@@ -1,7 +1,7 @@
 //! The persist actor: commits a lane's batches, one after the other, and releases their effects after
 //! that and never before. It retries what certainly failed, and never guesses at what is unknown.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::batch::{Audited, Committed, Effects, End, Passport};
 use crate::cache::CachedState;
 use crate::capacity::BATCH_MAILBOX;
 use crate::defect::Defect;
-use crate::lane::{Counts, PerSource, Source};
+use crate::lane::{Counts, PerSource, Progress, Source};
 use crate::observe::{BatchReport, CommitFailure, Condition};
 use crate::ports::Ports;
 use crate::push::Push;
@@ -43,6 +43,16 @@ pub(crate) struct Desk {
     /// Batches between ingest and commit, at most; with the semaphore, how many wait.
     pub(crate) in_flight_max: usize,
     pub(crate) permits: std::sync::Arc<tokio::sync::Semaphore>,
+    /// The batch of which nobody knows whether it was committed; the next claim finds out.
+    pub(crate) unsettled: Rc<RefCell<Option<Unsettled>>>,
+}
+
+/// A batch whose commit was never answered.
+pub(crate) struct Unsettled {
+    /// Where the lane is if it was the last to be committed.
+    pub(crate) after: Progress,
+    /// What is told then.
+    pub(crate) report: BatchReport,
 }
 
 impl Persist {
@@ -95,7 +105,13 @@ impl Desk {
                 Effects { messages: effects.messages.clone(), states: Vec::new() },
             );
         }
-        self.commit(&batch).await?;
+        if let Err(failed) = self.commit(&batch).await {
+            if matches!(failed, Failed::Unknown) {
+                let report = self.report(&passport, &batch, began.elapsed());
+                *self.unsettled.borrow_mut() = Some(Unsettled { after: batch.after, report });
+            }
+            return Err(failed.into());
+        }
         let commit_time = began.elapsed();
         self.committed.set(passport.stamp);
         let report = self.report(&passport, &batch, commit_time);
@@ -120,7 +136,7 @@ impl Desk {
         Ok(())
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<(), End> {
+    async fn commit(&self, batch: &Batch) -> Result<(), Failed> {
         let mut pause = PAUSE_MIN;
         let mut waiting = false;
         loop {
@@ -134,17 +150,19 @@ impl Desk {
                 }
                 Err(CommitError::Fenced) => {
                     observer.commit_failed(batch.lane, CommitFailure::Fenced);
-                    return Err(End::Claim { fenced: true });
+                    return Err(Failed::Known(End::Claim { fenced: true }));
                 }
-                Err(CommitError::OutOfStep) => return Err(End::Claim { fenced: false }),
+                Err(CommitError::OutOfStep) => {
+                    return Err(Failed::Known(End::Claim { fenced: false }));
+                }
                 Err(CommitError::Unknown(problem)) => {
                     tracing::warn!(lane = batch.lane.0, %problem, "the outcome of a commit is unknown");
                     observer.commit_failed(batch.lane, CommitFailure::Unknown);
-                    return Err(End::Claim { fenced: false });
+                    return Err(Failed::Unknown);
                 }
                 Err(CommitError::Refused(problem)) => {
                     observer.commit_failed(batch.lane, CommitFailure::Refused);
-                    return Err(End::Halted { problem });
+                    return Err(Failed::Known(End::Halted { problem }));
                 }
                 Err(CommitError::Away(problem)) => {
                     tracing::warn!(lane = batch.lane.0, %problem, "a commit is tried again");
@@ -156,7 +174,7 @@ impl Desk {
             }
             tokio::select! {
                 biased;
-                () = self.drop_rest.cancelled() => return Err(End::Stopped),
+                () = self.drop_rest.cancelled() => return Err(Failed::Known(End::Stopped)),
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
             }
         }
@@ -203,6 +221,23 @@ impl Desk {
             event_age: age.and_then(|age| u64::try_from(age).ok()).map(Duration::from_micros),
             checkpoints: batch.users.iter().filter(|row| row.checkpoint.is_some()).count() as u64,
             queued: self.in_flight_max.saturating_sub(self.permits.available_permits() + 1),
+        }
+    }
+}
+
+/// Why a batch is not known to be committed.
+enum Failed {
+    /// It was not; this is how the lane ends.
+    Known(End),
+    /// It may have been: only a claim finds out.
+    Unknown,
+}
+
+impl From<Failed> for End {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Known(end) => end,
+            Failed::Unknown => Self::Claim { fenced: false },
         }
     }
 }

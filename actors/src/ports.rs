@@ -106,11 +106,17 @@ pub struct CheckpointRules {
     pub every_records: u32,
     /// After this time, at the latest.
     pub every: Duration,
+    /// So often, over all lanes, one user is compared with their stored records; zero for never.
+    pub scrub_every: Duration,
 }
 
 impl Default for CheckpointRules {
     fn default() -> Self {
-        Self { every_records: 16, every: Duration::from_secs(5) }
+        Self {
+            every_records: 16,
+            every: Duration::from_secs(5),
+            scrub_every: Duration::from_secs(10),
+        }
     }
 }
 

@@ -20,10 +20,10 @@ use crate::lane::{Lane, Progress, UserNumber};
 use crate::person::Person;
 use crate::ports::{Ports, Rules};
 use crate::restore::{RestoreError, Restorer};
-use crate::router::UserWork;
+use crate::router::{Sample, UserWork};
 use crate::seal::{DataKey, KeysAway};
 use crate::store::{Asked, StoreError, StoredUser};
-use crate::user::{BatchContext, User};
+use crate::user::{BatchContext, Copy, User};
 
 /// The users of one lane that are in memory.
 pub(crate) struct Residents {
@@ -65,7 +65,31 @@ pub(crate) struct Resident {
     pub(crate) unwritten_since: Option<Timestamp>,
 }
 
+/// A user as their lane holds them.
+pub(crate) struct Sampled {
+    pub(crate) user_id: Arc<str>,
+    pub(crate) user: UserNumber,
+    pub(crate) person: Person,
+    /// The stamp of the newest batch with something of theirs: committed, or on its way.
+    pub(crate) touched: Timestamp,
+}
+
 impl Residents {
+    /// A copy of somebody in memory.
+    pub(crate) async fn sample(&self, sample: &Sample) -> Option<Sampled> {
+        let user_id = match sample {
+            Sample::Of(user_id) => user_id,
+            Sample::Ahead(number) => {
+                let place = number.checked_rem(self.unwritten.len())?;
+                self.unwritten.get(place).map(|(_, _, user_id)| user_id)?
+            }
+        };
+        let resident = self.live.get(user_id)?;
+        let person = resident.address.send(Copy).await.ok()?;
+        let (user, touched) = (resident.user, resident.touched);
+        Some(Sampled { user_id: Arc::clone(user_id), user, person, touched })
+    }
+
     /// The actor of a user in memory.
     pub(crate) fn address(&self, user_id: &str) -> Option<&Addr<User>> {
         self.live.get(user_id).map(|resident| &resident.address)

@@ -7,7 +7,7 @@ use neuros::event::Record;
 use neuros::policy::Loaded;
 use neuros::{ENGINE_VERSION, Outcome, Policy};
 
-use crate::capacity::RECORDS_PAGE;
+use crate::chain::Chain;
 use crate::lane::UserNumber;
 use crate::person::Person;
 use crate::seal::{DataKey, KeysAway, Seal};
@@ -31,25 +31,6 @@ pub enum RestoreError {
         /// Why; quotes nothing of the state.
         problem: String,
     },
-}
-
-/// A checkpoint, and the same made anew from stored records.
-pub struct Comparison {
-    /// What the store has as the user's checkpoint.
-    pub checkpoint: Person,
-    /// What the records come to.
-    pub rebuilt: Person,
-}
-
-impl Comparison {
-    /// Whether they are the same, byte for byte.
-    pub fn agrees(&self) -> bool {
-        let bytes = |person: &Person| person.state.as_ref().map(|state| state.to_checkpoint());
-        let Self { checkpoint, rebuilt } = self;
-        checkpoint.record_number == rebuilt.record_number
-            && checkpoint.message_number == rebuilt.message_number
-            && bytes(checkpoint) == bytes(rebuilt)
-    }
 }
 
 /// Restores persons, and remembers the policies that it needed.
@@ -79,9 +60,8 @@ impl Restorer {
             return Ok((Person::default(), false));
         }
         if let Some(sealed) = &stored.checkpoint {
-            let numbers = (stored.record_number, stored.message_number);
-            match self.open(stored.user, key, numbers, sealed) {
-                Ok(person) => return Ok((Person { newest: stored.newest, ..person }, false)),
+            match self.open_checkpoint(stored, key, sealed) {
+                Ok(person) => return Ok((person, false)),
                 Err(problem) => {
                     tracing::warn!(user = stored.user.0, %problem, "a checkpoint is rebuilt");
                 }
@@ -92,6 +72,22 @@ impl Restorer {
             return Err(unreadable(stored, "stored records that its checkpoint held are missing"));
         }
         Ok((person, true))
+    }
+
+    /// The person in a user's sealed checkpoint, or why this release does not read it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn open_checkpoint(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        sealed: &[u8],
+    ) -> Result<Person, String> {
+        let numbers = (stored.record_number, stored.message_number);
+        let person = self.open(stored.user, key, numbers, sealed)?;
+        Ok(Person { newest: stored.newest, ..person })
     }
 
     /// The person that a base holds.
@@ -197,11 +193,14 @@ impl Restorer {
         if person.record_number >= upto {
             return Ok(());
         }
-        let places = self.store.places_of_user(stored.user, person.record_number).await?;
-        for places in places.chunks(RECORDS_PAGE) {
-            let page = self.store.records_at(stored.user, places).await?;
-            for record in page.iter().take_while(|record| record.number <= upto) {
+        let (store, after) = (&*self.store, person.record_number);
+        let mut chain = Chain::find(store, stored.user, after, upto).await?;
+        while let Some(page) = chain.next(store).await? {
+            for (at, record) in page.iter().enumerate() {
                 self.replay(person, stored, key, record).await?;
+                if at % AT_A_STRETCH == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
         }
         Ok(())
@@ -279,22 +278,10 @@ impl Restorer {
     fn policies(&self) -> MutexGuard<'_, Vec<(i32, Arc<Policy>)>> {
         self.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Compares a user's checkpoint with what the records that it holds make of them.
-    ///
-    /// # Errors
-    ///
-    /// See [`RestoreError`].
-    pub async fn compare(
-        &self,
-        stored: &StoredUser,
-        key: &DataKey,
-    ) -> Result<Comparison, RestoreError> {
-        let (checkpoint, _) = self.person(stored, key).await?;
-        let rebuilt = self.rebuild(stored, key, stored.record_number).await?;
-        Ok(Comparison { checkpoint, rebuilt })
-    }
 }
+
+/// Records that are applied before others on the thread have their turn.
+const AT_A_STRETCH: usize = 64;
 
 fn unreadable(stored: &StoredUser, problem: impl ToString) -> RestoreError {
     RestoreError::Unreadable { user_id: stored.user_id.clone(), problem: problem.to_string() }

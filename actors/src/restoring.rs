@@ -7,13 +7,33 @@ use std::sync::Arc;
 use neuros::time::Timestamp;
 
 use crate::batch::End;
-use crate::capacity::USERS_PAGE;
+use crate::capacity::{RESTORE_PAGE, USERS_PAGE};
 use crate::defect::Defect;
 use crate::ingest::Suspects;
 use crate::lane::UserNumber;
 use crate::person::Person;
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::store::{Asked, StoredRecord, StoredUser};
+
+/// Folds a lane's users on by the records that their checkpoints have not.
+pub(crate) async fn catch_up(residents: &mut Residents, suspects: &Suspects) -> Result<(), End> {
+    let (lane, store) = (residents.lane, Arc::clone(&residents.ports.store));
+    let (checkpointed, upto) = (residents.progress.checkpointed, residents.progress.stamp);
+    let mut restoring = Restoring::default();
+    let mut after = (checkpointed, i32::MAX);
+    loop {
+        let page = store.records_of_lane(lane, after, upto, RESTORE_PAGE).await;
+        let page = page.map_err(store_end)?;
+        let Some(last) = page.last() else { break };
+        after = (last.place.stamp, last.place.position);
+        restoring.meet(&page, residents, suspects).await?;
+        for record in &page {
+            restoring.apply(record, residents).await?;
+        }
+    }
+    restoring.settle(residents);
+    Ok(())
+}
 
 /// Users whose stored checkpoints lag, while they are restored.
 #[derive(Default)]

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 
 use crate::alert::Alerts;
 use crate::batch::{Decided, End, Read};
-use crate::capacity::BATCH_MAILBOX;
+use crate::capacity::{BATCH_MAILBOX, SCRUB_QUESTIONS};
 use crate::decide::Worked;
 use crate::gather::Gathering;
 use crate::obey::Commanded;
-use crate::residents::Residents;
+use crate::residents::{Residents, Sampled};
 use crate::user::{Apply, BatchContext, Stepped, Steps, Taken};
 
 /// Routes the batches of one lane, one at a time and in order.
@@ -40,7 +40,7 @@ impl Actor for Router {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(BATCH_MAILBOX);
+        context.set_mailbox_capacity(BATCH_MAILBOX + SCRUB_QUESTIONS);
     }
 }
 
@@ -63,6 +63,35 @@ impl Handler<Read> for Router {
                 router.desk = None;
                 context.stop();
             }
+        })))
+    }
+}
+
+/// Who is somebody, as the lane holds them now? `None` when they are not in memory.
+#[derive(actix::Message)]
+#[rtype(result = "Option<Sampled>")]
+pub(crate) enum Sample {
+    /// This user.
+    Of(Arc<str>),
+    /// Any whose checkpoint is behind them: another with each number.
+    Ahead(usize),
+}
+
+impl Handler<Sample> for Router {
+    type Result = AtomicResponse<Self, Option<Sampled>>;
+
+    /// Between two batches, when no user has a step in work.
+    fn handle(&mut self, sample: Sample, _: &mut Self::Context) -> Self::Result {
+        let desk = self.desk.take();
+        let work = async move {
+            let desk = desk?;
+            let sampled = desk.residents.sample(&sample).await;
+            Some((desk, sampled))
+        };
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|done, router, _| {
+            let (desk, sampled) = done?;
+            router.desk = Some(desk);
+            sampled
         })))
     }
 }

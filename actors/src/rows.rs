@@ -30,8 +30,6 @@ pub struct Batch {
     pub outbox: Vec<OutboxRow>,
     /// Who did what to whose data.
     pub audit: AuditRow,
-    /// Base checkpoints, when a horizon is crossed; by user.
-    pub bases: Vec<BaseRow>,
     /// Dead letters that leave the list; by outbox number.
     pub released: Vec<ReleasedRow>,
     /// Commands carried out with it; by id.
@@ -282,18 +280,4 @@ pub struct AuditRow {
     pub records: i64,
     /// When.
     pub time: Timestamp,
-}
-
-/// A state that is kept for good, so that replay can begin there.
-pub struct BaseRow {
-    /// Whose.
-    pub user: UserNumber,
-    /// The newest record in it.
-    pub record_number: i64,
-    /// The newest message up to there.
-    pub message_number: i64,
-    /// The engine that wrote it.
-    pub engine: i16,
-    /// The state.
-    pub body: Sealed,
 }

@@ -63,8 +63,8 @@ pub trait Store: Send + Sync {
     /// See [`CommitError`].
     async fn commit(&self, batch: &Batch) -> Result<(), CommitError>;
 
-    /// Records of a lane with stamps after `after`, in order of stamp and position, at most `limit`:
-    /// those that checkpoints may not hold yet.
+    /// Records of a lane with stamps after `after` and up to `upto`, in order of stamp and position, at most
+    /// `limit`: those that checkpoints may not hold yet.
     ///
     /// # Errors
     ///
@@ -73,20 +73,22 @@ pub trait Store: Send + Sync {
         &self,
         lane: Lane,
         after: (Timestamp, i32),
+        upto: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError>;
 
-    /// Where a user's records with numbers above `after` lie, in order. Some of the newest may be missing
-    /// while another process is committing them.
+    /// Where a user's records with numbers above `after` lie, from `begin` back, newest first: at most
+    /// [`RECORDS_PAGE`](crate::capacity::RECORDS_PAGE). [`Chain`](crate::chain::Chain) has them in order.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    async fn places_of_user(
+    async fn places_back(
         &self,
         user: UserNumber,
+        begin: Begin,
         after: i64,
-    ) -> Result<Vec<RecordPlace>, StoreError>;
+    ) -> Result<Vec<NumberedPlace>, StoreError>;
 
     /// The records of a user that lie there, in order of their numbers.
     ///
@@ -105,6 +107,17 @@ pub trait Store: Send + Sync {
     ///
     /// When the store is away.
     async fn users(&self, asked: Asked<'_>) -> Result<Vec<StoredUser>, StoreError>;
+
+    /// Users with numbers above `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn users_after(
+        &self,
+        after: UserNumber,
+        limit: i64,
+    ) -> Result<Vec<StoredUser>, StoreError>;
 
     /// The base checkpoints of a user, the newest first.
     ///
@@ -203,6 +216,28 @@ pub struct Tenure {
     /// Offset from which on no more of `biometric.events` is to be read: more partitions are being added,
     /// and users will find new homes.
     pub events_stop: Option<i64>,
+}
+
+/// One of a user's records, by number, and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberedPlace {
+    /// Its number among the user's.
+    pub number: i64,
+    /// Where it lies.
+    pub place: RecordPlace,
+}
+
+/// Where the way back through a user's records begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At the newest with a number up to `upto`. Some of the newest may be missing while another process is
+    /// committing them.
+    Newest {
+        /// The number.
+        upto: i64,
+    },
+    /// At this one.
+    At(NumberedPlace),
 }
 
 /// Which users to look up.

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, Context, Handler, Message, MessageResult};
 use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::{ENGINE_VERSION, Kind, Mode, Outcome, Policy};
@@ -68,6 +68,11 @@ pub struct Apply {
     /// Where the answer goes; has room for it.
     pub reply: mpsc::Sender<Stepped>,
 }
+
+/// Give a copy of who you are.
+#[derive(Message)]
+#[rtype(result = "Person")]
+pub struct Copy;
 
 /// The answer: what became of a user's records.
 pub struct Stepped {
@@ -346,5 +351,13 @@ impl Handler<Apply> for User {
         if reply.try_send(Stepped { slot, result }).is_err() {
             tracing::debug!("a batch was dropped while its users worked on it");
         }
+    }
+}
+
+impl Handler<Copy> for User {
+    type Result = MessageResult<Copy>;
+
+    fn handle(&mut self, _: Copy, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.person.clone())
     }
 }

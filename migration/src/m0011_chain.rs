@@ -5,12 +5,19 @@ use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{integer_null, timestamp_with_time_zone_null};
 use sea_orm_migration::sea_orm::ConnectionTrait;
 
+use crate::backend::on_postgres;
+
 /// The change.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 /// Columns by table: their names begin so.
 const COLUMNS: [(&str, &str); 2] = [("event_records", "previous"), ("users", "newest")];
+
+/// TimescaleDB refuses a statement that changes more than so many compressed rows; the setting is there where
+/// the extension is.
+const UNLIMITED: &str = "SELECT set_config(name, '0', FALSE) FROM pg_settings
+    WHERE name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'";
 
 const FILL: [&str; 2] = [
     "UPDATE event_records SET previous_time = before.time, previous_lane = before.lane,
@@ -37,6 +44,7 @@ impl MigrationTrait for Migration {
                 manager.alter_table(added).await?;
             }
         }
+        on_postgres(manager, UNLIMITED).await?;
         for fill in FILL {
             manager.get_connection().execute_unprepared(fill).await?;
         }

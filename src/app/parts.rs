@@ -141,6 +141,7 @@ impl Starting<'_> {
             checkpoint: CheckpointRules {
                 every_records: settings.checkpoint.every_records,
                 every: settings.checkpoint.every,
+                scrub_every: settings.checkpoint.scrub_every,
             },
             users: UserRules {
                 live_max: settings.users.live_max.div_ceil(lanes),

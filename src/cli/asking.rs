@@ -110,7 +110,7 @@ impl Asking {
 }
 
 /// On a terminal, what is done of what was asked for.
-fn progress(asked: usize) -> ProgressBar {
+pub(super) fn progress(asked: usize) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -1,10 +1,13 @@
-//! `state`: a user's state as it is stored, compared with what the stored records make of it, and put
+//! `state`: users' states as they are stored, compared with what the stored records make of them, and put
 //! right by the lane's owner.
+
+mod scrub;
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use actors::command::{Order, REBUILT_ANOTHER, REBUILT_THE_SAME};
+use actors::compare::{Finding, There};
 use actors::home::home;
 use actors::person::Person;
 use actors::restore::Restorer;
@@ -40,6 +43,14 @@ enum Command {
         #[command(flatten)]
         layers: Layers,
     },
+    /// Compares stored states with what their records make of them: of a sample, or of everybody.
+    ///
+    /// Changes nothing, and may run beside the service. Whoever does not agree is named; a checkpoint that does
+    /// not open is told apart, one that was deleted is no fault. That somebody looked is written down first.
+    /// Exit code 0 when all agree, 1 when one does not.
+    #[command(after_help = "Examples:\n  biometric-bridge state scrub\n  \
+                            biometric-bridge state scrub --all --rate 200 --json")]
+    Scrub(scrub::Arguments),
     /// Makes the state anew from stored records, and puts it in the place of the one there is.
     ///
     /// The lane's owner does it, between two of the user's records; mode changes that were told stay
@@ -58,6 +69,7 @@ enum Command {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Show { user, layers } => show(user, layers),
+        Command::Scrub(arguments) => scrub::run(arguments),
         Command::Rebuild { user, patience, layers } => rebuild(user, patience, layers),
     }
 }
@@ -77,11 +89,21 @@ fn show(user_id: &str, layers: &Layers) -> Result<(), Failure> {
         let key = keys.first().ok_or_else(|| Failure::Broken("the user has no key".to_owned()))?;
         let compared = restorer.compare(stored, key).await.map_err(ExportError::from)?;
         servers::close(&store).await;
-        let (there, rebuilt) = (as_json(&compared.checkpoint), as_json(&compared.rebuilt));
+        let rebuilt = as_json(&compared.rebuilt);
         let mut differences = Vec::new();
-        differ("", &there, &rebuilt, &mut differences);
-        if differences.is_empty() && !compared.agrees() {
-            differences.push("in what a summary does not show".to_owned());
+        let there = match &compared.there {
+            There::State(there) => as_json(there),
+            There::Unreadable(problem) => {
+                differences.push(format!("the checkpoint does not open: {problem}"));
+                Value::Null
+            }
+            There::Nothing => Value::Null,
+        };
+        if let There::State(_) = &compared.there {
+            differ("", &there, &rebuilt, &mut differences);
+            if differences.is_empty() && compared.finding() != Finding::Agrees {
+                differences.push("in what a summary does not show".to_owned());
+            }
         }
         let shown = json!({
             "user_id": user_id,

@@ -287,8 +287,8 @@ settings! {
         every_records: u32 = 16, 1..=10_000;
         /// … or so long after the first of them, whichever comes first.
         every: Duration = SECOND * 5, between(MILLISECOND * 100, HOUR);
-        /// So often one user's checkpoint is compared with their stored records; a difference raises
-        /// biometric_state_mismatches_total.
+        /// So often, over all lanes, one user is compared with what their stored records make of them: in
+        /// memory, and in their checkpoint; a difference raises biometric_state_mismatches_total.
         scrub_every: Duration = SECOND * 10, zero_or_between("never", MILLISECOND * 10, DAY);
     }
     => /// When an evaluation fails by a fault of the program.

@@ -2,7 +2,7 @@
 //! record's way.
 
 use actors::lane::{Lane, Positions, Routing, UserNumber};
-use actors::store::{StoreError, StoredUser};
+use actors::store::StoreError;
 use async_trait::async_trait;
 use neuros::time::Timestamp;
 
@@ -78,13 +78,6 @@ pub trait Administration: Send + Sync {
     /// All lanes, by number.
     async fn lanes(&self) -> Result<Vec<LaneRow>, StoreError>;
 
-    /// Users with numbers above `after`, in order, at most `limit`.
-    async fn users_after(
-        &self,
-        after: UserNumber,
-        limit: i64,
-    ) -> Result<Vec<StoredUser>, StoreError>;
-
     /// Mode changes of a user with message numbers above `after`, in order, at most `limit`.
     async fn transitions_of_user(
         &self,
@@ -141,14 +134,6 @@ impl Administration for SqlStore {
 
     async fn lanes(&self) -> Result<Vec<LaneRow>, StoreError> {
         self.read_lanes().await
-    }
-
-    async fn users_after(
-        &self,
-        after: UserNumber,
-        limit: i64,
-    ) -> Result<Vec<StoredUser>, StoreError> {
-        self.read_users_after(after, limit).await
     }
 
     async fn transitions_of_user(

@@ -8,7 +8,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use super::failure::of_database;
-use super::{SqlStore, begin, now, progress, unbroken};
+use super::{SqlStore, begin, now, progress, schema, unbroken};
 
 impl SqlStore {
     pub(super) async fn claim_lane(
@@ -25,6 +25,7 @@ impl SqlStore {
                 Some(postgres) => Some(postgres.wait_for_locks(&transaction).await?),
                 None => None,
             };
+            schema::not_outdated(&transaction).await?;
             let stored = stored_routing(&transaction).await?;
             agree(stored.as_ref(), &wanted, lane)?;
             let take = take(&transaction, lane, &owner);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
-    Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
-    StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
+    StoredCommand, StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -97,18 +97,23 @@ impl Store for SqlStore {
         &self,
         lane: Lane,
         after: (Timestamp, i32),
+        upto: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        self.carry(move |store| async move { store.read_records_of_lane(lane, after, limit).await })
-            .await
+        self.carry(move |store| async move {
+            store.read_records_of_lane(lane, after, upto, limit).await
+        })
+        .await
     }
 
-    async fn places_of_user(
+    async fn places_back(
         &self,
         user: UserNumber,
+        begin: Begin,
         after: i64,
-    ) -> Result<Vec<RecordPlace>, StoreError> {
-        self.carry(move |store| async move { store.read_places_of_user(user, after).await }).await
+    ) -> Result<Vec<NumberedPlace>, StoreError> {
+        self.carry(move |store| async move { store.read_places_back(user, begin, after).await })
+            .await
     }
 
     async fn records_at(
@@ -135,6 +140,14 @@ impl Store for SqlStore {
             }
         })
         .await
+    }
+
+    async fn users_after(
+        &self,
+        after: UserNumber,
+        limit: i64,
+    ) -> Result<Vec<StoredUser>, StoreError> {
+        self.carry(move |store| async move { store.read_users_after(after, limit).await }).await
     }
 
     async fn bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError> {

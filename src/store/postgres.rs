@@ -64,6 +64,26 @@ impl Postgres {
         Self { pool, places, name: name(options), lock_timeout: options.lock_timeout }
     }
 
+    /// The name of our connections.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many connections of our name are open on this database, our own among them.
+    pub(super) async fn sessions(
+        &self,
+        connection: &impl ConnectionTrait,
+    ) -> Result<i64, StoreError> {
+        const SESSIONS: &str = "
+            SELECT count(*) FROM pg_stat_activity
+            WHERE application_name = $1 AND datname = current_database()";
+        let values = [self.name.as_str().into()];
+        let question = Statement::from_sql_and_values(DbBackend::Postgres, SESSIONS, values);
+        let row = connection.query_one_raw(question).await.map_err(|error| of_database(&error))?;
+        let row = row.ok_or_else(|| StoreError::Away("the server did not answer".to_owned()))?;
+        row.try_get_by_index(0).map_err(|error| of_database(&error))
+    }
+
     /// Writes a batch in a task of its own, which nobody can stop half way.
     pub(super) async fn commit(&self, batch: &Batch, runtime: &Handle) -> Result<(), CommitError> {
         let prepared = Prepared::of(batch, &self.places)?;

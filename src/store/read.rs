@@ -78,6 +78,7 @@ impl SqlStore {
         &self,
         lane: Lane,
         after: (Timestamp, i32),
+        upto: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
         use event_records::Column;
@@ -86,7 +87,7 @@ impl SqlStore {
         let later = Condition::any().add(Column::Time.gt(time)).add(Column::Position.gt(position));
         let query = event_records::Entity::find()
             .filter(Column::Lane.eq(lane.0))
-            .filter(Column::Time.gte(time))
+            .filter(Column::Time.between(time, instant::of(upto)))
             .filter(later)
             .order_by_asc(Column::Time)
             .order_by_asc(Column::Position)

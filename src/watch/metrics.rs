@@ -2,7 +2,7 @@
 //! them.
 
 use actors::lane::Source;
-use actors::observe::{BatchReport, CommitFailure, Published};
+use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
 use neuros::Mode;
 use prometheus::process_collector::ProcessCollector;
@@ -23,7 +23,8 @@ pub struct Metrics {
     dead_letters: IntCounterVec,
     released: IntCounterVec,
     scrubbed: IntCounter,
-    mismatches: IntCounter,
+    mismatches: IntCounterVec,
+    unreplayable: IntCounter,
     commands: IntCounter,
     commit_failures: IntCounterVec,
     checkpoints: IntCounter,
@@ -87,11 +88,17 @@ impl Metrics {
             )?,
             scrubbed: counter(
                 "biometric_states_scrubbed_total",
-                "Checkpoints compared with what stored records make of them.",
+                "States compared with what stored records make of them.",
             )?,
-            mismatches: counter(
+            mismatches: counters(
                 "biometric_state_mismatches_total",
-                "Checkpoints that were not what stored records make of them: an alarm.",
+                "States that were not what stored records make of them, an alarm: in memory, in a \
+                 checkpoint, or in a checkpoint that does not open.",
+                &["kind"],
+            )?,
+            unreplayable: counter(
+                "biometric_states_unreplayable_total",
+                "States that could not be compared: their stored records cannot be replayed.",
             )?,
             commands: counter("biometric_commands_total", "Operators' commands carried out.")?,
             commit_failures: counters(
@@ -146,6 +153,9 @@ impl Metrics {
         for fate in ["applied", "duplicate", "discarded"] {
             self.released.with_label_values(&[fate]);
         }
+        for kind in ["memory", "checkpoint", "unreadable"] {
+            self.mismatches.with_label_values(&[kind]);
+        }
         for mode in MODES {
             self.gauges.modes.with_label_values(&[mode.as_str()]);
         }
@@ -194,9 +204,18 @@ impl Metrics {
         self.commit_failures.with_label_values(&[kind]).inc();
     }
 
-    pub(super) fn scrubbed(&self, agrees: bool) {
+    pub(super) fn scrubbed(&self, looked: Looked) {
+        let kind = match looked {
+            Looked::Unreplayable => return self.unreplayable.inc(),
+            Looked::Agrees => None,
+            Looked::MemoryDiffers => Some("memory"),
+            Looked::CheckpointDiffers => Some("checkpoint"),
+            Looked::CheckpointUnreadable => Some("unreadable"),
+        };
         self.scrubbed.inc();
-        self.mismatches.inc_by(u64::from(!agrees));
+        if let Some(kind) = kind {
+            self.mismatches.with_label_values(&[kind]).inc();
+        }
     }
 
     pub(super) fn rebuilt(&self, users: usize) {

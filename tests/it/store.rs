@@ -3,6 +3,7 @@
 
 mod bases;
 mod batches;
+mod chains;
 mod claims;
 mod commands;
 mod commits;

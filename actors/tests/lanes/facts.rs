@@ -132,6 +132,10 @@ fn a_commit_that_fails_or_whose_answer_is_lost_neither_loses_nor_doubles() {
             world.store.check();
             let users = world.store.users_with_records();
             assert_eq!((users["a"], users["b"]), (12, 6), "{fault:?}");
+            // Of a batch whose answer was lost the next claim finds out what became of it.
+            world.until("each is counted", |w| *w.told.applied.lock().unwrap() >= 18).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(*world.told.applied.lock().unwrap(), 18, "{fault:?}: each is counted once");
             owner.leave().await;
         });
     }

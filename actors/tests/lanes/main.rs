@@ -7,5 +7,6 @@ mod commands;
 mod facts;
 mod pressure;
 mod recovery;
+mod scrub;
 mod simulation;
 mod world;

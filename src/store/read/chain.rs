@@ -1,33 +1,30 @@
 //! One user's records: from the newest of the checkpoint each leads to the one before it; what is newer than
 //! that is at the end of the home lane. Never by an index on users, which would cost every record.
 
-use std::collections::BTreeMap;
-
+use actors::capacity::RECORDS_PAGE;
 use actors::home::home;
-use actors::lane::{Lane, UserNumber};
+use actors::lane::UserNumber;
 use actors::rows::RecordPlace;
-use actors::store::{StoreError, StoredRecord};
+use actors::store::{Begin, NumberedPlace, StoreError, StoredRecord};
 use chrono::{DateTime, Utc};
 use entities::{event_records, lanes, routing, users};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryResult, QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 
 use super::place;
 use crate::store::failure::of_database;
 use crate::store::{SqlStore, instant, postgres};
 
-/// Back from record to record, down to a number. The user's number is asked for although the places say it:
-/// compressed records are found by it.
+/// Back from a record to those before it, down to a number. The user's number is asked for although the places
+/// say it: compressed records are found by it.
 const BACK: &str = "
     WITH RECURSIVE chain AS (
         SELECT r.time, r.lane, r.position, r.number, r.previous_time, r.previous_lane,
             r.previous_position
-        FROM users u
-        JOIN event_records r ON r.time = u.newest_time AND r.lane = u.newest_lane
-            AND r.position = u.newest_position AND r.user_number = u.user_number
-            AND r.number = u.record_number
-        WHERE u.user_number = $1 AND r.number > $2
+        FROM event_records r
+        WHERE r.time = $3 AND r.lane = $4 AND r.position = $5 AND r.user_number = $1
+            AND r.number = $6 AND r.number > $2
         UNION ALL
         SELECT r.time, r.lane, r.position, r.number, r.previous_time, r.previous_lane,
             r.previous_position
@@ -36,42 +33,85 @@ const BACK: &str = "
             AND r.position = c.previous_position AND r.user_number = $1
             AND r.number = c.number - 1
         WHERE r.number > $2)
-    SELECT time, lane, position, number FROM chain";
+    SELECT time, lane, position, number FROM chain WHERE number <= $7 ORDER BY number DESC";
+
+/// A record's key and number.
+type PlaceColumns = (DateTime<Utc>, i32, i32, i64);
 
 impl SqlStore {
-    pub(in crate::store) async fn read_places_of_user(
+    pub(in crate::store) async fn read_places_back(
         &self,
         user: UserNumber,
+        begin: Begin,
         after: i64,
-    ) -> Result<Vec<RecordPlace>, StoreError> {
-        // In this order: what is not behind the checkpoint any more is in it when it is read.
-        let Some((lane, checkpointed)) = self.home_of(user).await? else { return Ok(Vec::new()) };
-        let values = [user.0.into(), after.into()];
+    ) -> Result<Vec<NumberedPlace>, StoreError> {
+        let (first, upto) = match begin {
+            Begin::At(first) => (Some(first), first.number),
+            Begin::Newest { upto } => (self.newest_of(user).await?, upto),
+        };
+        let Some(first) = first else { return Ok(Vec::new()) };
+        // Down to a number and not to a count: so the database never goes further than it is asked to.
+        let upto = upto.min(first.number);
+        let above = after.max(upto.saturating_sub(PAGE));
+        let RecordPlace { stamp, lane, position } = first.place;
+        let values = [
+            user.0.into(),
+            above.into(),
+            instant::of(stamp).into(),
+            lane.0.into(),
+            position.into(),
+            first.number.into(),
+            upto.into(),
+        ];
         let back = Statement::from_sql_and_values(self.reader.get_database_backend(), BACK, values);
         let rows = self.reader.query_all_raw(back).await.map_err(|error| of_database(&error))?;
-        let found = rows.iter().map(numbered).collect::<Result<Vec<_>, _>>();
-        let mut places: BTreeMap<i64, RecordPlace> =
-            found.map_err(|error| of_database(&error))?.into_iter().collect();
-        use event_records::Column;
-        let newer: Vec<(DateTime<Utc>, i32, i32, i64)> = event_records::Entity::find()
-            .select_only()
-            .columns([Column::Time, Column::Lane, Column::Position, Column::Number])
-            .filter(Column::Lane.eq(lane.0))
-            .filter(Column::Time.gt(checkpointed))
-            .filter(Column::UserNumber.eq(user.0))
-            .filter(Column::Number.gt(after))
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| of_database(&error))?;
-        for (time, lane, position, number) in newer {
-            places.extend(place(Some(time), Some(lane), Some(position)).map(|at| (number, at)));
-        }
-        Ok(places.into_values().collect())
+        let columns = |row: &sea_orm::QueryResult| -> Result<PlaceColumns, sea_orm::DbErr> {
+            let key = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            Ok((key.0, key.1, row.try_get_by_index(2)?, row.try_get_by_index(3)?))
+        };
+        let found = rows.iter().map(|row| columns(row).map(numbered)).collect::<Result<_, _>>();
+        found.map_err(|error| of_database(&error))
     }
 
-    /// A user's home, and up to when all its checkpoints are written.
-    async fn home_of(&self, user: UserNumber) -> Result<Option<(Lane, DateTime<Utc>)>, StoreError> {
+    /// The newest of a user's records: in front of the home lane's checkpoints, or else in the user's own.
+    async fn newest_of(&self, user: UserNumber) -> Result<Option<NumberedPlace>, StoreError> {
+        // In this order: what is not behind the checkpoint any more is in it when it is read.
+        if let Some(row) = self.home_of(user).await?
+            && let Some(newest) = self.newest_in_front(user, &row).await?
+        {
+            return Ok(Some(newest));
+        }
+        let row = users::Entity::find_by_id(user.0).one(&self.reader).await;
+        let Some(row) = row.map_err(|error| of_database(&error))? else { return Ok(None) };
+        let place = place(row.newest_time, row.newest_lane, row.newest_position);
+        Ok(place.map(|place| NumberedPlace { number: row.record_number, place }))
+    }
+
+    /// Both ends of the range are said: whatever other lanes have written since this one stood still lies in
+    /// the same index.
+    async fn newest_in_front(
+        &self,
+        user: UserNumber,
+        row: &lanes::Model,
+    ) -> Result<Option<NumberedPlace>, StoreError> {
+        use event_records::Column;
+        let newest = event_records::Entity::find()
+            .select_only()
+            .columns([Column::Time, Column::Lane, Column::Position, Column::Number])
+            .filter(Column::Lane.eq(row.lane))
+            .filter(Column::Time.gt(row.checkpointed))
+            .filter(Column::Time.lte(row.stamp))
+            .filter(Column::UserNumber.eq(user.0))
+            .order_by_desc(Column::Time)
+            .order_by_desc(Column::Position)
+            .into_tuple::<PlaceColumns>()
+            .one(&self.reader)
+            .await;
+        Ok(newest.map_err(|error| of_database(&error))?.map(numbered))
+    }
+
+    /// The row of a user's home lane.
+    async fn home_of(&self, user: UserNumber) -> Result<Option<lanes::Model>, StoreError> {
         let id = users::Entity::find_by_id(user.0)
             .select_only()
             .column(users::Column::UserId)
@@ -83,14 +123,8 @@ impl SqlStore {
         let routing = routing.map_err(|error| of_database(&error))?;
         let Some((id, routing)) = id.zip(routing) else { return Ok(None) };
         let lane = home(&id, routing.partition_count);
-        let checkpointed = lanes::Entity::find_by_id(lane.0)
-            .select_only()
-            .column(lanes::Column::Checkpointed)
-            .into_tuple::<DateTime<Utc>>()
-            .one(&self.reader)
-            .await
-            .map_err(|error| of_database(&error))?;
-        Ok(checkpointed.map(|checkpointed| (lane, checkpointed)))
+        let row = lanes::Entity::find_by_id(lane.0).one(&self.reader).await;
+        row.map_err(|error| of_database(&error))
     }
 
     pub(in crate::store) async fn read_records_at(
@@ -113,12 +147,10 @@ impl SqlStore {
     }
 }
 
-fn numbered(row: &QueryResult) -> Result<(i64, RecordPlace), sea_orm::DbErr> {
-    let stamp = instant::from(row.try_get_by_index::<DateTime<Utc>>(0)?);
-    let place = RecordPlace {
-        stamp,
-        lane: Lane(row.try_get_by_index(1)?),
-        position: row.try_get_by_index(2)?,
-    };
-    Ok((row.try_get_by_index(3)?, place))
+/// As many as are read at once, as a difference of numbers.
+const PAGE: i64 = RECORDS_PAGE.cast_signed() as i64;
+
+fn numbered((time, lane, position, number): PlaceColumns) -> NumberedPlace {
+    let (stamp, lane) = (instant::from(time), actors::lane::Lane(lane));
+    NumberedPlace { number, place: RecordPlace { stamp, lane, position } }
 }

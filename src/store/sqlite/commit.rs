@@ -56,7 +56,6 @@ async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<
     insert(transaction, prepared.alerts).await?;
     insert(transaction, prepared.dead_letters).await?;
     insert(transaction, prepared.outbox).await?;
-    insert(transaction, prepared.bases).await?;
     for row in prepared.released {
         release(transaction, expected.lane, row, prepared.stamp).await?;
     }

@@ -2,14 +2,14 @@
 
 use actors::lane::Positions;
 use actors::rows::{
-    AlertRow, AuditRow, BaseRow, Batch, CommandRow, DeadLetterRow, OutboxRow, Quarantine,
-    RecordRow, ReleasedRow, TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, OutboxRow, Quarantine, RecordRow,
+    ReleasedRow, TransitionRow, UserRow,
 };
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
 use entities::{
-    alert_changes, base_checkpoints, dead_letters, event_records, lanes, mode_transitions, outbox,
-    phi_access_log, users,
+    alert_changes, dead_letters, event_records, lanes, mode_transitions, outbox, phi_access_log,
+    users,
 };
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::IntoActiveModel;
@@ -39,7 +39,6 @@ pub(super) struct Prepared {
     pub(super) alerts: Vec<alert_changes::ActiveModel>,
     pub(super) dead_letters: Vec<dead_letters::ActiveModel>,
     pub(super) outbox: Vec<outbox::ActiveModel>,
-    pub(super) bases: Vec<base_checkpoints::ActiveModel>,
     pub(super) released: Vec<ReleasedRow>,
     pub(super) commands: Vec<CommandRow>,
     pub(super) audit: phi_access_log::ActiveModel,
@@ -75,7 +74,6 @@ impl Prepared {
             alerts: batch.alerts.iter().map(|row| alert(row, stamp)).collect(),
             dead_letters: batch.dead_letters.iter().map(|row| letter(row, lane, stamp)).collect(),
             outbox: batch.outbox.iter().map(|row| outgoing(row, lane, stamp)).collect(),
-            bases: batch.bases.iter().map(|row| base(row, stamp)).collect(),
             released: batch.released.clone(),
             commands: batch.commands.clone(),
             audit: audit(&batch.audit),
@@ -179,17 +177,6 @@ fn outgoing(row: &OutboxRow, lane: i32, stamp: DateTime<Utc>) -> outbox::ActiveM
         n: Set(row.n),
         body: Set(row.body.as_ref().map(|sealed| sealed.0.clone())),
         recorded_at: Set(stamp),
-    }
-}
-
-fn base(row: &BaseRow, stamp: DateTime<Utc>) -> base_checkpoints::ActiveModel {
-    base_checkpoints::ActiveModel {
-        user_number: Set(row.user.0),
-        record_number: Set(row.record_number),
-        message_number: Set(row.message_number),
-        engine: Set(row.engine),
-        body: Set(row.body.0.clone()),
-        created_at: Set(stamp),
     }
 }
 

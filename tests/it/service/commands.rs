@@ -131,10 +131,11 @@ fn a_checkpoint_that_is_not_what_its_records_make_is_found_and_put_right() {
     let mismatches = |bridge: &Bridge| {
         let (_, metrics) = bridge.http("/metrics").expect("an answer");
         let value = |name: &str| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name)).expect("a metric");
-            line.trim().parse::<u64>().expect("a count")
+            let of_name = metrics.lines().filter(|line| line.starts_with(name));
+            let counts = of_name.filter_map(|line| line.rsplit_once(' '));
+            counts.map(|(_, count)| count.parse::<u64>().expect("a count")).sum::<u64>()
         };
-        (value("biometric_states_scrubbed_total "), value("biometric_state_mismatches_total "))
+        (value("biometric_states_scrubbed_total"), value("biometric_state_mismatches_total"))
     };
     let until = |is_so: &dyn Fn((u64, u64)) -> bool| {
         while !is_so(mismatches(&bridge)) {
@@ -148,8 +149,16 @@ fn a_checkpoint_that_is_not_what_its_records_make_is_found_and_put_right() {
     assert_eq!(shown["differences"], serde_json::json!([]));
     assert_eq!(site.run(&["state", "rebuild", "user-1"]), format!("{REBUILT_THE_SAME}\n"));
 
+    assert_eq!(site.run(&["state", "scrub", "--all"]), "2 users: 2 agree\n");
+
     // A number too few stands for whatever may go wrong with a stored state.
     site.sql("UPDATE users SET message_number = message_number - 1 WHERE user_id = 'user-1'");
+    let scrubbed = site.output(&["state", "scrub", "--users", "2", "--rate", "1000"], "");
+    assert_eq!(scrubbed.status.code(), Some(1), "{}", stderr(&scrubbed));
+    assert!(
+        stdout(&scrubbed).contains("user-1: differs at record 20\n2 users: 1 agree, 1 differ\n")
+    );
+    assert!(stderr(&scrubbed).contains("1 of 2 stored states"), "{}", stderr(&scrubbed));
     until(&|(_, mismatches)| mismatches > 0);
     let shown = site.output(&["state", "show", "user-1"], "");
     assert_eq!(shown.status.code(), Some(1), "{}", stderr(&shown));
@@ -163,4 +172,21 @@ fn a_checkpoint_that_is_not_what_its_records_make_is_found_and_put_right() {
     let nobody = site.output(&["state", "rebuild", "nobody"], "");
     assert!(stderr(&nobody).contains("has no state"), "{}", stderr(&nobody));
     bridge.end();
+    let right = site.sql("SELECT encode(checkpoint, 'hex') FROM users WHERE user_id = 'user-0'");
+    site.sql("UPDATE users SET checkpoint = '\\x00' WHERE user_id = 'user-0'");
+    let scrubbed = site.output(&["state", "scrub", "--json", "--all"], "");
+    assert_eq!(scrubbed.status.code(), Some(1), "{}", stderr(&scrubbed));
+    let lines: Vec<serde_json::Value> =
+        stdout(&scrubbed).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(
+        (&lines[0]["user_id"], &lines[0]["outcome"]),
+        (&"user-0".into(), &"unreadable".into())
+    );
+    assert_eq!((&lines[1]["agree"], &lines[1]["unreadable"]), (&1.into(), &1.into()));
+    let shown = site.output(&["state", "show", "user-0"], "");
+    assert_eq!(shown.status.code(), Some(1));
+    assert!(stdout(&shown).contains("does not open"), "{}", stdout(&shown));
+    site.sql(&format!("UPDATE users SET checkpoint = '\\x{right}' WHERE user_id = 'user-0'"));
+    site.sql("UPDATE users SET checkpoint = NULL WHERE user_id = 'user-1'");
+    assert_eq!(site.run(&["state", "scrub"]), "2 users: 1 agree, 1 without checkpoint\n");
 }

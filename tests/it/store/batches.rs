@@ -5,15 +5,20 @@ use std::sync::Arc;
 
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use actors::rows::{
-    AlertRow, AuditRow, BaseRow, Batch, DeadLetterRow, OutboxRow, Quarantine, RecordPlace,
-    RecordRow, Sink, TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, DeadLetterRow, OutboxRow, Quarantine, RecordPlace, RecordRow, Sink,
+    TransitionRow, UserRow,
 };
 use actors::seal::Sealed;
 use actors::store::{CommitError, Store};
 use biometric_bridge::store::{Administration, SqlStore};
+use entities::base_checkpoints;
 use neuros::Mode;
 use neuros::time::Timestamp;
+use sea_orm::ActiveValue::Set;
+use sea_orm::EntityTrait;
 use uuid::Uuid;
+
+use super::places::Place;
 
 /// 2025-03-03T08:00:00.123456Z.
 pub(crate) const START: i64 = 1_740_988_800_123_456;
@@ -88,7 +93,6 @@ impl Owner {
             alerts: Vec::new(),
             dead_letters: Vec::new(),
             outbox: Vec::new(),
-            bases: Vec::new(),
             released: Vec::new(),
             commands: Vec::new(),
         }
@@ -221,12 +225,18 @@ pub(crate) fn dead_letter(batch: &mut Batch, offset: i64, user: Option<UserNumbe
     });
 }
 
-pub(crate) fn base(user: UserNumber, record_number: i64) -> BaseRow {
-    BaseRow {
-        user,
-        record_number,
-        message_number: record_number / 2,
-        engine: 1,
-        body: Sealed(format!("base {record_number}").into_bytes()),
-    }
+/// Keeps a base, as housekeeping would.
+pub(crate) async fn keep_base(place: &Place, user: UserNumber, record_number: i64, at: Timestamp) {
+    let created_at = chrono::DateTime::from_timestamp_micros(at.as_micros()).expect("an instant");
+    let row = base_checkpoints::ActiveModel {
+        user_number: Set(user.0),
+        record_number: Set(record_number),
+        message_number: Set(record_number / 2),
+        engine: Set(1),
+        body: Set(format!("base {record_number}").into_bytes()),
+        created_at: Set(created_at),
+    };
+    let outside = place.outside().await;
+    let kept = base_checkpoints::Entity::insert(row).exec_without_returning(&outside).await;
+    kept.expect("the base is kept");
 }

@@ -1,16 +1,17 @@
 //! What a batch writes, and when it writes nothing.
 
+use actors::chain::Chain;
 use actors::lane::{ClosedGeneration, FenceToken, Lane, UserNumber};
 use actors::rows::{Quarantine, Sink};
 use actors::seal::Sealed;
-use actors::store::{Asked, CommitError, Store, StoredRecord};
+use actors::store::{Asked, Begin, CommitError, Store, StoredRecord};
 use biometric_bridge::store::{Administration, SqlStore};
 use neuros::Mode;
 use neuros::time::Timestamp;
 use uuid::Uuid;
 
 use super::batches::{
-    AT_HOME, Owner, START, alert, base, dead_letter, mail, record, transition, user_row,
+    AT_HOME, Owner, START, alert, dead_letter, mail, record, transition, user_row,
 };
 use super::facts;
 use super::places::Place;
@@ -45,7 +46,6 @@ async fn everything_of_a_batch_comes_back(place: Place) {
     mail(&mut batch, Sink::Alerts, user, 2);
     mail(&mut batch, Sink::Alerts, user, 3);
     dead_letter(&mut batch, 6, None);
-    batch.bases.push(base(user, 1));
     batch.audit.user = Some(user);
     let stamp = batch.after.stamp;
     owner.commit(batch).await.expect("it is committed");
@@ -64,9 +64,6 @@ async fn everything_of_a_batch_comes_back(place: Place) {
     assert_eq!((second.offset, second.policy, second.engine), (1_002, 1, 1));
     assert_eq!(second.body, format!("record 2 of {}", user.0).into_bytes());
 
-    let bases = store.bases(user).await.expect("bases");
-    let [stored] = &bases[..] else { panic!("there is one") };
-    assert_eq!((stored.record_number, stored.body.as_slice()), (1, b"base 1".as_slice()));
     let changes = store.alerts_of_user(user, 2, 10).await.expect("alerts");
     assert_eq!(changes.len(), 1);
     assert_eq!((changes[0].status.as_str(), changes[0].alert_id), ("resolved", episode));
@@ -134,7 +131,8 @@ async fn records_come_back_in_order_a_page_at_a_time(place: Place) {
     let mut read = Vec::new();
     let mut after = (Timestamp::from_micros(0), i32::MAX);
     loop {
-        let page = store.records_of_lane(Lane(0), after, 5).await.expect("records");
+        let page =
+            store.records_of_lane(Lane(0), after, owner.progress.stamp, 5).await.expect("records");
         let Some(last) = page.last() else { break };
         after = (last.place.stamp, last.place.position);
         read.extend(page.iter().map(|record| record.number));
@@ -144,8 +142,12 @@ async fn records_come_back_in_order_a_page_at_a_time(place: Place) {
 
 /// A user's records with numbers above `after`.
 async fn records_of(store: &SqlStore, user: UserNumber, after: i64) -> Vec<StoredRecord> {
-    let places = store.places_of_user(user, after).await.expect("places");
-    store.records_at(user, &places).await.expect("records")
+    let mut chain = Chain::find(store, user, after, i64::MAX).await.expect("a way");
+    let mut records = Vec::new();
+    while let Some(page) = chain.next(store).await.expect("records") {
+        records.extend(page);
+    }
+    records
 }
 
 async fn a_users_records_are_found_behind_and_before_the_checkpoint(place: Place) {
@@ -176,7 +178,9 @@ async fn a_users_records_are_found_behind_and_before_the_checkpoint(place: Place
     // What retention has dropped ends the way, and leaves what is newer.
     place.run("DELETE FROM event_records WHERE number <= 4").await;
     assert_eq!(numbers(0).await, (5..=10).collect::<Vec<i64>>());
-    let places = store.places_of_user(user, 8).await.expect("places");
+    let places = store.places_back(user, Begin::Newest { upto: i64::MAX }, 8).await;
+    let places: Vec<_> = places.expect("places").iter().map(|found| found.place).collect();
+    assert_eq!(places.len(), 2);
     let stranger = store.records_at(UserNumber(99), &places).await.expect("records");
     assert!(stranger.is_empty(), "a place leads to its own user's record only");
 }

@@ -6,7 +6,7 @@ use actors::store::{Store, StoreError};
 use biometric_bridge::store::{Access, Administration, WrappedKey};
 use neuros::time::Timestamp;
 
-use super::batches::{Owner, START, base, dead_letter, mail};
+use super::batches::{Owner, START, dead_letter, keep_base, mail};
 use super::facts;
 use super::places::Place;
 
@@ -95,9 +95,7 @@ async fn bases_are_read_the_newest_first(place: Place) {
     let user = owner.with_user("u1").await;
     assert!(place.store.bases(user).await.expect("an answer").is_empty());
     for number in [10, 30, 20] {
-        let mut batch = owner.batch();
-        batch.bases.push(base(user, number));
-        owner.commit(batch).await.expect("it is committed");
+        keep_base(&place, user, number, Timestamp::from_micros(START)).await;
     }
     let bases = place.store.bases(user).await.expect("an answer");
     let numbers: Vec<i64> = bases.iter().map(|base| base.record_number).collect();

@@ -1,17 +1,20 @@
 //! The schema: up, down, and what an older program says to a newer one.
 
-use actors::store::{Store as _, StoreError};
-use biometric_bridge::store::{Options, open};
+use actors::lane::Lane;
+use actors::store::{Begin, CommitError, Store as _, StoreError};
+use biometric_bridge::store::{Administration as _, Options, open};
 use neuros::time::Timestamp;
 use std::time::Duration;
 
-use super::batches::{AT_HOME, Owner, START, record, user_row};
+use super::batches::{AT_HOME, Owner, START, record, routing, user_row};
 use super::facts;
 use super::places::{self, Place};
 
 facts!(
     the_schema_goes_up_and_down_and_up,
     records_from_before_lead_to_each_other,
+    who_owned_a_lane_before_a_change_is_fenced,
+    a_process_that_runs_takes_no_lane_of_a_newer_schema,
     an_empty_database_is_older_than_the_program,
     a_newer_schema_is_refused,
     processes_that_migrate_together_take_turns,
@@ -48,7 +51,8 @@ async fn records_from_before_lead_to_each_other(place: Place) {
     batch.users.push(user_row(user, AT_HOME, 6, false));
     batch.after.checkpointed = batch.after.stamp;
     owner.commit(batch).await.expect("it is committed");
-    let before = store.places_of_user(user, 0).await.expect("places");
+    let newest = Begin::Newest { upto: i64::MAX };
+    let before = store.places_back(user, newest, 0).await.expect("places");
     assert_eq!(before.len(), 6);
     let chain = "m0011_chain";
     let mut status = store.schema_status().await.expect("a status");
@@ -56,7 +60,52 @@ async fn records_from_before_lead_to_each_other(place: Place) {
         status = store.migrate_down(1).await.expect("a step down");
     }
     store.migrate_up().await.expect("up again");
-    assert_eq!(store.places_of_user(user, 0).await.expect("places"), before);
+    assert_eq!(store.places_back(user, newest, 0).await.expect("places"), before);
+}
+
+async fn who_owned_a_lane_before_a_change_is_fenced(place: Place) {
+    let store = &place.store;
+    let mut owner = Owner::first(store).await;
+    store.migrate_up().await.expect("nothing to do");
+    let batch = owner.batch();
+    owner.commit(batch).await.expect("nothing has changed");
+    store.migrate_down(1).await.expect("a step down");
+    store.migrate_up().await.expect("up again");
+    let batch = owner.batch();
+    let fenced = owner.commit(batch).await.expect_err("the schema has changed");
+    assert!(matches!(fenced, CommitError::Fenced), "{fenced:?}");
+    let mut owner = Owner::of(store, Lane(0)).await;
+    let batch = owner.batch();
+    owner.commit(batch).await.expect("claimed anew");
+}
+
+async fn a_process_that_runs_takes_no_lane_of_a_newer_schema(place: Place) {
+    let store = &place.store;
+    Owner::first(store).await;
+    place.run("INSERT INTO seaql_migrations VALUES ('m9999_from_the_future', 0)").await;
+    let refused = store.claim(Lane(0), "it", &routing()).await.expect_err("it is newer");
+    assert!(
+        matches!(&refused, StoreError::Outdated(text) if text.contains("m9999")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_linked_only_when_no_instance_runs() {
+    let Some(place) = places::postgres().await else { return };
+    let store = &place.store;
+    Owner::first(store).await;
+    let mut status = store.schema_status().await.expect("a status");
+    while status.applied.iter().any(|name| name == "m0011_chain") {
+        status = store.migrate_down(1).await.expect("a step down");
+    }
+    let instance = open(&place.url, &Options::default()).await.expect("the store opens");
+    instance.ping().await.expect("an instance is connected");
+    let refused = store.migrate_up().await.expect_err("an instance runs");
+    assert!(refused.to_string().contains("stop all of them"), "{refused}");
+    assert_eq!(store.schema_status().await.expect("a status"), status, "nothing was changed");
+    instance.close().await;
+    store.migrate_up().await.expect("nobody is there").check().expect("they fit");
 }
 
 async fn an_empty_database_is_older_than_the_program(place: Place) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use actors::cache::{Cache, CacheAway, CachedState};
 use actors::lane::{FenceToken, Lane, ModeCounts, Positions, Routing};
 use actors::log::Outgoing;
-use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
+use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::rows::Sink;
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -222,6 +222,18 @@ impl Observer for Ear {
 
     fn quarantined(&self, lane: Lane) {
         self.auditor.happened(Happening::Quarantined, format!("lane {lane}"));
+    }
+
+    fn scrubbed(&self, lane: Lane, looked: Looked) {
+        match looked {
+            Looked::Agrees => {
+                self.auditor.happened(Happening::Scrubbed, format!("lane {lane}"));
+            }
+            Looked::CheckpointUnreadable => {
+                self.auditor.happened(Happening::ScrubbedUnreadable, format!("lane {lane}"));
+            }
+            _ => self.auditor.violated(format!("lane {lane} was scrubbed: {looked:?}")),
+        }
     }
 }
 

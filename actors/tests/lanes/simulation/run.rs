@@ -42,6 +42,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// I10: when faults stop, everything is consumed within a session and half a minute.
 const HEALED_WITHIN: Duration = Duration::from_secs(31);
 
+/// Somebody is scrubbed so often.
+const SCRUB_EVERY: Duration = Duration::from_millis(50);
+
 /// What an injected panic says, so that it can be kept off the terminal.
 pub(super) const TOLD_SO: &str = "the evaluation was told to panic";
 
@@ -84,6 +87,7 @@ fn rules(setting: &Setting, routing: Routing) -> Rules {
         checkpoint: CheckpointRules {
             every_records: setting.checkpoint_records,
             every: Duration::from_millis(setting.checkpoint_every),
+            scrub_every: SCRUB_EVERY,
         },
         users: UserRules {
             live_max: setting.live_max,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use actors::cache::NoCache;
 use actors::clock::Clock;
 use actors::lane::{Lane, ModeCounts, PerSource, Positions, ROUTING_VERSION, Routing, UserNumber};
-use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
+use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use actors::rows::Sink;
@@ -123,6 +123,9 @@ pub(crate) struct Told {
     pub failures: Mutex<Vec<CommitFailure>>,
     pub rebuilt: Mutex<usize>,
     pub live: Mutex<usize>,
+    /// New records of committed batches.
+    pub applied: Mutex<i64>,
+    pub looks: Mutex<Vec<Looked>>,
 }
 
 impl Observer for Told {
@@ -130,7 +133,9 @@ impl Observer for Told {
         self.conditions.lock().unwrap().push((lane, condition));
     }
     fn claimed(&self, _: Lane, _: ModeCounts, _: Positions) {}
-    fn committed(&self, _: &BatchReport) {}
+    fn committed(&self, report: &BatchReport) {
+        *self.applied.lock().unwrap() += report.counts.events.new + report.counts.by_user.new;
+    }
     fn commit_failed(&self, _: Lane, kind: CommitFailure) {
         self.failures.lock().unwrap().push(kind);
     }
@@ -143,6 +148,9 @@ impl Observer for Told {
     fn published(&self, _: Lane, _: Sink, _: &Published) {}
     fn cached(&self, _: bool) {}
     fn quarantined(&self, _: Lane) {}
+    fn scrubbed(&self, _: Lane, looked: Looked) {
+        self.looks.lock().unwrap().push(looked);
+    }
 }
 
 /// The world.
@@ -175,7 +183,11 @@ impl World {
             policy_number: 1,
             evaluate: Person::apply,
             batch: BatchRules { records_max: 64, ..BatchRules::default() },
-            checkpoint: CheckpointRules { every_records: 3, every: Duration::from_secs(5) },
+            checkpoint: CheckpointRules {
+                every_records: 3,
+                every: Duration::from_secs(5),
+                scrub_every: Duration::ZERO,
+            },
             users: UserRules::default(),
             quarantines_per_minute: 10,
             below_start: BelowStart::Stop,

@@ -51,10 +51,12 @@ pub(crate) enum Happening {
     ExpansionGivenUp,
     AddedLaneClaimed,
     OutdatedClaim,
+    Scrubbed,
+    ScrubbedUnreadable,
 }
 
 impl Happening {
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 44] = [
         Self::Claimed,
         Self::ClaimWaited,
         Self::BackendEnded,
@@ -97,6 +99,8 @@ impl Happening {
         Self::ExpansionGivenUp,
         Self::AddedLaneClaimed,
         Self::OutdatedClaim,
+        Self::Scrubbed,
+        Self::ScrubbedUnreadable,
     ];
 }
 

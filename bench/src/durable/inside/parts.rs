@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use actors::lane::{FenceToken, Lane, ModeCounts, Positions, Progress, Routing, UserNumber};
 use actors::log::{LogError, Outgoing, Publisher};
-use actors::observe::{BatchReport, CommitFailure, Condition, Observer, Published};
+use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened};
 use actors::store::{
-    Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
-    StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
+    StoredCommand, StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -93,6 +93,7 @@ impl Observer for Watcher {
     fn published(&self, _: Lane, _: Sink, _: &Published) {}
     fn cached(&self, _: bool) {}
     fn quarantined(&self, _: Lane) {}
+    fn scrubbed(&self, _: Lane, _: Looked) {}
 }
 
 /// The system's clock.
@@ -182,12 +183,18 @@ impl Store for Forgetful {
         &self,
         _: Lane,
         _: (Timestamp, i32),
+        _: Timestamp,
         _: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn places_of_user(&self, _: UserNumber, _: i64) -> Result<Vec<RecordPlace>, StoreError> {
+    async fn places_back(
+        &self,
+        _: UserNumber,
+        _: Begin,
+        _: i64,
+    ) -> Result<Vec<NumberedPlace>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -200,6 +207,10 @@ impl Store for Forgetful {
     }
 
     async fn users(&self, _: Asked<'_>) -> Result<Vec<StoredUser>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn users_after(&self, _: UserNumber, _: i64) -> Result<Vec<StoredUser>, StoreError> {
         Ok(Vec::new())
     }
 

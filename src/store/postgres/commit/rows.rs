@@ -35,7 +35,6 @@ pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
     add(alerts(batch), batch.alerts.len(), Missing::Refused("alert_changes"));
     add(dead_letters(batch), batch.dead_letters.len(), Missing::Refused("dead_letters"));
     add(outbox(batch), batch.outbox.len(), Missing::Refused("outbox"));
-    add(bases(batch), batch.bases.len(), Missing::Refused("base_checkpoints"));
     let table = Missing::Refused("dead_letters");
     add(released(batch), batch.released.len(), table);
     let table = Missing::Refused("lane_commands");
@@ -246,22 +245,6 @@ fn outbox(batch: &Batch) -> Statement {
     .bind(column(rows, |row| row.n))
     .bind(column(rows, |row| row.body.as_ref().map(|sealed| sealed.0.as_slice())))
     .bind(batch.lane.0)
-    .bind(instant::of(batch.after.stamp))
-}
-
-fn bases(batch: &Batch) -> Statement {
-    let rows = &batch.bases;
-    query(
-        "INSERT INTO base_checkpoints (user_number, record_number, message_number, engine, body,
-             created_at)
-         SELECT *, $6 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[],
-             $5::bytea[])",
-    )
-    .bind(column(rows, |row| row.user.0))
-    .bind(column(rows, |row| row.record_number))
-    .bind(column(rows, |row| row.message_number))
-    .bind(column(rows, |row| row.engine))
-    .bind(column(rows, |row| row.body.0.as_slice()))
     .bind(instant::of(batch.after.stamp))
 }
 

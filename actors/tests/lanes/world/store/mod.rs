@@ -12,11 +12,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use actors::capacity::RECORDS_PAGE;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
-    Asked, AskedLetters, Claim, CommitError, Store, StoreError, StoredBase, StoredCommand,
-    StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
+    StoredCommand, StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -247,13 +248,14 @@ impl Store for Connection {
         &self,
         lane: Lane,
         after: (Timestamp, i32),
+        upto: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredRecord>, StoreError> {
         let limit = self.server.store.page(limit);
         let from = (lane, after.0, after.1.saturating_add(1));
         let page = self
             .read(|tables| {
-                let to = (lane, Timestamp::from_micros(i64::MAX), i32::MAX);
+                let to = (lane, upto, i32::MAX);
                 let places = tables.places.range(from..=to);
                 let newer = places.filter(|((_, stamp, place), _)| (*stamp, *place) > after);
                 let records = newer.take(limit).map(|(_, key)| tables.records[key].clone());
@@ -272,13 +274,26 @@ impl Store for Connection {
         Ok(records)
     }
 
-    async fn places_of_user(
+    async fn places_back(
         &self,
         user: UserNumber,
+        begin: Begin,
         after: i64,
-    ) -> Result<Vec<RecordPlace>, StoreError> {
-        let range = (user, after + 1)..=(user, i64::MAX);
-        self.read(|tables| tables.records.range(range).map(|(_, record)| record.place).collect())
+    ) -> Result<Vec<NumberedPlace>, StoreError> {
+        let upto = match begin {
+            Begin::Newest { upto } => upto,
+            Begin::At(first) => first.number,
+        };
+        let limit = self.server.store.page(i64::try_from(RECORDS_PAGE).unwrap());
+        if upto <= after {
+            return Ok(Vec::new());
+        }
+        let range = (user, after + 1)..=(user, upto);
+        let numbered = |((_, number), record): (&(UserNumber, i64), &StoredRecord)| NumberedPlace {
+            number: *number,
+            place: record.place,
+        };
+        self.read(|tables| tables.records.range(range).rev().take(limit).map(numbered).collect())
             .await
     }
 
@@ -304,6 +319,19 @@ impl Store for Connection {
                 Asked::Numbers(numbers) => numbers.to_vec(),
             };
             numbers.iter().filter_map(|user| tables.users.get(user).cloned()).collect()
+        })
+        .await
+    }
+
+    async fn users_after(
+        &self,
+        after: UserNumber,
+        limit: i64,
+    ) -> Result<Vec<StoredUser>, StoreError> {
+        let limit = self.server.store.page(limit);
+        let after = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        self.read(|tables| {
+            tables.users.range(after).take(limit).map(|(_, user)| user.clone()).collect()
         })
         .await
     }
