@@ -44,11 +44,14 @@ pub enum Defect {
     ForwardedNotAwaited,
     /// Users find new homes as soon as lanes have read up to where they were to stop.
     ExpansionByPosition,
+    /// Lanes stand where they were told to stop when whoever told them is long gone; the simulation's store
+    /// has it.
+    LeaseNeverEnds,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FenceRemoved,
         Self::ClaimWithoutWaiting,
         Self::DedupeRemoved,
@@ -69,6 +72,7 @@ impl Defect {
         Self::EvictionInFlight,
         Self::ForwardedNotAwaited,
         Self::ExpansionByPosition,
+        Self::LeaseNeverEnds,
     ];
 
     /// Whether it is on, in this thread.

@@ -49,12 +49,14 @@ pub(crate) enum Happening {
     ExpansionBlocked,
     Expanded,
     ExpansionGivenUp,
+    OperatorDied,
+    ExpansionRefused,
     AddedLaneClaimed,
     OutdatedClaim,
 }
 
 impl Happening {
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 44] = [
         Self::Claimed,
         Self::ClaimWaited,
         Self::BackendEnded,
@@ -95,6 +97,8 @@ impl Happening {
         Self::ExpansionBlocked,
         Self::Expanded,
         Self::ExpansionGivenUp,
+        Self::OperatorDied,
+        Self::ExpansionRefused,
         Self::AddedLaneClaimed,
         Self::OutdatedClaim,
     ];
