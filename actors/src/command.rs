@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use neuros::time::Timestamp;
 use tokio::sync::Notify;
 
+use crate::dead_letter::Letter;
 use crate::lane::Lane;
 use crate::seal::Place;
 
@@ -38,11 +39,11 @@ pub enum Order {
     },
 }
 
-/// Dead letters by their number in the lane's outbox, and what became of those before them.
+/// Dead letters, of this or other lanes, and what became of those before them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Letters {
     /// Still to be done, in order.
-    pub numbers: VecDeque<i64>,
+    pub names: VecDeque<Letter>,
     /// So many are done.
     pub done: usize,
     /// So many stay as they are.
@@ -54,11 +55,11 @@ pub struct Letters {
 }
 
 impl Letters {
-    /// Dead letters of these numbers.
-    pub fn of(mut numbers: Vec<i64>) -> Self {
-        numbers.sort_unstable();
-        numbers.dedup();
-        Self { numbers: numbers.into(), ..Self::default() }
+    /// These dead letters, in this order, each once.
+    pub fn of(names: impl IntoIterator<Item = Letter>) -> Self {
+        let mut seen = BTreeSet::new();
+        let names = names.into_iter().filter(|name| seen.insert(*name)).collect();
+        Self { names, ..Self::default() }
     }
 }
 
@@ -86,15 +87,19 @@ impl Order {
         match self {
             Self::Release { .. } | Self::Rebuild { .. } => None,
             Self::Redrive(letters) | Self::Discard(letters) => {
-                let numbers: Vec<i64> = letters.numbers.iter().copied().collect();
-                postcard::to_allocvec(&numbers).ok()
+                let names = letters.names.iter().map(|name| (name.lane.0, name.number));
+                postcard::to_allocvec(&names.collect::<Vec<_>>()).ok()
             }
         }
     }
 
     /// What the store has; `None` when this release does not know it.
     pub fn of_stored(kind: &str, user_id: Option<&str>, body: Option<&[u8]>) -> Option<Self> {
-        let letters = || Some(Letters::of(postcard::from_bytes(body?).ok()?));
+        let letters = || {
+            let names: Vec<(i32, i64)> = postcard::from_bytes(body?).ok()?;
+            let name = |(lane, number)| Letter { lane: Lane(lane), number };
+            Some(Letters::of(names.into_iter().map(name)))
+        };
         match kind {
             "release" => Some(Self::Release { user_id: user_id?.to_owned() }),
             "rebuild" => Some(Self::Rebuild { user_id: user_id?.to_owned() }),
@@ -166,13 +171,17 @@ impl Orders {
 mod tests {
     use super::*;
 
+    fn letter(lane: i32, number: i64) -> Letter {
+        Letter { lane: Lane(lane), number }
+    }
+
     #[test]
     fn an_order_comes_back_from_the_store_as_it_was() {
         for order in [
             Order::Release { user_id: "u".to_owned() },
             Order::Rebuild { user_id: "u".to_owned() },
-            Order::Redrive(Letters::of(vec![3, 1, 3])),
-            Order::Discard(Letters::of(Vec::new())),
+            Order::Redrive(Letters::of([letter(1, 3), letter(0, 1)])),
+            Order::Discard(Letters::of([])),
         ] {
             let body = order.to_bytes();
             let read = Order::of_stored(order.kind(), order.user_id(), body.as_deref());
@@ -188,7 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_taken_in_order_and_once() {
-        assert_eq!(Letters::of(vec![3, 1, 3, 2]).numbers, [1, 2, 3]);
+    fn letters_are_taken_in_the_order_given_and_once() {
+        let (first, second) = (letter(1, 3), letter(0, 4));
+        assert_eq!(Letters::of([first, second, first]).names, [first, second]);
     }
 }

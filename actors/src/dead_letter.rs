@@ -1,5 +1,7 @@
 //! A dead letter on its way out: the record as it came, and headers that say what was wrong with it.
 
+use std::fmt;
+
 use neuros::time::Timestamp;
 
 use crate::incoming::{HEADER_OVERHEAD, Raw};
@@ -9,6 +11,22 @@ use crate::seal::Place;
 
 /// The version of the headers (`dlq.version`).
 const VERSION: &str = "1";
+
+/// A dead letter's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Letter {
+    /// The lane that has read it, whoever its user's home is by now.
+    pub lane: Lane,
+    /// Its number in that lane's outbox.
+    pub number: i64,
+}
+
+impl fmt::Display for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lane, number } = self;
+        write!(f, "{lane}/{number}")
+    }
+}
 
 /// What is said about a dead letter.
 pub struct Failure<'a> {
@@ -61,8 +79,8 @@ pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
 }
 
 /// Where a dead letter's record lies; the service's own key seals it.
-pub fn place(lane: Lane, outbox: i64) -> Place {
-    Place { table: "dead_letters", column: "body", user: i64::from(lane.0), record: outbox }
+pub fn place(Letter { lane, number }: Letter) -> Place {
+    Place { table: "dead_letters", column: "body", user: i64::from(lane.0), record: number }
 }
 
 /// The bytes that are sealed.

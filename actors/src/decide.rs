@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::batch::{Dead, Decided, End, Passport};
 use crate::cache::CachedState;
-use crate::dead_letter::{self, Failure};
+use crate::dead_letter::{self, Failure, Letter};
 use crate::defect::Defect;
 use crate::gather::Gathering;
 use crate::lane::{ModeCounts, Progress, UserNumber};
@@ -227,7 +227,7 @@ impl Residents {
         let bytes_max = self.ports.publisher.bytes_max(Sink::DeadLetters);
         let numbered = dead.into_iter().zip(outbox + 1..);
         let row = |(Dead { source, offset, user_id, letter }, number): (Dead, i64)| {
-            let place = dead_letter::place(passport.lane, number);
+            let place = dead_letter::place(Letter { lane: passport.lane, number });
             let bytes = dead_letter::to_bytes(&letter.raw);
             let row = DeadLetterRow {
                 outbox: number,

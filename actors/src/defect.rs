@@ -46,11 +46,14 @@ pub enum Defect {
     ExpansionByPosition,
     /// The scrub looks at steps that are not committed.
     ScrubInFlight,
+    /// Lanes stand where they were told to stop when whoever told them is long gone; the simulation's store
+    /// has it.
+    LeaseNeverEnds,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::FenceRemoved,
         Self::ClaimWithoutWaiting,
         Self::DedupeRemoved,
@@ -72,6 +75,7 @@ impl Defect {
         Self::ForwardedNotAwaited,
         Self::ExpansionByPosition,
         Self::ScrubInFlight,
+        Self::LeaseNeverEnds,
     ];
 
     /// Whether it is on, in this thread.

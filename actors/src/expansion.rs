@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::defect::Defect;
-use crate::lane::{Lane, NOTHING, Positions, Progress, Source, settled};
+use crate::lane::{Lane, NOTHING, Positions, Progress, Source, UserNumber, settled};
 use crate::rows::Sink;
 
 /// How far a lane of the generation that ends has come.
@@ -24,6 +24,8 @@ pub struct Standing {
     pub letters: u64,
     /// Whether it has records that may be in no checkpoint.
     pub has_unwritten: bool,
+    /// Some of those whose records they are.
+    pub lagging: Vec<UserNumber>,
 }
 
 /// Why users may not find new homes yet.
@@ -53,8 +55,20 @@ pub enum Blocker {
         /// The newest that was forwarded.
         last: i64,
     },
-    /// States of the lane's users are not in checkpoints.
-    Unwritten(Lane),
+    /// The same, and retention has taken some of it before it was applied: when the home has read all
+    /// there is, the rest is lost.
+    Lost {
+        /// Where the records came in.
+        origin: Lane,
+        /// Where they should have been applied.
+        home: Lane,
+        /// The newest offset that was forwarded.
+        last: i64,
+        /// The next offset of `biometric.events.by-user` that the home reads.
+        at: i64,
+    },
+    /// States of the lane's users, of these among others, are not in checkpoints.
+    Unwritten(Lane, Vec<UserNumber>),
     /// Messages of the lane have not left.
     Unpublished(Lane, Sink),
     /// Commands of the lane are open.
@@ -75,7 +89,14 @@ impl fmt::Display for Blocker {
                 f,
                 "lane {home} has applied up to {mark} of what lane {origin} forwarded up to {last}"
             ),
-            Self::Unwritten(lane) => write!(f, "lane {lane} has states that are in no checkpoint"),
+            Self::Lost { origin, home, last, at } => write!(
+                f,
+                "retention has taken some of what lane {origin} forwarded up to {last} to lane {home}, \
+                 which reads on from {at}"
+            ),
+            Self::Unwritten(lane, _) => {
+                write!(f, "lane {lane} has states that are in no checkpoint")
+            }
             Self::Unpublished(lane, sink) => {
                 write!(f, "lane {lane} has messages that {} has not taken", sink.as_str())
             }
@@ -103,7 +124,7 @@ pub fn blockers(standings: &[Standing]) -> Vec<Blocker> {
             found.extend(on_the_way(standing, standings));
         }
         if standing.has_unwritten {
-            found.push(Blocker::Unwritten(lane));
+            found.push(Blocker::Unwritten(lane, standing.lagging.clone()));
         }
         found.extend(standing.behind.iter().map(|sink| Blocker::Unpublished(lane, *sink)));
         if standing.commands > 0 {
@@ -128,11 +149,21 @@ fn unread(standing: &Standing, stops: Positions) -> impl Iterator<Item = Blocker
 fn on_the_way(origin: &Standing, all: &[Standing]) -> impl Iterator<Item = Blocker> {
     all.iter().filter_map(|home| {
         let last = *origin.progress.forwarded.get(&home.lane.0)?;
-        let mark = home.progress.marks.get(&origin.lane.0).copied().unwrap_or(NOTHING);
-        let (mark, _) = settled(mark);
-        let (origin, home) = (origin.lane, home.lane);
+        let kept = home.progress.marks.get(&origin.lane.0).copied();
+        let (mark, _) = settled(kept.unwrap_or(NOTHING));
+        let (origin, at, home) = (origin.lane, home.progress.positions.by_user, home.lane);
+        if is_lost(kept, last) {
+            return Some(Blocker::Lost { origin, home, last, at });
+        }
         (mark < last).then_some(Blocker::Forwarded { origin, home, mark, last })
     })
+}
+
+/// Whether a mark may never come to `last`: retention has passed the home, and what was forwarded last may
+/// have been among what it took.
+pub fn is_lost(mark: Option<i64>, last: i64) -> bool {
+    let (mark, is_settled) = settled(mark.unwrap_or(NOTHING));
+    mark < last && !is_settled
 }
 
 #[cfg(test)]
@@ -149,6 +180,7 @@ mod tests {
             commands: 0,
             letters: 0,
             has_unwritten: false,
+            lagging: Vec::new(),
         }
     }
 
@@ -167,6 +199,18 @@ mod tests {
         lanes[1].progress.marks.insert(0, 3);
         let (origin, home) = (Lane(0), Lane(1));
         assert_eq!(blockers(&lanes), [Blocker::Forwarded { origin, home, mark: 3, last: 7 }]);
+    }
+
+    #[test]
+    fn what_retention_took_before_it_was_applied_is_told_apart() {
+        let mut lanes = [standing(0), standing(1)];
+        lanes[0].progress.forwarded.insert(1, 7);
+        lanes[1].progress.marks.insert(0, 3);
+        lanes[1].progress.unsettle_marks(2);
+        let (origin, home) = (Lane(0), Lane(1));
+        assert_eq!(blockers(&lanes), [Blocker::Lost { origin, home, last: 7, at: 4 }]);
+        lanes[0].progress.forwarded.insert(1, 3);
+        assert_eq!(blockers(&lanes), []);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Dead, End, EndGuard, Passport, Read};
 use crate::command::{Command, Orders};
+use crate::dead_letter::Letter;
 use crate::defect::Defect;
 use crate::incoming::Incoming;
 use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
@@ -35,6 +36,8 @@ use crate::user::Taken;
 pub(crate) struct Suspects {
     /// Records whose evaluation panicked.
     pub records: BTreeSet<(Source, i64)>,
+    /// The same of dead letters that were tried once more.
+    pub letters: BTreeSet<Letter>,
     /// Users whose state cannot be restored.
     pub users: BTreeSet<String>,
     /// Users in quarantine.
@@ -343,7 +346,8 @@ impl Filling {
                 } else {
                     // A batch has at most `records_max` records.
                     let position = i32::try_from(self.applications.len()).unwrap_or(i32::MAX);
-                    let taken = Taken { position, source, offset, traceparent, record };
+                    let letter = None;
+                    let taken = Taken { position, source, offset, letter, traceparent, record };
                     self.applications.push(taken);
                 }
             }

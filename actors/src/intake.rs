@@ -227,12 +227,23 @@ impl Intake {
 
 /// What a record that became a dead letter says now; `None` when it still is none.
 pub fn read_again(raw: &Raw, record_time: Option<Timestamp>, wire: &Wire) -> Option<Application> {
+    application(&message(raw, record_time), wire)?.ok()
+}
+
+/// Whose a record that became a dead letter is, when that much can be read.
+pub fn user_of(raw: &Raw, record_time: Option<Timestamp>, wire: &Wire) -> Option<String> {
+    match application(&message(raw, record_time), wire)? {
+        Ok(application) => Some(application.record.user_id.into_owned()),
+        Err(rejection) => rejection.user_id.map(|user_id| user_id.into_owned()),
+    }
+}
+
+fn message(raw: &Raw, record_time: Option<Timestamp>) -> Message<'_> {
     let headers = raw.headers.iter();
     let headers: Headers<'_> = headers
         .map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default()))
         .collect();
-    let message = Message { value: raw.value.as_deref().unwrap_or_default(), headers, record_time };
-    application(&message, wire)?.ok()
+    Message { value: raw.value.as_deref().unwrap_or_default(), headers, record_time }
 }
 
 /// What a message says. Nothing that a producer sends may stop a lane, not even by a fault of ours: `None`

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::batch::End;
 use crate::capacity::RELEASED_PAGE;
 use crate::command::{Command, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
-use crate::dead_letter;
+use crate::dead_letter::{self, Letter};
 use crate::home::home;
 use crate::ingest::Suspects;
 use crate::intake::{self, Application, QUARANTINED};
@@ -144,6 +144,7 @@ impl Residents {
             mode: person.state.as_ref().map(|state| state.mode()),
         });
         self.live.remove(user_id);
+        self.withheld.remove(user_id);
         self.settle(user_id.into(), stored.user, key, person, true, stamp, 0);
         Ok(plan)
     }
@@ -163,12 +164,12 @@ impl Residents {
             return Ok(Plan::nothing(id, NOT_RESTORED));
         }
         let asked = AskedLetters::OfUser(user, RELEASED_PAGE);
-        let letters = store.letters(self.lane, asked).await.map_err(store_end)?;
+        let letters = store.letters(asked).await.map_err(store_end)?;
         let is_last = letters.len() < RELEASED_PAGE;
         let mut plan = Plan::nothing(id, RELEASED);
         for letter in letters {
             let problem = match self.read_again(&letter) {
-                _ if suspects.records.contains(&(letter.source, letter.offset)) => STILL_FAILS,
+                _ if self.has_failed(&letter, suspects) => STILL_FAILS,
                 Some(application) if application.record.user_id == user_id => {
                     plan.take(&letter, application);
                     continue;
@@ -195,10 +196,10 @@ impl Residents {
         mut letters: Letters,
         suspects: Option<&Suspects>,
     ) -> Result<Plan, End> {
-        let count = RELEASED_PAGE.min(letters.numbers.len());
-        let numbers: Vec<i64> = letters.numbers.drain(..count).collect();
-        let asked = AskedLetters::Numbered(&numbers);
-        let found = self.ports.store.letters(self.lane, asked).await.map_err(store_end)?;
+        let count = RELEASED_PAGE.min(letters.names.len());
+        let names: Vec<Letter> = letters.names.drain(..count).collect();
+        let asked = AskedLetters::Named(&names);
+        let found = self.ports.store.letters(asked).await.map_err(store_end)?;
         let mut plan = Plan::nothing(id, "");
         for letter in &found {
             match suspects {
@@ -213,8 +214,8 @@ impl Residents {
         }
         letters.done += plan.obeyed.released.len();
         letters.left += found.len() - plan.obeyed.released.len();
-        letters.gone += numbers.len() - found.len();
-        if letters.numbers.is_empty() {
+        letters.gone += names.len() - found.len();
+        if letters.names.is_empty() {
             let outcome = outcome_of(&letters, suspects.is_some());
             plan.finish(id, outcome);
         } else {
@@ -231,9 +232,7 @@ impl Residents {
     /// What a dead letter says now, when it may be applied out of its turn. One of a user in
     /// quarantine waits for the user's release, which keeps the order.
     fn tried(&self, letter: &StoredLetter, suspects: &Suspects) -> Option<Application> {
-        if letter.reason == QUARANTINED
-            || suspects.records.contains(&(letter.source, letter.offset))
-        {
+        if letter.reason == QUARANTINED || self.has_failed(letter, suspects) {
             return None;
         }
         let application = self.read_again(letter)?;
@@ -242,12 +241,19 @@ impl Residents {
         is_free.then_some(application)
     }
 
+    /// Whether its evaluation has failed in this process.
+    fn has_failed(&self, stored: &StoredLetter, suspects: &Suspects) -> bool {
+        let StoredLetter { letter, source, offset, .. } = stored;
+        let when_read = letter.lane == self.lane && suspects.records.contains(&(*source, *offset));
+        when_read || suspects.letters.contains(letter)
+    }
+
     fn lives_here(&self, application: &Application) -> bool {
         home(&application.record.user_id, self.rules.routing.partition_count) == self.lane
     }
 
     fn read_again(&self, letter: &StoredLetter) -> Option<Application> {
-        let place = dead_letter::place(self.lane, letter.outbox);
+        let place = dead_letter::place(letter.letter);
         let bytes = self.ports.seal.open(&self.service_key, place, &letter.body).ok()?;
         let raw = dead_letter::of_bytes(&bytes)?;
         intake::read_again(&raw, letter.record_time, &self.rules.wire)
@@ -263,7 +269,7 @@ fn outcome_of(letters: &Letters, is_redrive: bool) -> String {
     };
     if *elsewhere > 0 {
         let more = format!(
-            ", {elsewhere} of them because their user's home is another lane: send them anew"
+            ", {elsewhere} of them because their user's home is another lane: ask once more"
         );
         outcome.push_str(&more);
     }
@@ -292,12 +298,13 @@ impl Plan {
         // A page is small.
         let position = i32::try_from(self.taken.len()).unwrap_or(i32::MAX);
         let (source, offset) = (letter.source, letter.offset);
-        self.taken.push(Taken { position, source, offset, traceparent, record });
+        let name = Some(letter.letter);
+        self.taken.push(Taken { position, source, offset, letter: name, traceparent, record });
         self.release(letter, Some(position), Fate::Applied);
     }
 
     fn release(&mut self, letter: &StoredLetter, position: Option<i32>, fate: Fate) {
-        let row = ReleasedRow { outbox: letter.outbox, fate };
+        let row = ReleasedRow { letter: letter.letter, fate };
         self.obeyed.released.push((position, row));
     }
 }
@@ -311,7 +318,7 @@ impl Obeyed {
             }
             _ => row,
         });
-        let rows: BTreeMap<i64, ReleasedRow> = rows.map(|row| (row.outbox, row)).collect();
+        let rows: BTreeMap<Letter, ReleasedRow> = rows.map(|row| (row.letter, row)).collect();
         (rows.into_values().collect(), self.command.into_iter().collect())
     }
 }

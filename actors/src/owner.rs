@@ -2,7 +2,7 @@
 //! operator must look. Correctness rests on the claim's token alone; nothing here trusts a callback.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::capacity::CACHE_QUEUE;
 use crate::command::Orders;
 use crate::home::home;
 use crate::ingest::{self, Ingest, Suspects};
-use crate::lane::{Lane, Progress};
+use crate::lane::{FenceToken, Lane, Progress};
 use crate::log::LogError;
 use crate::observe::Condition;
 use crate::persist::{self, Persist, Unsettled};
@@ -50,6 +50,7 @@ pub async fn own(lane: Lane, ports: Ports, rules: Arc<Rules>, stop: Cancellation
         suspects: Suspects::default(),
         pause: PAUSE.0,
         is_added: false,
+        token: None,
         failures: VecDeque::new(),
         unsettled: Rc::default(),
     };
@@ -74,6 +75,8 @@ struct Owner {
     pause: Duration,
     /// The lane is not in use yet.
     is_added: bool,
+    /// The newest claim's.
+    token: Option<FenceToken>,
     /// When users were put aside, within the last minute.
     failures: VecDeque<Timestamp>,
     /// A batch of which the claim before did not learn whether it was committed.
@@ -97,7 +100,10 @@ impl Owner {
         let claim = store.claim(self.lane, &self.rules.owner, &self.rules.routing).await;
         let claim = claim.map_err(store_end)?;
         self.is_added = false;
-        self.settle_outcome(&claim.progress);
+        if let Some(unsettled) = self.unsettled.take() {
+            unsettled.settle(&claim.progress, &*self.ports.observer);
+        }
+        self.token = Some(claim.token);
         // The lane may have been taken away while the claim waited: its next owner is on the way.
         if self.stop.is_cancelled() {
             return Err(End::Stopped);
@@ -119,16 +125,6 @@ impl Owner {
         Ok(running.wait(&self.stop, self.rules.drain).await)
     }
 
-    /// A batch whose commit was not answered has landed when the lane is exactly where it would be; it is
-    /// counted then. Once another owner has gone on from there nobody can tell any more.
-    fn settle_outcome(&self, found: &Progress) {
-        if let Some(Unsettled { after, report }) = self.unsettled.take()
-            && after == *found
-        {
-            self.ports.observer.committed(&report);
-        }
-    }
-
     /// Brings into memory whom checkpoints lag behind.
     async fn restore(
         &self,
@@ -146,7 +142,7 @@ impl Owner {
             live: hashbrown::HashMap::default(),
             unwritten: VecDeque::new(),
             oldest_unwritten: Rc::default(),
-            withheld: None,
+            withheld: BTreeMap::new(),
             outsiders: hashbrown::HashMap::default(),
             committed,
             swept: Instant::now(),
@@ -280,7 +276,12 @@ impl Owner {
                     offset = panicked.offset,
                     "the evaluation of a record has failed; its user goes into quarantine"
                 );
-                self.suspects.records.insert((panicked.source, panicked.offset));
+                match panicked.letter {
+                    Some(letter) => _ = self.suspects.letters.insert(letter),
+                    None => {
+                        _ = self.suspects.records.insert((panicked.source, panicked.offset));
+                    }
+                }
                 return self.put_aside().await;
             }
             End::Unreadable { user_id, problem } => {
@@ -344,16 +345,22 @@ impl Owner {
     }
 
     async fn skip_gap(&mut self) -> bool {
+        // What is below the log's start was found under a claim.
+        let Some(token) = self.token else { return self.rest().await };
         let starts = self.ports.log.starts(self.lane).await;
         let skipped = match starts {
             Ok(starts) => {
-                let now = self.ports.clock.now();
-                self.ports.store.skip_gap(self.lane, starts, now).await.map_err(store_end)
+                let (store, now) = (&self.ports.store, self.ports.clock.now());
+                store.skip_gap(self.lane, token, starts, now).await.map_err(store_end)
             }
             Err(error) => Err(End::Log(error)),
         };
         match skipped {
-            Ok(()) => true,
+            Ok(true) => true,
+            Ok(false) => {
+                tracing::warn!(lane = self.lane.0, "fenced: another owner has the lane");
+                self.rest().await
+            }
             Err(End::Halted { problem }) => self.halt(problem).await,
             Err(_) => self.rest().await,
         }

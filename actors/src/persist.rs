@@ -19,7 +19,7 @@ use crate::cache::CachedState;
 use crate::capacity::BATCH_MAILBOX;
 use crate::defect::Defect;
 use crate::lane::{Counts, PerSource, Progress, Source};
-use crate::observe::{BatchReport, CommitFailure, Condition};
+use crate::observe::{BatchReport, CommitFailure, Condition, Observer};
 use crate::ports::Ports;
 use crate::push::Push;
 use crate::rows::Batch;
@@ -53,6 +53,16 @@ pub(crate) struct Unsettled {
     pub(crate) after: Progress,
     /// What is told then.
     pub(crate) report: BatchReport,
+}
+
+impl Unsettled {
+    /// It has landed when the lane is found exactly where it would be, and is counted then. Once another
+    /// owner has gone on from there nobody can tell any more.
+    pub(crate) fn settle(self, found: &Progress, observer: &dyn Observer) {
+        if self.after == *found {
+            observer.committed(&self.report);
+        }
+    }
 }
 
 impl Persist {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{End, EndGuard};
 use crate::capacity::{DEAD_LETTERS_PAGE, OUTBOX_PAGE};
-use crate::dead_letter::{self, Failure};
+use crate::dead_letter::{self, Failure, Letter};
 use crate::defect::Defect;
 use crate::lane::{FenceToken, Lane, PerSource, UserNumber};
 use crate::log::{LogError, Outgoing};
@@ -184,7 +184,7 @@ impl Relay {
     fn open(&self, sink: Sink, row: &StoredOutbox, key: Option<&DataKey>) -> Option<Outgoing> {
         let seal = &self.ports.seal;
         if let Some(said) = &row.dead_letter {
-            let place = dead_letter::place(self.lane, row.number);
+            let place = dead_letter::place(Letter { lane: self.lane, number: row.number });
             let bytes = seal.open(&self.service_key, place, &row.body).ok()?;
             let failure = Failure {
                 reason: &said.reason,

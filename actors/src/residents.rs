@@ -39,9 +39,9 @@ pub(crate) struct Residents {
     /// Users with records that their stored checkpoint has not, by when that began, as a stamp and on
     /// this process's own clock; entries that no longer hold are passed over.
     pub(crate) unwritten: VecDeque<(Timestamp, Instant, Arc<str>)>,
-    /// The oldest record in no checkpoint of a user whom this release cannot restore: nobody may take
-    /// it for written.
-    pub(crate) withheld: Option<Timestamp>,
+    /// Of users whom this release cannot restore the oldest record in no checkpoint: nobody may take it
+    /// for written.
+    pub(crate) withheld: BTreeMap<String, Timestamp>,
     /// Users who are known by number alone: nothing of theirs is evaluated.
     pub(crate) outsiders: HashMap<Arc<str>, UserNumber, RandomState>,
     /// Since when the first of `unwritten` is there, for ingest.
@@ -243,7 +243,7 @@ impl Residents {
     pub(crate) fn checkpointed(&mut self, stamp: Timestamp) -> Timestamp {
         self.drop_written();
         let oldest = self.unwritten.front().map(|(since, _, _)| *since);
-        let oldest = [oldest, self.withheld].into_iter().flatten().min();
+        let oldest = oldest.into_iter().chain(self.withheld.values().copied()).min();
         let oldest = oldest.filter(|_| !Defect::CheckpointsCalledWritten.is_on());
         oldest.map_or(stamp, |since| since + Micros(-1))
     }

@@ -114,7 +114,7 @@ impl Restoring {
         for (user, restored) in self.users {
             let Restored { stored, key, person, unwritten, since } = restored;
             let Some(person) = person else {
-                residents.withheld = [residents.withheld, since].into_iter().flatten().min();
+                residents.withheld.extend(since.map(|since| (stored.user_id, since)));
                 continue;
             };
             let user_id: Arc<str> = stored.user_id.as_str().into();

@@ -3,6 +3,7 @@
 use neuros::time::Timestamp;
 use uuid::Uuid;
 
+use crate::dead_letter::Letter;
 use crate::lane::{FenceToken, Lane, Progress, Source, UserNumber};
 use crate::seal::Sealed;
 
@@ -30,7 +31,7 @@ pub struct Batch {
     pub outbox: Vec<OutboxRow>,
     /// Who did what to whose data.
     pub audit: AuditRow,
-    /// Dead letters that leave the list; by outbox number.
+    /// Dead letters that leave the list; by lane and number.
     pub released: Vec<ReleasedRow>,
     /// Commands carried out with it; by id.
     pub commands: Vec<CommandRow>,
@@ -173,11 +174,11 @@ pub struct DeadLetterRow {
     pub body: Sealed,
 }
 
-/// A dead letter of the lane that leaves the list.
+/// A dead letter that leaves the list: of the lane itself, or of a user whose home it has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReleasedRow {
-    /// Its number in the lane's outbox.
-    pub outbox: i64,
+    /// Which.
+    pub letter: Letter,
     /// What became of it.
     pub fate: Fate,
 }

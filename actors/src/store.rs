@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use neuros::time::Timestamp;
 
+use crate::dead_letter::Letter;
 use crate::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use crate::rows::{Batch, RecordPlace, Sink};
 
@@ -29,7 +30,8 @@ pub trait Store: Send + Sync {
     /// the store says; else when it is away.
     async fn claim(&self, lane: Lane, owner: &str, routing: &Routing) -> Result<Claim, StoreError>;
 
-    /// Moves a lane that nobody runs up to where its log begins, with a new token, and records the gap.
+    /// Moves a lane up to where its log begins, with a new token, and records the gap; says whether
+    /// `token` still holds, else nothing is moved.
     ///
     /// # Errors
     ///
@@ -37,9 +39,10 @@ pub trait Store: Send + Sync {
     async fn skip_gap(
         &self,
         lane: Lane,
+        token: FenceToken,
         starts: Positions,
         at: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<bool, StoreError>;
 
     /// What the lane's owner is to know from time to time; `None` when its token is no longer `token`.
     ///
@@ -140,16 +143,12 @@ pub trait Store: Send + Sync {
     /// When the store is away.
     async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError>;
 
-    /// Dead letters of a lane that are still on the list, in order.
+    /// Dead letters that are still on the list, in order.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    async fn letters(
-        &self,
-        lane: Lane,
-        asked: AskedLetters<'_>,
-    ) -> Result<Vec<StoredLetter>, StoreError>;
+    async fn letters(&self, asked: AskedLetters<'_>) -> Result<Vec<StoredLetter>, StoreError>;
 
     /// The number of a policy, given one and kept with its text if it is new.
     ///
@@ -254,22 +253,24 @@ pub enum Asked<'a> {
 pub enum AskedLetters<'a> {
     /// The oldest that wait for a user's release, so many at most.
     OfUser(UserNumber, usize),
-    /// By their number in the lane's outbox.
-    Numbered(&'a [i64]),
+    /// These, in this order.
+    Named(&'a [Letter]),
 }
 
 /// A dead letter that is still on the list.
 #[derive(Clone)]
 pub struct StoredLetter {
-    /// Its number in the lane's outbox.
-    pub outbox: i64,
+    /// Which.
+    pub letter: Letter,
     /// Where it was read.
     pub source: Source,
     /// The offset there.
     pub offset: i64,
     /// When it entered the log.
     pub record_time: Option<Timestamp>,
-    /// Why it was refused.
+    /// When it was refused.
+    pub failed_at: Timestamp,
+    /// Why.
     pub reason: String,
     /// The sealed record.
     pub body: Vec<u8>,

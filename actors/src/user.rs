@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use crate::capacity::USER_MAILBOX;
+use crate::dead_letter::Letter;
 use crate::defect::Defect;
 use crate::lane::{Counts, Lane, PerSource, Source, UserNumber};
 use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch};
@@ -47,6 +48,8 @@ pub struct Taken {
     pub source: Source,
     /// The offset there.
     pub offset: i64,
+    /// The dead letter that it was meanwhile.
+    pub letter: Option<Letter>,
     /// The trace that it belongs to.
     pub traceparent: Option<Box<str>>,
     /// What it says.
@@ -89,11 +92,13 @@ pub struct Panicked {
     pub source: Source,
     /// The offset there.
     pub offset: i64,
+    /// The dead letter that it was meanwhile.
+    pub letter: Option<Letter>,
 }
 
 impl Panicked {
     fn over(taken: &Taken) -> Self {
-        Self { source: taken.source, offset: taken.offset }
+        Self { source: taken.source, offset: taken.offset, letter: taken.letter }
     }
 }
 

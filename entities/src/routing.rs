@@ -23,6 +23,10 @@ pub struct Model {
     pub expanding: bool,
     /// When the row was written last.
     pub updated_at: DateTimeUtc,
+    /// Proof of conducting the expansion that is under way: random, new with each.
+    pub expansion: Option<Uuid>,
+    /// Until when, by the database's clock, it counts, unless it is renewed.
+    pub expansion_until: Option<DateTimeUtc>,
 }
 
 crate::plain!(Model);

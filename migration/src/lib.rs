@@ -14,6 +14,7 @@ mod m0008_hypertable;
 mod m0009_released;
 mod m0010_expansion;
 mod m0011_chain;
+mod m0012_lease;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_released::Migration),
             Box::new(m0010_expansion::Migration),
             Box::new(m0011_chain::Migration),
+            Box::new(m0012_lease::Migration),
         ]
     }
 }

@@ -1,12 +1,13 @@
 //! `dlq`: records that could not be applied. Shows them, has them tried again or gives them up; the lanes'
 //! owners do that, this only asks for it.
 
+mod address;
 mod choice;
 
 use std::io::{self, Write};
 
 use actors::command::{Letters, Order};
-use actors::lane::Lane;
+use actors::dead_letter::Letter;
 use clap::{Args, Subcommand};
 
 use super::asking::{Asking, Patience};
@@ -16,7 +17,7 @@ use super::servers::{self, block_on, log_access};
 use crate::app::topics_of;
 use crate::seal::AesGcm;
 use crate::store::LetterEntry;
-use choice::{Choice, Filter, Letter};
+use choice::{Choice, Filter};
 
 /// Shows records that could not be applied, has them tried again, or gives them up.
 #[derive(Args)]
@@ -50,6 +51,7 @@ enum Command {
     #[command(after_help = "Example:\n  biometric-bridge dlq show 3/17")]
     Show {
         /// Which, as `list` names it: LANE/NUMBER.
+        #[arg(value_parser = choice::letter)]
         letter: Letter,
         #[command(flatten)]
         layers: Layers,
@@ -57,9 +59,8 @@ enum Command {
     /// Tries them again, in order and with their original times: after settings have changed that refused
     /// them.
     ///
-    /// What is still refused stays as it is, and so does what another lane than the user's home has read:
-    /// send that anew. Records of a user in quarantine wait for `quarantine release`, which keeps their
-    /// order.
+    /// What is still refused stays as it is. Each is tried where its user lives now, whichever lane has read
+    /// it. Records of a user in quarantine wait for `quarantine release`, which keeps their order.
     #[command(after_help = "Examples:
   biometric-bridge dlq redrive 3/17 3/18
   biometric-bridge dlq redrive --reason naive_timestamp --dry-run")]
@@ -163,16 +164,15 @@ fn print(letter: &LetterEntry, topic: &str, output: &mut impl Write) -> io::Resu
 fn show(letter: Letter, layers: &Layers) -> Result<(), Failure> {
     use actors::seal::{KeyRing as _, Seal as _};
     let settings = layers.load()?.settings;
-    let Letter { lane, number } = letter;
     let raw = block_on(async {
         let (store, keys) = servers::store_with_keys(&settings).await?;
-        let body = store.letter_body(lane, number).await?;
+        let body = store.letter_body(letter).await?;
         let body =
             body.ok_or_else(|| Failure::Broken(format!("there is no dead letter {letter}")))?;
         let key = keys.service_key().await;
         let key = key.map_err(|error| Failure::Unavailable(error.to_string()))?;
         log_access(&store, "dead_letters", None, 1).await?;
-        let place = actors::dead_letter::place(lane, number);
+        let place = actors::dead_letter::place(letter);
         let opened = AesGcm::new()?.open(&key, place, &body);
         servers::close(&store).await;
         let opened = opened.ok().and_then(|bytes| actors::dead_letter::of_bytes(&bytes));
@@ -199,21 +199,23 @@ fn ask(change: &Change, order: fn(Letters) -> Order) -> Result<(), Failure> {
     let settings = change.layers.load()?.settings;
     block_on(async {
         let asking = Asking::open(&settings).await?;
-        let chosen = change.choice.letters(&asking.store).await?;
+        let names = change.choice.letters(&asking.store).await?;
+        let chosen = address::by_lane(&asking, &names).await?;
         let mut output = io::stdout().lock();
         let total: usize = chosen.values().map(Vec::len).sum();
         if change.dry_run || total == 0 {
-            for (lane, numbers) in &chosen {
-                writeln!(output, "lane {lane}: {} dead letters", numbers.len())?;
+            for (lane, names) in &chosen {
+                writeln!(output, "lane {lane}: {} dead letters", names.len())?;
             }
             writeln!(output, "{total} dead letters; nothing was changed")?;
             servers::close(&asking.store).await;
             return Ok(output.flush()?);
         }
         let mut asked = Vec::new();
-        for (lane, numbers) in chosen {
-            for numbers in numbers.chunks(LETTERS_A_COMMAND) {
-                asked.push(asking.ask(lane, &order(Letters::of(numbers.to_vec()))).await?);
+        for (lane, names) in chosen {
+            for names in names.chunks(LETTERS_A_COMMAND) {
+                let letters = Letters::of(names.iter().copied());
+                asked.push(asking.ask(lane, &order(letters)).await?);
             }
         }
         let outcomes = asking.outcomes(&asked, &change.patience).await;
@@ -223,11 +225,4 @@ fn ask(change: &Change, order: fn(Letters) -> Order) -> Result<(), Failure> {
         }
         Ok(output.flush()?)
     })
-}
-
-impl std::fmt::Display for Letter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { lane: Lane(lane), number } = self;
-        write!(f, "{lane}/{number}")
-    }
 }

@@ -8,6 +8,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use super::failure::of_database;
+use super::locks::Locks;
 use super::{SqlStore, begin, now, progress, schema, unbroken};
 
 impl SqlStore {
@@ -21,21 +22,12 @@ impl SqlStore {
         let (writer, postgres) = (self.writer.clone(), self.postgres.clone());
         unbroken(async move {
             let transaction = begin(&writer).await?;
-            let backend = match &postgres {
-                Some(postgres) => Some(postgres.wait_for_locks(&transaction).await?),
-                None => None,
-            };
+            let locks = Locks::of(&transaction, postgres.as_deref()).await?;
             schema::not_outdated(&transaction).await?;
             let stored = stored_routing(&transaction).await?;
             agree(stored.as_ref(), &wanted, lane)?;
             let take = take(&transaction, lane, &owner);
-            let (token, row) = match (&postgres, backend) {
-                (Some(postgres), Some(backend)) => {
-                    postgres.let_wait_longer(&transaction).await?;
-                    postgres.ending_blockers_of(backend, take).await?
-                }
-                _ => take.await?,
-            };
+            let (token, row) = locks.behind_what_is_in_flight(take).await?;
             let progress = progress::of_row(&row)?;
             transaction.commit().await.map_err(|error| of_database(&error))?;
             Ok(Claim { token, epoch: row.epoch, progress })

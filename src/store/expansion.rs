@@ -2,21 +2,23 @@
 //! new homes. Nothing here waits for lanes: whoever asks looks again.
 
 use actors::expansion::{self, Blocker, Standing};
-use actors::lane::{Lane, Positions, Routing, Source};
+use actors::lane::{Lane, Positions, Routing, Source, UserNumber};
 use actors::rows::Sink;
 use actors::store::StoreError;
-use entities::{dead_letters, event_records, lane_commands, lanes, outbox, relay_cursors, routing};
+use entities::{dead_letters, event_records, lane_commands, lanes, outbox, routing, users};
 use neuros::time::Timestamp;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::failure::of_database;
 use super::generation::{Adoption, close, lock_all};
-use super::read::routing_of;
-use super::{SqlStore, begin, now, progress, unbroken};
+use super::lease::{self, Lease};
+use super::locks::Locks;
+use super::read::{cursor, outbox_after, routing_of};
+use super::{SqlStore, begin, progress, unbroken};
 
 /// What became of an attempt to give users new homes.
 #[derive(Clone, Debug)]
@@ -28,64 +30,103 @@ pub enum Expanded {
 }
 
 impl SqlStore {
-    /// Says that partitions are being added: the lanes that there are go on, new ones wait.
+    /// Tells lanes where to stop, while the lease lasts.
     ///
     /// # Errors
     ///
-    /// When the store is away, or knows no topics.
-    pub async fn begin_expansion(&self) -> Result<Routing, StoreError> {
-        routing::Entity::update_many()
-            .col_expr(routing::Column::Expanding, Expr::value(true))
-            .col_expr(routing::Column::UpdatedAt, Expr::cust(now(&self.writer)))
-            .exec(&self.writer)
-            .await
-            .map_err(|error| of_database(&error))?;
-        let stored = routing::Entity::find().one(&self.writer).await;
-        let stored = stored.map_err(|error| of_database(&error))?;
-        stored.map(routing_of).ok_or_else(no_topics)
-    }
-
-    /// Tells lanes where to stop, or with `None` that they are to read on.
-    ///
-    /// # Errors
-    ///
-    /// When the store is away.
-    pub async fn set_stops(&self, lanes: &[(Lane, Option<Positions>)]) -> Result<(), StoreError> {
-        let (writer, lanes) = (self.writer.clone(), lanes.to_vec());
-        unbroken(async move {
-            let transaction = begin(&writer).await?;
-            for (lane, stops) in lanes {
-                let row = lanes::ActiveModel {
-                    lane: Set(lane.0),
-                    events_stop: Set(stops.map(|stops| stops.events)),
-                    by_user_stop: Set(stops.map(|stops| stops.by_user)),
-                    ..Default::default()
-                };
-                row.update(&transaction).await.map_err(|error| of_database(&error))?;
-            }
-            transaction.commit().await.map_err(|error| of_database(&error))
-        })
-        .await
+    /// [`StoreError::NotYet`] when the lease is over; else when the store is away.
+    pub async fn set_stops(
+        &self,
+        lease: Lease,
+        stops: &[(Lane, Positions)],
+    ) -> Result<(), StoreError> {
+        let rows: Vec<lanes::ActiveModel> = stops
+            .iter()
+            .map(|(lane, stops)| lanes::ActiveModel {
+                lane: Set(lane.0),
+                events_stop: Set(Some(stops.events)),
+                by_user_stop: Set(Some(stops.by_user)),
+                ..Default::default()
+            })
+            .collect();
+        self.conduct(lease, rows).await
     }
 
     /// A lane has read one of its sources as far as there is anything: it is to stop there.
     ///
     /// # Errors
     ///
-    /// When the store is away.
-    pub async fn stop_at(&self, lane: Lane, source: Source, at: i64) -> Result<(), StoreError> {
-        let column = match source {
-            Source::Events => lanes::Column::EventsStop,
-            Source::ByUser => lanes::Column::ByUserStop,
-        };
-        lanes::Entity::update_many()
-            .col_expr(column, Expr::value(at))
-            .filter(lanes::Column::Lane.eq(lane.0))
-            .filter(column.is_not_null())
-            .exec(&self.writer)
-            .await
-            .map_err(|error| of_database(&error))?;
-        Ok(())
+    /// As [`SqlStore::set_stops`].
+    pub async fn stop_at(
+        &self,
+        lease: Lease,
+        lane: Lane,
+        source: Source,
+        at: i64,
+    ) -> Result<(), StoreError> {
+        let mut row = lanes::ActiveModel { lane: Set(lane.0), ..Default::default() };
+        match source {
+            Source::Events => row.events_stop = Set(Some(at)),
+            Source::ByUser => row.by_user_stop = Set(Some(at)),
+        }
+        self.conduct(lease, vec![row]).await
+    }
+
+    /// Writes stops under the lease.
+    async fn conduct(&self, lease: Lease, rows: Vec<lanes::ActiveModel>) -> Result<(), StoreError> {
+        let (writer, postgres) = (self.writer.clone(), self.postgres.clone());
+        unbroken(async move {
+            let transaction = begin(&writer).await?;
+            let locks = Locks::of(&transaction, postgres.as_deref()).await?;
+            lease::hold(&transaction, lease).await?;
+            let write = async {
+                for row in rows {
+                    row.update(&transaction).await.map_err(|error| of_database(&error))?;
+                }
+                Ok(())
+            };
+            locks.behind_what_is_in_flight(write).await?;
+            transaction.commit().await.map_err(|error| of_database(&error))
+        })
+        .await
+    }
+
+    /// Nothing that `origin` has forwarded up to `last` will still come to `home`, which has read its log
+    /// up to `at` and to the end: the mark goes there. Whoever has the lane claims it anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqlStore::set_stops`].
+    pub async fn settle(
+        &self,
+        lease: Lease,
+        (origin, home): (Lane, Lane),
+        (last, at): (i64, i64),
+    ) -> Result<(), StoreError> {
+        let (writer, postgres) = (self.writer.clone(), self.postgres.clone());
+        unbroken(async move {
+            let transaction = begin(&writer).await?;
+            let locks = Locks::of(&transaction, postgres.as_deref()).await?;
+            lease::hold(&transaction, lease).await?;
+            let row = lanes::Entity::find_by_id(home.0).lock_exclusive().one(&transaction);
+            let row = async { row.await.map_err(|error| of_database(&error)) };
+            let row = locks.behind_what_is_in_flight(row).await?;
+            let Some(row) = row.filter(|row| row.by_user_position == at) else { return Ok(()) };
+            let mut marks = progress::of_row(&row)?.marks;
+            if !expansion::is_lost(marks.get(&origin.0).copied(), last) {
+                return Ok(());
+            }
+            marks.insert(origin.0, last);
+            let row = lanes::ActiveModel {
+                lane: Set(home.0),
+                marks: Set(progress::offsets_text(&marks)),
+                fence_token: Set(progress::fresh_token().0),
+                ..Default::default()
+            };
+            row.update(&transaction).await.map_err(|error| of_database(&error))?;
+            transaction.commit().await.map_err(|error| of_database(&error))
+        })
+        .await
     }
 
     /// What is in the way at this moment.
@@ -107,9 +148,10 @@ impl SqlStore {
     ///
     /// # Errors
     ///
-    /// When the store is away, or knows no topics.
+    /// [`StoreError::NotYet`] when the lease is over; else when the store is away, or knows no topics.
     pub async fn expand(
         &self,
+        lease: Lease,
         added: &[(Lane, Positions)],
         at: Timestamp,
     ) -> Result<Expanded, StoreError> {
@@ -119,6 +161,7 @@ impl SqlStore {
             let transaction = begin(&writer).await?;
             let locked = lock_all(&transaction, postgres.as_deref()).await?;
             let (stored, rows) = locked.ok_or_else(no_topics)?;
+            lease::hold(&transaction, lease).await?;
             let kept = in_use(&stored, rows.clone());
             let blockers = expansion::blockers(&standings(&transaction, &kept).await?);
             if !blockers.is_empty() {
@@ -138,7 +181,7 @@ fn in_use(stored: &routing::Model, rows: Vec<lanes::Model>) -> Vec<lanes::Model>
     rows.into_iter().filter(|row| row.lane < stored.partition_count).collect()
 }
 
-fn no_topics() -> StoreError {
+pub(super) fn no_topics() -> StoreError {
     StoreError::Refused("the store knows no topics yet: start the service first".to_owned())
 }
 
@@ -182,27 +225,24 @@ async fn standings(
             lane: Lane(row.lane),
             progress: progress::of_row(row)?,
             stops: stops.map(|(events, by_user)| Positions { events, by_user }),
-            behind: behind(database, row.lane).await?,
+            behind: behind(database, Lane(row.lane)).await?,
             commands: commands.map_err(|error| of_database(&error))?,
             letters: letters.map_err(|error| of_database(&error))?,
             has_unwritten: has_unwritten(database, row).await?,
+            lagging: lagging(database, row).await?,
         });
     }
     Ok(standings)
 }
 
 /// Sinks that have not taken all of a lane's outbox.
-async fn behind(database: &impl ConnectionTrait, lane: i32) -> Result<Vec<Sink>, StoreError> {
+async fn behind(database: &impl ConnectionTrait, lane: Lane) -> Result<Vec<Sink>, StoreError> {
     let mut behind = Vec::new();
     for sink in Sink::ALL {
-        let cursor = relay_cursors::Entity::find_by_id((lane, sink.number())).one(database).await;
-        let cursor = cursor.map_err(|error| of_database(&error))?.map_or(0, |row| row.number);
-        let waiting = outbox::Entity::find()
+        let cursor = cursor(database, lane, sink).await?;
+        let waiting = outbox_after(lane, sink, cursor)
             .select_only()
             .column(outbox::Column::Number)
-            .filter(outbox::Column::Lane.eq(lane))
-            .filter(outbox::Column::Number.gt(cursor))
-            .filter(outbox::Column::Sink.eq(sink.number()))
             .into_tuple::<i64>()
             .one(database)
             .await;
@@ -219,14 +259,35 @@ pub(super) async fn has_unwritten(
     database: &impl ConnectionTrait,
     row: &lanes::Model,
 ) -> Result<bool, StoreError> {
-    let newer = event_records::Entity::find()
-        .select_only()
-        .column(event_records::Column::Position)
+    let newer = newer(row).select_only().column(event_records::Column::Position);
+    let newer = newer.into_tuple::<i32>().one(database).await;
+    Ok(newer.map_err(|error| of_database(&error))?.is_some())
+}
+
+/// Some of those whose newest records are in no checkpoint.
+async fn lagging(
+    database: &impl ConnectionTrait,
+    row: &lanes::Model,
+) -> Result<Vec<UserNumber>, StoreError> {
+    let user = event_records::Column::UserNumber;
+    let of_user =
+        Expr::col((event_records::Entity, user)).equals((users::Entity, users::Column::UserNumber));
+    let above = Expr::col((event_records::Entity, event_records::Column::Number))
+        .gt(Expr::col((users::Entity, users::Column::RecordNumber)));
+    let mut query = newer(row).filter(above).select_only().column(user).distinct();
+    QuerySelect::query(&mut query).inner_join(users::Entity, of_user);
+    let numbers = query.order_by_asc(user).limit(LAGGING_MAX).into_tuple::<i64>().all(database);
+    let numbers = numbers.await.map_err(|error| of_database(&error))?;
+    Ok(numbers.into_iter().map(UserNumber).collect())
+}
+
+/// Users who are named at once.
+const LAGGING_MAX: u64 = 5;
+
+/// The lane's records that may be in no checkpoint.
+fn newer(row: &lanes::Model) -> Select<event_records::Entity> {
+    event_records::Entity::find()
         .filter(event_records::Column::Lane.eq(row.lane))
         .filter(event_records::Column::Time.gt(row.checkpointed))
         .filter(event_records::Column::Time.lte(row.stamp))
-        .into_tuple::<i32>()
-        .one(database)
-        .await;
-    Ok(newer.map_err(|error| of_database(&error))?.is_some())
 }

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use actors::lane::{
-    ClosedGeneration, Lane, NOTHING, Positions, Progress, Routing, Source, settled,
-};
+use actors::lane::{ClosedGeneration, Lane, Positions, Progress, Routing};
 use actors::store::StoreError;
 use chrono::{DateTime, Utc};
 use entities::{closed_generations, lane_gaps, lanes, routing};
@@ -18,6 +16,8 @@ use sea_orm::{
 
 use super::expansion::has_unwritten;
 use super::failure::of_database;
+use super::gaps::{never_applied, skipped};
+use super::locks::Locks;
 use super::postgres::Postgres;
 use super::read::routing_of;
 use super::{SqlStore, begin, instant, now, progress, unbroken};
@@ -76,59 +76,6 @@ impl SqlStore {
         .await
     }
 }
-
-impl SqlStore {
-    /// Moves a lane up to where its log begins and records what is skipped.
-    pub(super) async fn skip_lane_gap(
-        &self,
-        lane: Lane,
-        starts: Positions,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let writer = self.writer.clone();
-        unbroken(async move {
-            let transaction = begin(&writer).await?;
-            let row = lanes::Entity::find_by_id(lane.0).lock_exclusive().one(&transaction).await;
-            let row = row.map_err(|error| of_database(&error))?;
-            let row = row.ok_or_else(|| StoreError::Refused(format!("there is no lane {lane}")))?;
-            let generation = routing::Entity::find().one(&transaction).await;
-            let generation = generation.map_err(|error| of_database(&error))?;
-            let (generation, count) =
-                generation.map_or((1, 0), |routing| (routing.generation, routing.partition_count));
-            let mut kept = progress::of_row(&row)?;
-            let stored = kept.positions;
-            if stored.by_user < starts.by_user {
-                kept.unsettle_marks(count);
-            }
-            let mut moved = stored;
-            for source in Source::ALL {
-                let (from, to) = (*stored.of(source), *starts.of(source));
-                if from < to {
-                    *moved.of_mut(source) = to;
-                    let gap = Gap { lane, source, origin: None, generation, from, to };
-                    let row = gap.row(BELOW_START, instant::of(at));
-                    let insert = lane_gaps::Entity::insert(row);
-                    let insert = insert.exec_without_returning(&transaction).await;
-                    insert.map_err(|error| of_database(&error))?;
-                }
-            }
-            let row = lanes::ActiveModel {
-                lane: Set(lane.0),
-                events_position: Set(moved.events),
-                by_user_position: Set(moved.by_user),
-                fence_token: Set(progress::fresh_token().0),
-                marks: Set(progress::offsets_text(&kept.marks)),
-                ..Default::default()
-            };
-            row.update(&transaction).await.map_err(|error| of_database(&error))?;
-            transaction.commit().await.map_err(|error| of_database(&error))
-        })
-        .await
-    }
-}
-
-/// Why a gap is there that retention has made.
-const BELOW_START: &str = "retention has removed records before they were applied";
 
 /// What is not in checkpoints would be lost when users find other homes.
 async fn all_checkpointed(
@@ -190,6 +137,8 @@ fn routing_row(wanted: &Routing) -> routing::ActiveModel {
         log_id: Set(wanted.log_id.clone()),
         expanding: Set(wanted.expanding),
         updated_at: NotSet,
+        expansion: Set(None),
+        expansion_until: Set(None),
     }
 }
 
@@ -199,20 +148,10 @@ pub(super) async fn lock_all(
     transaction: &DatabaseTransaction,
     postgres: Option<&Postgres>,
 ) -> Result<Option<(routing::Model, Vec<lanes::Model>)>, StoreError> {
-    let backend = match postgres {
-        Some(postgres) => Some(postgres.wait_for_locks(transaction).await?),
-        None => None,
-    };
+    let locks = Locks::of(transaction, postgres).await?;
     let stored = routing::Entity::find().lock_exclusive().one(transaction).await;
     let Some(stored) = stored.map_err(|error| of_database(&error))? else { return Ok(None) };
-    let lock = lock_lanes(transaction);
-    let rows = match (postgres, backend) {
-        (Some(postgres), Some(backend)) => {
-            postgres.let_wait_longer(transaction).await?;
-            postgres.ending_blockers_of(backend, lock).await?
-        }
-        _ => lock.await?,
-    };
+    let rows = locks.behind_what_is_in_flight(lock_lanes(transaction)).await?;
     Ok(Some((stored, rows)))
 }
 
@@ -285,68 +224,6 @@ fn closed_of(generation: i32, home: Lane, lanes: &BTreeMap<Lane, Progress>) -> C
         marks: lanes.get(&home).map(|progress| progress.marks.clone()).unwrap_or_default(),
         last: last.collect(),
     }
-}
-
-/// A stretch that is skipped.
-struct Gap {
-    lane: Lane,
-    source: Source,
-    generation: i32,
-    from: i64,
-    to: i64,
-    /// Of forwarded records: where they came in; offsets are those there.
-    origin: Option<i32>,
-}
-
-impl Gap {
-    fn row(self, reason: &str, at: DateTime<Utc>) -> lane_gaps::ActiveModel {
-        let reason = match self.origin {
-            None => reason.to_owned(),
-            Some(origin) => format!("{reason} (forwarded from partition {origin}, not applied)"),
-        };
-        lane_gaps::ActiveModel {
-            id: NotSet,
-            lane: Set(self.lane.0),
-            source: Set(self.source.number()),
-            generation: Set(self.generation),
-            from_offset: Set(self.from),
-            to_offset: Set(self.to),
-            reason: Set(reason),
-            recorded_at: Set(at),
-        }
-    }
-}
-
-/// Both sources of a lane: from where it would have read on, to where it does. The new log's offsets
-/// may well be smaller.
-fn skipped(lane: Lane, generation: i32, progress: &Progress, next: Positions) -> Vec<Gap> {
-    let gap = |source: Source| Gap {
-        lane,
-        source,
-        generation,
-        from: *progress.positions.of(source),
-        to: *next.of(source),
-        origin: None,
-    };
-    Source::ALL.into_iter().map(gap).filter(|gap| gap.from != gap.to).collect()
-}
-
-/// Forwarded records of a generation that nobody will apply any more.
-fn never_applied(lane: Lane, closed: Option<&ClosedGeneration>) -> Vec<Gap> {
-    let Some(closed) = closed else { return Vec::new() };
-    let gap = |(&origin, &last): (&i32, &i64)| {
-        let mark = closed.marks.get(&origin).copied().unwrap_or(NOTHING);
-        let (mark, _) = settled(mark);
-        (mark < last).then_some(Gap {
-            lane,
-            source: Source::ByUser,
-            generation: closed.generation,
-            from: mark + 1,
-            to: last + 1,
-            origin: Some(origin),
-        })
-    };
-    closed.last.iter().filter_map(gap).collect()
 }
 
 /// Keeps where a lane stood, for good.

@@ -2,10 +2,11 @@
 //! Nothing here changes what a lane owns; a command is a row that the lane's owner carries out.
 
 use actors::command::{self, Order};
+use actors::dead_letter::Letter;
 use actors::lane::{Lane, Source};
 use actors::seal::{DataKey, Seal};
 use actors::store::StoreError;
-use entities::{dead_letters, lane_commands, lane_gaps, routing, users};
+use entities::{dead_letters, lane_commands, routing, users};
 use neuros::time::Timestamp;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -69,25 +70,6 @@ pub struct QuarantinedUser {
     pub waiting: u64,
 }
 
-/// A stretch of the log that was skipped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredGap {
-    /// The lane.
-    pub lane: Lane,
-    /// Which of its two topics.
-    pub source: Source,
-    /// The generation in which the records were lost.
-    pub generation: i32,
-    /// The first offset that was not read.
-    pub from: i64,
-    /// Where reading goes on.
-    pub to: i64,
-    /// Why.
-    pub reason: String,
-    /// When it was written down.
-    pub recorded_at: Timestamp,
-}
-
 #[derive(FromQueryResult)]
 struct LetterColumns {
     lane: i32,
@@ -149,12 +131,9 @@ impl SqlStore {
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn letter_body(
-        &self,
-        lane: Lane,
-        number: i64,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let row = dead_letters::Entity::find_by_id((lane.0, number)).one(&self.reader).await;
+    pub async fn letter_body(&self, letter: Letter) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = (letter.lane.0, letter.number);
+        let row = dead_letters::Entity::find_by_id(key).one(&self.reader).await;
         Ok(row.map_err(|error| of_database(&error))?.map(|row| row.body))
     }
 
@@ -185,28 +164,6 @@ impl SqlStore {
             });
         }
         Ok(found)
-    }
-
-    /// All gaps, in the order in which they were written down.
-    ///
-    /// # Errors
-    ///
-    /// When the store is away.
-    pub async fn gaps(&self) -> Result<Vec<StoredGap>, StoreError> {
-        let rows = lane_gaps::Entity::find().order_by_asc(lane_gaps::Column::Id);
-        let gap = |row: lane_gaps::Model| {
-            Ok(StoredGap {
-                lane: Lane(row.lane),
-                source: progress::source(row.source)?,
-                generation: row.generation,
-                from: row.from_offset,
-                to: row.to_offset,
-                reason: row.reason,
-                recorded_at: instant::from(row.recorded_at),
-            })
-        };
-        let rows = rows.all(&self.reader).await.map_err(|error| of_database(&error))?;
-        rows.into_iter().map(gap).collect()
     }
 
     /// Asks the lane's owner for something; gives the command's number.

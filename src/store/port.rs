@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use actors::dead_letter::Letter;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
@@ -30,7 +31,7 @@ enum Owned {
 /// The same of dead letters.
 enum OwnedLetters {
     OfUser(UserNumber, usize),
-    Numbered(Vec<i64>),
+    Named(Vec<Letter>),
 }
 
 impl SqlStore {
@@ -67,10 +68,12 @@ impl Store for SqlStore {
     async fn skip_gap(
         &self,
         lane: Lane,
+        token: FenceToken,
         starts: Positions,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.carry(move |store| async move { store.skip_lane_gap(lane, starts, at).await }).await
+    ) -> Result<bool, StoreError> {
+        self.carry(move |store| async move { store.skip_lane_gap(lane, token, starts, at).await })
+            .await
     }
 
     async fn tenure(&self, lane: Lane, token: FenceToken) -> Result<Option<Tenure>, StoreError> {
@@ -162,21 +165,17 @@ impl Store for SqlStore {
         self.carry(move |store| async move { store.read_commands(lane, limit).await }).await
     }
 
-    async fn letters(
-        &self,
-        lane: Lane,
-        asked: AskedLetters<'_>,
-    ) -> Result<Vec<StoredLetter>, StoreError> {
+    async fn letters(&self, asked: AskedLetters<'_>) -> Result<Vec<StoredLetter>, StoreError> {
         let asked = match asked {
             AskedLetters::OfUser(user, limit) => OwnedLetters::OfUser(user, limit),
-            AskedLetters::Numbered(numbers) => OwnedLetters::Numbered(numbers.to_vec()),
+            AskedLetters::Named(names) => OwnedLetters::Named(names.to_vec()),
         };
         self.carry(move |store| async move {
             let asked = match &asked {
                 OwnedLetters::OfUser(user, limit) => AskedLetters::OfUser(*user, *limit),
-                OwnedLetters::Numbered(numbers) => AskedLetters::Numbered(numbers),
+                OwnedLetters::Named(names) => AskedLetters::Named(names),
             };
-            store.read_letters(lane, asked).await
+            store.read_letters(asked).await
         })
         .await
     }

@@ -12,11 +12,13 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use super::failure::of_database;
-use super::{SqlStore, instant, postgres, progress};
+use super::{SqlStore, instant, lease, postgres, progress};
 
 mod chain;
 mod commands;
 mod outbox;
+
+pub(super) use outbox::{cursor, outbox_after};
 
 /// SQLite takes at most 32,766 parameters.
 const IDS_MAX: usize = 30_000;
@@ -54,7 +56,7 @@ impl SqlStore {
     ) -> Result<Option<Tenure>, StoreError> {
         let found = lanes::Entity::find()
             .select_only()
-            .column(lanes::Column::EventsStop)
+            .column_as(lease::events_stop(&self.reader), "events_stop")
             .filter(lanes::Column::Lane.eq(lane.0))
             .filter(lanes::Column::FenceToken.eq(token.0))
             .into_tuple::<Option<i64>>()

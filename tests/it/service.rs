@@ -14,6 +14,7 @@ mod guide;
 mod instances;
 mod messages;
 mod notices;
+mod obstacles;
 mod outages;
 mod pressure;
 mod producers;

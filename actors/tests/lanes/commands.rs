@@ -1,6 +1,7 @@
 //! Facts about commands: what operators ask of a lane takes its place among the records.
 
 use actors::command::{Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME};
+use actors::dead_letter::Letter;
 use actors::lane::Lane;
 use actors::rows::Fate;
 
@@ -53,7 +54,7 @@ fn a_release_applies_what_waited_in_order_and_then_lifts_the_flag() {
         assert_eq!(offsets.len(), 22 * STORY + 1);
         assert!(offsets.is_sorted(), "{offsets:?}");
         assert!(world.store.fates().iter().all(|fate| *fate == Fate::Applied));
-        assert_eq!(world.store.letters_left(), [0i64; 0]);
+        assert_eq!(world.store.letters_left(), []);
         owner.leave().await;
     });
 }
@@ -112,7 +113,11 @@ fn a_record_that_still_fails_keeps_the_quarantine_until_it_is_discarded() {
         assert!(world.store.outcomes()[0].contains("cannot be evaluated"));
         assert!(world.store.is_quarantined("a"));
         let poison = world.store.letters_left()[0];
-        world.store.command(Lane(0), 2, &Order::Discard(Letters::of(vec![poison, 99])));
+        world.store.command(
+            Lane(0),
+            2,
+            &Order::Discard(Letters::of([poison, Letter { number: 99, ..poison }])),
+        );
         world.store.command(Lane(0), 3, &release("a"));
         carried_out(&world, 3).await;
         assert_eq!(world.store.outcomes()[1..], ["1 discarded; 1 were not there", "released"]);
@@ -188,6 +193,78 @@ fn what_lives_on_another_lane_stays_and_is_said_to() {
         carried_out(&world, 1).await;
         let outcome = world.store.outcomes().remove(0);
         assert!(outcome.starts_with("0 applied, 1 stay, 1 of them"), "{outcome}");
+        owner.leave().await;
+    });
+}
+
+/// In the order in which they failed, at the user's home of today, once.
+#[test]
+fn letters_that_another_lane_has_read_are_applied_where_their_user_lives_now() {
+    run(|| async {
+        let mut world = World::new(2);
+        let wire = world.rules.wire.clone();
+        world.rules.wire.bytes_max = 200;
+        let owners = [world.own(0), world.own(1)];
+        let user = users_at_home(1, 2, 1).remove(0);
+        for second in 0..3 {
+            let (time, value) = event(&user, second * 60, r#""heart_rate":60"#);
+            world.log.write(0, time, &format!("{value}{}", " ".repeat(200)));
+        }
+        world.all_committed().await;
+        for owner in owners {
+            owner.leave().await;
+        }
+        world.rules.wire = wire;
+        for fault in [Fault::Ghost, Fault::Lost, Fault::Away] {
+            world.store.fail_next_of(Lane(1), fault);
+        }
+        let owners = [world.own(0), world.own(1)];
+        let mut letters = world.store.letters_left();
+        letters.rotate_left(2);
+        world.store.command(Lane(1), 1, &Order::Redrive(Letters::of(letters.clone())));
+        // Somebody gives one up, somebody asks once more.
+        world.store.command(Lane(0), 2, &Order::Discard(Letters::of([letters[1]])));
+        world.store.command(Lane(1), 3, &Order::Redrive(Letters::of(letters.clone())));
+        carried_out(&world, 3).await;
+        let fates = world.store.fates();
+        let discarded = fates.iter().filter(|fate| **fate == Fate::Discarded).count();
+        assert_eq!((fates.len(), world.store.letters_left().len()), (3, 0));
+        let offsets = world.store.offsets_of(&user);
+        let expected = if discarded == 0 { vec![2, 0, 1] } else { vec![2, 1] };
+        assert_eq!(offsets, expected, "in the order in which they were asked for");
+        world.store.check();
+        for owner in owners {
+            owner.leave().await;
+        }
+    });
+}
+
+#[test]
+fn a_letter_whose_evaluation_fails_stays_and_holds_back_no_record_of_its_new_home() {
+    run(|| async {
+        let mut world = World::new(2);
+        let wire = world.rules.wire.clone();
+        world.rules.wire.bytes_max = 40;
+        let owners = [world.own(0), world.own(1)];
+        let user = users_at_home(1, 2, 1).remove(0);
+        write_poison(&world, &user, 0);
+        world.all_committed().await;
+        for owner in owners {
+            owner.leave().await;
+        }
+        world.rules.wire = wire;
+        world.rules.evaluate = panics_over_poison;
+        let owner = world.own(1);
+        let letters = world.store.letters_left();
+        assert_eq!(letters, [Letter { lane: Lane(0), number: 1 }]);
+        world.store.command(Lane(1), 1, &Order::Redrive(Letters::of(letters.clone())));
+        carried_out(&world, 1).await;
+        assert_eq!(world.store.outcomes(), ["0 applied, 1 stay"]);
+        // The letter was at offset 0 of the other lane; this record is at offset 0 of this one.
+        write_story(&world, 1, &user, 600);
+        world.until("it is read", |w| w.store.positions(Lane(1)).events == 6).await;
+        assert_eq!(world.store.letters_left(), letters);
+        assert_eq!(world.store.users_with_records()[&user], 6);
         owner.leave().await;
     });
 }

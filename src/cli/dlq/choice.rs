@@ -1,8 +1,6 @@
 //! Which dead letters a command is about: by name, or by what they have in common.
 
-use std::collections::BTreeMap;
-use std::str::FromStr;
-
+use actors::dead_letter::Letter;
 use actors::lane::Lane;
 use clap::Args;
 use neuros::time::Timestamp;
@@ -10,23 +8,13 @@ use neuros::time::Timestamp;
 use crate::cli::failure::Failure;
 use crate::store::{LetterEntry, LetterFilter, SqlStore};
 
-/// A dead letter's name: LANE/NUMBER.
-#[derive(Clone, Copy)]
-pub(super) struct Letter {
-    pub(super) lane: Lane,
-    pub(super) number: i64,
-}
-
-impl FromStr for Letter {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str =
-            "a dead letter is named LANE/NUMBER, such as 3/17; `dlq list` has the names";
-        let (lane, number) = text.split_once('/').ok_or(WANTED)?;
-        let (lane, number) = (lane.parse().ok(), number.parse().ok());
-        lane.zip(number).map(|(lane, number)| Self { lane: Lane(lane), number }).ok_or(WANTED)
-    }
+/// Reads a dead letter's name: LANE/NUMBER.
+pub(super) fn letter(text: &str) -> Result<Letter, &'static str> {
+    const WANTED: &str =
+        "a dead letter is named LANE/NUMBER, such as 3/17; `dlq list` has the names";
+    let (lane, number) = text.split_once('/').ok_or(WANTED)?;
+    let (lane, number) = (lane.parse().ok(), number.parse().ok());
+    lane.zip(number).map(|(lane, number)| Letter { lane: Lane(lane), number }).ok_or(WANTED)
 }
 
 /// What dead letters have in common.
@@ -72,18 +60,15 @@ impl Filter {
 #[derive(Args)]
 pub(super) struct Choice {
     /// Which, as `list` names them: LANE/NUMBER.
-    #[arg(value_name = "LETTER")]
+    #[arg(value_name = "LETTER", value_parser = letter)]
     letters: Vec<Letter>,
     #[command(flatten)]
     filter: Filter,
 }
 
 impl Choice {
-    /// The numbers, by lane; at least one word must say which.
-    pub(super) async fn letters(
-        &self,
-        store: &SqlStore,
-    ) -> Result<BTreeMap<Lane, Vec<i64>>, Failure> {
+    /// Their names; at least one word must say which.
+    pub(super) async fn letters(&self, store: &SqlStore) -> Result<Vec<Letter>, Failure> {
         if self.letters.is_empty() == self.filter.is_empty() {
             return Err(Failure::Usage(
                 "say which: names of dead letters (LANE/NUMBER), or at least one of --lane, --reason, \
@@ -91,16 +76,12 @@ impl Choice {
                     .to_owned(),
             ));
         }
-        let mut chosen = BTreeMap::<Lane, Vec<i64>>::new();
-        for Letter { lane, number } in &self.letters {
-            chosen.entry(*lane).or_default().push(*number);
+        if !self.letters.is_empty() {
+            return Ok(self.letters.clone());
         }
-        if self.letters.is_empty() {
-            for letter in find(store, &self.filter.of(false), usize::MAX).await? {
-                chosen.entry(letter.lane).or_default().push(letter.number);
-            }
-        }
-        Ok(chosen)
+        let found = find(store, &self.filter.of(false), usize::MAX).await?;
+        let name = |found: &LetterEntry| Letter { lane: found.lane, number: found.number };
+        Ok(found.iter().map(name).collect())
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::expansion::Blocker;
-use actors::lane::{LANE_BITS, Lane, Positions, Routing};
+use actors::lane::{LANE_BITS, Lane, Routing, Source, UserNumber};
 use actors::log::{Log as _, LogError};
-use actors::store::Store as _;
+use actors::store::{Asked, Store as _, StoreError};
 use clap::Args;
 use tokio::time::Instant;
 
@@ -20,7 +20,8 @@ use crate::cli::servers::{block_on, checked_store, close};
 use crate::kafka::KafkaLog;
 use crate::kafka::topics::{self, Found};
 use crate::settings::Settings;
-use crate::store::{Expanded, SqlStore};
+use crate::store::{Expanded, Lease, SqlStore};
+use crate::telemetry::escaped;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -41,8 +42,9 @@ pub(super) struct Arguments {
 /// How often the store is asked what is still in the way.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Attempts to let lanes read on when the store is away: some ten minutes.
-const TRIES_MAX: u32 = 300;
+/// How long lanes stand still at most for a command that is gone, and how often one that is not says so.
+const LEASE: Duration = Duration::from_secs(30);
+const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// Things in the way that are named at once.
 const NAMED_MAX: usize = 5;
@@ -75,32 +77,18 @@ async fn expand(
     }
     let log = KafkaLog::new(connection_of(settings), topics_of(settings), Arc::default());
     let log = log.map_err(|error| Failure::Unavailable(error.to_string()))?;
-    let expansion = Expansion { store, log, known: stored.partition_count, wanted };
-    store.begin_expansion().await?;
-    say(&format!("from {} to {wanted} partitions", stored.partition_count));
-    topics::grow(&connection_of(settings), &topics_of(settings), found, wanted)
-        .await
-        .map_err(Failure::Unavailable)?;
-    if found.events < wanted || found.by_user < wanted {
-        // Stops that are there were noted before producers could know of these partitions.
-        expansion.let_lanes_go_on().await?;
-    }
-    let in_the_way = store.blockers().await?;
-    if in_the_way.iter().any(|blocker| matches!(blocker, Blocker::NoStop(_))) {
-        let age = humantime::format_duration(arguments.metadata_age);
-        say(&format!("the partitions are there; for {age} producers may not know of them"));
-        tokio::time::sleep(arguments.metadata_age).await;
-        expansion.stop_lanes().await?;
-    }
-    say("the lanes come to rest");
+    let lease = store.begin_expansion(stored.generation, LEASE).await?;
+    let expansion = Expansion { store, log, lease, known: stored.partition_count, wanted };
     let moved = tokio::select! {
-        moved = expansion.move_users(arguments.rest_at_most) => moved,
+        moved = expansion.conduct(arguments, settings, found) => moved,
+        lost = expansion.keep_lease() => Err(lost),
         () = interrupted() => Err(Failure::Unavailable(format!("interrupted; {AGAIN}"))),
     };
-    if moved.is_err() {
-        expansion.let_lanes_go_on_at_last().await?;
-    }
-    let Routing { generation, partition_count, .. } = moved?;
+    let moved = match moved {
+        Ok(moved) => moved,
+        Err(failure) => expansion.give_up(stored.generation).await.ok_or(failure)?,
+    };
+    let Routing { generation, partition_count, .. } = moved;
     writeln!(
         io::stdout(),
         "generation {generation} begins with {partition_count} lanes; running instances end with exit \
@@ -151,40 +139,58 @@ fn say(text: &str) {
 struct Expansion<'s> {
     store: &'s SqlStore,
     log: KafkaLog,
+    lease: Lease,
     known: i32,
     wanted: i32,
 }
 
 impl Expansion<'_> {
-    fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
-        (0..self.known).map(Lane)
-    }
-
-    /// Notes where the logs of the lanes end now.
-    async fn stop_lanes(&self) -> Result<(), Failure> {
+    async fn conduct(
+        &self,
+        arguments: &Arguments,
+        settings: &Settings,
+        found: &Found,
+    ) -> Result<Routing, Failure> {
+        say(&format!("from {} to {} partitions", self.known, self.wanted));
+        topics::grow(&connection_of(settings), &topics_of(settings), found, self.wanted)
+            .await
+            .map_err(Failure::Unavailable)?;
+        let age = humantime::format_duration(arguments.metadata_age);
+        say(&format!("the partitions are there; for {age} producers may not know of them"));
+        tokio::time::sleep(arguments.metadata_age).await;
         let mut stops = Vec::new();
-        for lane in self.lanes() {
-            stops.push((lane, Some(self.log.ends(lane).await.map_err(unavailable)?)));
+        for lane in (0..self.known).map(Lane) {
+            stops.push((lane, self.log.ends(lane).await.map_err(unavailable)?));
         }
-        Ok(self.store.set_stops(&stops).await?)
+        self.store.set_stops(self.lease, &stops).await?;
+        say("the lanes come to rest");
+        self.move_users(arguments.rest_at_most).await
     }
 
-    /// The same, for as long as it takes a store that is away to come back, but not for ever.
-    async fn let_lanes_go_on_at_last(&self) -> Result<(), Failure> {
-        let mut tries = 0;
+    /// Returns when the lease is lost.
+    async fn keep_lease(&self) -> Failure {
         loop {
-            match self.let_lanes_go_on().await {
-                Err(error) if tries < TRIES_MAX => say(&format!("the lanes still stand: {error}")),
-                done => return done,
+            tokio::time::sleep(RENEW_EVERY).await;
+            match self.store.renew_expansion(self.lease, LEASE).await {
+                // It may be back before the lease is over.
+                Ok(()) | Err(StoreError::Away(_)) => {}
+                Err(error) => return Failure::Unavailable(format!("{error}; {AGAIN}")),
             }
-            tries += 1;
-            tokio::time::sleep(LOOK_EVERY * 4).await;
         }
     }
 
-    async fn let_lanes_go_on(&self) -> Result<(), Failure> {
-        let stops: Vec<(Lane, Option<Positions>)> = self.lanes().map(|lane| (lane, None)).collect();
-        Ok(self.store.set_stops(&stops).await?)
+    /// Has the lanes read on. Gives the routing, if users have their new homes after all: an answer may
+    /// have been lost.
+    async fn give_up(&self, before: i32) -> Option<Routing> {
+        if let Err(error) = self.store.end_expansion(self.lease).await {
+            let lease = humantime::format_duration(LEASE);
+            say(&format!("the lanes stand still for up to {lease} more: {error}"));
+        }
+        let stored = self.store.routing().await.ok().flatten();
+        let is_done = |stored: &Routing| {
+            stored.generation == before + 1 && stored.partition_count == self.wanted
+        };
+        stored.filter(is_done)
     }
 
     /// Tries until nothing is in the way, but not longer than `at_most`.
@@ -194,10 +200,7 @@ impl Expansion<'_> {
         loop {
             let (named, blockers) = match self.attempt().await {
                 Ok(Expanded::Done(routing)) => return Ok(routing),
-                Ok(Expanded::Blocked(blockers)) => {
-                    let named = blockers.iter().take(NAMED_MAX).map(Blocker::to_string);
-                    (named.collect(), blockers)
-                }
+                Ok(Expanded::Blocked(blockers)) => (self.named(&blockers).await, blockers),
                 // It may be back in time.
                 Err(Failure::Unavailable(problem)) => (vec![problem], Vec::new()),
                 Err(error) => return Err(error),
@@ -209,7 +212,7 @@ impl Expansion<'_> {
                 )));
             }
             if named == said {
-                self.pass_over_what_is_no_record(&blockers, until).await;
+                self.pass_over_what_is_not_there(&blockers, until).await;
             } else {
                 say(&format!("waiting: {}", named.join("; ")));
                 said = named;
@@ -217,20 +220,64 @@ impl Expansion<'_> {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+
+    /// What is in the way, for people.
+    async fn named(&self, blockers: &[Blocker]) -> Vec<String> {
+        let mut named = Vec::new();
+        for blocker in blockers.iter().take(NAMED_MAX) {
+            let whose = match blocker {
+                Blocker::Unwritten(_, users) if !users.is_empty() => self.whose(users).await,
+                _ => String::new(),
+            };
+            named.push(format!("{blocker}{whose}"));
+        }
+        named
+    }
+
+    /// Of whom no checkpoint is written, and what helps when none comes.
+    async fn whose(&self, users: &[UserNumber]) -> String {
+        let Ok(mut users) = self.store.users(Asked::Numbers(users)).await else {
+            return String::new();
+        };
+        users.sort_unstable_by_key(|user| user.user);
+        let ids: Vec<_> = users.iter().map(|user| escaped(&user.user_id)).collect();
+        let cures: Vec<_> =
+            ids.iter().map(|id| format!("`biometric-bridge state rebuild {id}`")).collect();
+        format!(
+            ": of {}; if it stays so, the service cannot restore them, and its log says why: start a \
+             release that can, or mend what is stored and run {}",
+            ids.join(", "),
+            cures.join(", ")
+        )
+    }
 }
 
 impl Expansion<'_> {
-    /// A lane that does not come on may have read all there is: its log ends in markers of transactions.
-    /// A server that does not answer is asked again at the next look.
-    async fn pass_over_what_is_no_record(&self, blockers: &[Blocker], until: Instant) {
+    /// A lane that does not come on may have read all there is: its log ends in markers of transactions,
+    /// or retention has taken what was forwarded to it last. A server that does not answer is asked again
+    /// at the next look.
+    async fn pass_over_what_is_not_there(&self, blockers: &[Blocker], until: Instant) {
         for blocker in blockers.iter().take_while(|_| Instant::now() < until) {
-            if let Blocker::Unread { lane, source, at, .. } = *blocker
-                && let Ok(false) = self.log.has_records(lane, source, at).await
-                && let Err(error) = self.store.stop_at(lane, source, at).await
-            {
-                tracing::debug!(%error, "a stop is lowered later");
+            let passed = match *blocker {
+                Blocker::Unread { lane, source, at, .. } if self.is_end(lane, source, at).await => {
+                    self.store.stop_at(self.lease, lane, source, at).await
+                }
+                Blocker::Lost { origin, home, last, at }
+                    if self.is_end(home, Source::ByUser, at).await =>
+                {
+                    self.store.settle(self.lease, (origin, home), (last, at)).await
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = passed {
+                tracing::debug!(%error, "what is not there is passed over later");
             }
         }
+    }
+
+    /// Whether a log certainly has no records from there on.
+    async fn is_end(&self, lane: Lane, source: Source, at: i64) -> bool {
+        matches!(self.log.has_records(lane, source, at).await, Ok(false))
     }
 
     /// Looks what is in the way, and moves users if nothing is.
@@ -243,7 +290,7 @@ impl Expansion<'_> {
         for lane in (self.known..self.wanted).map(Lane) {
             added.push((lane, self.log.starts(lane).await.map_err(unavailable)?));
         }
-        Ok(self.store.expand(&added, now()).await?)
+        Ok(self.store.expand(self.lease, &added, now()).await?)
     }
 }
 

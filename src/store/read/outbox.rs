@@ -8,7 +8,8 @@ use actors::rows::Sink;
 use actors::store::{StoreError, StoredDeadLetter, StoredOutbox};
 use entities::{dead_letters, outbox, relay_cursors, users};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    Statement,
 };
 
 use super::page;
@@ -26,10 +27,7 @@ impl SqlStore {
         after: i64,
         limit: i64,
     ) -> Result<Vec<StoredOutbox>, StoreError> {
-        let rows = outbox::Entity::find()
-            .filter(outbox::Column::Lane.eq(lane.0))
-            .filter(outbox::Column::Number.gt(after))
-            .filter(outbox::Column::Sink.eq(sink.number()))
+        let rows = outbox_after(lane, sink, after)
             .order_by_asc(outbox::Column::Number)
             .limit(page(limit.min(PAGE_MAX)))
             .all(&self.reader)
@@ -118,9 +116,7 @@ impl SqlStore {
         lane: Lane,
         sink: Sink,
     ) -> Result<i64, StoreError> {
-        let row = relay_cursors::Entity::find_by_id((lane.0, sink.number()));
-        let row = row.one(&self.reader).await.map_err(|error| of_database(&error))?;
-        Ok(row.map_or(0, |row| row.number))
+        cursor(&self.reader, lane, sink).await
     }
 
     pub(in crate::store) async fn write_cursor(
@@ -147,4 +143,22 @@ impl SqlStore {
             self.writer.execute_raw(statement).await.map_err(|error| of_database(&error))?;
         Ok(moved.rows_affected() == 1)
     }
+}
+
+/// Up to where a sink has taken a lane's outbox.
+pub(in crate::store) async fn cursor(
+    database: &impl ConnectionTrait,
+    lane: Lane,
+    sink: Sink,
+) -> Result<i64, StoreError> {
+    let row = relay_cursors::Entity::find_by_id((lane.0, sink.number())).one(database).await;
+    Ok(row.map_err(|error| of_database(&error))?.map_or(0, |row| row.number))
+}
+
+/// What a sink has still to take behind `after`, in any order.
+pub(in crate::store) fn outbox_after(lane: Lane, sink: Sink, after: i64) -> Select<outbox::Entity> {
+    outbox::Entity::find()
+        .filter(outbox::Column::Lane.eq(lane.0))
+        .filter(outbox::Column::Number.gt(after))
+        .filter(outbox::Column::Sink.eq(sink.number()))
 }

@@ -154,12 +154,16 @@ async fn release(
     let done = dead_letters::Entity::update_many()
         .col_expr(Column::ReleasedAt, Expr::value(stamp))
         .col_expr(Column::Fate, Expr::value(row.fate.as_str()))
-        .filter(Column::Lane.eq(lane))
-        .filter(Column::Outbox.eq(row.outbox))
+        .filter(Column::Lane.eq(row.letter.lane.0))
+        .filter(Column::Outbox.eq(row.letter.number))
         .filter(Column::ReleasedAt.is_null())
         .exec(transaction)
         .await
         .map_err(broke)?;
+    // One of another lane may have left the list meanwhile: the lane looks again. Its own may not.
+    if done.rows_affected == 0 && row.letter.lane.0 != lane {
+        return Err(CommitError::Fenced);
+    }
     written(done.rows_affected, "dead_letters")
 }
 

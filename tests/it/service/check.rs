@@ -103,8 +103,12 @@ const FACTS: [(&str, &str); 16] = [
         "SELECT lane FROM (
              SELECT lane, 0 AS source, events_new AS new FROM lanes
              UNION ALL SELECT lane, 1, by_user_new FROM lanes) AS counts
-         WHERE new + (SELECT count(*) FROM dead_letters d WHERE d.lane = counts.lane
-                          AND d.source = counts.source AND d.fate = 'applied')
+         WHERE new + (SELECT count(*) FROM dead_letters d
+                          WHERE d.source = counts.source AND d.fate = 'applied'
+                              -- Where its user lived by then, with the batch that released it.
+                              AND counts.lane = coalesce((SELECT max(r.lane) FROM event_records r
+                                  WHERE r.time = d.released_at AND r.source = d.source
+                                      AND r.log_offset = d.log_offset), d.lane))
              <> (SELECT count(*) FROM event_records r
                  WHERE r.lane = counts.lane AND r.source = counts.source)",
     ),

@@ -11,7 +11,7 @@ use crate::servers::{Bridge, Server as _};
 use crate::support::{stderr, stdout};
 
 /// Partitions after the expansion.
-const MORE: usize = 5;
+pub(super) const MORE: usize = 5;
 
 fn running(bridge: &Bridge) -> usize {
     let (_, body) = bridge.http("/ready").unwrap_or_default();
@@ -21,7 +21,7 @@ fn running(bridge: &Bridge) -> usize {
 }
 
 /// Starts an instance again that has ended by itself, as it must when users have found new homes.
-fn again(bridge: &Bridge) {
+pub(super) fn again(bridge: &Bridge) {
     assert_eq!(bridge.wait_ended().code(), Some(70), "{}", bridge.log());
     bridge.kill();
     bridge.start_again();

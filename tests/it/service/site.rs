@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
@@ -155,6 +155,15 @@ impl<'s> Site<'s> {
         command.env("POSTGRES_URL", database);
         command.timeout(Duration::from_secs(600)).write_stdin(input);
         command.output().expect("the program starts")
+    }
+
+    /// Begins a command and leaves it to itself; what it says nobody hears.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> std::process::Child {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_biometric-bridge"));
+        command.current_dir(crate::support::root()).args(arguments).env_clear();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the program starts")
     }
 
     /// What a command prints that must succeed.

@@ -1,6 +1,7 @@
 //! What commands and the release of dead letters write, and what operators see of them.
 
 use actors::command::{Letters, Order};
+use actors::dead_letter::Letter;
 use actors::lane::Lane;
 use actors::rows::{CommandRow, Fate, Quarantine, ReleasedRow};
 use actors::seal::{DataKey, Seal as _};
@@ -17,7 +18,12 @@ facts!(
     a_release_ends_the_quarantine_with_its_last_letter,
     a_command_is_carried_out_once,
     dead_letters_are_listed_a_page_at_a_time,
+    a_letter_of_another_lane_leaves_the_list_once,
 );
+
+fn letter(lane: i32, number: i64) -> Letter {
+    Letter { lane: Lane(lane), number }
+}
 
 async fn a_release_ends_the_quarantine_with_its_last_letter(place: Place) {
     let store = &place.store;
@@ -32,22 +38,22 @@ async fn a_release_ends_the_quarantine_with_its_last_letter(place: Place) {
     }
     dead_letter(&mut batch, 3, None);
     owner.commit(batch).await.expect("it is committed");
-    let lane = Lane(0);
-    let two = store.letters(lane, AskedLetters::OfUser(user, 2)).await.expect("letters");
+    let two = store.letters(AskedLetters::OfUser(user, 2)).await.expect("letters");
     assert_eq!(
-        two.iter().map(|letter| (letter.outbox, letter.offset)).collect::<Vec<_>>(),
+        two.iter().map(|letter| (letter.letter.number, letter.offset)).collect::<Vec<_>>(),
         [(1, 0), (2, 1)]
     );
     let waiting = store.quarantined_users().await.expect("users");
     assert_eq!((waiting.len(), waiting[0].waiting), (1, 3));
 
-    let release = |outbox, fate| ReleasedRow { outbox, fate };
+    let release = |number, fate| ReleasedRow { letter: letter(0, number), fate };
     let mut batch = owner.batch();
     batch.released = vec![release(1, Fate::Applied), release(2, Fate::Duplicate)];
     owner.commit(batch).await.expect("it is committed");
-    let numbered = AskedLetters::Numbered(&[1, 2, 3, 4, 5]);
-    let left = store.letters(lane, numbered).await.expect("letters");
-    assert_eq!(left.iter().map(|letter| letter.outbox).collect::<Vec<_>>(), [3, 4]);
+    let names = [4, 1, 2, 3, 5].map(|number| letter(0, number));
+    let left = store.letters(AskedLetters::Named(&names)).await.expect("letters");
+    let left: Vec<Letter> = left.iter().map(|stored| stored.letter).collect();
+    assert_eq!(left, [names[0], names[3]], "in the order in which they were asked for");
 
     let mut batch = owner.batch();
     batch.released = vec![release(2, Fate::Applied), release(3, Fate::Applied)];
@@ -75,8 +81,8 @@ async fn a_command_is_carried_out_once(place: Place) {
     let mut ids = Vec::new();
     for (lane, order) in [
         (0, Order::Release { user_id: "u1".to_owned() }),
-        (0, Order::Redrive(Letters::of(vec![2, 1]))),
-        (1, Order::Discard(Letters::of(vec![5]))),
+        (0, Order::Redrive(Letters::of([letter(0, 2), letter(1, 1)]))),
+        (1, Order::Discard(Letters::of([letter(1, 5)]))),
     ] {
         let asked = store.ask((Lane(lane), 1), &order, (&seal, &key), "somebody", at).await;
         ids.push(asked.expect("the row is written"));
@@ -132,14 +138,41 @@ async fn dead_letters_are_listed_a_page_at_a_time(place: Place) {
         assert_eq!(listed(&none, 0, 9).await, [0i64; 0], "{none:?}");
     }
     let mut batch = owner.batch();
-    batch.released = vec![ReleasedRow { outbox: 4, fate: Fate::Applied }];
+    batch.released = vec![ReleasedRow { letter: letter(0, 4), fate: Fate::Applied }];
     owner.commit(batch).await.expect("it is committed");
     assert_eq!(listed(&all, 0, 9).await, [1, 2, 3, 5]);
     let with_released = LetterFilter { with_released: true, ..LetterFilter::default() };
     assert_eq!(listed(&with_released, 0, 9).await, [1, 2, 3, 4, 5]);
     assert_eq!(
-        store.letter_body(Lane(0), 4).await.expect("an answer").as_deref(),
+        store.letter_body(letter(0, 4)).await.expect("an answer").as_deref(),
         Some(b"raw 3".as_slice())
     );
-    assert_eq!(store.letter_body(Lane(0), 9).await.expect("an answer"), None);
+    assert_eq!(store.letter_body(letter(0, 9)).await.expect("an answer"), None);
+}
+
+async fn a_letter_of_another_lane_leaves_the_list_once(place: Place) {
+    let store = &place.store;
+    let mut reader = Owner::first(store).await;
+    let mut batch = reader.batch();
+    dead_letter(&mut batch, 3, None);
+    dead_letter(&mut batch, 4, None);
+    reader.commit(batch).await.expect("it is committed");
+    let mut home = Owner::of(store, Lane(1)).await;
+    let names = [letter(0, 2), letter(0, 1)];
+    let found = store.letters(AskedLetters::Named(&names)).await.expect("letters");
+    assert_eq!(found.iter().map(|stored| stored.offset).collect::<Vec<_>>(), [4, 3]);
+    let release = |number, fate| ReleasedRow { letter: letter(0, number), fate };
+    let mut batch = home.batch();
+    batch.released = vec![release(1, Fate::Applied)];
+    home.commit(batch).await.expect("it is committed");
+    let mut batch = reader.batch();
+    batch.released = vec![release(2, Fate::Discarded)];
+    reader.commit(batch).await.expect("it is committed");
+    // Whoever comes late looks again: it is no alarm, and nothing is written.
+    let mut batch = home.batch();
+    batch.released = vec![release(2, Fate::Applied)];
+    let late = home.commit(batch).await;
+    assert!(matches!(late, Err(CommitError::Fenced)), "{late:?}");
+    assert_eq!(place.count("dead_letters WHERE fate = 'discarded'").await, 1);
+    assert_eq!(place.count("lanes WHERE lane = 1 AND batch = 1").await, 1);
 }

@@ -1,5 +1,6 @@
-//! The operator who adds partitions: has lanes stop, looks what is in the way, tries, and gives up when
-//! it takes too long. As `topics expand` does it, on the store and the log in memory.
+//! The operator who adds partitions: has lanes stop, looks what is in the way, tries, gives up when it takes
+//! too long, dies in the middle of it and perhaps comes back. As `topics expand` does it, on the store and the
+//! log in memory.
 
 use std::time::Duration;
 
@@ -17,17 +18,25 @@ use crate::world::witness::{Happening, Witness as _};
 /// How long lanes stand still for it.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long they do for an operator who is gone.
+const LEASE: Duration = Duration::from_secs(3);
+
 /// The operator's process, to the store.
 const PROCESS: usize = 1_000;
+
+/// At one tick in so many the operator dies.
+const DIES: u64 = 100;
 
 /// Where the operator is.
 pub(super) enum Operator {
     /// Has nothing to do, or is done.
     Idle,
+    /// Has died, and another one comes, perhaps before the lease is over.
+    Gone { lanes: i32, until: Instant },
     /// Waits until every producer knows of the new partitions.
-    Waiting { lanes: i32, until: Instant },
+    Waiting { lanes: i32, lease: u64, until: Instant },
     /// Waits for the lanes' rest, and tries.
-    Moving { lanes: i32, until: Instant, attempt: Option<Attempt> },
+    Moving { lanes: i32, lease: u64, until: Instant, attempt: Option<Attempt> },
 }
 
 type Attempt = JoinHandle<Result<Vec<Blocker>, StoreError>>;
@@ -36,27 +45,66 @@ impl Operator {
     /// Adds partitions.
     pub(super) fn begin(group: &mut Group, lanes: i32) -> Self {
         let ground = &group.ground;
-        ground.store.begin_expansion();
+        // Smaller plans than were drawn may have two of them.
+        let Some(lease) = ground.store.begin_expansion(LEASE) else { return Self::Idle };
         ground.log.grow(lanes);
         ground.auditor.happened(Happening::PartitionsAdded, format!("{lanes} in all"));
         group.grow(lanes);
-        Self::Waiting { lanes, until: Instant::now() + Duration::from_millis(METADATA_AGE) }
+        Self::waiting(lanes, lease)
+    }
+
+    fn waiting(lanes: i32, lease: u64) -> Self {
+        Self::Waiting { lanes, lease, until: Instant::now() + Duration::from_millis(METADATA_AGE) }
     }
 
     /// What the operator does as time goes on.
     pub(super) fn tick(&mut self, ground: &Ground) {
         let now = Instant::now();
         match self {
-            Self::Idle => {}
+            Self::Idle => return,
+            Self::Gone { until, .. } if now < *until => return,
+            Self::Gone { lanes, .. } => {
+                // It may have landed what it had under way.
+                if ground.store.routing().generation > ground.rules.routing.generation {
+                    *self = Self::Idle;
+                } else if let Some(lease) = ground.store.begin_expansion(LEASE) {
+                    *self = Self::waiting(*lanes, lease);
+                } else {
+                    ground.auditor.happened(Happening::ExpansionRefused, String::new());
+                    *self = Self::Gone { lanes: *lanes, until: now + LEASE / 2 };
+                }
+                return;
+            }
+            Self::Waiting { lease, lanes, .. } | Self::Moving { lease, lanes, .. } => {
+                if ground.log.chance.one_in(DIES) {
+                    ground.auditor.happened(Happening::OperatorDied, String::new());
+                    let away = Duration::from_millis(ground.log.chance.below(6_000));
+                    *self = match ground.log.chance.one_in(2) {
+                        true => Self::Idle,
+                        false => Self::Gone { lanes: *lanes, until: now + away },
+                    };
+                    return;
+                }
+                // An attempt that has succeeded has ended it.
+                ground.store.renew_expansion(*lease, LEASE);
+            }
+        }
+        self.conduct(ground, now);
+    }
+
+    fn conduct(&mut self, ground: &Ground, now: Instant) {
+        match self {
+            Self::Idle | Self::Gone { .. } => {}
             Self::Waiting { until, .. } if now < *until => {}
-            Self::Waiting { lanes, .. } => {
+            Self::Waiting { lanes, lease, .. } => {
                 for lane in lanes_of(ground) {
-                    ground.store.set_stops(lane, Some(ground.log.next_offsets(lane)));
+                    ground.store.set_stops(*lease, lane, ground.log.next_offsets(lane));
                 }
                 ground.auditor.happened(Happening::LanesStopped, String::new());
-                *self = Self::Moving { lanes: *lanes, until: now + PATIENCE, attempt: None };
+                let (lanes, lease, until) = (*lanes, *lease, now + PATIENCE);
+                *self = Self::Moving { lanes, lease, until, attempt: None };
             }
-            Self::Moving { lanes, until, attempt } => {
+            Self::Moving { lanes, lease, until, attempt } => {
                 if let Some(running) = attempt {
                     if !running.is_finished() {
                         return;
@@ -69,32 +117,34 @@ impl Operator {
                     return;
                 }
                 if now >= *until {
-                    for lane in lanes_of(ground) {
-                        ground.store.set_stops(lane, None);
-                    }
+                    ground.store.end_expansion(*lease);
                     ground.auditor.happened(Happening::ExpansionGivenUp, String::new());
                     *self = Self::Idle;
                     return;
                 }
                 let blockers = ground.store.blockers();
-                lower_stops(ground, &blockers);
+                lower_stops(ground, *lease, &blockers);
                 // Now and then without having looked: what counts is what is found under the locks.
                 if blockers.is_empty() || ground.log.chance.one_in(16) {
-                    let store = ground.store.connect(PROCESS);
-                    let (auditor, lanes) = (ground.auditor.clone(), *lanes);
-                    *attempt = Some(tokio::task::spawn_local(async move {
-                        let found = store.expand(lanes).await;
-                        if let Ok(found) = &found
-                            && !found.is_empty()
-                        {
-                            auditor.happened(Happening::ExpansionBlocked, format!("{found:?}"));
-                        }
-                        found
-                    }));
+                    *attempt = Some(try_to_move(ground, *lease, *lanes));
                 }
             }
         }
     }
+}
+
+fn try_to_move(ground: &Ground, lease: u64, lanes: i32) -> Attempt {
+    let store = ground.store.connect(PROCESS);
+    let auditor = ground.auditor.clone();
+    tokio::task::spawn_local(async move {
+        let found = store.expand(lease, lanes).await;
+        if let Ok(found) = &found
+            && !found.is_empty()
+        {
+            auditor.happened(Happening::ExpansionBlocked, format!("{found:?}"));
+        }
+        found
+    })
 }
 
 fn lanes_of(ground: &Ground) -> Vec<Lane> {
@@ -102,14 +152,14 @@ fn lanes_of(ground: &Ground) -> Vec<Lane> {
 }
 
 /// Where the log ends in what is no record, the lane has read all there is.
-fn lower_stops(ground: &Ground, blockers: &[Blocker]) {
+fn lower_stops(ground: &Ground, lease: u64, blockers: &[Blocker]) {
     for blocker in blockers {
         if let Blocker::Unread { lane, source, at, stop } = *blocker
             && ground.log.count(lane, source, at, stop) == 0
             && let Some(mut stops) = ground.store.look(|tables| tables.lanes[&lane].stops)
         {
             *stops.of_mut(source) = at;
-            ground.store.set_stops(lane, Some(stops));
+            ground.store.set_stops(lease, lane, stops);
         }
     }
 }

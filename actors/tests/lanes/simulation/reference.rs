@@ -16,7 +16,7 @@ use super::leaving::Departures;
 use super::people::{Applied, Book, Held, People, Switch};
 use super::process::wire_of;
 use super::produce::POISON;
-use crate::world::store::tables::{Change, Letter, Tables, UserWrite, Written};
+use crate::world::store::tables::{Change, LetterRow, Tables, UserWrite, Written};
 use crate::world::{PlainSeal, key};
 
 /// A lane as it was committed last.
@@ -187,11 +187,14 @@ impl Reference {
         let mut released = BTreeMap::new();
         let lane = written.lane;
         for row in &written.released {
-            let held =
-                |book: &Book| book.held.front().is_some_and(|held| held.number == row.outbox);
+            let held = |book: &Book| {
+                let next = book.held.front();
+                next.is_some_and(|held| held.number == row.letter.number)
+            };
             let of_lane = self.people.books.values_mut().filter(|book| book.lane == lane);
             let book = of_lane.into_iter().find(|book| held(book));
-            let book = book.ok_or_else(|| format!("I1: letter {} is not the next", row.outbox))?;
+            let book =
+                book.ok_or_else(|| format!("I1: letter {:?} is not the next", row.letter))?;
             let Some(Held { place, fate, .. }) = book.held.pop_front() else { continue };
             let is_stored = written.records.iter().any(|row| (row.source, row.offset) == place);
             ensure(is_stored == (row.fate == actors::rows::Fate::Applied), || {
@@ -263,11 +266,15 @@ impl Reference {
     }
 
     /// What is kept of a dead letter is the record as the log has it.
-    fn check_letter_body(&self, lane: Lane, number: i64, letter: &Letter) -> Checked {
+    fn check_letter_body(&self, lane: Lane, number: i64, letter: &LetterRow) -> Checked {
         let (source, offset) = (letter.said.source, letter.said.offset);
         let entries = self.judge.log.entries(lane, source, offset, offset + 1);
         let entry = entries.first().ok_or("a dead letter of nothing")?;
-        let opened = PlainSeal.open(&key(0), dead_letter::place(lane, number), &letter.body);
+        let opened = PlainSeal.open(
+            &key(0),
+            dead_letter::place(dead_letter::Letter { lane, number }),
+            &letter.body,
+        );
         let kept = dead_letter::of_bytes(&opened.map_err(|error| error.to_string())?);
         let kept = kept.ok_or("a dead letter that cannot be read")?;
         ensure(kept.key == entry.raw.key && kept.value == entry.raw.value, || {

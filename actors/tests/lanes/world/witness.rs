@@ -49,6 +49,8 @@ pub(crate) enum Happening {
     ExpansionBlocked,
     Expanded,
     ExpansionGivenUp,
+    OperatorDied,
+    ExpansionRefused,
     AddedLaneClaimed,
     OutdatedClaim,
     Scrubbed,
@@ -56,7 +58,7 @@ pub(crate) enum Happening {
 }
 
 impl Happening {
-    pub(crate) const ALL: [Self; 44] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::Claimed,
         Self::ClaimWaited,
         Self::BackendEnded,
@@ -97,6 +99,8 @@ impl Happening {
         Self::ExpansionBlocked,
         Self::Expanded,
         Self::ExpansionGivenUp,
+        Self::OperatorDied,
+        Self::ExpansionRefused,
         Self::AddedLaneClaimed,
         Self::OutdatedClaim,
         Self::Scrubbed,

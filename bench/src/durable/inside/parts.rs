@@ -163,8 +163,14 @@ impl Store for Forgetful {
         })
     }
 
-    async fn skip_gap(&self, _: Lane, _: Positions, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
+    async fn skip_gap(
+        &self,
+        _: Lane,
+        _: FenceToken,
+        _: Positions,
+        _: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
     async fn tenure(&self, _: Lane, _: FenceToken) -> Result<Option<Tenure>, StoreError> {
@@ -226,7 +232,7 @@ impl Store for Forgetful {
         Ok(Vec::new())
     }
 
-    async fn letters(&self, _: Lane, _: AskedLetters<'_>) -> Result<Vec<StoredLetter>, StoreError> {
+    async fn letters(&self, _: AskedLetters<'_>) -> Result<Vec<StoredLetter>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -35,8 +35,10 @@ pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
     add(alerts(batch), batch.alerts.len(), Missing::Refused("alert_changes"));
     add(dead_letters(batch), batch.dead_letters.len(), Missing::Refused("dead_letters"));
     add(outbox(batch), batch.outbox.len(), Missing::Refused("outbox"));
-    let table = Missing::Refused("dead_letters");
-    add(released(batch), batch.released.len(), table);
+    // Letters of another lane may have left the list meanwhile: the lane looks again. Its own may not.
+    let is_own = batch.released.iter().all(|row| row.letter.lane == batch.lane);
+    let missing = if is_own { Missing::Refused("dead_letters") } else { Missing::Fenced };
+    add(released(batch), batch.released.len(), missing);
     let table = Missing::Refused("lane_commands");
     add(commands(batch), batch.commands.len(), table);
     add(audit(batch), 1, Missing::Refused("phi_access_log"));
@@ -145,13 +147,13 @@ fn released(batch: &Batch) -> Statement {
     let rows = &batch.released;
     query(
         "UPDATE dead_letters SET released_at = $4, fate = new.fate
-         FROM unnest($1::bigint[], $2::text[]) AS new(outbox, fate)
-         WHERE dead_letters.lane = $3 AND dead_letters.outbox = new.outbox
+         FROM unnest($1::int[], $2::bigint[], $3::text[]) AS new(lane, outbox, fate)
+         WHERE dead_letters.lane = new.lane AND dead_letters.outbox = new.outbox
              AND released_at IS NULL",
     )
-    .bind(column(rows, |row| row.outbox))
+    .bind(column(rows, |row| row.letter.lane.0))
+    .bind(column(rows, |row| row.letter.number))
     .bind(column(rows, |row| row.fate.as_str()))
-    .bind(batch.lane.0)
     .bind(instant::of(batch.after.stamp))
 }
 

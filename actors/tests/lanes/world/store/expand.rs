@@ -2,10 +2,13 @@
 //! transaction with all their rows in which users find new homes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use actors::defect::Defect;
 use actors::expansion::{Blocker, blockers};
 use actors::lane::{ClosedGeneration, Lane, Positions, Routing};
 use actors::store::StoreError;
+use tokio::time::Instant;
 
 use super::locks::Use;
 use super::server::Server;
@@ -13,19 +16,67 @@ use super::tables::{LaneRow, Tables};
 use super::{Connection, MemoryStore};
 use crate::world::witness::Happening;
 
+/// Whose the expansion is, and until when.
+#[derive(Default)]
+pub(super) struct Lease {
+    number: u64,
+    until: Option<Instant>,
+}
+
+impl Lease {
+    fn is_held(&self, number: u64) -> bool {
+        self.number == number && self.until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
 impl MemoryStore {
     pub(crate) fn routing(&self) -> Routing {
         self.routing.lock().unwrap().clone()
     }
 
-    /// Says that partitions are being added.
-    pub(crate) fn begin_expansion(&self) {
+    /// Says that partitions are being added; `None` while somebody else does. Gives the lease.
+    pub(crate) fn begin_expansion(&self, lasts: Duration) -> Option<u64> {
+        let mut lease = self.lease.lock().unwrap();
+        if lease.until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        (lease.number, lease.until) = (lease.number + 1, Some(Instant::now() + lasts));
         self.routing.lock().unwrap().expanding = true;
+        for row in self.tables.lock().unwrap().lanes.values_mut() {
+            row.stops = None;
+        }
+        Some(lease.number)
     }
 
-    /// Tells a lane where to stop, or to read on.
-    pub(crate) fn set_stops(&self, lane: Lane, stops: Option<Positions>) {
-        self.tables.lock().unwrap().lanes.get_mut(&lane).unwrap().stops = stops;
+    /// Has the lease last on; says whether it still does.
+    pub(crate) fn renew_expansion(&self, number: u64, lasts: Duration) -> bool {
+        let mut lease = self.lease.lock().unwrap();
+        let holds = lease.is_held(number);
+        if holds {
+            lease.until = Some(Instant::now() + lasts);
+        }
+        holds
+    }
+
+    /// Gives the lease back.
+    pub(crate) fn end_expansion(&self, number: u64) {
+        let mut lease = self.lease.lock().unwrap();
+        if lease.number == number {
+            lease.until = None;
+        }
+    }
+
+    /// Tells a lane where to stop, while the lease lasts.
+    pub(crate) fn set_stops(&self, number: u64, lane: Lane, stops: Positions) {
+        if self.lease.lock().unwrap().is_held(number) {
+            self.tables.lock().unwrap().lanes.get_mut(&lane).unwrap().stops = Some(stops);
+        }
+    }
+
+    /// Whether lanes stop where they were told to.
+    pub(super) fn is_expanding(&self) -> bool {
+        let until = self.lease.lock().unwrap().until;
+        until.is_some_and(|until| Instant::now() < until || Defect::LeaseNeverEnds.is_on())
     }
 
     pub(crate) fn blockers(&self) -> Vec<Blocker> {
@@ -37,9 +88,10 @@ impl Connection {
     /// Gives users new homes among `lanes` lanes; gives what is in the way.
     pub(crate) fn expand(
         &self,
+        lease: u64,
         lanes: i32,
     ) -> impl Future<Output = Result<Vec<Blocker>, StoreError>> + use<> {
-        self.server.clone().expand(lanes)
+        self.server.clone().expand(lease, lanes)
     }
 }
 
@@ -59,7 +111,7 @@ impl Server {
         Ok(())
     }
 
-    async fn expand(self, count: i32) -> Result<Vec<Blocker>, StoreError> {
+    async fn expand(self, lease: u64, count: i32) -> Result<Vec<Blocker>, StoreError> {
         let lanes: Vec<Lane> = self.store.look(|tables| tables.lanes.keys().copied().collect());
         let mut held = Vec::new();
         let mut locked = Ok(());
@@ -71,7 +123,7 @@ impl Server {
                 break;
             }
         }
-        let done = locked.map(|()| self.flip(count));
+        let done = locked.and_then(|()| self.flip(lease, count));
         for (lane, transaction) in held {
             self.end(lane, transaction);
         }
@@ -79,12 +131,17 @@ impl Server {
     }
 
     /// With all rows: what is in the way, or else the next generation.
-    fn flip(&self, count: i32) -> Vec<Blocker> {
+    fn flip(&self, number: u64, count: i32) -> Result<Vec<Blocker>, StoreError> {
+        let mut lease = self.store.lease.lock().unwrap();
+        if !lease.is_held(number) {
+            return Err(StoreError::NotYet("the lease is over".to_owned()));
+        }
         let mut tables = self.store.tables.lock().unwrap();
         let found = blockers(&tables.standings());
         if !found.is_empty() {
-            return found;
+            return Ok(found);
         }
+        lease.until = None;
         let mut routing = self.store.routing.lock().unwrap();
         let generation = routing.generation;
         let closed: BTreeMap<Lane, ClosedGeneration> = tables
@@ -109,7 +166,7 @@ impl Server {
             ..routing.clone()
         };
         self.store.witness.expanded(&tables, &routing);
-        Vec::new()
+        Ok(Vec::new())
     }
 }
 

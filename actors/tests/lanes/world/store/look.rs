@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use actors::command::Order;
+use actors::dead_letter::Letter;
 use actors::lane::{Lane, Positions, Progress};
 use actors::rows::{Fate, Sink};
 use actors::store::{StoredBase, StoredCommand};
@@ -55,11 +56,11 @@ impl MemoryStore {
         self.look(|tables| tables.fates.iter().map(|(_, fate)| *fate).collect())
     }
 
-    /// Numbers of the dead letters that are still on the list.
-    pub(crate) fn letters_left(&self) -> Vec<i64> {
+    /// The dead letters that are still on the list.
+    pub(crate) fn letters_left(&self) -> Vec<Letter> {
         self.look(|tables| {
             let open = tables.letters.keys().filter(|key| !tables.has_left(**key));
-            open.map(|(_, number)| *number).collect()
+            open.map(|(lane, number)| Letter { lane: *lane, number: *number }).collect()
         })
     }
 

@@ -72,6 +72,7 @@ struct Weather {
 
 pub(crate) struct MemoryStore {
     routing: Mutex<Routing>,
+    lease: Mutex<expand::Lease>,
     tables: Mutex<Tables>,
     locks: Mutex<Locks>,
     weather: Mutex<Weather>,
@@ -90,6 +91,7 @@ impl MemoryStore {
         }
         Self {
             routing: Mutex::new(routing),
+            lease: Mutex::default(),
             tables: Mutex::new(tables),
             locks: Mutex::default(),
             weather: Mutex::default(),
@@ -219,13 +221,23 @@ impl Store for Connection {
             .unwrap_or_else(|| Err(away()))
     }
 
-    async fn skip_gap(&self, _: Lane, _: Positions, _: Timestamp) -> Result<(), StoreError> {
+    async fn skip_gap(
+        &self,
+        _: Lane,
+        _: FenceToken,
+        _: Positions,
+        _: Timestamp,
+    ) -> Result<bool, StoreError> {
         unreachable!("no test skips")
     }
 
     async fn tenure(&self, lane: Lane, token: FenceToken) -> Result<Option<Tenure>, StoreError> {
         let own = |row: &&LaneRow| row.token == Some(token);
-        let tenure = |row: &LaneRow| Tenure { events_stop: row.stops.map(|stops| stops.events) };
+        let is_expanding = self.server.store.is_expanding();
+        let tenure = |row: &LaneRow| {
+            let stops = row.stops.filter(|_| is_expanding);
+            Tenure { events_stop: stops.map(|stops| stops.events) }
+        };
         self.read(|tables| tables.lanes.get(&lane).filter(own).map(tenure)).await
     }
 
@@ -359,12 +371,8 @@ impl Store for Connection {
         self.read(|tables| tables.commands_of(lane, limit)).await
     }
 
-    async fn letters(
-        &self,
-        lane: Lane,
-        asked: AskedLetters<'_>,
-    ) -> Result<Vec<StoredLetter>, StoreError> {
-        self.read(|tables| tables.letters_of(lane, asked)).await
+    async fn letters(&self, asked: AskedLetters<'_>) -> Result<Vec<StoredLetter>, StoreError> {
+        self.read(|tables| tables.letters_of(asked)).await
     }
 
     async fn keep_policy(&self, _: &str, _: &str) -> Result<i32, StoreError> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use actors::dead_letter::Letter;
 use actors::defect::Defect;
 use actors::expansion::Standing;
 use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
@@ -33,7 +34,7 @@ impl LaneRow {
 
 /// A dead letter with its sealed record and, when it waits for a release, whose it is.
 #[derive(Clone)]
-pub(crate) struct Letter {
+pub(crate) struct LetterRow {
     pub said: StoredDeadLetter,
     pub user: Option<UserNumber>,
     pub body: Vec<u8>,
@@ -71,7 +72,7 @@ pub(crate) struct Written {
     pub users: Vec<UserWrite>,
     pub transitions: Vec<Change>,
     pub alerts: Vec<Change>,
-    pub letters: BTreeMap<i64, Letter>,
+    pub letters: BTreeMap<i64, LetterRow>,
     pub outbox: BTreeMap<i64, Leaving>,
     pub released: Vec<ReleasedRow>,
     pub commands: Vec<CommandRow>,
@@ -151,9 +152,9 @@ impl Written {
                 detail: row.detail.clone(),
                 failed_at: stamp,
             };
-            (row.outbox, Letter { said, user: row.user, body: row.body.0.clone() })
+            (row.outbox, LetterRow { said, user: row.user, body: row.body.0.clone() })
         });
-        let letters: BTreeMap<i64, Letter> = letters.collect();
+        let letters: BTreeMap<i64, LetterRow> = letters.collect();
         let outbox: BTreeMap<i64, Leaving> =
             batch.outbox.iter().map(|row| (row.number, row.into())).collect();
         Self {
@@ -198,7 +199,7 @@ pub(crate) struct Tables {
     pub bases: BTreeMap<(UserNumber, i64), StoredBase>,
     pub transitions: BTreeMap<(UserNumber, i64), Change>,
     pub alerts: BTreeMap<(UserNumber, i64), Change>,
-    pub letters: BTreeMap<(Lane, i64), Letter>,
+    pub letters: BTreeMap<(Lane, i64), LetterRow>,
     pub outbox: BTreeMap<(Lane, i64), Leaving>,
     pub cursors: BTreeMap<(Lane, Sink), i64>,
     /// What became of letters that have left the list, in the order in which they left.
@@ -206,6 +207,10 @@ pub(crate) struct Tables {
     pub commands: BTreeMap<(Lane, i64), StoredCommand>,
     /// What came of commands, in the order in which they were carried out.
     pub outcomes: Vec<((Lane, i64), String)>,
+}
+
+fn key_of(Letter { lane, number }: Letter) -> (Lane, i64) {
+    (lane, number)
 }
 
 /// Puts a row where there must be none.
@@ -269,12 +274,16 @@ impl Tables {
                 return refused("users: the id is there already");
             }
         }
-        let on_the_list = |row: &ReleasedRow| {
-            let key = (written.lane, row.outbox);
+        let on_the_list = |row: &&ReleasedRow| {
+            let key = key_of(row.letter);
             self.letters.contains_key(&key) && !self.has_left(key)
         };
-        if !written.released.iter().all(on_the_list) {
-            return refused("dead_letters: not on the list");
+        match written.released.iter().find(|row| !on_the_list(row)) {
+            Some(row) if row.letter.lane == written.lane => {
+                return refused("dead_letters: not on the list");
+            }
+            Some(_) => return Err(CommitError::Fenced),
+            None => {}
         }
         let is_open = |row: &CommandRow| {
             let key = (written.lane, row.id);
@@ -330,7 +339,7 @@ impl Tables {
         for (number, row) in &written.outbox {
             put(&mut self.outbox, "outbox", (lane, *number), row.clone())?;
         }
-        let fates = written.released.iter().map(|row| ((lane, row.outbox), row.fate));
+        let fates = written.released.iter().map(|row| (key_of(row.letter), row.fate));
         self.fates.extend(fates);
         let outcomes = written.commands.iter().map(|row| ((lane, row.id), row.outcome.clone()));
         self.outcomes.extend(outcomes);
@@ -353,27 +362,35 @@ impl Tables {
         self.outcomes.iter().any(|(key, _)| *key == command)
     }
 
-    /// Letters of a lane that are on the list.
-    pub(super) fn letters_of(&self, lane: Lane, asked: AskedLetters<'_>) -> Vec<StoredLetter> {
-        let of_lane = self.letters.range((lane, 0)..=(lane, i64::MAX));
-        let wanted = of_lane.filter(|((_, number), letter)| match asked {
-            AskedLetters::OfUser(user, _) => letter.user == Some(user),
-            AskedLetters::Numbered(numbers) => numbers.contains(number),
-        });
-        let limit = match asked {
-            AskedLetters::OfUser(_, limit) => limit,
-            AskedLetters::Numbered(numbers) => numbers.len(),
+    /// Letters that are on the list.
+    pub(super) fn letters_of(&self, asked: AskedLetters<'_>) -> Vec<StoredLetter> {
+        let named = |letter: Letter| {
+            let found = self.letters.get(&key_of(letter))?;
+            Some(StoredLetter {
+                letter,
+                source: found.said.source,
+                offset: found.said.offset,
+                record_time: found.said.record_time,
+                failed_at: found.said.failed_at,
+                reason: found.said.reason.clone(),
+                body: found.body.clone(),
+            })
         };
-        let open = wanted.filter(|(key, _)| !self.has_left(**key)).take(limit);
-        open.map(|((_, number), letter)| StoredLetter {
-            outbox: *number,
-            source: letter.said.source,
-            offset: letter.said.offset,
-            record_time: letter.said.record_time,
-            reason: letter.said.reason.clone(),
-            body: letter.body.clone(),
-        })
-        .collect()
+        let is_open = |letter: &Letter| !self.has_left(key_of(*letter));
+        match asked {
+            AskedLetters::Named(names) => {
+                names.iter().copied().filter(is_open).filter_map(named).collect()
+            }
+            AskedLetters::OfUser(user, limit) => {
+                let of_user = self.letters.iter().filter(|(_, row)| row.user == Some(user));
+                let names = of_user.map(|((lane, number), row)| {
+                    (row.said.failed_at, Letter { lane: *lane, number: *number })
+                });
+                let mut names: Vec<_> = names.filter(|(_, letter)| is_open(letter)).collect();
+                names.sort_unstable();
+                names.into_iter().take(limit).filter_map(|(_, letter)| named(letter)).collect()
+            }
+        }
     }
 
     /// Commands of a lane that are not carried out.
@@ -397,6 +414,10 @@ impl Tables {
                 letters.filter(|(key, letter)| letter.user.is_some() && !self.has_left(**key));
             let newer = (lane, row.progress.checkpointed, i32::MAX);
             let last = (lane, Timestamp::from_micros(i64::MAX), i32::MAX);
+            let newer = self.places.range(newer..=last).map(|(_, key)| *key);
+            let above = |(user, number): (UserNumber, i64)| {
+                (number > self.users[&user].record_number).then_some(user)
+            };
             Standing {
                 lane,
                 progress: row.progress.clone(),
@@ -404,7 +425,8 @@ impl Tables {
                 behind: Sink::ALL.into_iter().filter(is_behind).collect(),
                 commands: self.commands_of(lane, usize::MAX).len() as u64,
                 letters: waiting.count() as u64,
-                has_unwritten: self.places.range(newer..=last).next().is_some(),
+                has_unwritten: newer.clone().next().is_some(),
+                lagging: newer.filter_map(above).collect(),
             }
         };
         self.lanes.iter().map(standing).collect()
