@@ -90,7 +90,11 @@ async fn expand(
         let age = humantime::format_duration(arguments.metadata_age);
         say(&format!("the partitions are there; for {age} producers may not know of them"));
         tokio::time::sleep(arguments.metadata_age).await;
-        expansion.stop_lanes().await?;
+        if let Err(error) = expansion.stop_lanes().await {
+            // It may have been written, and only the answer lost: nobody else would let lanes go on.
+            expansion.let_lanes_go_on_at_last().await?;
+            return Err(error);
+        }
     }
     say("the lanes come to rest");
     let moved = tokio::select! {
