@@ -136,6 +136,11 @@ impl<'s> Fleet<'s> {
         self.bridges.iter().map(Bridge::log).collect()
     }
 
+    /// How many should run.
+    pub(super) fn running_count(&self) -> usize {
+        self.running().count()
+    }
+
     fn running(&self) -> impl Iterator<Item = &Bridge> {
         self.bridges.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted).map(|(its, _)| its)
     }

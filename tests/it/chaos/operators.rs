@@ -140,8 +140,24 @@ impl Run<'_> {
         if self.operators.expansions > 0 {
             let output = self.site.run(&[&["topics", "expand"][..], &self.more()].concat());
             self.say(output.trim_end());
+            self.new_homes_are_known(output.starts_with("generation"));
         }
         self.commands_were_carried_out();
+    }
+
+    /// Waits until every instance that finds users in new homes has ended by itself and begun anew, so that
+    /// who is told to end next does not end of this.
+    fn new_homes_are_known(&mut self, moved: bool) {
+        let before = self.fleet.by_themselves;
+        let wanted = if moved { self.fleet.running_count() } else { 0 };
+        for _ in 0..LOOKS_MAX {
+            self.fleet.revive();
+            if self.fleet.by_themselves >= before + wanted {
+                return;
+            }
+            sleep(SETTLE);
+        }
+        panic!("not every instance has begun anew with users in new homes");
     }
 
     /// What was accepted has an outcome; and what the outcomes of giving up letters add up to has become of

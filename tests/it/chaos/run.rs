@@ -129,6 +129,11 @@ impl Run<'_> {
         site.wait_caught_up();
         self.fleet.end();
         self.say("all instances have ended in order; checking");
+        // What the silent proxy still holds open belongs to nobody any more.
+        site.sql(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
         if self.keeps_briefly {
             self.bases_lead_to_states();
         }
