@@ -229,7 +229,7 @@ impl Run<'_> {
             },
             Fault::FreeDisk => self.free_disk(),
             Fault::Checkpoints(Harm::Spoilt, _) if self.keeps_briefly => {
-                return "left out: it could become a base, ".to_owned();
+                return "left out: records are kept briefly, ".to_owned();
             }
             Fault::Checkpoints(harm, whose) => self.harm_checkpoints(harm, whose, traffic.group()),
             Fault::Unplug(instance) => {
