@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check unit integration chaos fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers
+.PHONY: help demo build test check unit integration chaos chaos-defects fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ CHAOS_MINUTES ?= 40
 chaos: servers ## three instances, 200 kills and every other fault, half an hour (CHAOS_SEED=, CHAOS_KILLS=, CHAOS_MINUTES=)
 	CHAOS_KILLS=$(CHAOS_KILLS) CHAOS_MINUTES=$(CHAOS_MINUTES) \
 		$(CARGO) test --test it --locked whatever_goes_wrong -- --nocapture
+
+CHAOS_DEFECT ?=
+chaos-defects: servers ## the service with deliberate defects, one after the other: chaos must notice each (CHAOS_DEFECT=, CHAOS_SEED=)
+	$(if $(CHAOS_DEFECT),CHAOS_DEFECT=$(CHAOS_DEFECT) )$(CARGO) test --test it --features defects --locked \
+		each_deliberate_defect -- --nocapture
 
 fuzz-build: ## the fuzz targets compile
 	$(CARGO) check --manifest-path neuros/fuzz/Cargo.toml --locked

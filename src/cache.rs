@@ -7,7 +7,8 @@ use std::time::Duration;
 use actors::cache::{Cache, CacheAway, CachedState, NoCache};
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncConnectionConfig, ConnectionAddr, RedisError, Script};
+use redis::io::tcp::{TcpSettings, socket2};
+use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo as _, RedisError, Script};
 use tokio::runtime::Handle;
 
 use crate::settings::{Redis, SecretUrl};
@@ -33,7 +34,8 @@ pub fn state_key(user_id: &str) -> String {
 /// When the URL is none that can be used.
 pub fn open(settings: &Redis, runtime: &Handle) -> Result<Arc<dyn Cache>, RedisError> {
     let Some(url) = &settings.url else { return Ok(Arc::new(NoCache)) };
-    let client = redis::Client::open(url.expose())?;
+    let server = url.expose().into_connection_info()?.set_tcp_settings(tcp());
+    let client = redis::Client::open(server)?;
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(settings.timeout))
         .set_response_timeout(Some(settings.timeout))
@@ -43,6 +45,17 @@ pub fn open(settings: &Redis, runtime: &Handle) -> Result<Arc<dyn Cache>, RedisE
     let (expire_after, runtime) = (settings.expire_after, runtime.clone());
     Ok(Arc::new(RedisCache { connection, expire_after, runtime, keep: Script::new(KEEP) }))
 }
+
+/// A connection whose packets vanish is given up: without this the kernel tries on for a quarter of an
+/// hour, and nothing is cached meanwhile.
+fn tcp() -> TcpSettings {
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 5).with_retries(5);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(SILENCE)
+}
+
+/// How long packets may be without an answer.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Host and port of the server in `url`; none when it is a socket in a folder.
 ///

@@ -51,6 +51,12 @@ pub use turn::Turn;
 use failure::of_database;
 use postgres::Postgres;
 
+/// How long the server may take for an answer that a lane waits for: a network that swallows packets says
+/// nothing at all. A claim that ends a predecessor needs some seconds; with thirty more than the session
+/// timeout everything must be read again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const NO_ANSWER: &str = "the server did not answer within 20 s";
+
 /// How the store is opened.
 #[derive(Clone, Debug)]
 pub struct Options {

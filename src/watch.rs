@@ -1,6 +1,7 @@
 //! What the service knows about itself: conditions of its lanes and parts, and its metrics. Numbers only,
 //! and no label that says whose.
 
+mod gauges;
 mod metrics;
 mod readiness;
 
@@ -118,6 +119,7 @@ impl Observer for Watch {
     }
 
     fn claimed(&self, lane: Lane, modes: ModeCounts, positions: actors::lane::Positions) {
+        self.metrics.claimed();
         self.kafka.moved(lane, positions);
         self.change(|state| {
             state.modes.insert(lane, modes);

@@ -4,7 +4,7 @@
 /// A deliberate defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// The store compares no token; the simulation's store has it.
+    /// The store compares neither token nor batch nor positions.
     FenceRemoved,
     /// A claim does not wait for what its predecessor has in flight; likewise.
     ClaimWithoutWaiting,
@@ -78,10 +78,10 @@ impl Defect {
         Self::LeaseNeverEnds,
     ];
 
-    /// Whether it is on, in this thread.
+    /// Whether it is on, in this thread or everywhere.
     #[cfg(feature = "defects")]
     pub fn is_on(self) -> bool {
-        ON.get() == Some(self)
+        ON.get() == Some(self) || EVERYWHERE.get() == Some(&self)
     }
 
     /// Never.
@@ -96,7 +96,22 @@ impl Defect {
     pub fn switch(on: Option<Self>) {
         ON.set(on);
     }
+
+    /// The one of this name.
+    #[cfg(feature = "defects")]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|defect| format!("{defect:?}") == name)
+    }
+
+    /// Switches it on in all threads of the process, for good, unless another is.
+    #[cfg(feature = "defects")]
+    pub fn switch_everywhere(self) {
+        EVERYWHERE.get_or_init(|| self);
+    }
 }
+
+#[cfg(feature = "defects")]
+static EVERYWHERE: std::sync::OnceLock<Defect> = std::sync::OnceLock::new();
 
 #[cfg(feature = "defects")]
 thread_local! {

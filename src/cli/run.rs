@@ -41,6 +41,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    #[cfg(feature = "defects")]
+    break_something()?;
     let mut loaded = arguments.layers.load()?;
     telemetry::init(&loaded.settings).map_err(|error| Failure::Broken(error.to_string()))?;
     for notice in &loaded.notices {
@@ -51,6 +53,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let setup = setup(loaded.settings, arguments.migrate)?;
     actix::System::new().block_on(serve(setup))
+}
+
+/// Switches on the deliberate defect that the environment names; only a build for tests can do that.
+#[cfg(feature = "defects")]
+fn break_something() -> Result<(), Failure> {
+    let Ok(name) = std::env::var("BRIDGE_DEFECT") else { return Ok(()) };
+    let defect = actors::defect::Defect::named(&name);
+    let defect = defect.ok_or_else(|| Failure::Broken(format!("there is no defect {name}")))?;
+    defect.switch_everywhere();
+    Ok(())
 }
 
 /// What is left out for a developer: the key file is made, and only this machine is served.

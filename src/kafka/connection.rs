@@ -15,6 +15,9 @@ pub struct Connection {
     pub limits: Limits,
 }
 
+/// How long a request may be without an answer, beyond what the broker was asked to wait.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Sizes and times that clients share.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -57,6 +60,8 @@ impl Connection {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000")
             .set("socket.keepalive.enable", "true")
+            // A broker whose packets vanish is taken for gone after this; a fetch may wait, too.
+            .set("socket.timeout.ms", (SILENCE + self.limits.fetch_wait).as_millis().to_string())
             // Small requests must not wait for the acknowledgement of the one before.
             .set("socket.nagle.disable", "true")
             .set("receive.message.max.bytes", self.receive_bytes_max().to_string());

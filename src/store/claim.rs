@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelec
 
 use super::failure::of_database;
 use super::locks::Locks;
-use super::{SqlStore, begin, now, progress, schema, unbroken};
+use super::{ANSWER_TIMEOUT, NO_ANSWER, SqlStore, begin, now, progress, schema, unbroken};
 
 impl SqlStore {
     pub(super) async fn claim_lane(
@@ -20,7 +20,7 @@ impl SqlStore {
     ) -> Result<Claim, StoreError> {
         let (owner, wanted) = (owner.to_owned(), wanted.clone());
         let (writer, postgres) = (self.writer.clone(), self.postgres.clone());
-        unbroken(async move {
+        let claim = async move {
             let transaction = begin(&writer).await?;
             let locks = Locks::of(&transaction, postgres.as_deref()).await?;
             schema::not_outdated(&transaction).await?;
@@ -31,6 +31,11 @@ impl SqlStore {
             let progress = progress::of_row(&row)?;
             transaction.commit().await.map_err(|error| of_database(&error))?;
             Ok(Claim { token, epoch: row.epoch, progress })
+        };
+        // Given up, it lets its connection go; what it has locked meanwhile the next claim frees.
+        unbroken(async move {
+            let claimed = tokio::time::timeout(ANSWER_TIMEOUT, claim).await;
+            claimed.unwrap_or_else(|_| Err(StoreError::Away(NO_ANSWER.to_owned())))
         })
         .await
     }

@@ -4,7 +4,6 @@
 //! question is carried over to that runtime, and a lane that is busy delays no other lane's answer.
 
 use std::future::Future;
-use std::time::Duration;
 
 use actors::dead_letter::Letter;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
@@ -16,11 +15,7 @@ use actors::store::{
 use async_trait::async_trait;
 use neuros::time::Timestamp;
 
-use super::{SqlStore, sqlite};
-
-/// How long the server may take for an answer; a claim that ends a predecessor needs some seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-const NO_ANSWER: &str = "the server did not answer within a minute";
+use super::{ANSWER_TIMEOUT, NO_ANSWER, SqlStore, sqlite};
 
 /// What is asked for, without borrowing it.
 enum Owned {
@@ -44,12 +39,16 @@ impl SqlStore {
         F: Future<Output = Result<T, StoreError>> + Send,
     {
         let store = self.clone();
-        let done = self.runtime.spawn(async move { work(store).await });
-        // A server that is gone without a word would be waited for for ever. The work itself goes on.
-        match tokio::time::timeout(ANSWER_TIMEOUT, done).await {
+        let mut done = self.runtime.spawn(async move { work(store).await });
+        // A server that is gone without a word would be waited for for ever.
+        match tokio::time::timeout(ANSWER_TIMEOUT, &mut done).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(StoreError::Away("the process is going down".to_owned())),
-            Err(_) => Err(StoreError::Away(NO_ANSWER.to_owned())),
+            Err(_) => {
+                // A transaction is in a task of its own, and goes on.
+                done.abort();
+                Err(StoreError::Away(NO_ANSWER.to_owned()))
+            }
         }
     }
 }

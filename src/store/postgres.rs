@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use actors::rows::Batch;
 use actors::store::{CommitError, StoreError};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 use super::Options;
@@ -26,6 +26,9 @@ use commit::{Places, Prepared};
 /// PostgreSQL cuts longer names, and a claim compares them.
 const NAME_BYTES_MAX: usize = 63;
 
+/// How long a connection that nobody uses may take for a sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
 /// How often those who hold a lane are looked for again, after the first time.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -39,7 +42,26 @@ pub(super) fn pool(url: &str, options: &Options) -> Result<PgPool, StoreError> {
     Ok(PgPoolOptions::new()
         .max_connections(options.connections)
         .acquire_timeout(options.acquire_timeout)
+        // The pool's own test waits for ever on a connection whose packets vanish.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(answers(connection)))
+        .after_release(|connection, _| Box::pin(answers(connection)))
+        .after_connect(|connection, _| Box::pin(notice_our_end(connection)))
         .connect_lazy_with(connect))
+}
+
+/// Whether somebody answers at the other end; an error closes the connection without its goodbye.
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let ping = tokio::time::timeout(SIGN_OF_LIFE, connection.ping()).await;
+    ping.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?.map(|()| true)
+}
+
+/// Lets the server notice that we are gone when nothing tells it: after ten seconds of silence it asks, and
+/// its backend, with all that it has locked, ends after about ten more.
+async fn notice_our_end(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    const KEEPALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3;
+        SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000";
+    sqlx::raw_sql(KEEPALIVE).execute(connection).await.map(|_| ())
 }
 
 fn name(options: &Options) -> String {

@@ -4,14 +4,13 @@
 use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
-use neuros::Mode;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 use super::State;
+use super::gauges::{Gauges, MODES};
 use crate::kafka::{Lags, TopicNames};
 
 /// All metrics of the process.
@@ -27,6 +26,7 @@ pub struct Metrics {
     unreplayable: IntCounter,
     commands: IntCounter,
     commit_failures: IntCounterVec,
+    claims: IntCounter,
     checkpoints: IntCounter,
     rebuilt: IntCounter,
     quarantined: IntCounter,
@@ -35,16 +35,6 @@ pub struct Metrics {
     publish_failures: IntCounterVec,
     gauges: Gauges,
     histograms: Histograms,
-}
-
-/// What is set when somebody looks.
-struct Gauges {
-    modes: IntGaugeVec,
-    lag: IntGaugeVec,
-    outbox_waiting: IntGaugeVec,
-    users_live: IntGaugeVec,
-    batches_queued: IntGaugeVec,
-    lanes: IntGaugeVec,
 }
 
 /// What has a distribution.
@@ -106,6 +96,10 @@ impl Metrics {
                 "Commits that failed: fenced, away, unknown or refused.",
                 &["kind"],
             )?,
+            claims: counter(
+                "biometric_lane_claims_total",
+                "Lanes claimed: at first, from others, and again after a failure.",
+            )?,
             checkpoints: counter("biometric_checkpoints_total", "Checkpoints written.")?,
             rebuilt: counter(
                 "biometric_states_rebuilt_total",
@@ -139,7 +133,7 @@ impl Metrics {
         for sink in Sink::ALL {
             self.published.with_label_values(&[sink.as_str()]);
             self.publish_failures.with_label_values(&[sink.as_str()]);
-            self.gauges.outbox_waiting.with_label_values(&[sink.as_str()]);
+            self.gauges.name_sink(sink);
         }
         for kind in ["fenced", "away", "unknown", "refused"] {
             self.commit_failures.with_label_values(&[kind]);
@@ -157,7 +151,7 @@ impl Metrics {
             self.mismatches.with_label_values(&[kind]);
         }
         for mode in MODES {
-            self.gauges.modes.with_label_values(&[mode.as_str()]);
+            self.gauges.name_mode(mode);
         }
     }
 
@@ -204,6 +198,10 @@ impl Metrics {
         self.commit_failures.with_label_values(&[kind]).inc();
     }
 
+    pub(super) fn claimed(&self) {
+        self.claims.inc();
+    }
+
     pub(super) fn scrubbed(&self, looked: Looked) {
         let kind = match looked {
             Looked::Unreplayable => return self.unreplayable.inc(),
@@ -243,80 +241,10 @@ impl Metrics {
         lags: &Lags,
         topics: &TopicNames,
     ) -> Result<String, prometheus::Error> {
-        for mode in MODES {
-            let of_lane = |counts: &actors::lane::ModeCounts| {
-                counts.iter().find(|(known, _)| *known == mode).map_or(0, |(_, count)| count)
-            };
-            let users = state.modes.values().map(of_lane).sum();
-            self.gauges.modes.with_label_values(&[mode.as_str()]).set(users);
-        }
-        self.gauges.lag.reset();
-        for (lane, lag) in lags {
-            for source in Source::ALL {
-                let labels = [topics.of(source), &lane.to_string()];
-                self.gauges.lag.with_label_values(&labels).set(*lag.of(source));
-            }
-        }
-        self.gauges.lanes.reset();
-        for condition in state.lanes.values() {
-            self.gauges.lanes.with_label_values(&[condition.as_str()]).inc();
-        }
-        for sink in Sink::ALL {
-            let waiting = state.sinks.iter().filter(|((_, of), _)| *of == sink);
-            let waiting = waiting.map(|(_, published)| published.waiting).sum();
-            self.gauges.outbox_waiting.with_label_values(&[sink.as_str()]).set(waiting);
-        }
-        self.gauges
-            .users_live
-            .with_label_values::<&str>(&[])
-            .set(signed(state.live_users.values().sum()));
-        self.gauges
-            .batches_queued
-            .with_label_values::<&str>(&[])
-            .set(signed(state.queued.values().sum()));
+        self.gauges.set(state, lags, topics);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
-    }
-}
-
-const MODES: [Mode; 4] = [Mode::Reflex, Mode::Guardian, Mode::Pattern, Mode::Hypothesis];
-
-impl Gauges {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name, help, labels: &[&str]| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        Ok(Self {
-            modes: gauge(
-                "cognitive_mode_current",
-                "Users in each mode, of the lanes of this process.",
-                &["mode"],
-            )?,
-            lag: gauge(
-                "kafka_consumer_lag",
-                "Records between the committed position and the end of the log.",
-                &["topic", "partition"],
-            )?,
-            outbox_waiting: gauge(
-                "biometric_outbox_waiting",
-                "Rows of the outbox behind a sink's cursor.",
-                &["sink"],
-            )?,
-            users_live: gauge("biometric_users_live", "Users in memory.", &[])?,
-            batches_queued: gauge(
-                "biometric_batches_queued",
-                "Batches between ingest and commit.",
-                &[],
-            )?,
-            lanes: gauge(
-                "biometric_lanes",
-                "Lanes of this process, by condition.",
-                &["condition"],
-            )?,
-        })
     }
 }
 
@@ -367,10 +295,6 @@ fn counters(
 
 fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
-}
-
-fn signed(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

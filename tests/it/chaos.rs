@@ -8,7 +8,9 @@
 mod cutter;
 mod evidence;
 mod fleet;
+mod operators;
 mod plan;
+mod retention;
 mod run;
 mod traffic;
 mod verdict;
@@ -29,5 +31,35 @@ fn whatever_goes_wrong_nothing_is_lost_or_doubled() {
     let seed = asked("CHAOS_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let kills = usize::try_from(asked("CHAOS_KILLS").unwrap_or(20)).expect("few");
     let minutes = asked("CHAOS_MINUTES").unwrap_or(5);
-    run::run(seed, kills, minutes);
+    if let Err(why) = run::run(seed, kills, minutes, None) {
+        panic!("CHAOS_SEED={seed}: {why}");
+    }
+}
+
+/// The defects that are tried on real servers, with how often a run may kill until one is noticed.
+#[cfg(feature = "defects")]
+#[test]
+fn each_deliberate_defect_is_noticed() {
+    const TRIED: [&str; 4] =
+        ["FenceRemoved", "DedupeRemoved", "CursorBeforeSend", "PositionPlusOne"];
+    const KILLS: usize = 20;
+    let wanted = std::env::var("CHAOS_DEFECT").ok();
+    for defect in TRIED {
+        if wanted.as_ref().is_some_and(|wanted| wanted != defect) {
+            continue;
+        }
+        let seed = asked("CHAOS_SEED").unwrap_or(2);
+        match run::run(seed, KILLS, 5, Some(defect)) {
+            Ok(()) => panic!("{defect} was not noticed, CHAOS_SEED={seed}"),
+            Err(why) => eprintln!("{defect} was noticed: {why}"),
+        }
+    }
+}
+
+#[test]
+fn only_a_build_for_it_has_deliberate_defects() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_biometric-bridge")).expect("it is built");
+    let name = b"BRIDGE_DEFECT";
+    let found = program.windows(name.len()).any(|bytes| bytes == name);
+    assert_eq!(found, cfg!(feature = "defects"));
 }

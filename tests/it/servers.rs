@@ -8,6 +8,7 @@ mod bridge;
 mod disk;
 mod kafka;
 mod messages;
+mod network;
 mod postgres;
 mod process;
 mod redis;
@@ -21,6 +22,7 @@ use std::sync::{LazyLock, OnceLock};
 pub(crate) use bridge::Bridge;
 pub(crate) use kafka::Kafka;
 pub(crate) use messages::{Message, Outgoing};
+pub(crate) use network::{Link, Network};
 pub(crate) use postgres::Postgres;
 pub(crate) use process::Server;
 pub(crate) use redis::Redis;
@@ -61,9 +63,9 @@ impl Servers {
         // Checked once, so that one sentence names all that is missing.
         INSTALLED.as_ref().map_err(String::clone)?;
         std::thread::scope(|scope| {
-            let kafka = scope.spawn(|| Kafka::try_start(&[]));
+            let kafka = scope.spawn(|| Kafka::try_start(&[], None));
             let postgres = scope.spawn(|| Postgres::try_start(false));
-            let redis = scope.spawn(Redis::try_start);
+            let redis = scope.spawn(|| Redis::try_start(None));
             Ok(Self {
                 kafka: kafka.join().map_err(|_| "Kafka's start panicked")??,
                 postgres: postgres.join().map_err(|_| "PostgreSQL's start panicked")??,

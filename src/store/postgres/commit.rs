@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::copy;
 use crate::store::failure::{before_commit, of_commit, of_driver};
-use crate::store::progress;
+use crate::store::{ANSWER_TIMEOUT, NO_ANSWER, progress};
 
 mod lane;
 mod rows;
@@ -91,7 +91,9 @@ pub(super) async fn run(
 ) -> Result<(), CommitError> {
     let mut connection = pool.acquire().await.map_err(|error| before_commit(of_driver(&error)))?;
     let lane = prepared.lane;
-    match transact(&mut connection, prepared).await {
+    // Whoever waits for the answer gives up as late; without this the connection would never come free.
+    let done = tokio::time::timeout(ANSWER_TIMEOUT, transact(&mut connection, prepared)).await;
+    match done.unwrap_or_else(|_| Err(CommitError::Unknown(NO_ANSWER.to_owned()))) {
         Ok(place) => {
             places.put(lane, place);
             Ok(())

@@ -1,16 +1,18 @@
 //! A proxy in front of PostgreSQL that can cut a connection around a COMMIT, so that who sent it cannot know
-//! what became of it.
+//! what became of it, and that can fall silent: then nothing passes, and nothing is closed.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 
 use super::plan::Cut;
 
@@ -26,9 +28,20 @@ pub(super) struct Cutter {
 struct Orders {
     cuts: Mutex<VecDeque<Cut>>,
     done: AtomicUsize,
+    /// Connections from before this number never pass anything again; so those that are made meanwhile.
+    silent_below: watch::Sender<usize>,
+    silent: AtomicBool,
+    connections: AtomicUsize,
 }
 
 impl Orders {
+    /// Waits until the connection with this number is to be silent for ever.
+    async fn silenced(&self, number: usize) {
+        let mut below = self.silent_below.subscribe();
+        // It ends with the proxy only.
+        below.wait_for(|below| number < *below).await.map(|_| ()).ok();
+    }
+
     fn next(&self) -> Option<Cut> {
         let cut = self.cuts.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.done.fetch_add(1, Ordering::Relaxed);
@@ -37,11 +50,12 @@ impl Orders {
 }
 
 impl Cutter {
-    /// A proxy to the PostgreSQL on this port of our machine.
-    pub(super) fn start(server: u16) -> Self {
+    /// A proxy at `address` to the PostgreSQL on this port of our machine.
+    pub(super) fn start(address: Ipv4Addr, server: u16) -> Self {
         let mut builder = Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).enable_io().build().expect("a runtime can be made");
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        let runtime =
+            builder.worker_threads(1).enable_all().build().expect("a runtime can be made");
+        let listener = runtime.block_on(TcpListener::bind((address, 0)));
         let listener = listener.expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();
         let orders = Arc::new(Orders::default());
@@ -52,7 +66,11 @@ impl Cutter {
                 let Ok((client, _)) = listener.accept().await else { continue };
                 // A connection that breaks is what both sides expect.
                 let orders = Arc::clone(&known);
-                tokio::spawn(async move { pass(client, server, &orders).await.ok() });
+                let number = orders.connections.fetch_add(1, Ordering::SeqCst);
+                if orders.silent.load(Ordering::SeqCst) {
+                    orders.silent_below.send_replace(number + 1);
+                }
+                tokio::spawn(async move { pass(client, server, &orders, number).await.ok() });
             }
         });
         Self { port, orders, _runtime: runtime }
@@ -69,13 +87,35 @@ impl Cutter {
         self.orders.done.load(Ordering::Relaxed)
     }
 
+    /// Lets nothing pass from now on. What is connected then stays so and never hears anything again, as
+    /// when something between forgets connections; what connects meanwhile, likewise.
+    pub(super) fn fall_silent(&self) {
+        self.orders.silent.store(true, Ordering::SeqCst);
+        let connections = self.orders.connections.load(Ordering::SeqCst);
+        self.orders.silent_below.send_replace(connections);
+    }
+
+    /// Lets pass what connects from now on.
+    pub(super) fn speak(&self) {
+        self.orders.silent.store(false, Ordering::SeqCst);
+    }
+
     /// Cuts nothing from now on.
     pub(super) fn rest(&self) {
+        self.speak();
         self.orders.cuts.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-async fn pass(client: TcpStream, server: SocketAddr, orders: &Orders) -> io::Result<()> {
+/// How long a silenced connection stays open.
+const FORGOTTEN: Duration = Duration::from_secs(90);
+
+async fn pass(
+    client: TcpStream,
+    server: SocketAddr,
+    orders: &Orders,
+    number: usize,
+) -> io::Result<()> {
     let server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -83,10 +123,21 @@ async fn pass(client: TcpStream, server: SocketAddr, orders: &Orders) -> io::Res
     let (from_server, to_server) = server.into_split();
     let swallow = AtomicBool::new(false);
     // Whichever ends first ends both directions.
+    let passing = async {
+        tokio::select! {
+            ended = asks(from_client, to_server, orders, &swallow) => ended,
+            ended = answers(from_server, to_client, &swallow) => ended,
+        }
+    };
+    tokio::pin!(passing);
     tokio::select! {
-        ended = asks(from_client, to_server, orders, &swallow) => ended,
-        ended = answers(from_server, to_client, &swallow) => ended,
+        biased;
+        () = orders.silenced(number) => {}
+        ended = &mut passing => return ended,
     }
+    // Both ends stay open and unread, whatever they do, for longer than anybody may wait for them.
+    tokio::time::sleep(FORGOTTEN).await;
+    Ok(())
 }
 
 /// What a client says first has no type: a wish for encryption, and its name once that is settled.
@@ -143,4 +194,37 @@ async fn answers(
         }
         client.write_all(&bytes[..count]).await?;
     }
+}
+
+#[test]
+fn connections_that_hear_nothing_any_more_are_given_up_in_time() {
+    use super::run::{RECOVERY, now};
+    use crate::servers::Servers;
+    use crate::service::site::{LANES, Site, Stamps};
+    use crate::service::{check, feed};
+
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    let cutter = Cutter::start(Ipv4Addr::LOCALHOST, Servers::shared().postgres.port());
+    let direct = format!("127.0.0.1:{}/", Servers::shared().postgres.port());
+    let through = format!("127.0.0.1:{}/", cutter.port);
+    site.set("POSTGRES_URL", &site.database.replace(&direct, &through));
+    let events = feed::crowd(60, 40);
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    feed::stream(site.kafka, &site.topics.events, &events[..600], 200);
+    site.wait_read(600);
+    // Under way is now at least one commit of each lane.
+    cutter.fall_silent();
+    feed::stream(site.kafka, &site.topics.events, &events[600..1_200], 200);
+    bridge.wait_failing("postgres");
+    cutter.speak();
+    let since = now();
+    site.wait_read(1_200);
+    bridge.wait_lanes(LANES);
+    let took = since.elapsed();
+    assert!(took < RECOVERY, "it took {took:?} until everything was read");
+    feed::stream(site.kafka, &site.topics.events, &events[1_200..], 200);
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 2_400);
+    bridge.end();
 }

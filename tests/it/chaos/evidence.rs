@@ -12,6 +12,7 @@ impl Run<'_> {
         let site = self.site;
         let mut texts = vec![
             ("steps.log".to_owned(), self.lines.join("\n")),
+            ("operators.log".to_owned(), self.operators.last_words()),
             ("kafka.log".to_owned(), site.kafka.log()),
             ("postgres.log".to_owned(), site.postgres.log()),
             ("keys.txt".to_owned(), std::fs::read_to_string(&site.key_file).unwrap_or_default()),

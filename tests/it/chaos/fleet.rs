@@ -3,7 +3,7 @@
 use std::process::ExitStatus;
 
 use super::plan::INSTANCES;
-use crate::servers::{Bridge, Server as _};
+use crate::servers::{Bridge, Network, Server as _};
 use crate::service::site::Site;
 
 /// Exit codes with which an instance may end by itself or when told to: in order, too late, and for a new
@@ -13,6 +13,7 @@ const CODES: [i32; 3] = [0, 1, 70];
 /// The instances.
 pub(super) struct Fleet<'s> {
     site: &'s Site<'s>,
+    network: Option<&'s Network>,
     bridges: Vec<Bridge>,
     /// Whether each should run.
     wanted: Vec<bool>,
@@ -22,10 +23,30 @@ pub(super) struct Fleet<'s> {
 
 impl<'s> Fleet<'s> {
     /// Starts all that always should run.
-    pub(super) fn start(site: &'s Site<'s>) -> Self {
-        let bridges: Vec<Bridge> = (0..INSTANCES).map(|_| site.start()).collect();
-        bridges.iter().for_each(|bridge| drop(bridge.wait_ready()));
-        Self { site, bridges, wanted: vec![true; INSTANCES], by_themselves: 0 }
+    pub(super) fn start(site: &'s Site<'s>, network: Option<&'s Network>) -> Self {
+        let mut fleet =
+            Self { site, network, bridges: Vec::new(), wanted: Vec::new(), by_themselves: 0 };
+        (0..INSTANCES).for_each(|_| fleet.one_more());
+        fleet.bridges.iter().for_each(|bridge| drop(bridge.wait_ready()));
+        fleet
+    }
+
+    fn one_more(&mut self) {
+        let link = self.network.map(|network| network.link(self.bridges.len()));
+        self.bridges.push(self.site.start_on(link));
+        self.wanted.push(true);
+    }
+
+    /// Lets no packet of an instance pass any more; whether that is possible.
+    pub(super) fn unplug(&self, instance: usize) -> bool {
+        self.network.map(|network| network.link(instance).cut()).is_some()
+    }
+
+    /// Lets all pass again.
+    pub(super) fn plug(&self, instance: usize) {
+        if let Some(network) = self.network {
+            network.link(instance).mend();
+        }
     }
 
     pub(super) fn kill(&mut self, instance: usize) {
@@ -59,8 +80,7 @@ impl<'s> Fleet<'s> {
         if self.bridges.len() > INSTANCES {
             return self.start_again(INSTANCES);
         }
-        self.bridges.push(self.site.start());
-        self.wanted.push(true);
+        self.one_more();
     }
 
     /// The one more leaves.
@@ -79,6 +99,7 @@ impl<'s> Fleet<'s> {
     /// Lets all go on, and starts all that should run.
     pub(super) fn heal(&mut self) {
         for instance in 0..INSTANCES {
+            self.plug(instance);
             match self.wanted[instance] {
                 true => self.thaw(instance),
                 false => self.start_again(instance),
@@ -95,6 +116,7 @@ impl<'s> Fleet<'s> {
             self.accept(instance, status);
             self.by_themselves += 1;
             self.bridges[instance].kill();
+            self.plug(instance);
             self.bridges[instance].start_again();
         }
     }
@@ -112,6 +134,11 @@ impl<'s> Fleet<'s> {
     /// What each has said.
     pub(super) fn logs(&self) -> Vec<String> {
         self.bridges.iter().map(Bridge::log).collect()
+    }
+
+    /// How many should run.
+    pub(super) fn running_count(&self) -> usize {
+        self.running().count()
     }
 
     fn running(&self) -> impl Iterator<Item = &Bridge> {

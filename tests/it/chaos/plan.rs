@@ -1,5 +1,6 @@
 //! The plan of a run: which fault comes when, drawn from a seed. Nothing else decides.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Instances that always should run; one more comes and goes.
@@ -30,7 +31,7 @@ impl Draw {
         all[self.below(all.len())]
     }
 
-    fn millis(&mut self, range: std::ops::Range<usize>) -> Duration {
+    fn millis(&mut self, range: Range<usize>) -> Duration {
         let millis = range.start + self.below(range.end - range.start);
         Duration::from_millis(u64::try_from(millis).expect("few"))
     }
@@ -74,6 +75,23 @@ pub(super) enum Output {
     DeadLetters,
 }
 
+/// What operators do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Dead letters of one lane are tried again.
+    Redrive,
+    /// Some are given up.
+    Discard,
+    /// Somebody's state is made anew.
+    Rebuild,
+    /// Somebody is put in quarantine, as if an evaluation had failed.
+    Quarantine,
+    /// Everybody in quarantine is released.
+    Release,
+    /// More partitions are added.
+    Expand,
+}
+
 /// What is done. Of a pair the second undoes the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -101,6 +119,13 @@ pub(super) enum Fault {
     FillDisk,
     FreeDisk,
     Checkpoints(Harm, Whose),
+    /// The packets of an instance vanish, and pass again.
+    Unplug(usize),
+    Plug(usize),
+    /// Nothing passes to PostgreSQL, and nothing is closed; connections of then never recover.
+    Silence,
+    Speak,
+    Operators(Order),
 }
 
 /// A fault, and the pause before it.
@@ -113,7 +138,7 @@ pub(super) struct Step {
 }
 
 /// Faults beside kills; each comes at least once, and as often for each twenty kills.
-const BESIDE: [Kind; 25] = [
+const BESIDE: [Kind; 34] = [
     Kind::Terminate,
     Kind::Terminate,
     Kind::Freeze,
@@ -139,11 +164,28 @@ const BESIDE: [Kind; 25] = [
     Kind::Checkpoints(Harm::Taken, Whose::Live),
     Kind::Checkpoints(Harm::Taken, Whose::Cold),
     Kind::Checkpoints(Harm::Spoilt, Whose::Cold),
+    Kind::Unplug(BRIEFLY),
+    Kind::Unplug(UNTIL_REPLACED),
+    Kind::Silence,
+    Kind::Operators(Order::Redrive),
+    Kind::Operators(Order::Discard),
+    Kind::Operators(Order::Rebuild),
+    Kind::Operators(Order::Quarantine),
+    Kind::Operators(Order::Release),
+    Kind::Operators(Order::Release),
 ];
+
+/// For how long an instance is halted or its packets vanish, milliseconds: a moment, or longer than the six
+/// seconds for which the group waits for it.
+const BRIEFLY: Range<usize> = 500..2_000;
+const UNTIL_REPLACED: Range<usize> = 7_500..11_000;
 
 const KILLS_A_ROUND: usize = 20;
 
-#[derive(Clone, Copy)]
+/// Partitions are added in the middle and, in a long run, once more.
+const EXPANSIONS_MAX: usize = 2;
+
+#[derive(Clone)]
 enum Kind {
     Kill,
     Terminate,
@@ -160,6 +202,9 @@ enum Kind {
     Burst,
     FillDisk,
     Checkpoints(Harm, Whose),
+    Unplug(Range<usize>),
+    Silence,
+    Operators(Order),
 }
 
 /// The steps of a run that kills so often.
@@ -167,6 +212,7 @@ pub(super) fn plan(seed: u64, kills: usize) -> Vec<Step> {
     let rounds = kills.div_ceil(KILLS_A_ROUND);
     let mut bag = vec![Kind::Kill; kills];
     (0..rounds).for_each(|_| bag.extend(BESIDE));
+    bag.extend(vec![Kind::Operators(Order::Expand); rounds.min(EXPANSIONS_MAX)]);
     let draw = Draw::new(seed);
     let mut drawing =
         Drawing { draw, steps: Vec::new(), due: Vec::new(), pause: Duration::ZERO, in_flow: false };
@@ -193,9 +239,9 @@ impl Drawing {
     fn add(&mut self, kind: Kind) {
         let pause = self.draw.millis(200..2_500);
         self.wait(pause);
-        self.make_room_for(kind);
+        self.make_room_for(&kind);
         // Who is halted over nothing has nothing to do wrong later.
-        let in_flow = matches!(kind, Kind::Zombie) || self.draw.below(2) == 0;
+        let in_flow = matches!(kind, Kind::Zombie | Kind::Unplug(_)) || self.draw.below(2) == 0;
         self.in_flow = in_flow && self.can_flow();
         match kind {
             Kind::Kill => self.end(Fault::Kill),
@@ -203,13 +249,12 @@ impl Drawing {
             Kind::Freeze => {
                 let instance = self.free_instance();
                 self.now(Fault::Freeze(instance));
-                self.later(500..2_000, Fault::Thaw(instance));
+                self.later(BRIEFLY, Fault::Thaw(instance));
             }
             Kind::Zombie => {
                 let instance = self.free_instance();
                 self.now(Fault::Zombie(instance));
-                // The group waits six seconds for it.
-                self.later(7_500..11_000, Fault::Thaw(instance));
+                self.later(UNTIL_REPLACED, Fault::Thaw(instance));
             }
             Kind::Join => {
                 self.now(Fault::Join);
@@ -245,6 +290,16 @@ impl Drawing {
                 self.later(1_000..5_000, Fault::FreeDisk);
             }
             Kind::Checkpoints(harm, whose) => self.now(Fault::Checkpoints(harm, whose)),
+            Kind::Unplug(millis) => {
+                let instance = self.free_instance();
+                self.now(Fault::Unplug(instance));
+                self.later(millis, Fault::Plug(instance));
+            }
+            Kind::Silence => {
+                self.now(Fault::Silence);
+                self.later(500..3_000, Fault::Speak);
+            }
+            Kind::Operators(order) => self.now(Fault::Operators(order)),
         }
     }
 
@@ -260,7 +315,7 @@ impl Drawing {
         self.steps.push(Step { pause: std::mem::take(&mut self.pause), in_flow, fault });
     }
 
-    fn later(&mut self, millis: std::ops::Range<usize>, fault: Fault) {
+    fn later(&mut self, millis: Range<usize>, fault: Fault) {
         let wait = self.draw.millis(millis);
         self.due.push((wait, fault));
         self.due.sort_by_key(|(wait, _)| *wait);
@@ -291,31 +346,39 @@ impl Drawing {
     }
 
     /// Waits until what this needs is there.
-    fn make_room_for(&mut self, kind: Kind) {
+    fn make_room_for(&mut self, kind: &Kind) {
         let needs: &[fn(Fault) -> bool] = match kind {
             Kind::Join => &[|due| due == Fault::Leave],
             Kind::CrashPostgres | Kind::KillPostgres | Kind::FillDisk | Kind::Checkpoints(..) => {
+                &[|due| matches!(due, Fault::StartPostgres | Fault::FreeDisk)]
+            }
+            // By SQL, and what it is to follow needs the database.
+            Kind::Operators(Order::Quarantine | Order::Rebuild) => {
                 &[|due| matches!(due, Fault::StartPostgres | Fault::FreeDisk)]
             }
             Kind::DeleteTopic => &[|due| matches!(due, Fault::StartKafka | Fault::CreateTopic(_))],
             // What is to be made again needs the broker.
             Kind::StopKafka => &[|due| matches!(due, Fault::StartKafka | Fault::CreateTopic(_))],
             Kind::FlushRedis | Kind::StopRedis => &[|due| due == Fault::StartRedis],
-            Kind::Kill | Kind::Terminate | Kind::Freeze | Kind::Zombie => {
+            Kind::Kill | Kind::Terminate | Kind::Freeze | Kind::Zombie | Kind::Unplug(_) => {
                 self.heal_until(|due| {
                     due.iter().filter(|(_, its)| is_of_instance(*its)).count() < INSTANCES
                 });
                 return;
             }
-            Kind::Cut(_) | Kind::Burst => return,
+            Kind::Cut(_) | Kind::Burst | Kind::Silence | Kind::Operators(_) => return,
         };
         self.heal_until(|due| !due.iter().any(|(_, its)| needs.iter().any(|need| need(*its))));
     }
 
     /// Whether everything is there that records need to flow.
     fn can_flow(&self) -> bool {
-        let away =
-            |fault| matches!(fault, Fault::StartPostgres | Fault::FreeDisk | Fault::StartKafka);
+        let away = |fault| {
+            matches!(
+                fault,
+                Fault::StartPostgres | Fault::FreeDisk | Fault::StartKafka | Fault::Speak
+            )
+        };
         let instances = self.due.iter().filter(|(_, fault)| is_of_instance(*fault)).count();
         instances < INSTANCES && !self.due.iter().any(|(_, fault)| away(*fault))
     }
@@ -323,7 +386,7 @@ impl Drawing {
     /// An instance that runs.
     fn free_instance(&mut self) -> usize {
         let taken = |instance: &usize| {
-            let undoes = [Fault::Start(*instance), Fault::Thaw(*instance)];
+            let undoes = [Fault::Start(*instance), Fault::Thaw(*instance), Fault::Plug(*instance)];
             self.due.iter().any(|(_, its)| undoes.contains(its))
         };
         let free: Vec<usize> = (0..INSTANCES).filter(|instance| !taken(instance)).collect();
@@ -332,7 +395,7 @@ impl Drawing {
 }
 
 fn is_of_instance(fault: Fault) -> bool {
-    matches!(fault, Fault::Start(_) | Fault::Thaw(_))
+    matches!(fault, Fault::Start(_) | Fault::Thaw(_) | Fault::Plug(_))
 }
 
 #[test]
@@ -352,6 +415,12 @@ fn a_plan_is_the_same_for_the_same_seed_and_undoes_all_that_it_does() {
             count(|fault| matches!(fault, Fault::Freeze(_) | Fault::Zombie(_))),
             count(|fault| matches!(fault, Fault::Thaw(_)))
         );
+        assert_eq!(
+            count(|fault| matches!(fault, Fault::Unplug(_))),
+            count(|fault| matches!(fault, Fault::Plug(_)))
+        );
+        assert_eq!(count(|fault| *fault == Fault::Silence), 2);
+        assert_eq!(count(|fault| *fault == Fault::Speak), 2);
         assert_eq!(count(|fault| *fault == Fault::FillDisk), 2);
         assert_eq!(count(|fault| *fault == Fault::FreeDisk), 2);
     }

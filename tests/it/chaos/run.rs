@@ -1,24 +1,27 @@
 //! A run: the plan's faults one by one beside the stream, then the work's end and the check of everything.
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::cutter::Cutter;
 use super::fleet::Fleet;
-use super::plan::{Fault, Harm, Output, Whose, plan};
+use super::operators::Operators;
+use super::plan::{Fault, Harm, INSTANCES, Output, Whose, plan};
+use super::retention;
 use super::traffic::{BEATS_A_BURST, GROUPS, Traffic, people_of};
-use crate::servers::{Kafka, Postgres, Redis, Server as _};
+use crate::servers::{Kafka, Network, Postgres, Redis, Server as _};
 use crate::service::check;
 use crate::service::site::{LANES, Site, Stamps};
 
 /// What an installation may take until it reads everything again: the session timeout that tests
 /// use, and thirty seconds.
-const RECOVERY: Duration = Duration::from_secs(6 + 30);
+pub(super) const RECOVERY: Duration = Duration::from_secs(6 + 30);
 
 /// How long halted instances are given until what they sent has arrived.
-const SETTLE: Duration = Duration::from_millis(300);
+pub(super) const SETTLE: Duration = Duration::from_millis(300);
 
 /// How long a fault waits at most until records flow, and how many that are.
 const FLOW: Duration = Duration::from_secs(15);
@@ -31,31 +34,50 @@ const BEATS_A_ZOMBIE: usize = 50;
 const TRIES: usize = 20;
 
 #[expect(clippy::disallowed_methods, reason = "how long a recovery takes is what is checked")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// A whole run; panics when anything is not as promised.
-pub(super) fn run(seed: u64, kills: usize, minutes: u64) {
-    let (kafka, postgres, redis) = std::thread::scope(|scope| {
-        let kafka = scope.spawn(Kafka::start);
+/// A whole run; says what is not as promised. `defect`: the one that the service is built and told to have.
+pub(super) fn run(
+    seed: u64,
+    kills: usize,
+    minutes: u64,
+    defect: Option<&str>,
+) -> Result<(), String> {
+    // What instances see of the servers: over links that can be cut, where there can be such.
+    let network = Network::make(u8::try_from(INSTANCES + 1).expect("few"));
+    let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::servers);
+    let ((kafka, bootstrap), postgres, redis) = std::thread::scope(|scope| {
+        let kafka = scope.spawn(|| Kafka::start_at(address));
         let postgres = scope.spawn(Postgres::start_on_small_disk);
-        let redis = Redis::start();
+        let redis = Redis::start_at(address);
         let joined = "the server starts";
         (kafka.join().expect(joined), postgres.join().expect(joined), redis)
     });
     let mut site = Site::new(&kafka, &postgres, &redis, Stamps::Producer);
-    let cutter = Cutter::start(postgres.port());
-    let through = format!("127.0.0.1:{}/", cutter.port);
+    let cutter = Cutter::start(address, postgres.port());
+    let through = format!("{address}:{}/", cutter.port);
     let direct = format!("127.0.0.1:{}/", postgres.port());
     site.set("POSTGRES_URL", &site.database.replace(&direct, &through));
+    site.set("KAFKA_BOOTSTRAP_SERVERS", &bootstrap);
+    site.set("REDIS_URL", &redis.url_at(address));
+    site.set("BRIDGE__SECURITY__ALLOW_PLAINTEXT", "kafka,postgres,redis");
     site.set("BRIDGE__USERS__IDLE_AFTER", "5s");
     site.set("BRIDGE__SHUTDOWN__DEADLINE", "10s");
-    let fleet = Fleet::start(&site);
+    if let Some(defect) = defect {
+        site.set("BRIDGE_DEFECT", defect);
+    }
+    if retention::is_short(seed) {
+        retention::shorten(&mut site);
+    }
+    let fleet = Fleet::start(&site, network.as_ref());
     let mut run = Run {
         site: &site,
         cutter: &cutter,
         fleet,
+        operators: Operators::default(),
+        keeps_briefly: retention::is_short(seed),
         deleted: None,
         started: now(),
         steps: 0,
@@ -64,13 +86,12 @@ pub(super) fn run(seed: u64, kills: usize, minutes: u64) {
     };
     run.say(&format!("CHAOS_SEED={seed} CHAOS_KILLS={kills} CHAOS_MINUTES={minutes}"));
     let ended = catch_unwind(AssertUnwindSafe(|| run.all(seed, kills, minutes)));
-    if let Err(failure) = ended {
+    ended.map_err(|failure| {
         run.keep(seed);
         let texts =
             [failure.downcast_ref::<String>().map(String::as_str), failure.downcast_ref().copied()];
-        let text = texts.into_iter().flatten().next().unwrap_or("no text");
-        panic!("CHAOS_SEED={seed}: {text}");
-    }
+        texts.into_iter().flatten().next().unwrap_or("no text").to_owned()
+    })
 }
 
 /// A run in progress.
@@ -78,6 +99,9 @@ pub(super) struct Run<'s> {
     pub(super) site: &'s Site<'s>,
     pub(super) cutter: &'s Cutter,
     pub(super) fleet: Fleet<'s>,
+    pub(super) operators: Operators,
+    /// Whether stored records are kept for a short time only.
+    keeps_briefly: bool,
     /// The output topic that is away.
     deleted: Option<Output>,
     pub(super) started: Instant,
@@ -99,9 +123,20 @@ impl Run<'_> {
             (sending.join().expect("sending does not panic"), healed)
         });
         self.drain(healed);
+        self.operators_finish();
+        // Whoever found that users have new homes began anew.
+        self.drain(now());
         site.wait_caught_up();
         self.fleet.end();
         self.say("all instances have ended in order; checking");
+        // What the silent proxy still holds open belongs to nobody any more.
+        site.sql(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        if self.keeps_briefly {
+            self.bases_lead_to_states();
+        }
         check::tables(site);
         check::topics_and_replays(site, &neuros::Policy::default());
         check::at_rest(site);
@@ -122,6 +157,9 @@ impl Run<'_> {
                 self.wait_for_flow();
             }
             self.fleet.revive();
+            if !self.keeps_briefly {
+                self.operators.kill_expansions();
+            }
             let said = self.inflict(step.fault, traffic);
             self.steps += 1;
             let read = self.read().map_or("-".to_owned(), |read| read.to_string());
@@ -193,6 +231,15 @@ impl Run<'_> {
             },
             Fault::FreeDisk => self.free_disk(),
             Fault::Checkpoints(harm, whose) => self.harm_checkpoints(harm, whose, traffic.group()),
+            Fault::Unplug(instance) => {
+                if !self.fleet.unplug(instance) {
+                    return "left out: there can be no network of its own, ".to_owned();
+                }
+            }
+            Fault::Plug(instance) => self.fleet.plug(instance),
+            Fault::Silence => self.cutter.fall_silent(),
+            Fault::Speak => self.cutter.speak(),
+            Fault::Operators(order) => return self.operate(order, traffic.group()),
         }
         String::new()
     }
@@ -252,10 +299,15 @@ impl Run<'_> {
                 check::SPOILT
             ),
         };
+        self.patiently(&sql);
+    }
+
+    /// Runs a statement that the database may give up.
+    pub(super) fn patiently(&self, sql: &str) {
         let mut complaint = String::new();
         for _ in 0..TRIES {
             // It may lock users in another order than the service and be the one to give way.
-            match self.site.postgres.try_psql(&self.site.database, &sql) {
+            match self.site.postgres.try_psql(&self.site.database, sql) {
                 Ok(_) => return,
                 Err(its) => complaint = its,
             }

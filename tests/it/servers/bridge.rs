@@ -1,6 +1,6 @@
 //! The bridge itself as a child process, like the servers that it talks to.
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -8,13 +8,15 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::network::Link;
 use super::process::{Process, Recipe, Server, tied_to_us};
 use super::scratch::{Folder, Port};
 
 /// An instance of the service.
 pub(crate) struct Bridge {
     process: Process,
-    port: Port,
+    address: SocketAddr,
+    _port: Port,
 }
 
 /// How often a wait looks again, and how often at most.
@@ -24,28 +26,46 @@ const LOOKS_MAX: u32 = 1_800;
 impl Bridge {
     /// Starts an instance that knows this environment and nothing else, and waits until it has its port.
     pub(crate) fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
+        Self::start_on(None, arguments, environment)
+    }
+
+    /// The same behind a link of its own.
+    pub(crate) fn start_on(
+        link: Option<&Link>,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> Self {
         let folder = Folder::new("bridge").expect("there can be a folder");
         let port = Port::new().expect("a port is free");
-        let number = port.number;
+        let host = link.map_or(Ipv4Addr::LOCALHOST, Link::address);
+        let address = SocketAddr::from((host, port.number));
+        let namespace = link.map(Link::namespace);
         let arguments: Vec<String> =
             arguments.iter().map(|&argument| argument.to_owned()).collect();
         let environment = environment.to_vec();
         let command = move || {
             let program = Path::new(env!("CARGO_BIN_EXE_biometric-bridge"));
-            let mut command = tied_to_us(program, "KILL", &[]);
+            let mut command = match &namespace {
+                None => tied_to_us(program, "KILL", &[]),
+                Some(namespace) => {
+                    let mut command = tied_to_us(Path::new("nsenter"), "KILL", &[]);
+                    command.arg(format!("--net={namespace}")).arg("--").arg(program);
+                    command
+                }
+            };
             command.arg("run").args(&arguments).env_clear();
-            command.env("HTTP_BIND", format!("127.0.0.1:{number}")).envs(environment.clone());
+            command.env("HTTP_BIND", address.to_string()).envs(environment.clone());
             command
         };
         let recipe = Recipe {
             name: "the bridge",
             command: Box::new(command),
-            is_ready: Box::new(move || TcpStream::connect((Ipv4Addr::LOCALHOST, number)).is_ok()),
+            is_ready: Box::new(move || TcpStream::connect_timeout(&address, LOOK).is_ok()),
             stop: Signal::TERM,
             end: Signal::KILL,
         };
         let process = Process::new(recipe, folder).unwrap_or_else(|reason| panic!("{reason}"));
-        Self { process, port }
+        Self { process, address, _port: port }
     }
 
     /// Status and body of a page; `None` while there is nobody who answers.
@@ -54,7 +74,7 @@ impl Bridge {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(5)))
             .build();
-        let url = format!("http://127.0.0.1:{}{path}", self.port.number);
+        let url = format!("http://{}{path}", self.address);
         let mut answer = ureq::Agent::new_with_config(config).get(&url).call().ok()?;
         Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
     }

@@ -14,7 +14,8 @@ use super::scratch::{Folder, Port};
 pub(crate) struct Kafka {
     process: Process,
     port: Port,
-    _controller: Port,
+    /// What only it itself and instances elsewhere use.
+    _ports: Vec<Port>,
 }
 
 impl Kafka {
@@ -25,17 +26,30 @@ impl Kafka {
 
     /// The same with lines of `server.properties`, which override the usual ones.
     pub(crate) fn start_with(properties: &[&str]) -> Self {
-        Self::try_start(properties).unwrap_or_else(|reason| panic!("{reason}"))
+        Self::try_start(properties, None).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
-    pub(super) fn try_start(properties: &[&str]) -> Result<Self, String> {
+    /// The same; it is also found, under another port, at an address of ours. Gives its name there.
+    pub(crate) fn start_at(address: Ipv4Addr) -> (Self, String) {
+        let port = Port::new().expect("a port is free");
+        let place = format!("{address}:{}", port.number);
+        let started = Self::try_start(&[], Some((address, port)));
+        (started.unwrap_or_else(|reason| panic!("{reason}")), place)
+    }
+
+    pub(super) fn try_start(
+        properties: &[&str],
+        also_at: Option<(Ipv4Addr, Port)>,
+    ) -> Result<Self, String> {
         let told = |error| format!("Kafka does not start: {error}");
         let folder = Folder::new("kafka").map_err(told)?;
         let port = Port::new().map_err(told)?;
         let controller = Port::new().map_err(told)?;
         let data = folder.path().join("data");
         copy_formatted(&data).map_err(told)?;
-        let configured = configuration(port.number, controller.number, &data, properties);
+        let also = also_at.as_ref().map(|(address, port)| format!("{address}:{}", port.number));
+        let ports = (port.number, controller.number);
+        let configured = configuration(ports, also.as_deref(), &data, properties);
         let configuration = folder.path().join("server.properties");
         std::fs::write(&configuration, configured).map_err(told)?;
         let scratch = folder.path().to_owned();
@@ -57,7 +71,8 @@ impl Kafka {
             stop: Signal::TERM,
             end: Signal::KILL,
         };
-        Ok(Self { process: Process::new(recipe, folder)?, port, _controller: controller })
+        let ports = [controller].into_iter().chain(also_at.map(|(_, port)| port)).collect();
+        Ok(Self { process: Process::new(recipe, folder)?, port, _ports: ports })
     }
 
     /// All that the broker has logged.
@@ -87,14 +102,25 @@ fn copy_formatted(data: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn configuration(port: u16, controller: u16, data: &Path, properties: &[&str]) -> String {
+fn configuration(
+    (port, controller): (u16, u16),
+    also: Option<&str>,
+    data: &Path,
+    properties: &[&str],
+) -> String {
     let mut text = include_str!("../../servers/server.properties").to_owned();
-    let listener = format!("PLAINTEXT://127.0.0.1:{port}");
+    let mut listener = format!("PLAINTEXT://127.0.0.1:{port}");
+    if let Some(place) = also {
+        write!(listener, ",ELSEWHERE://{place}").expect("a string takes any text");
+    }
     let own = [
         format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
         format!("listeners={listener},CONTROLLER://127.0.0.1:{controller}"),
         format!("advertised.listeners={listener}"),
         format!("log.dirs={}", data.display()),
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,ELSEWHERE:PLAINTEXT,\
+         CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"
+            .to_owned(),
     ];
     let lines = own.iter().map(String::as_str).chain(properties.iter().copied());
     lines.for_each(|line| writeln!(text, "{line}").expect("a string takes any text"));

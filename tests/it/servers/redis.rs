@@ -19,10 +19,15 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts a server of the test's own.
     pub(crate) fn start() -> Self {
-        Self::try_start().unwrap_or_else(|reason| panic!("{reason}"))
+        Self::try_start(None).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
-    pub(super) fn try_start() -> Result<Self, String> {
+    /// The same; it is also found at an address of ours.
+    pub(crate) fn start_at(address: Ipv4Addr) -> Self {
+        Self::try_start(Some(address)).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    pub(super) fn try_start(also_at: Option<Ipv4Addr>) -> Result<Self, String> {
         let told = |error| format!("Redis does not start: {error}");
         let folder = Folder::new("redis").map_err(told)?;
         let port = Port::new().map_err(told)?;
@@ -30,7 +35,8 @@ impl Redis {
         let data = folder.path().to_owned();
         let command = move || {
             let mut command = tied_to_us(installed("redis-server"), "KILL", &[]);
-            command.args(["--bind", "127.0.0.1", "--port", &number.to_string()]);
+            command.args(["--protected-mode", "no", "--port", &number.to_string()]);
+            command.args(["--bind", "127.0.0.1"]).args(also_at.map(|also| also.to_string()));
             command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
             command.arg("--dir").arg(&data);
             command
@@ -54,7 +60,12 @@ impl Redis {
 
     /// Where it is, as clients want it.
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port.number)
+        self.url_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same, as clients want it that find it at an address of ours.
+    pub(crate) fn url_at(&self, address: Ipv4Addr) -> String {
+        format!("redis://{address}:{}/", self.port.number)
     }
 }
 

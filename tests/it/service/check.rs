@@ -280,7 +280,7 @@ fn header(header: &(String, Option<Vec<u8>>)) -> (&str, &[u8]) {
 }
 
 /// Compares line by line, so that a failure shows the first difference and not everything.
-fn same_lines(got: &str, expected: &str, what: &str) {
+pub(crate) fn same_lines(got: &str, expected: &str, what: &str) {
     for (number, (got, expected)) in got.lines().zip(expected.lines()).enumerate() {
         assert_eq!(got, expected, "{what}, line {}", number + 1);
     }

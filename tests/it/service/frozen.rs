@@ -25,6 +25,11 @@ fn an_instance_frozen_in_mid_commit_is_replaced_and_comes_back_harmless() {
     // The frozen instance now holds the rows of its lanes, and nobody tells it to commit.
     let second = site.start();
     second.wait_lanes(LANES);
+    // It has claimed each, which took ending the backend of who held them.
+    second.wait_metric("biometric_lane_claims_total", |claims| claims >= 3.0);
+    second.wait_metric("biometric_lanes{condition=\"running\"}", |running| running == 3.0);
+    let ended = second.log().contains("ended backends that held a lane");
+    assert!(ended, "the frozen instance was in mid-commit");
     feed::stream(site.kafka, &site.topics.events, &events[1_200..1_800], 200);
     site.wait_caught_up();
     first.resume();

@@ -34,7 +34,7 @@ fn lanes_read_on_when_an_expansion_was_killed_and_only_one_is_under_way_at_once(
     stream(site.kafka, &site.topics.events, &crowd(20, 3), 20);
     site.wait_caught_up();
     site.sql(WAITING);
-    let mut killed = site.begin(&EXPAND);
+    let mut killed = site.spawn(&EXPAND);
     site.wait_sql("SELECT count(events_stop) = 3 FROM lanes");
     let second = site.output(&EXPAND, "");
     assert_eq!(second.status.code(), Some(69), "{}", stderr(&second));

@@ -1,6 +1,8 @@
 //! Each thing that the service needs goes away and comes back while events flow: `/ready` and the metrics say
 //! so, and nothing is lost.
 
+use jiff::Timestamp;
+
 use super::site::{Site, Stamps};
 use super::{check, feed};
 use crate::servers::{Bridge, Kafka, Postgres, Redis, Server as _, Servers};
@@ -129,6 +131,37 @@ fn without_the_key_that_sealed_the_service_waits_and_says_for_what() {
     check::all(&site);
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 400);
     bridge.end();
+}
+
+#[test]
+fn told_to_end_while_kafka_is_away_an_instance_ends_within_its_deadline() {
+    let Some(servers) = Servers::available().then(Servers::shared) else { return };
+    let kafka = Kafka::start();
+    let mut site = Site::new(&kafka, &servers.postgres, &servers.redis, Stamps::Producer);
+    site.set("BRIDGE__SHUTDOWN__DEADLINE", "5s");
+    let bridges = [site.start(), site.start()];
+    for bridge in &bridges {
+        bridge.wait_some_lanes();
+    }
+    let events = feed::crowd(50, 40);
+    feed::stream(&kafka, &site.topics.events, &events[..1_000], 100);
+    // Both with positions that the group does not know yet.
+    kafka.stop();
+    bridges[0].wait_failing("kafka");
+    for bridge in &bridges {
+        let told = Timestamp::now();
+        let status = bridge.ends();
+        let took = Timestamp::now().duration_since(told);
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}\n{}", bridge.log());
+        // Five seconds, and what a busy machine adds.
+        assert!(took.as_secs() < 20, "it took {took:#}");
+    }
+    kafka.start_again();
+    bridges.iter().for_each(Bridge::start_again);
+    feed::stream(&kafka, &site.topics.events, &events[1_000..], 500);
+    check::all(&site);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 2_000);
+    bridges.iter().for_each(Bridge::end);
 }
 
 fn without_redis(bridge: &Bridge, redis: &Redis, send: &mut impl FnMut()) {

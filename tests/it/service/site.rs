@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::servers::{Bridge, Kafka, Message, Postgres, Redis, Servers, folder};
+use crate::servers::{Bridge, Kafka, Link, Message, Postgres, Redis, Servers, folder};
 use crate::support::{bridge, stderr, stdout};
 
 /// Lanes of every installation.
@@ -136,6 +136,11 @@ impl<'s> Site<'s> {
         Bridge::start(&[], &self.environment)
     }
 
+    /// Starts one behind a link of its own.
+    pub(crate) fn start_on(&self, link: Option<&Link>) -> Bridge {
+        Bridge::start_on(link, &[], &self.environment)
+    }
+
     /// Starts one with a name of its own in the group: a static member.
     pub(crate) fn start_named(&self, instance_id: &str) -> Bridge {
         let name = ("BRIDGE__KAFKA__GROUP_INSTANCE_ID".to_owned(), instance_id.to_owned());
@@ -157,12 +162,12 @@ impl<'s> Site<'s> {
         command.output().expect("the program starts")
     }
 
-    /// Begins a command and leaves it to itself; what it says nobody hears.
-    pub(crate) fn begin(&self, arguments: &[&str]) -> std::process::Child {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_biometric-bridge"));
-        command.current_dir(crate::support::root()).args(arguments).env_clear();
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    /// Begins a command that goes on beside the test.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_biometric-bridge"));
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the program starts")
     }
 
@@ -188,10 +193,14 @@ impl<'s> Site<'s> {
         messages
     }
 
-    /// Records of both topics of events that are not committed yet.
+    /// Records of both topics of events that are not committed yet; without those of partitions that are
+    /// only being added, which nobody reads yet.
     pub(crate) fn lag(&self) -> i64 {
         let topics = [&self.topics.events, &self.topics.by_user];
-        let ends: i64 = topics.into_iter().flat_map(|topic| self.kafka.ends(topic)).sum();
+        let lanes = usize::try_from(self.number("SELECT count(*) FROM lanes")).expect("few");
+        let ends =
+            topics.into_iter().flat_map(|topic| self.kafka.ends(topic).into_iter().take(lanes));
+        let ends: i64 = ends.sum();
         ends - self.number("SELECT sum(events_position + by_user_position) FROM lanes")
     }
 

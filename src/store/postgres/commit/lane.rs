@@ -1,5 +1,6 @@
 //! The compare-and-set of a lane's row: the fence. Never writes who owns the lane.
 
+use actors::defect::Defect;
 use actors::lane::Counts;
 use actors::rows::Batch;
 
@@ -9,6 +10,12 @@ use crate::store::{instant, progress};
 /// The statement, with how the row is found beside its key. It gives the place of the new version.
 macro_rules! compare_and_set {
     ($($found:literal)?) => {
+        compare_and_set!(
+            of "fence_token = $2 AND batch = $3 AND events_position = $4 AND by_user_position = $5 "
+                $(, $found)?
+        )
+    };
+    (of $fence:literal $(, $found:literal)?) => {
         concat!(
             "UPDATE lanes SET
                 batch = $6, events_position = $7, by_user_position = $8, marks = $9,
@@ -18,8 +25,8 @@ macro_rules! compare_and_set {
                 events_forwarded = $23, events_skipped = $24, by_user_new = $25,
                 by_user_duplicate = $26, by_user_dead_letter = $27, by_user_forwarded = $28,
                 by_user_skipped = $29
-            WHERE lane = $1 AND fence_token = $2 AND batch = $3
-                AND events_position = $4 AND by_user_position = $5 ",
+            WHERE lane = $1 AND ",
+            $fence,
             $($found,)?
             " RETURNING ctid::text"
         )
@@ -28,6 +35,12 @@ macro_rules! compare_and_set {
 
 /// Sets the row of the batch's lane, wherever it lies.
 pub(super) fn compare_and_set(batch: &Batch) -> Statement {
+    if Defect::FenceRemoved.is_on() {
+        const NO_FENCE: &str = compare_and_set!(
+            of "$2::uuid IS NOT NULL AND least($3::bigint, $4::bigint, $5::bigint) IS NOT NULL "
+        );
+        return bind(sqlx::query(NO_FENCE), batch);
+    }
     bind(sqlx::query(compare_and_set!()), batch)
 }
 

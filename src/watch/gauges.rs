@@ -1,0 +1,102 @@
+//! What is set when somebody looks: how things stand now. Never adds up.
+
+use actors::lane::Source;
+use actors::rows::Sink;
+use neuros::Mode;
+use prometheus::{IntGaugeVec, Opts, Registry};
+
+use super::State;
+use crate::kafka::{Lags, TopicNames};
+
+/// All gauges of the process.
+pub(super) struct Gauges {
+    modes: IntGaugeVec,
+    lag: IntGaugeVec,
+    outbox_waiting: IntGaugeVec,
+    users_live: IntGaugeVec,
+    batches_queued: IntGaugeVec,
+    lanes: IntGaugeVec,
+}
+
+pub(super) const MODES: [Mode; 4] = [Mode::Reflex, Mode::Guardian, Mode::Pattern, Mode::Hypothesis];
+
+impl Gauges {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name, help, labels: &[&str]| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            modes: gauge(
+                "cognitive_mode_current",
+                "Users in each mode, of the lanes of this process.",
+                &["mode"],
+            )?,
+            lag: gauge(
+                "kafka_consumer_lag",
+                "Records between the committed position and the end of the log.",
+                &["topic", "partition"],
+            )?,
+            outbox_waiting: gauge(
+                "biometric_outbox_waiting",
+                "Rows of the outbox behind a sink's cursor.",
+                &["sink"],
+            )?,
+            users_live: gauge("biometric_users_live", "Users in memory.", &[])?,
+            batches_queued: gauge(
+                "biometric_batches_queued",
+                "Batches between ingest and commit.",
+                &[],
+            )?,
+            lanes: gauge(
+                "biometric_lanes",
+                "Lanes of this process, by condition.",
+                &["condition"],
+            )?,
+        })
+    }
+
+    /// Makes a mode's series appear before there is anything to tell.
+    pub(super) fn name_mode(&self, mode: Mode) {
+        self.modes.with_label_values(&[mode.as_str()]);
+    }
+
+    /// The same for a sink.
+    pub(super) fn name_sink(&self, sink: Sink) {
+        self.outbox_waiting.with_label_values(&[sink.as_str()]);
+    }
+
+    /// Sets all to what is known now.
+    pub(super) fn set(&self, state: &State, lags: &Lags, topics: &TopicNames) {
+        for mode in MODES {
+            let of_lane = |counts: &actors::lane::ModeCounts| {
+                counts.iter().find(|(known, _)| *known == mode).map_or(0, |(_, count)| count)
+            };
+            let users = state.modes.values().map(of_lane).sum();
+            self.modes.with_label_values(&[mode.as_str()]).set(users);
+        }
+        self.lag.reset();
+        for (lane, lag) in lags {
+            for source in Source::ALL {
+                let labels = [topics.of(source), &lane.to_string()];
+                self.lag.with_label_values(&labels).set(*lag.of(source));
+            }
+        }
+        self.lanes.reset();
+        for condition in state.lanes.values() {
+            self.lanes.with_label_values(&[condition.as_str()]).inc();
+        }
+        for sink in Sink::ALL {
+            let waiting = state.sinks.iter().filter(|((_, of), _)| *of == sink);
+            let waiting = waiting.map(|(_, published)| published.waiting).sum();
+            self.outbox_waiting.with_label_values(&[sink.as_str()]).set(waiting);
+        }
+        self.users_live.with_label_values::<&str>(&[]).set(signed(state.live_users.values().sum()));
+        self.batches_queued.with_label_values::<&str>(&[]).set(signed(state.queued.values().sum()));
+    }
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
