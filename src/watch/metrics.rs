@@ -21,9 +21,7 @@ pub struct Metrics {
     transitions: IntCounter,
     dead_letters: IntCounterVec,
     released: IntCounterVec,
-    scrubbed: IntCounter,
-    mismatches: IntCounterVec,
-    unreplayable: IntCounter,
+    scrub: Scrub,
     commands: IntCounter,
     commit_failures: IntCounterVec,
     claims: IntCounter,
@@ -35,6 +33,13 @@ pub struct Metrics {
     publish_failures: IntCounterVec,
     gauges: Gauges,
     histograms: Histograms,
+}
+
+/// What comes of comparing states with their records.
+struct Scrub {
+    scrubbed: IntCounter,
+    mismatches: IntCounterVec,
+    unreplayable: IntCounter,
 }
 
 /// What has a distribution.
@@ -76,20 +81,7 @@ impl Metrics {
                 "Dead letters that left the list, by what became of them.",
                 &["fate"],
             )?,
-            scrubbed: counter(
-                "biometric_states_scrubbed_total",
-                "States compared with what stored records make of them.",
-            )?,
-            mismatches: counters(
-                "biometric_state_mismatches_total",
-                "States that were not what stored records make of them, an alarm: in memory, in a \
-                 checkpoint, or in a checkpoint that does not open.",
-                &["kind"],
-            )?,
-            unreplayable: counter(
-                "biometric_states_unreplayable_total",
-                "States that could not be compared: their stored records cannot be replayed.",
-            )?,
+            scrub: Scrub::new(&registry)?,
             commands: counter("biometric_commands_total", "Operators' commands carried out.")?,
             commit_failures: counters(
                 "biometric_commit_failures_total",
@@ -148,7 +140,7 @@ impl Metrics {
             self.released.with_label_values(&[fate]);
         }
         for kind in ["memory", "checkpoint", "unreadable"] {
-            self.mismatches.with_label_values(&[kind]);
+            self.scrub.mismatches.with_label_values(&[kind]);
         }
         for mode in MODES {
             self.gauges.name_mode(mode);
@@ -204,15 +196,15 @@ impl Metrics {
 
     pub(super) fn scrubbed(&self, looked: Looked) {
         let kind = match looked {
-            Looked::Unreplayable => return self.unreplayable.inc(),
+            Looked::Unreplayable => return self.scrub.unreplayable.inc(),
             Looked::Agrees => None,
             Looked::MemoryDiffers => Some("memory"),
             Looked::CheckpointDiffers => Some("checkpoint"),
             Looked::CheckpointUnreadable => Some("unreadable"),
         };
-        self.scrubbed.inc();
+        self.scrub.scrubbed.inc();
         if let Some(kind) = kind {
-            self.mismatches.with_label_values(&[kind]).inc();
+            self.scrub.mismatches.with_label_values(&[kind]).inc();
         }
     }
 
@@ -245,6 +237,30 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+impl Scrub {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            scrubbed: counter(
+                registry,
+                "biometric_states_scrubbed_total",
+                "States compared with what stored records make of them.",
+            )?,
+            mismatches: counters(
+                registry,
+                "biometric_state_mismatches_total",
+                "States that were not what stored records make of them, an alarm: in memory, in a \
+                 checkpoint, or in a checkpoint that does not open.",
+                &["kind"],
+            )?,
+            unreplayable: counter(
+                registry,
+                "biometric_states_unreplayable_total",
+                "States that could not be compared: their stored records cannot be replayed.",
+            )?,
+        })
     }
 }
 
