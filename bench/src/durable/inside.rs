@@ -68,11 +68,11 @@ pub struct Task {
     #[arg(long)]
     events: u64,
     /// An empty database, where there is a store.
-    #[arg(long, default_value = "")]
-    database: String,
+    #[arg(long, requires = "key_file")]
+    database: Option<String>,
     /// Its key-encryption keys.
-    #[arg(long, default_value = "")]
-    key_file: PathBuf,
+    #[arg(long)]
+    key_file: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -197,10 +197,9 @@ type Kept = (Arc<dyn Store>, Arc<dyn KeyRing>, Arc<dyn Seal>);
 
 /// The store and what seals for it.
 async fn kept(task: &Task, runtime: &Runtime) -> anyhow::Result<Kept> {
-    if task.inside == Inside::Unstored {
+    let (Some(url), Some(key_file)) = (task.database.clone(), &task.key_file) else {
         return Ok((Arc::new(Forgetful), Arc::new(OneKey), Arc::new(Open)));
-    }
-    let url = task.database.clone();
+    };
     let opened = runtime.spawn(async move {
         let store = store::open(&url, &store::Options::default()).await?;
         store.migrate_up().await?;
@@ -214,7 +213,7 @@ async fn kept(task: &Task, runtime: &Runtime) -> anyhow::Result<Kept> {
         return Ok((store, Arc::new(OneKey), Arc::new(Open)));
     }
     let stored = StoredKeys::new(Arc::clone(&store), runtime.handle().clone());
-    let keys = FileKeyRing::new(Arc::new(stored), KeyFile::read(&task.key_file)?);
+    let keys = FileKeyRing::new(Arc::new(stored), KeyFile::read(key_file)?);
     Ok((store, Arc::new(keys), Arc::new(AesGcm::new()?)))
 }
 
