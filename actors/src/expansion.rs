@@ -55,7 +55,19 @@ pub enum Blocker {
         /// The newest that was forwarded.
         last: i64,
     },
-    /// The same, and retention has taken some of it before it was applied: when the home has read all
+    /// A home has applied what its origin has forwarded and not committed: the origin reads it again, and users
+    /// must not have new homes by then. It has to read on, past it.
+    Ahead {
+        /// Where the records came in.
+        origin: Lane,
+        /// Where they were applied.
+        home: Lane,
+        /// The newest offset that was applied.
+        mark: i64,
+        /// The next offset that the origin reads.
+        at: i64,
+    },
+    /// As [`Blocker::Forwarded`], and retention has taken some of it before it was applied: when the home has read all
     /// there is, the rest is lost.
     Lost {
         /// Where the records came in.
@@ -88,6 +100,11 @@ impl fmt::Display for Blocker {
             Self::Forwarded { origin, home, mark, last } => write!(
                 f,
                 "lane {home} has applied up to {mark} of what lane {origin} forwarded up to {last}"
+            ),
+            Self::Ahead { origin, home, mark, at } => write!(
+                f,
+                "lane {home} has applied up to {mark} of what lane {origin} forwarded and did not commit, \
+                 which reads on from {at}"
             ),
             Self::Lost { origin, home, last, at } => write!(
                 f,
@@ -137,6 +154,18 @@ pub fn blockers(standings: &[Standing]) -> Vec<Blocker> {
     found
 }
 
+/// Where a lane has to read on to because of what is [`Blocker::Ahead`]: it has come to its stop, and would
+/// stand there for ever.
+pub fn stop_on(blockers: &[Blocker]) -> impl Iterator<Item = (Lane, i64)> {
+    blockers.iter().filter_map(|blocker| {
+        let Blocker::Ahead { origin, mark, .. } = *blocker else { return None };
+        let reads = |other: &Blocker| {
+            matches!(other, Blocker::Unread { lane, source: Source::Events, .. } if *lane == origin)
+        };
+        (!blockers.iter().any(reads)).then_some((origin, mark + 1))
+    })
+}
+
 fn unread(standing: &Standing, stops: Positions) -> impl Iterator<Item = Blocker> {
     let (lane, positions) = (standing.lane, standing.progress.positions);
     Source::ALL.into_iter().filter_map(move |source| {
@@ -145,13 +174,17 @@ fn unread(standing: &Standing, stops: Positions) -> impl Iterator<Item = Blocker
     })
 }
 
-/// What `origin` has forwarded to lanes that have not applied all of it.
+/// Between `origin` and its homes: what is forwarded and not applied, or applied and to be read again.
 fn on_the_way(origin: &Standing, all: &[Standing]) -> impl Iterator<Item = Blocker> {
     all.iter().filter_map(|home| {
-        let last = *origin.progress.forwarded.get(&home.lane.0)?;
+        let last = origin.progress.forwarded.get(&home.lane.0).copied().unwrap_or(NOTHING);
         let kept = home.progress.marks.get(&origin.lane.0).copied();
         let (mark, _) = settled(kept.unwrap_or(NOTHING));
-        let (origin, at, home) = (origin.lane, home.progress.positions.by_user, home.lane);
+        let (reads_at, at) = (origin.progress.positions.events, home.progress.positions.by_user);
+        let (origin, home) = (origin.lane, home.lane);
+        if mark >= reads_at {
+            return Some(Blocker::Ahead { origin, home, mark, at: reads_at });
+        }
         if is_lost(kept, last) {
             return Some(Blocker::Lost { origin, home, last, at });
         }
@@ -199,6 +232,22 @@ mod tests {
         lanes[1].progress.marks.insert(0, 3);
         let (origin, home) = (Lane(0), Lane(1));
         assert_eq!(blockers(&lanes), [Blocker::Forwarded { origin, home, mark: 3, last: 7 }]);
+    }
+
+    #[test]
+    fn what_is_applied_and_will_be_read_again_blocks() {
+        let mut lanes = [standing(0), standing(1)];
+        lanes[1].progress.marks.insert(0, 9);
+        let (origin, home) = (Lane(0), Lane(1));
+        let found = blockers(&lanes);
+        assert_eq!(found, [Blocker::Ahead { origin, home, mark: 9, at: 9 }]);
+        assert_eq!(stop_on(&found).collect::<Vec<_>>(), [(origin, 10)]);
+        // Before it has come to its stop it may get there by itself.
+        lanes[0].stops = Some(Positions { events: 12, by_user: 4 });
+        assert_eq!(stop_on(&blockers(&lanes)).count(), 0);
+        // Once it is read, whatever its origin made of it, it does not come again.
+        lanes[0].progress.positions.events = 12;
+        assert_eq!(blockers(&lanes), []);
     }
 
     #[test]

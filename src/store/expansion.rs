@@ -52,7 +52,7 @@ impl SqlStore {
         self.conduct(lease, rows).await
     }
 
-    /// A lane has read one of its sources as far as there is anything: it is to stop there.
+    /// Moves one stop of a lane: back to where there is nothing more to read, or on.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::expansion::Blocker;
+use actors::expansion::{self, Blocker};
 use actors::lane::{LANE_BITS, Lane, Routing, Source, UserNumber};
 use actors::log::{Log as _, LogError};
 use actors::store::{Asked, Store as _, StoreError};
@@ -212,7 +212,7 @@ impl Expansion<'_> {
                 )));
             }
             if named == said {
-                self.pass_over_what_is_not_there(&blockers, until).await;
+                self.move_stops(&blockers, until).await;
             } else {
                 say(&format!("waiting: {}", named.join("; ")));
                 said = named;
@@ -254,9 +254,10 @@ impl Expansion<'_> {
 
 impl Expansion<'_> {
     /// A lane that does not come on may have read all there is: its log ends in markers of transactions,
-    /// or retention has taken what was forwarded to it last. A server that does not answer is asked again
-    /// at the next look.
-    async fn pass_over_what_is_not_there(&self, blockers: &[Blocker], until: Instant) {
+    /// or retention has taken what was forwarded to it last. Or it stands before what an owner who did not
+    /// know of the stop had forwarded, and has to read on past that. A server that does not answer is asked
+    /// again at the next look.
+    async fn move_stops(&self, blockers: &[Blocker], until: Instant) {
         for blocker in blockers.iter().take_while(|_| Instant::now() < until) {
             let passed = match *blocker {
                 Blocker::Unread { lane, source, at, .. } if self.is_end(lane, source, at).await => {
@@ -270,7 +271,12 @@ impl Expansion<'_> {
                 _ => Ok(()),
             };
             if let Err(error) = passed {
-                tracing::debug!(%error, "what is not there is passed over later");
+                tracing::debug!(%error, "a stop is moved later");
+            }
+        }
+        for (lane, stop) in expansion::stop_on(blockers) {
+            if let Err(error) = self.store.stop_at(self.lease, lane, Source::Events, stop).await {
+                tracing::debug!(%error, "a stop is moved later");
             }
         }
     }

@@ -67,7 +67,11 @@ fn what_retention_took_before_its_home_had_it_does_not_stand_in_the_way_for_ever
     site.wait_caught_up();
     bridge.end();
     // As it is when the newest of what lane 0 has forwarded was skipped by lane 1.
-    site.sql("UPDATE lanes SET forwarded = jsonb_set(forwarded::jsonb, '{1}', '999999')::text WHERE lane = 0");
+    site.sql(
+        "UPDATE lanes SET forwarded =
+             jsonb_set(forwarded::jsonb, '{1}', to_jsonb(events_position - 1))::text
+         WHERE lane = 0",
+    );
     site.sql("UPDATE lanes SET marks = jsonb_set(marks::jsonb, '{0}', '-2')::text WHERE lane = 1");
     let bridge = site.start();
     bridge.wait_lanes(LANES);

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use actors::expansion::Blocker;
-use actors::lane::Lane;
+use actors::expansion::{Blocker, stop_on};
+use actors::lane::{Lane, Source};
 use actors::store::StoreError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -123,7 +123,7 @@ impl Operator {
                     return;
                 }
                 let blockers = ground.store.blockers();
-                lower_stops(ground, *lease, &blockers);
+                move_stops(ground, *lease, &blockers);
                 // Now and then without having looked: what counts is what is found under the locks.
                 if blockers.is_empty() || ground.log.chance.one_in(16) {
                     *attempt = Some(try_to_move(ground, *lease, *lanes));
@@ -151,14 +151,24 @@ fn lanes_of(ground: &Ground) -> Vec<Lane> {
     ground.store.look(|tables| tables.lanes.keys().copied().collect())
 }
 
-/// Where the log ends in what is no record, the lane has read all there is.
-fn lower_stops(ground: &Ground, lease: u64, blockers: &[Blocker]) {
+/// Where the log ends in what is no record, the lane has read all there is; where it stands before what was
+/// applied already, it has to read on.
+fn move_stops(ground: &Ground, lease: u64, blockers: &[Blocker]) {
+    let mut moved = Vec::new();
     for blocker in blockers {
         if let Blocker::Unread { lane, source, at, stop } = *blocker
             && ground.log.count(lane, source, at, stop) == 0
-            && let Some(mut stops) = ground.store.look(|tables| tables.lanes[&lane].stops)
         {
-            *stops.of_mut(source) = at;
+            moved.push((lane, source, at));
+        }
+    }
+    for (lane, stop) in stop_on(blockers) {
+        ground.auditor.happened(Happening::StopMovedOn, format!("lane {lane} to {stop}"));
+        moved.push((lane, Source::Events, stop));
+    }
+    for (lane, source, to) in moved {
+        if let Some(mut stops) = ground.store.look(|tables| tables.lanes[&lane].stops) {
+            *stops.of_mut(source) = to;
             ground.store.set_stops(lease, lane, stops);
         }
     }

@@ -51,6 +51,7 @@ pub(crate) enum Happening {
     ExpansionGivenUp,
     OperatorDied,
     ExpansionRefused,
+    StopMovedOn,
     AddedLaneClaimed,
     OutdatedClaim,
     Scrubbed,
@@ -58,7 +59,7 @@ pub(crate) enum Happening {
 }
 
 impl Happening {
-    pub(crate) const ALL: [Self; 46] = [
+    pub(crate) const ALL: [Self; 47] = [
         Self::Claimed,
         Self::ClaimWaited,
         Self::BackendEnded,
@@ -101,6 +102,7 @@ impl Happening {
         Self::ExpansionGivenUp,
         Self::OperatorDied,
         Self::ExpansionRefused,
+        Self::StopMovedOn,
         Self::AddedLaneClaimed,
         Self::OutdatedClaim,
         Self::Scrubbed,
