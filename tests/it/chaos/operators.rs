@@ -158,22 +158,31 @@ impl Run<'_> {
     }
 
     /// What was accepted has an outcome; and what the outcomes of giving up letters add up to has become of
-    /// that many letters.
+    /// that many letters, but for those that an owner had given up who did not come to the end.
     fn commands_were_carried_out(&mut self) {
         let done = "SELECT id FROM lane_commands WHERE applied_batch IS NOT NULL
                         AND outcome IS NOT NULL";
         let done: BTreeSet<i64> = numbers(&self.site.sql(done)).collect();
         let missing: Vec<&i64> = self.operators.accepted.difference(&done).collect();
         assert!(missing.is_empty(), "accepted and not carried out: {missing:?}");
-        let discarded = "SELECT coalesce(sum(substring(outcome FROM '^[0-9]+')::int), 0)
-                         FROM lane_commands WHERE kind = 'discard'";
-        let discarded = self.site.number(discarded);
+        // An owner that goes on with a command does not find what the one before it has given up.
+        let said = |pattern| {
+            self.site.number(&format!(
+                "SELECT coalesce(sum(substring(outcome FROM '{pattern}')::int), 0)
+                 FROM lane_commands WHERE kind = 'discard'"
+            ))
+        };
+        let (discarded, missing) = (said("^[0-9]+"), said("([0-9]+) were not there"));
         let letters = "SELECT count(*) FROM dead_letters WHERE fate = 'discarded'";
-        assert_eq!(self.site.number(letters), discarded, "letters that were given up");
+        let letters = self.site.number(letters);
+        assert!(
+            (discarded..=discarded + missing).contains(&letters),
+            "{letters} letters were given up, {discarded} by those who ended a command, who missed {missing}"
+        );
         let Operators { accepted, given_up, killed, .. } = &self.operators;
         let said = format!(
             "{} commands were accepted and carried out, {given_up} gave up, {killed} were killed, \
-             {discarded} letters were discarded",
+             {letters} letters were discarded",
             accepted.len()
         );
         self.say(&said);
