@@ -58,12 +58,28 @@ impl Comparison {
 }
 
 impl Restorer {
-    /// Compares a user's checkpoint with what the records that it holds make of them.
+    /// Compares a user's checkpoint with what the records that it holds make of them. Their base may have
+    /// moved on since `stored` was read: then what is stored by now is compared.
     ///
     /// # Errors
     ///
     /// See [`RestoreError`].
     pub async fn compare(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+    ) -> Result<Comparison, RestoreError> {
+        let compared = self.compare_as_read(stored, key).await;
+        if !matches!(compared, Err(RestoreError::Unreadable { .. })) {
+            return compared;
+        }
+        match self.again(stored.user).await? {
+            Some(again) => self.compare_as_read(&again, key).await,
+            None => compared,
+        }
+    }
+
+    async fn compare_as_read(
         &self,
         stored: &StoredUser,
         key: &DataKey,

@@ -55,8 +55,8 @@ pub enum Blocker {
         /// The newest that was forwarded.
         last: i64,
     },
-    /// A home has applied what its origin has forwarded and not committed: the origin reads it again, and users
-    /// must not have new homes by then. It has to read on, past it.
+    /// A home has applied what its origin has forwarded and not committed: the origin reads it again,
+    /// and users must not have new homes by then. It has to read on, past it.
     Ahead {
         /// Where the records came in.
         origin: Lane,
@@ -67,8 +67,8 @@ pub enum Blocker {
         /// The next offset that the origin reads.
         at: i64,
     },
-    /// As [`Blocker::Forwarded`], and retention has taken some of it before it was applied: when the home has read all
-    /// there is, the rest is lost.
+    /// As [`Blocker::Forwarded`], and retention has taken some of it before it was applied: when the home
+    /// has read all there is, the rest is lost.
     Lost {
         /// Where the records came in.
         origin: Lane,

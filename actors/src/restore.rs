@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::lane::UserNumber;
 use crate::person::Person;
 use crate::seal::{DataKey, KeysAway, Seal};
-use crate::store::{Store, StoreError, StoredBase, StoredRecord, StoredUser};
+use crate::store::{Asked, Store, StoreError, StoredBase, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
 
 /// Why a state cannot be had.
@@ -273,6 +273,11 @@ impl Restorer {
         let policy = Arc::new(loaded.policy);
         self.policies().push((number, Arc::clone(&policy)));
         Ok(policy)
+    }
+
+    /// A user as they are stored by now.
+    pub(crate) async fn again(&self, user: UserNumber) -> Result<Option<StoredUser>, StoreError> {
+        Ok(self.store.users(Asked::Numbers(&[user])).await?.into_iter().next())
     }
 
     fn policies(&self) -> MutexGuard<'_, Vec<(i32, Arc<Policy>)>> {

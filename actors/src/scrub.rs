@@ -21,7 +21,7 @@ use crate::residents::Sampled;
 use crate::restore::{RestoreError, Restorer};
 use crate::router::{Router, Sample};
 use crate::seal::DataKey;
-use crate::store::{Asked, StoredUser};
+use crate::store::StoredUser;
 
 /// A user with more records than this after their base is passed over: the database has other work.
 const RECORDS_MAX: i64 = 10_000;
@@ -107,7 +107,7 @@ impl Scrub {
         if let Some(sampled) = self.sample(Sample::Of(user_id)).await {
             self.look_at_live(sampled).await?;
         }
-        self.look_at_stored(stored).await
+        self.look_at_stored(&stored).await
     }
 
     /// Asks the lane, between two batches, for who somebody is in memory.
@@ -136,20 +136,13 @@ impl Scrub {
         Ok(())
     }
 
-    async fn look_at_stored(&self, mut stored: StoredUser) -> Result<(), RestoreError> {
-        for attempt in 1..=ATTEMPTS {
-            if self.is_too_long(&stored, stored.record_number).await? {
-                return Ok(());
-            }
-            let Some(key) = self.key(stored.user).await? else { return Ok(()) };
-            match self.restorer.compare(&stored, &key).await {
-                Err(RestoreError::Unreadable { .. }) if attempt < ATTEMPTS => {}
-                compared => return self.tell(&stored, Of::Checkpoint, compared),
-            }
-            let Some((again, _)) = self.stored(stored.user).await? else { return Ok(()) };
-            stored = again;
+    async fn look_at_stored(&self, stored: &StoredUser) -> Result<(), RestoreError> {
+        if self.is_too_long(stored, stored.record_number).await? {
+            return Ok(());
         }
-        Ok(())
+        let Some(key) = self.key(stored.user).await? else { return Ok(()) };
+        let compared = self.restorer.compare(stored, &key).await;
+        self.tell(stored, Of::Checkpoint, compared)
     }
 
     /// Waits until a batch of that stamp is committed, but not for ever.
@@ -166,8 +159,7 @@ impl Scrub {
         &self,
         user: UserNumber,
     ) -> Result<Option<(StoredUser, DataKey)>, RestoreError> {
-        let known = self.ports.store.users(Asked::Numbers(&[user])).await?;
-        Ok(known.into_iter().next().zip(self.key(user).await?))
+        Ok(self.restorer.again(user).await?.zip(self.key(user).await?))
     }
 
     async fn key(&self, user: UserNumber) -> Result<Option<DataKey>, RestoreError> {

@@ -221,6 +221,8 @@ async fn standings(
             .filter(dead_letters::Column::UserNumber.is_not_null())
             .count(database)
             .await;
+        let has_unwritten = has_unwritten(database, row).await?;
+        let lagging = if has_unwritten { lagging(database, row).await? } else { Vec::new() };
         standings.push(Standing {
             lane: Lane(row.lane),
             progress: progress::of_row(row)?,
@@ -228,8 +230,8 @@ async fn standings(
             behind: behind(database, Lane(row.lane)).await?,
             commands: commands.map_err(|error| of_database(&error))?,
             letters: letters.map_err(|error| of_database(&error))?,
-            has_unwritten: has_unwritten(database, row).await?,
-            lagging: lagging(database, row).await?,
+            has_unwritten,
+            lagging,
         });
     }
     Ok(standings)

@@ -41,7 +41,7 @@ pub(super) struct Rated {
 
 /// A moment of a drain: when, events read, and CPU time until then.
 #[derive(Clone, Copy)]
-pub(super) struct Moment {
+struct Moment {
     at: Instant,
     events: u64,
     service: Duration,

@@ -8,7 +8,7 @@ use crate::table::{Goal, Table};
 const MEBIBYTE: f64 = 1_048_576.0;
 
 /// The names of users' counts: `10k users`.
-pub(super) fn of_users(users: u64) -> String {
+fn of_users(users: u64) -> String {
     match users {
         1_000_000.. if users.is_multiple_of(1_000_000) => format!("{}M users", users / 1_000_000),
         1_000.. if users.is_multiple_of(1_000) => format!("{}k users", users / 1_000),

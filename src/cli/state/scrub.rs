@@ -10,7 +10,7 @@ use actors::compare::Finding;
 use actors::lane::UserNumber;
 use actors::restore::{RestoreError, Restorer};
 use actors::seal::KeyRing as _;
-use actors::store::{Asked, Store as _, StoredUser};
+use actors::store::{Store as _, StoredUser};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
@@ -122,11 +122,10 @@ impl Scrub<'_> {
             let user = self.store.users_after(after.max(start), 1).await?;
             let Some(stored) = user.into_iter().next() else { break };
             after = stored.user;
-            let (user_id, record) = (stored.user_id.clone(), stored.record_number);
-            let (outcome, problem) = self.look_at(stored).await?;
+            let (outcome, problem) = self.look_at(&stored).await?;
             *tally.entry(outcome).or_default() += 1;
             if !outcome.is_well() {
-                bar.suspend(|| self.show(&user_id, record, outcome, problem.as_deref()))?;
+                bar.suspend(|| self.show(&stored, outcome, problem.as_deref()))?;
             }
             bar.inc(1);
         }
@@ -151,35 +150,22 @@ impl Scrub<'_> {
         Ok((Box::new(starts), sample))
     }
 
-    async fn look_at(&self, mut stored: StoredUser) -> Result<(Outcome, Option<String>), Failure> {
+    async fn look_at(&self, stored: &StoredUser) -> Result<(Outcome, Option<String>), Failure> {
         let keys = self.keys.keys_of(&[stored.user]).await;
         let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
         let key = keys.first().ok_or_else(|| Failure::Broken("a user has no key".to_owned()))?;
-        let mut is_again = false;
-        loop {
-            let problem = match self.restorer.compare(&stored, key).await {
-                Ok(compared) => return Ok((Outcome::Found(compared.finding()), None)),
-                Err(RestoreError::Unreadable { problem, .. }) => problem,
-                Err(error) => return Err(ExportError::from(error).into()),
-            };
-            // The user's base may have moved on meanwhile.
-            let again = self.store.users(Asked::Numbers(&[stored.user])).await?;
-            match again.into_iter().next() {
-                Some(again) if !is_again => stored = again,
-                _ => return Ok((Outcome::NotReplayed, Some(problem))),
+        match self.restorer.compare(stored, key).await {
+            Ok(compared) => Ok((Outcome::Found(compared.finding()), None)),
+            Err(RestoreError::Unreadable { problem, .. }) => {
+                Ok((Outcome::NotReplayed, Some(problem)))
             }
-            is_again = true;
+            Err(error) => Err(ExportError::from(error).into()),
         }
     }
 
-    fn show(
-        &self,
-        user_id: &str,
-        record: i64,
-        outcome: Outcome,
-        problem: Option<&str>,
-    ) -> io::Result<()> {
+    fn show(&self, stored: &StoredUser, outcome: Outcome, problem: Option<&str>) -> io::Result<()> {
         let (mut output, outcome) = (io::stdout().lock(), outcome.as_str());
+        let (user_id, record) = (stored.user_id.as_str(), stored.record_number);
         if self.arguments.json {
             let line = json!({
                 "user_id": user_id, "record_number": record, "outcome": outcome, "problem": problem,

@@ -158,17 +158,16 @@ async fn one_expansion_is_under_way_at_once(place: Place) {
     store.begin_expansion(2, MINUTE).await.expect("the lease has ended with the expansion");
 }
 
+fn made_anew() -> Adoption {
+    let reason = "made anew".to_owned();
+    Adoption { routing: routing(), positions: LANES.to_vec(), reason, at: at() }
+}
+
 async fn an_adoption_ends_an_expansion(place: Place) {
     let store = &place.store;
     store.begin(&routing(), &LANES).await.expect("the store begins");
     let lease = begin(&place).await;
-    let adoption = Adoption {
-        routing: routing(),
-        positions: LANES.to_vec(),
-        reason: "made anew".to_owned(),
-        at: at(),
-    };
-    store.adopt(&adoption).await.expect("it is adopted");
+    store.adopt(&made_anew()).await.expect("it is adopted");
     let late = store.expand(lease, &ADDED, at()).await;
     assert!(matches!(late, Err(StoreError::NotYet(_))), "{late:?}");
 }
@@ -212,13 +211,7 @@ async fn a_gap_is_skipped_by_the_lane_s_owner_only(place: Place) {
     let owner = Owner::of(store, Lane(0)).await;
     let starts = Positions { events: 9, by_user: 4 };
     assert!(!store.skip_gap(Lane(0), before.token, starts, at()).await.expect("an answer"));
-    let adoption = Adoption {
-        routing: routing(),
-        positions: LANES.to_vec(),
-        reason: "made anew".to_owned(),
-        at: at(),
-    };
-    store.adopt(&adoption).await.expect("it is adopted");
+    store.adopt(&made_anew()).await.expect("it is adopted");
     // The start was that of a log that is no more.
     assert!(!store.skip_gap(Lane(0), owner.token, starts, at()).await.expect("an answer"));
     assert_eq!(store.lanes().await.expect("lanes")[0].progress.positions, LANES[0].1);
