@@ -80,6 +80,8 @@ install_packages() {
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
     has valgrind || wanted+=(valgrind)
+    # Networks that can be cut; where they may not be made, chaos says so and does without.
+    { has ip && has tc; } || wanted+=(iproute2)
     [ "${#wanted[@]}" -eq 0 ] || apt_install "${wanted[@]}"
 }
 
