@@ -1,6 +1,7 @@
 //! Kafka behind the lanes' ports: reading lanes, group membership, forwarding and publishing. No decision
 //! is made here and no offset is kept here: positions come from the store.
 
+mod attended;
 mod connection;
 mod context;
 mod group;

@@ -2,7 +2,6 @@
 //! replicas that must have a record, never give up, and never leave a gap.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use actors::incoming::{Origin, Raw};
 use actors::lane::Lane;
@@ -13,24 +12,18 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureRecord, Producer as _};
 
+use super::attended::{Fate, Producer, Record};
 use super::connection::Connection;
-use super::context::Logged;
 use super::topics::TopicNames;
-
-pub(super) type FutureProducer = rdkafka::producer::FutureProducer<Logged>;
 
 /// Bytes that the log's format may add to a message.
 const FRAMING: usize = 4_096;
-/// How long to wait before a full queue is tried again.
-const QUEUE_FULL: Duration = Duration::from_millis(5);
 
-fn producer(connection: &Connection, name: &str) -> Result<FutureProducer, KafkaError> {
+fn producer(connection: &Connection, name: &str) -> Result<Producer, KafkaError> {
     let bytes_max = connection.limits.message_bytes_max();
-    connection
-        .client(name)
+    let mut config = connection.client(name);
+    config
         .set("acks", "all")
         .set("enable.idempotence", "true")
         // A message that failed for good would otherwise be followed by the next one.
@@ -38,8 +31,8 @@ fn producer(connection: &Connection, name: &str) -> Result<FutureProducer, Kafka
         .set("message.timeout.ms", "0")
         .set("message.max.bytes", bytes_max.to_string())
         .set("queue.buffering.max.kbytes", (64 << 10).to_string())
-        .set("linger.ms", "1")
-        .create_with_context(Logged)
+        .set("linger.ms", "1");
+    Producer::new(&config)
 }
 
 pub(super) fn headers_of<'h>(
@@ -48,42 +41,18 @@ pub(super) fn headers_of<'h>(
     headers.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }))
 }
 
-fn delivered(
-    delivery: DeliveryFuture,
-) -> impl Future<Output = Result<(), LogError>> + Send + 'static {
-    delivery.map(|delivered| match delivered {
+fn delivered(fate: Fate) -> impl Future<Output = Result<(), LogError>> + Send + 'static {
+    fate.map(|fate| match fate {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err((error, _))) => Err(LogError::Broken(error.to_string())),
+        Ok(Err(error)) => Err(LogError::Broken(error.to_string())),
         Err(_) => Err(LogError::Broken("the producer was closed".to_owned())),
     })
 }
 
-/// Puts a record in the producer's queue, waiting while that is full.
-pub(super) async fn enqueue(
-    producer: &FutureProducer,
-    mut record: FutureRecord<'_, [u8], [u8]>,
-) -> Result<DeliveryFuture, KafkaError> {
-    loop {
-        match producer.send_result(record) {
-            Ok(delivery) => return Ok(delivery),
-            Err((error, back))
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
-            {
-                record = back;
-                tokio::time::sleep(QUEUE_FULL).await;
-            }
-            Err((error, _)) => return Err(error),
-        }
-    }
-}
-
-async fn put(
-    producer: &FutureProducer,
-    record: FutureRecord<'_, [u8], [u8]>,
-) -> Result<DeliveryFuture, LogError> {
-    enqueue(producer, record).await.map_err(|error| {
+async fn put(producer: &Producer, record: Record<'_>) -> Result<Fate, LogError> {
+    producer.enqueue(record).await.map_err(|error| {
         // A producer that has failed for good, or a message that never fits, does not heal.
-        let never = producer.client().fatal_error().is_some()
+        let never = producer.has_failed()
             || error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge);
         let problem = error.to_string();
         if never { LogError::Broken(problem) } else { LogError::Away(problem) }
@@ -92,7 +61,7 @@ async fn put(
 
 /// Sends records on to their user's home lane.
 pub struct KafkaForwarder {
-    producer: FutureProducer,
+    producer: Producer,
     topic: String,
     bytes_max: usize,
 }
@@ -127,7 +96,7 @@ impl Forwarder for KafkaForwarder {
         let added = origin.to_headers();
         let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
         let added = added.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
-        let mut message = FutureRecord::<[u8], [u8]>::to(&self.topic)
+        let mut message = Record::to(&self.topic)
             .partition(home.0)
             .headers(headers_of(own.chain(added)));
         if let Some(value) = &record.value {
@@ -145,7 +114,7 @@ impl Forwarder for KafkaForwarder {
 pub struct KafkaPublisher {
     connection: Connection,
     topics: TopicNames,
-    producers: [Mutex<Option<FutureProducer>>; 3],
+    producers: [Mutex<Option<Producer>>; 3],
 }
 
 impl KafkaPublisher {
@@ -163,7 +132,7 @@ impl KafkaPublisher {
         Ok(publisher)
     }
 
-    fn place(&self, sink: Sink) -> &Mutex<Option<FutureProducer>> {
+    fn place(&self, sink: Sink) -> &Mutex<Option<Producer>> {
         let [transitions, alerts, dead_letters] = &self.producers;
         match sink {
             Sink::Transitions => transitions,
@@ -172,10 +141,10 @@ impl KafkaPublisher {
         }
     }
 
-    fn producer(&self, sink: Sink) -> Result<FutureProducer, KafkaError> {
+    fn producer(&self, sink: Sink) -> Result<Producer, KafkaError> {
         let mut place = self.place(sink).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*place
-            && known.client().fatal_error().is_none()
+            && !known.has_failed()
         {
             return Ok(known.clone());
         }
@@ -196,7 +165,7 @@ impl KafkaPublisher {
         for message in messages {
             let headers = message.headers.iter();
             let headers = headers.map(|(name, value)| (name.as_str(), value.as_deref()));
-            let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers_of(headers));
+            let mut record = Record::to(topic).headers(headers_of(headers));
             if let Some(value) = &message.value {
                 record = record.payload(value);
             }

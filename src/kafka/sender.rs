@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureRecord, Producer as _};
 
+use super::attended::{Fate, Producer, Record};
 use super::connection::Connection;
-use super::context::Logged;
-use super::producer::{FutureProducer, enqueue, headers_of};
+use super::producer::headers_of;
 
 /// An event to be sent.
 #[derive(Clone, Copy, Default)]
@@ -28,7 +26,7 @@ pub struct Event<'e> {
 /// Sends events to `biometric.events`.
 #[derive(Clone)]
 pub struct Sender {
-    producer: FutureProducer,
+    producer: Producer,
     topic: String,
 }
 
@@ -52,17 +50,16 @@ impl Sender {
         topic: &str,
         timeout: Duration,
     ) -> Result<Self, KafkaError> {
-        let producer = connection
-            .client("sender")
+        let mut config = connection.client("sender");
+        config
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("linger.ms", "2")
             // The Java client's, so that a keyed event need not be forwarded.
             .set("partitioner", "murmur2_random")
             .set("message.max.bytes", connection.limits.message_bytes_max().to_string())
-            .set("message.timeout.ms", timeout.as_millis().to_string())
-            .create_with_context(Logged)?;
-        Ok(Self { producer, topic: topic.to_owned() })
+            .set("message.timeout.ms", timeout.as_millis().to_string());
+        Ok(Self { producer: Producer::new(&config)?, topic: topic.to_owned() })
     }
 
     /// Puts an event in the way; what comes back ends when it is safe, or says why it is not.
@@ -73,12 +70,11 @@ impl Sender {
     pub async fn send(&self, event: Event<'_>) -> Result<Sent, KafkaError> {
         let headers = event.headers.iter();
         let headers = headers_of(headers.map(|(name, value)| (*name, Some(*value))));
-        let mut record =
-            FutureRecord::<[u8], [u8]>::to(&self.topic).payload(event.value).headers(headers);
+        let mut record = Record::to(&self.topic).payload(event.value).headers(headers);
         record.key = event.key;
         record.timestamp = event.timestamp_ms;
         record.partition = event.partition;
-        enqueue(&self.producer, record).await.map(Sent)
+        self.producer.enqueue(record).await.map(Sent)
     }
 
     /// Waits until everything that was put in the way is safe or given up.
@@ -92,7 +88,7 @@ impl Sender {
 }
 
 /// An event on its way.
-pub struct Sent(DeliveryFuture);
+pub struct Sent(Fate);
 
 impl Sent {
     /// Partition and offset of the event, once it is safe.
@@ -102,8 +98,8 @@ impl Sent {
     /// Why it is not.
     pub async fn delivered(self) -> Result<(i32, i64), String> {
         match self.0.await {
-            Ok(Ok(delivery)) => Ok((delivery.partition, delivery.offset)),
-            Ok(Err((error, _))) => Err(undelivered(&error)),
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(error)) => Err(undelivered(&error)),
             Err(_) => Err("the producer was closed".to_owned()),
         }
     }

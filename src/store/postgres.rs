@@ -29,6 +29,9 @@ const NAME_BYTES_MAX: usize = 63;
 /// How long a connection that nobody uses may take for a sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
+/// A connection that was used so recently is used again without asking: every batch would wait for the answer.
+const IN_USE: Duration = Duration::from_secs(1);
+
 /// How often those who hold a lane are looked for again, after the first time.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -44,7 +47,10 @@ pub(super) fn pool(url: &str, options: &Options) -> Result<PgPool, StoreError> {
         .acquire_timeout(options.acquire_timeout)
         // The pool's own test waits for ever on a connection whose packets vanish.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(answers(connection)))
+        .before_acquire(|connection, its| match its.idle_for < IN_USE {
+            true => Box::pin(std::future::ready(Ok(true))),
+            false => Box::pin(answers(connection)),
+        })
         .after_release(|connection, _| Box::pin(answers(connection)))
         .after_connect(|connection, _| Box::pin(notice_our_end(connection)))
         .connect_lazy_with(connect))
