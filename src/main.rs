@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Serves libraries in C as well. Under load it gives back what a burst has taken, which the system's keeps.
+/// Serves the libraries in C too, and gives back what a burst has taken.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

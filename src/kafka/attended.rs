@@ -1,5 +1,5 @@
 //! A producer that tells what became of each message. Its thread sleeps while nothing is on its way, which that
-//! of rdkafka's own future producer does not: it takes 1 % of a core, for each producer, all day.
+//! of rdkafka's own future producer does not: four of them took 3 % of a core, all day.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use tokio::sync::oneshot;
 
 use super::context::Logged;
@@ -25,11 +25,10 @@ const LISTEN: Duration = Duration::from_millis(250);
 /// A message, before it is sent.
 pub(super) type Record<'r> = BaseRecord<'r, [u8], [u8]>;
 
-/// What became of it: partition and offset, or why it is not delivered. Closed without an answer when the
-/// producer has ended.
+/// What became of it: partition and offset, or why it is not delivered.
 pub(super) type Fate = oneshot::Receiver<Result<(i32, i64), KafkaError>>;
 
-/// The producer; ends with its last clone, and gives up then what is still on its way.
+/// The producer; ends with its last clone, which may take a second, and gives up then what is still on its way.
 #[derive(Clone)]
 pub(super) struct Producer(Arc<Attended>);
 
@@ -86,7 +85,19 @@ impl Producer {
 
     /// Whether the producer has failed for good.
     pub(super) fn has_failed(&self) -> bool {
-        self.0.base.client().fatal_error().is_some()
+        let is_deaf = self.0.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        is_deaf || self.0.base.client().fatal_error().is_some()
+    }
+
+    /// Gives up whatever is on its way, whoever sent it; ends where it holds nobody up.
+    pub(super) fn retire(self) {
+        self.0.base.purge(PurgeConfig::default().queue().inflight());
+        tokio::task::spawn_blocking(move || drop(self));
+    }
+
+    /// Whether both are clones of one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Waits until nothing is on its way.
@@ -118,7 +129,7 @@ impl Drop for Attended {
         self.over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It does not panic; if it did, nobody listens any more all the same.
+            // If it has panicked, there is nothing to wait for.
             thread.join().ok();
         }
     }

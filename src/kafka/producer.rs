@@ -96,9 +96,8 @@ impl Forwarder for KafkaForwarder {
         let added = origin.to_headers();
         let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
         let added = added.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
-        let mut message = Record::to(&self.topic)
-            .partition(home.0)
-            .headers(headers_of(own.chain(added)));
+        let mut message =
+            Record::to(&self.topic).partition(home.0).headers(headers_of(own.chain(added)));
         if let Some(value) = &record.value {
             message = message.payload(value);
         }
@@ -148,18 +147,30 @@ impl KafkaPublisher {
         {
             return Ok(known.clone());
         }
-        Ok(place.insert(producer(&self.connection, sink.as_str())?).clone())
+        let new = producer(&self.connection, sink.as_str())?;
+        if let Some(failed) = place.replace(new.clone()) {
+            failed.retire();
+        }
+        Ok(new)
     }
 
     /// After a failure nothing that still waits in the producer may follow later: the relay sends all
     /// of it anew.
-    fn forget(&self, sink: Sink) {
-        *self.place(sink).lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn forget(&self, sink: Sink, failed: Producer) {
+        let mut place = self.place(sink).lock().unwrap_or_else(PoisonError::into_inner);
+        if place.as_ref().is_some_and(|known| known.is(&failed)) {
+            *place = None;
+        }
+        drop(place);
+        failed.retire();
     }
 
-    async fn send(&self, sink: Sink, messages: &[Outgoing]) -> Result<(), LogError> {
-        let producer = self.producer(sink);
-        let producer = producer.map_err(|error| LogError::Broken(error.to_string()))?;
+    async fn send(
+        &self,
+        producer: &Producer,
+        sink: Sink,
+        messages: &[Outgoing],
+    ) -> Result<(), LogError> {
         let topic = self.topics.of_sink(sink);
         let mut deliveries = Vec::with_capacity(messages.len());
         for message in messages {
@@ -172,7 +183,7 @@ impl KafkaPublisher {
             if let Some(key) = &message.key {
                 record = record.key(key);
             }
-            deliveries.push(put(&producer, record).await?);
+            deliveries.push(put(producer, record).await?);
         }
         for delivery in deliveries {
             delivered(delivery).await?;
@@ -188,6 +199,12 @@ impl Publisher for KafkaPublisher {
     }
 
     async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), LogError> {
-        self.send(sink, &messages).await.inspect_err(|_| self.forget(sink))
+        let producer = self.producer(sink);
+        let producer = producer.map_err(|error| LogError::Broken(error.to_string()))?;
+        let sent = self.send(&producer, sink, &messages).await;
+        if sent.is_err() {
+            self.forget(sink, producer);
+        }
+        sent
     }
 }

@@ -10,10 +10,7 @@ use entities::base_checkpoints;
 use neuros::time::{Micros, Timestamp};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult,
-    Statement, Value,
-};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QueryResult, Statement, Value};
 
 use super::failure::of_database;
 use super::read::base;
@@ -153,13 +150,9 @@ impl SqlStore {
         &self,
         users: &[UserNumber],
     ) -> Result<Vec<(UserNumber, StoredBase)>, StoreError> {
-        use base_checkpoints::{Column, Entity};
-        let rows = Entity::find()
-            .filter(Column::UserNumber.is_in(users.iter().map(|user| user.0)))
-            .order_by_asc(Column::UserNumber)
-            .order_by_desc(Column::RecordNumber)
-            .all(&self.reader)
-            .await;
+        let held: Vec<Upto> = users.iter().map(|&user| Upto { user, number: 0 }).collect();
+        let statement = self.with_held(&held, NEWEST_BASES, Vec::new());
+        let rows = base_checkpoints::Entity::find().from_raw_sql(statement).all(&self.reader).await;
         let mut rows = rows.map_err(|error| of_database(&error))?;
         rows.dedup_by_key(|row| row.user_number);
         Ok(rows.into_iter().map(|row| (UserNumber(row.user_number), base(row))).collect())
@@ -191,11 +184,15 @@ impl SqlStore {
                 Column::CreatedAt,
             ])
             .to_owned();
-        let insert = Entity::insert_many(bases.into_iter().map(row)).on_conflict(replaced);
+        let portions = portions(bases.into_iter().map(row).collect());
         let writer = self.writer.clone();
         unbroken(async move {
-            let done = insert.exec_without_returning(&writer).await;
-            done.map(|_| ()).map_err(|error| of_database(&error))
+            for portion in portions {
+                let insert = Entity::insert_many(portion).on_conflict(replaced.clone());
+                let done = insert.exec_without_returning(&writer).await;
+                done.map_err(|error| of_database(&error))?;
+            }
+            Ok(())
         })
         .await
     }
@@ -240,7 +237,6 @@ impl SqlStore {
         self.do_with(PRUNE_OUTBOX, vec![instant::of(before).into(), limit.into()]).await
     }
 
-    /// `sql` with the rows of `held` under that name.
     async fn drop_held(
         &self,
         held: &[Upto],
@@ -250,16 +246,32 @@ impl SqlStore {
         if held.is_empty() {
             return Ok(0);
         }
-        // Numbers alone, and more of them than there may be parameters.
-        let row = |held: &Upto| format!("({}, {})", held.user.0, held.number);
-        let rows = held.iter().map(row).collect::<Vec<_>>().join(", ");
-        let sql = format!("WITH held (user_number, number) AS (VALUES {rows}) {sql}");
-        self.do_with(&sql, values).await
+        self.execute(self.with_held(held, sql, values)).await
+    }
+
+    /// `sql` with the rows of `held` under that name. They are one parameter, whatever their number:
+    /// connections keep each text that they are given, a hundred of them, and the server its plan.
+    fn with_held(&self, held: &[Upto], sql: &str, mut values: Vec<Value>) -> Statement {
+        let backend = self.writer.get_database_backend();
+        let pairs = held.iter().map(|held| format!("[{},{}]", held.user.0, held.number));
+        values.push(format!("[{}]", pairs.collect::<Vec<_>>().join(",")).into());
+        let place = values.len();
+        let (rows, parameter) = match backend {
+            DbBackend::Sqlite => (HELD_SQLITE, format!("${place}")),
+            _ => (HELD_POSTGRES, format!("${place}::json")),
+        };
+        let sql =
+            format!("WITH held (user_number, number) AS ({rows}({parameter}) AS pairs) {sql}");
+        Statement::from_sql_and_values(backend, sql, values)
     }
 
     async fn do_with(&self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        let backend = self.writer.get_database_backend();
+        self.execute(Statement::from_sql_and_values(backend, sql, values)).await
+    }
+
+    async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
         let writer = self.writer.clone();
-        let statement = Statement::from_sql_and_values(writer.get_database_backend(), sql, values);
         unbroken(async move {
             let done = writer.execute_raw(statement).await.map_err(|error| of_database(&error))?;
             Ok(done.rows_affected())
@@ -280,6 +292,18 @@ impl SqlStore {
     }
 }
 
+/// The same rows in portions of few sizes: for each size there is a statement, which connections keep.
+fn portions<T>(rows: Vec<T>) -> Vec<Vec<T>> {
+    const SIZES: [usize; 4] = [512, 64, 8, 1];
+    let (mut left, mut rows) = (rows.len(), rows.into_iter());
+    let mut portions = Vec::new();
+    while let Some(size) = SIZES.into_iter().find(|size| *size <= left) {
+        portions.push(rows.by_ref().take(size).collect());
+        left -= size;
+    }
+    portions
+}
+
 fn time(row: &QueryResult, column: usize) -> Result<Timestamp, StoreError> {
     let time = row.try_get_by_index::<DateTime<Utc>>(column);
     time.map(instant::from).map_err(|error| of_database(&error))
@@ -292,6 +316,16 @@ const USERS_WITH_RECORDS: &str = "
     SELECT user_number, max(number) FROM event_records
     WHERE time >= $1 AND time < $2 AND user_number > $3
     GROUP BY user_number ORDER BY user_number LIMIT $4";
+
+const HELD_POSTGRES: &str = "
+    SELECT (pairs ->> 0)::bigint, (pairs ->> 1)::bigint FROM json_array_elements";
+
+const HELD_SQLITE: &str = "
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each";
+
+const NEWEST_BASES: &str = "
+    SELECT b.* FROM base_checkpoints b JOIN held USING (user_number)
+    ORDER BY b.user_number, b.record_number DESC";
 
 const DROP_RECORDS: &str = "
     DELETE FROM event_records WHERE time >= $1 AND time < $2 AND EXISTS (

@@ -36,7 +36,8 @@ fn whatever_goes_wrong_nothing_is_lost_or_doubled() {
     }
 }
 
-/// The defects that are tried on real servers, with how often a run may kill until one is noticed.
+/// The defects that are tried on real servers. Without any, the same faults must do no harm: only then is what
+/// is noticed a defect's doing.
 #[cfg(feature = "defects")]
 #[test]
 fn each_deliberate_defect_is_noticed() {
@@ -44,11 +45,17 @@ fn each_deliberate_defect_is_noticed() {
         ["FenceRemoved", "DedupeRemoved", "CursorBeforeSend", "PositionPlusOne"];
     const KILLS: usize = 20;
     let wanted = std::env::var("CHAOS_DEFECT").ok();
+    if let Some(wanted) = &wanted {
+        assert!(TRIED.contains(&wanted.as_str()), "CHAOS_DEFECT must be one of {TRIED:?}");
+    }
+    let seed = asked("CHAOS_SEED").unwrap_or(2);
+    if let Err(why) = run::run(seed, KILLS, 5, None) {
+        panic!("without any defect, CHAOS_SEED={seed}: {why}");
+    }
     for defect in TRIED {
         if wanted.as_ref().is_some_and(|wanted| wanted != defect) {
             continue;
         }
-        let seed = asked("CHAOS_SEED").unwrap_or(2);
         match run::run(seed, KILLS, 5, Some(defect)) {
             Ok(()) => panic!("{defect} was not noticed, CHAOS_SEED={seed}"),
             Err(why) => eprintln!("{defect} was noticed: {why}"),

@@ -231,6 +231,7 @@ fn the_log_leads_to(site: &Site<'_>, policy: &Policy, states: &str) {
     let mut replayed: BTreeMap<String, Box<State>> = BTreeMap::new();
     let mut switches: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut partitions: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    let mut numbers: BTreeMap<String, i64> = BTreeMap::new();
     let mut outcomes = Vec::new();
     for message in site.kafka.read_all(&site.topics.events) {
         let headers: Headers<'_> = message.headers.iter().map(header).collect();
@@ -245,6 +246,8 @@ fn the_log_leads_to(site: &Site<'_>, policy: &Policy, states: &str) {
         let state = state.or_insert_with(|| Box::new(State::born(&record)));
         outcomes.clear();
         step(policy, state, &record, Explain::Switches, &mut outcomes);
+        let is_new = outcomes.iter().any(|outcome| outcome.kind != Kind::Duplicate);
+        *numbers.entry(user_id.to_owned()).or_default() += i64::from(is_new);
         let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
         let modes = switched.map(|outcome| outcome.mode.as_str().to_owned());
         switches.entry(user_id.to_owned()).or_default().extend(modes);
@@ -273,6 +276,24 @@ fn the_log_leads_to(site: &Site<'_>, policy: &Policy, states: &str) {
     let changes: usize = switches.iter().filter(|(id, _)| in_order(id)).map(|(_, s)| s.len()).sum();
     let stored = messages::modes(site).into_iter().filter(|(id, _)| in_order(id));
     assert_eq!(stored.map(|(_, modes)| modes.len()).sum::<usize>(), changes);
+    for (user_id, newest) in newest_numbers(site) {
+        if in_order(&user_id) {
+            assert_eq!(newest, numbers[&user_id], "the records of {user_id} that are no repeats");
+        }
+    }
+}
+
+/// The number of each user's newest record, which may be gone from the store.
+fn newest_numbers(site: &Site<'_>) -> Vec<(String, i64)> {
+    let numbers = site.sql(
+        "SELECT greatest(u.record_number, max(r.number),
+             (SELECT max(record_number) FROM base_checkpoints b
+              WHERE b.user_number = u.user_number)) || ' ' || u.user_id
+         FROM users u LEFT JOIN event_records r USING (user_number)
+         GROUP BY u.user_number, u.user_id, u.record_number",
+    );
+    let pairs = numbers.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(number, id)| (id.to_owned(), number.parse().expect("a number"))).collect()
 }
 
 fn header(header: &(String, Option<Vec<u8>>)) -> (&str, &[u8]) {
