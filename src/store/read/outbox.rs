@@ -8,15 +8,15 @@ use actors::rows::Sink;
 use actors::store::{StoreError, StoredDeadLetter, StoredOutbox};
 use entities::{dead_letters, outbox, relay_cursors, users};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-    Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait as _, Select, Statement,
 };
 
 use super::page;
 use crate::store::failure::of_database;
 use crate::store::{SqlStore, instant, progress};
 
-/// SQLite takes at most 32,766 parameters.
+/// Messages in one answer, at most.
 const PAGE_MAX: i64 = 30_000;
 
 impl SqlStore {
@@ -36,19 +36,28 @@ impl SqlStore {
         if sink == Sink::DeadLetters {
             self.letters(lane, rows).await
         } else {
-            self.mail(rows).await
+            self.mail(lane, sink, rows).await
         }
     }
 
     /// Messages of users, with their ids.
-    async fn mail(&self, rows: Vec<outbox::Model>) -> Result<Vec<StoredOutbox>, StoreError> {
-        let mut numbers: Vec<i64> = rows.iter().filter_map(|row| row.user_number).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
+    async fn mail(
+        &self,
+        lane: Lane,
+        sink: Sink,
+        rows: Vec<outbox::Model>,
+    ) -> Result<Vec<StoredOutbox>, StoreError> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
+        // Named by where their messages lie: the text is the same for any number of users.
+        let theirs = outbox_after(lane, sink, first.number - 1)
+            .filter(outbox::Column::Number.lte(last.number))
+            .select_only()
+            .column(outbox::Column::UserNumber)
+            .into_query();
         let ids: Vec<(i64, String)> = users::Entity::find()
             .select_only()
             .columns([users::Column::UserNumber, users::Column::UserId])
-            .filter(users::Column::UserNumber.is_in(numbers))
+            .filter(users::Column::UserNumber.in_subquery(theirs))
             .into_tuple()
             .all(&self.reader)
             .await
@@ -79,9 +88,10 @@ impl SqlStore {
         lane: Lane,
         rows: Vec<outbox::Model>,
     ) -> Result<Vec<StoredOutbox>, StoreError> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
         let letters = dead_letters::Entity::find()
             .filter(dead_letters::Column::Lane.eq(lane.0))
-            .filter(dead_letters::Column::Outbox.is_in(rows.iter().map(|row| row.number)))
+            .filter(dead_letters::Column::Outbox.between(first.number, last.number))
             .order_by_asc(dead_letters::Column::Outbox)
             .all(&self.reader)
             .await
