@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test check unit integration chaos chaos-defects fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers
+.PHONY: help demo build test check unit integration chaos chaos-defects restarts fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ chaos-defects: servers ## the service with deliberate defects, one after the oth
 	$(if $(CHAOS_DEFECT),CHAOS_DEFECT=$(CHAOS_DEFECT) )$(CARGO) test --test it --features defects --locked \
 		each_deliberate_defect -- --nocapture
 
+restarts: servers ## rolling restarts of three instances, on a machine that does nothing else: nobody waits for two seconds
+	RESTARTS_ALONE=1 $(CARGO) test --test it --locked rolling -- --nocapture --test-threads 1
+
 fuzz-build: ## the fuzz targets compile
 	$(CARGO) check --manifest-path neuros/fuzz/Cargo.toml --locked
 
@@ -73,14 +76,14 @@ bench-compare: ## what changed between the tables of two runs (A=before.json B=a
 	@$(CARGO) run --release --locked --quiet -p bench --bin bench -- compare $(A) $(B)
 
 bench-engine: ## decode, step and replay in detail, beside a yardstick
-	$(CARGO) bench -p bench --locked
+	$(CARGO) bench -p bench-engine --locked
 
 soak: servers ## half an hour at 20,000 events/s; fails when memory or open files move (ARGS=--help)
 	$(MEASURE_BUILD) --bin soak
 	$(MEASURE)/soak $(ARGS)
 
 instructions: servers ## instructions for each event of the hot path
-	bench/instructions.sh
+	bench/engine/instructions.sh
 
-instructions-check: servers ## fails when they are more than bench/instructions.limits
-	bench/instructions.sh --check
+instructions-check: servers ## fails when they are more than bench/engine/instructions.limits
+	bench/engine/instructions.sh --check

@@ -14,6 +14,7 @@ mod load;
 mod million;
 mod postgres;
 mod process;
+mod profile;
 mod report;
 mod service;
 mod setup;
@@ -66,7 +67,7 @@ pub struct Options {
     pub rates: Vec<u64>,
     /// The service's program.
     pub service: PathBuf,
-    /// Where `perf` puts a profile of the service for each drain; none without.
+    /// Where a profile of the machine and of PostgreSQL's statements is kept for each drain; none without.
     pub profiles: Option<PathBuf>,
     /// Settings for the service, each `VARIABLE=VALUE`.
     pub settings: Vec<(String, String)>,
@@ -97,7 +98,11 @@ pub fn run(options: &Options) -> anyhow::Result<Table> {
     if measures(Part::Engine) {
         engine::run(&mut table);
     }
-    let setup = setup::Setup::start(&options.service, &setup::ServerSettings::default())?;
+    let mut servers = setup::ServerSettings::default();
+    if options.profiles.is_some() {
+        servers.postgres.push(profile::SETTING.to_owned());
+    }
+    let setup = setup::Setup::start(&options.service, &servers)?;
     if measures(Part::Drains) || measures(Part::Without) || measures(Part::Million) {
         let [few, many] = options.users;
         let few = drain::run(&setup, options, few, options.events)?.0;

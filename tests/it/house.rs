@@ -7,13 +7,14 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use crate::support::{files, read, root};
 
 /// Which members of the workspace may use which: dependencies point one way.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("neuros", &[]),
     ("actors", &["neuros"]),
     ("entities", &[]),
     ("migration", &[]),
     ("biometric-bridge", &["actors", "entities", "migration", "neuros"]),
-    ("bench", &["actors", "biometric-bridge", "neuros"]),
+    ("bench-engine", &["neuros"]),
+    ("bench", &["actors", "bench-engine", "biometric-bridge", "neuros"]),
 ];
 
 /// Libraries that touch the outside, which only the root package may know; the schema's two crates
@@ -126,7 +127,7 @@ fn the_engine_has_no_clock_no_chance_and_no_way_out() {
 
 #[test]
 fn every_member_obeys_the_workspace_lints() {
-    for member in ["", "neuros/", "actors/", "entities/", "migration/", "bench/"] {
+    for member in ["", "neuros/", "actors/", "entities/", "migration/", "bench/", "bench/engine/"] {
         let path = format!("{member}Cargo.toml");
         assert!(read(&root().join(&path)).contains("[lints]\nworkspace = true"), "{path}");
     }

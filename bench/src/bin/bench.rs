@@ -63,7 +63,7 @@ struct Run {
     /// The service's program; by default the one beside this.
     #[arg(long)]
     service: Option<PathBuf>,
-    /// Keep a profile of the machine for each drain in this folder; needs perf.
+    /// Keep a profile of the machine and of PostgreSQL's statements for each drain in this folder; needs perf.
     #[arg(long, value_name = "FOLDER")]
     profiles: Option<PathBuf>,
     /// A setting for the service, by its variable.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::database::Database;
 use super::load::{Producer, Rounds, user_id};
+use super::profile::Profile;
 use super::service::{LANES, Place, Service, all_are_there, progress, watch};
 use super::setup::{Setup, say};
 use super::{Options, clock};
@@ -26,6 +27,9 @@ pub(super) struct Drained {
     pub(super) idle_bytes: u64,
     pub(super) bytes: u64,
     pub(super) checkpoint_bytes: f64,
+    /// What an event takes in the database's files, and in its write-ahead log.
+    pub(super) stored_bytes: f64,
+    pub(super) logged_bytes: f64,
 }
 
 /// A stretch of a drain.
@@ -97,14 +101,17 @@ pub(super) fn run(
     say(&format!("{users} users: draining"))?;
     let mut database = Database::connect(&place.url)?;
     database.run("CHECKPOINT")?;
+    let before = disk(&mut database)?;
     let mut service = Service::start(setup, &options.settings, &place)?;
-    if let Some(folder) = &options.profiles {
-        std::fs::create_dir_all(folder)?;
-        service.profile(folder.join(format!("drain-{users}.perf")))?;
-    }
+    let profile = options.profiles.as_deref();
+    let profile = profile
+        .map(|folder| Profile::begin(folder, &format!("drain-{users}"), &mut database))
+        .transpose()?;
     let services = std::slice::from_mut(&mut service);
     let (whole, known) = timed(setup, services, &mut database, events, met(users))?;
-    service.end_profile();
+    profile.map(|profile| profile.end(&mut database)).transpose()?;
+    let after = disk(&mut database)?;
+    let an_event = |after: i64, before: i64| (after - before) as f64 / events as f64;
     all_are_there(&mut database, events)?;
     say(&format!("{users} users: {:.0} events/s; waiting for quiet", whole.rate))?;
     std::thread::sleep(SETTLE);
@@ -124,9 +131,18 @@ pub(super) fn run(
         idle_bytes,
         bytes: clock::resident(service.id())?,
         checkpoint_bytes: database.number(mean)? as f64 / 100.0,
+        stored_bytes: an_event(after.0, before.0),
+        logged_bytes: an_event(after.1, before.1),
         place,
     };
     Ok((drained, service))
+}
+
+/// Bytes of the database's files, and of the write-ahead log since its beginning.
+fn disk(database: &mut Database) -> anyhow::Result<(i64, i64)> {
+    let files = database.number("SELECT pg_database_size(current_database())")?;
+    let log = database.number("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint")?;
+    Ok((files, log))
 }
 
 /// Waits until so many events are committed; gives what all took, and what those took that came when `met`

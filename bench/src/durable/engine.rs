@@ -2,12 +2,12 @@
 
 use std::hint::black_box;
 
+use bench_engine::{Shape, decode_and_step, messages};
 use neuros::Policy;
 use neuros::wire::Intake;
 
 use super::clock;
 use crate::table::{Goal, Table};
-use crate::{Shape, decode_and_step, messages};
 
 /// The middle one counts.
 const REPEATS: usize = 9;

@@ -47,7 +47,7 @@ pub(super) fn run(
     }
     table.put("start after kill -9 to the first new rows", began.elapsed().as_secs_f64(), "s");
     let mut services = [service];
-    timed(setup, &mut services, &mut database, events + users, events + users)?;
+    let (restored, _) = timed(setup, &mut services, &mut database, events + users, events + users)?;
     let with_restoring = began.elapsed().as_secs_f64();
     all_are_there(&mut database, events + users)?;
     drop(services);
@@ -60,6 +60,9 @@ pub(super) fn run(
     let reading = read.elapsed().as_secs_f64();
     table.put("an event of each user, all live", without, "s");
     table.put("an event of each user after kill -9", with_restoring, "s");
+    let (live, of) = (drained.known, "restoring a user: CPU of");
+    table.put(format!("{of} the service"), restored.service - live.service, "µs");
+    table.put(format!("{of} PostgreSQL"), restored.postgres - live.postgres, "µs");
     table.put("reading all checkpoints by COPY", reading, "s");
     table.put("checkpoints", report::mebibytes(bytes as u64), "MiB");
     let goal = Goal::at_most(4.0, 2.0);

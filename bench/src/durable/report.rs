@@ -6,6 +6,7 @@ use super::latency::Paced;
 use crate::table::{Goal, Table};
 
 const MEBIBYTE: f64 = 1_048_576.0;
+const GIBIBYTE: f64 = 1_024.0 * MEBIBYTE;
 
 /// The names of users' counts: `10k users`.
 fn of_users(users: u64) -> String {
@@ -30,6 +31,10 @@ pub(super) fn drained(table: &mut Table, drained: &Drained) {
     ] {
         table.put(format!("{of}: CPU of {whose}"), micros, "µs/event");
     }
+    let all = drained.whole.service + drained.whole.postgres + drained.whole.kafka;
+    table.put(format!("{of}: a core shared by all three"), 1e6 / all, "events/s");
+    table.put(format!("{of}: in the database's files"), drained.stored_bytes, "bytes/event");
+    table.put(format!("{of}: in its write-ahead log"), drained.logged_bytes, "bytes/event");
     table.put(format!("{of}: mean batch"), drained.batch_records, "records");
     table.put(format!("{of}: mean commit"), drained.commit_milliseconds, "ms");
     let share = drained.transitions as f64 / drained.events as f64 * 100.0;
@@ -63,6 +68,7 @@ pub(super) fn memory(table: &mut Table, few: &Drained, many: &Drained, state_byt
     let more = (many.users - few.users) as f64;
     let slope = (many.bytes as f64 - few.bytes as f64) / more;
     table.put("a live user", slope, "bytes");
+    table.put("live users in a GiB", GIBIBYTE / slope, "users");
     table.put("a state alone, in a process of its own", state_bytes, "bytes");
     let goal = Goal::at_most(2_048.0, 1_280.0);
     table.judge("a live user beyond its state", slope - state_bytes, "bytes", goal);

@@ -1,14 +1,12 @@
 //! The service itself, as a child process with topics and a database of its own. What it tells of itself is
 //! read from its /metrics.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use biometric_bridge::kafka::topics::{self, Plan};
 use biometric_bridge::kafka::{Connection, Limits, TopicNames};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::clock;
 use super::database::Database;
@@ -66,7 +64,6 @@ pub(super) fn topics_of(place: &str) -> TopicNames {
 pub(super) struct Service {
     process: Process,
     http: String,
-    profiler: Option<Child>,
 }
 
 impl Service {
@@ -98,7 +95,7 @@ impl Service {
             .envs(settings.iter().map(|(name, value)| (name, value)));
         let is_ready = || metrics(&http).is_ok();
         let process = Process::start("service", command, &folder, Signal::TERM, is_ready)?;
-        Ok(Self { process, http, profiler: None })
+        Ok(Self { process, http })
     }
 
     /// Waits until it owns all lanes.
@@ -140,23 +137,6 @@ impl Service {
         self.process.must_run()
     }
 
-    /// Lets `perf` look at all processes from now on; by process alone it would miss later threads.
-    pub(super) fn profile(&mut self, file: PathBuf) -> anyhow::Result<()> {
-        let mut command = Command::new("perf");
-        command.args(["record", "-q", "-g", "-a", "-F", "499", "-o"]);
-        let perf = command.arg(file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        self.profiler = Some(perf.context("perf does not start")?);
-        Ok(())
-    }
-
-    pub(super) fn end_profile(&mut self) {
-        if let Some(mut perf) = self.profiler.take() {
-            // One that has ended already needs no signal.
-            kill_process(Pid::from_child(&perf), Signal::INT).ok();
-            perf.wait().ok();
-        }
-    }
-
     /// Sum and count of one of its histograms.
     pub(super) fn histogram(&self, name: &str) -> anyhow::Result<(f64, f64)> {
         let text = self.metrics()?;
@@ -166,12 +146,6 @@ impl Service {
             Ok(line.with_context(|| format!("there is no metric {name}"))?.parse()?)
         };
         Ok((value("sum")?, value("count")?))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.end_profile();
     }
 }
 

@@ -21,11 +21,13 @@ const BEAT: Duration = Duration::from_millis(50);
 /// Events of a probe say that they lie so far apart: then each of them changes the mode.
 const SECONDS_BETWEEN: i64 = 600;
 
-/// What one restart of a dynamic member may hold its lanes' people up, milliseconds. Of several restarts the
-/// median must be below it: one of them may meet a machine that is busy with other tests, and must be
-/// bearable still.
+/// What one restart of a dynamic member may hold its lanes' people up, milliseconds. With [`ALONE`] each must
+/// be below it; beside other tests the median, for one of them may meet a busy machine, and must be bearable
+/// still.
 const WANTED: i64 = 2_000;
 const BEARABLE: i64 = 10_000;
+/// The variable that says that nothing else runs on this machine.
+const ALONE: &str = "RESTARTS_ALONE";
 /// How long an instance is away in the second phase.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -260,7 +262,8 @@ fn a_rolling_restart_holds_nobody_up_for_long() {
         phases[..2].iter().flat_map(|waited| waited.each.iter().copied()).collect();
     each.sort_unstable();
     assert_eq!(each.len(), 6);
-    assert!(each[3] < WANTED, "a restart holds people up for {each:?} ms");
+    let judged = if std::env::var_os(ALONE).is_some() { each[5] } else { each[3] };
+    assert!(judged < WANTED, "a restart holds people up for {each:?} ms");
     // Nobody says that a killed one is gone: its lanes wait out the session.
     assert!(waits[2] < 36_000, "people waited {waits:?} ms");
 }

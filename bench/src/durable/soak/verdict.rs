@@ -228,8 +228,9 @@ impl Spread {
     }
 }
 
+/// A look tells of the seconds before it: the one at the end of a minute belongs to that minute.
 fn minute(sample: &Sample) -> u64 {
-    sample.time.as_secs() / 60
+    sample.time.as_secs().saturating_sub(1) / 60
 }
 
 fn bounds(figures: impl Iterator<Item = f64>) -> (f64, f64) {

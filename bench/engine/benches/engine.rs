@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::BufReader;
 
-use bench::{Shape, decode_all, decode_and_step, fold, messages, people_log, people_records};
+use bench_engine::{
+    Shape, decode_all, decode_and_step, fold, messages, people_log, people_records,
+};
 use biometric_bridge::replay::{Applied, Lines, Replay};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

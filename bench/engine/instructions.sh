@@ -1,17 +1,17 @@
 #!/bin/sh
 # Counts the instructions that one event costs in each part of the hot path: two runs of different
 # length under callgrind, so that what happens once falls out of the difference. With `--check` it fails
-# when a part costs more than bench/instructions.limits allows, which is the same on every machine.
+# when a part costs more than bench/engine/instructions.limits allows, which is the same on every machine.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 limits=
 case "${1:-}" in
     "") ;;
-    --check) limits=bench/instructions.limits ;;
+    --check) limits=bench/engine/instructions.limits ;;
     *) echo "usage: $0 [--check]" >&2; exit 64 ;;
 esac
 command -v valgrind > /dev/null || { echo "valgrind is not installed: apt-get install valgrind" >&2; exit 69; }
-cargo build --release --locked --quiet -p bench --bin hot_path
+cargo build --release --locked --quiet -p bench-engine --bin hot_path
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 

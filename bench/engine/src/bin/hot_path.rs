@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bench::{Shape, decode_all, decode_and_step, fold, messages, people_records};
+use bench_engine::{Shape, decode_all, decode_and_step, fold, messages, people_records};
 use neuros::Policy;
 use neuros::wire::Intake;
 
