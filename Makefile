@@ -1,6 +1,8 @@
 # Everything a developer or the CI runs. `make help` lists it.
 
 CARGO ?= cargo
+# Of the whole workspace, so that everything is built once: a package by itself has other features of its dependencies.
+TEST = $(CARGO) test --workspace --locked
 
 .PHONY: help demo build test check unit integration chaos chaos-defects restarts fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers
 
@@ -13,7 +15,7 @@ demo: ## the whole service on recorded people, nothing to set up (DEMO="--once -
 build: ## the program, optimised
 	$(CARGO) build --release --locked
 
-test: check unit defects integration fuzz-build ## everything that must pass
+test: check unit defects integration fuzz-build instructions-check ## everything that must pass
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
@@ -21,36 +23,35 @@ check: ## formatting, lints, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 unit: ## the crates' own tests, properties included
-	$(CARGO) test --workspace --exclude biometric-bridge --locked
-	$(CARGO) test --lib --bins --locked
+	$(TEST) --lib --bins --test lanes --test properties
 
 SEEDS ?= 5000
 simulation: ## whole histories of the lanes with faults, from seeds (SEEDS=5000)
 	SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p actors --test lanes simulation::what -- --nocapture
 
 defects: ## each deliberate defect must be noticed by the simulation
-	$(CARGO) test --locked -p actors --features defects --test lanes every_deliberate -- --nocapture
+	$(TEST) --features actors/defects --test lanes every_deliberate -- --nocapture
 
 servers: ## installs the servers and clients that the tests talk to (ALLOW_MISSING=1: as far as they can be had)
 	@tests/servers/install.sh $(if $(ALLOW_MISSING),--allow-missing)
 
 integration: servers ## the program as a user meets it, with real servers (ALLOW_MISSING=1: skips tests whose server is missing)
-	$(if $(ALLOW_MISSING),BRIDGE_ALLOW_MISSING_SERVERS=1 )$(CARGO) test --test it --locked
+	$(if $(ALLOW_MISSING),BRIDGE_ALLOW_MISSING_SERVERS=1 )$(TEST) --test it
 
 # The short form of it, 20 kills, is one of the integration tests.
 CHAOS_KILLS ?= 200
 CHAOS_MINUTES ?= 40
 chaos: servers ## three instances, 200 kills and every other fault, half an hour (CHAOS_SEED=, CHAOS_KILLS=, CHAOS_MINUTES=)
 	CHAOS_KILLS=$(CHAOS_KILLS) CHAOS_MINUTES=$(CHAOS_MINUTES) \
-		$(CARGO) test --test it --locked whatever_goes_wrong -- --nocapture
+		$(TEST) --test it whatever_goes_wrong -- --nocapture
 
 CHAOS_DEFECT ?=
 chaos-defects: servers ## the service with deliberate defects, one after the other: chaos must notice each (CHAOS_DEFECT=, CHAOS_SEED=)
-	$(if $(CHAOS_DEFECT),CHAOS_DEFECT=$(CHAOS_DEFECT) )$(CARGO) test --test it --features defects --locked \
-		each_deliberate_defect -- --nocapture
+	$(if $(CHAOS_DEFECT),CHAOS_DEFECT=$(CHAOS_DEFECT) )$(TEST) --features biometric-bridge/defects \
+		--test it each_deliberate_defect -- --nocapture
 
 restarts: servers ## rolling restarts of three instances, on a machine that does nothing else: nobody waits for two seconds
-	RESTARTS_ALONE=1 $(CARGO) test --test it --locked rolling -- --nocapture --test-threads 1
+	RESTARTS_ALONE=1 $(TEST) --test it rolling -- --nocapture --test-threads 1
 
 fuzz-build: ## the fuzz targets compile
 	$(CARGO) check --manifest-path neuros/fuzz/Cargo.toml --locked
@@ -85,5 +86,5 @@ soak: servers ## half an hour at 20,000 events/s; fails when memory or open file
 instructions: servers ## instructions for each event of the hot path
 	bench/engine/instructions.sh
 
-instructions-check: servers ## fails when they are more than bench/engine/instructions.limits
-	bench/engine/instructions.sh --check
+instructions-check: servers ## fails when they are more than bench/engine/instructions.limits (ALLOW_MISSING=1: skipped without valgrind)
+	bench/engine/instructions.sh --check $(if $(ALLOW_MISSING),--allow-missing)
