@@ -40,7 +40,7 @@ integration: servers ## the program as a user meets it, with real servers (ALLOW
 
 # The short form of it, 20 kills, is one of the integration tests.
 CHAOS_KILLS ?= 200
-CHAOS_MINUTES ?= 40
+CHAOS_MINUTES ?= 45
 chaos: servers ## three instances, 200 kills and every other fault, half an hour (CHAOS_SEED=, CHAOS_KILLS=, CHAOS_MINUTES=)
 	CHAOS_KILLS=$(CHAOS_KILLS) CHAOS_MINUTES=$(CHAOS_MINUTES) \
 		$(TEST) --test it whatever_goes_wrong -- --nocapture

@@ -2,6 +2,7 @@
 //! wrong. Whatever did its work is checked by [`check::all`] in the end. Never looks inside the program.
 
 mod accounts;
+mod alerts;
 pub(crate) mod check;
 mod commands;
 mod dead_letters;

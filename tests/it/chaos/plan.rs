@@ -72,6 +72,7 @@ pub(super) enum Harm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
     Transitions,
+    Alerts,
     DeadLetters,
 }
 
@@ -138,7 +139,7 @@ pub(super) struct Step {
 }
 
 /// Faults beside kills; each comes at least once, and as often for each twenty kills.
-const BESIDE: [Kind; 34] = [
+const BESIDE: [Kind; 36] = [
     Kind::Terminate,
     Kind::Terminate,
     Kind::Freeze,
@@ -156,7 +157,9 @@ const BESIDE: [Kind; 34] = [
     Kind::StopKafka,
     Kind::FlushRedis,
     Kind::StopRedis,
-    Kind::DeleteTopic,
+    Kind::DeleteTopic(Output::Transitions),
+    Kind::DeleteTopic(Output::Alerts),
+    Kind::DeleteTopic(Output::DeadLetters),
     Kind::Burst,
     Kind::FillDisk,
     Kind::Checkpoints(Harm::ByView, Whose::Live),
@@ -198,7 +201,7 @@ enum Kind {
     StopKafka,
     FlushRedis,
     StopRedis,
-    DeleteTopic,
+    DeleteTopic(Output),
     Burst,
     FillDisk,
     Checkpoints(Harm, Whose),
@@ -279,8 +282,7 @@ impl Drawing {
                 self.now(Fault::StopRedis);
                 self.later(1_000..5_000, Fault::StartRedis);
             }
-            Kind::DeleteTopic => {
-                let output = self.draw.one_of(&[Output::Transitions, Output::DeadLetters]);
+            Kind::DeleteTopic(output) => {
                 self.now(Fault::DeleteTopic(output));
                 self.later(100..3_000, Fault::CreateTopic(output));
             }
@@ -356,9 +358,10 @@ impl Drawing {
             Kind::Operators(Order::Quarantine | Order::Rebuild) => {
                 &[|due| matches!(due, Fault::StartPostgres | Fault::FreeDisk)]
             }
-            Kind::DeleteTopic => &[|due| matches!(due, Fault::StartKafka | Fault::CreateTopic(_))],
             // What is to be made again needs the broker.
-            Kind::StopKafka => &[|due| matches!(due, Fault::StartKafka | Fault::CreateTopic(_))],
+            Kind::DeleteTopic(_) | Kind::StopKafka => {
+                &[|due| matches!(due, Fault::StartKafka | Fault::CreateTopic(_))]
+            }
             Kind::FlushRedis | Kind::StopRedis => &[|due| due == Fault::StartRedis],
             Kind::Kill | Kind::Terminate | Kind::Freeze | Kind::Zombie | Kind::Unplug(_) => {
                 self.heal_until(|due| {
@@ -423,5 +426,10 @@ fn a_plan_is_the_same_for_the_same_seed_and_undoes_all_that_it_does() {
         assert_eq!(count(|fault| *fault == Fault::Speak), 2);
         assert_eq!(count(|fault| *fault == Fault::FillDisk), 2);
         assert_eq!(count(|fault| *fault == Fault::FreeDisk), 2);
+        for output in [Output::Transitions, Output::Alerts, Output::DeadLetters] {
+            let away = [Fault::DeleteTopic(output), Fault::CreateTopic(output)];
+            let its = steps.iter().map(|step| step.fault).filter(|fault| away.contains(fault));
+            assert_eq!(its.collect::<Vec<_>>(), [away, away].concat());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A run: the plan's faults one by one beside the stream, then the work's end and the check of everything.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,9 +10,10 @@ use std::time::{Duration, Instant};
 use super::cutter::Cutter;
 use super::fleet::Fleet;
 use super::operators::Operators;
-use super::plan::{Fault, Harm, INSTANCES, Output, Whose, plan};
+use super::plan::{Fault, Harm, INSTANCES, Output, Step, Whose, plan};
 use super::retention;
 use super::traffic::{BEATS_A_BURST, GROUPS, Traffic, people_of};
+use super::verdict::Failure;
 use crate::servers::{Kafka, Network, Postgres, Redis, Server as _};
 use crate::service::check;
 use crate::service::site::{LANES, Site, Stamps};
@@ -38,13 +40,14 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// A whole run; says what is not as promised. `defect`: the one that the service is built and told to have.
+/// A run; `Ok` says that all of its plan came and all promises were kept. `defect`: the one that the service is
+/// built and told to have.
 pub(super) fn run(
     seed: u64,
     kills: usize,
     minutes: u64,
     defect: Option<&str>,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     // What instances see of the servers: over links that can be cut, where there can be such.
     let network = Network::make(u8::try_from(INSTANCES + 1).expect("few"));
     let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::servers);
@@ -80,18 +83,25 @@ pub(super) fn run(
         keeps_briefly: retention::is_short(seed),
         deleted: None,
         started: now(),
+        plan: plan(seed, kills),
+        asked: kills,
         steps: 0,
         kills: 0,
+        left_out: BTreeSet::new(),
         lines: Vec::new(),
     };
     run.say(&format!("CHAOS_SEED={seed} CHAOS_KILLS={kills} CHAOS_MINUTES={minutes}"));
-    let ended = catch_unwind(AssertUnwindSafe(|| run.all(seed, kills, minutes)));
+    let ended = catch_unwind(AssertUnwindSafe(|| run.all(seed, minutes)));
     ended.map_err(|failure| {
         run.keep(seed);
         let texts =
             [failure.downcast_ref::<String>().map(String::as_str), failure.downcast_ref().copied()];
-        texts.into_iter().flatten().next().unwrap_or("no text").to_owned()
-    })
+        Failure::Promise(texts.into_iter().flatten().next().unwrap_or("no text").to_owned())
+    })?;
+    match run.is_whole() {
+        true => Ok(()),
+        false => Err(Failure::TimeOver(run.extent())),
+    }
 }
 
 /// A run in progress.
@@ -105,19 +115,25 @@ pub(super) struct Run<'s> {
     /// The output topic that is away.
     deleted: Option<Output>,
     pub(super) started: Instant,
+    pub(super) plan: Vec<Step>,
+    /// Kills that were asked for.
+    pub(super) asked: usize,
+    /// Steps and kills that have come.
     pub(super) steps: usize,
     pub(super) kills: usize,
+    /// Why some kinds of faults did not come, where they are not permitted.
+    pub(super) left_out: BTreeSet<&'static str>,
     pub(super) lines: Vec<String>,
 }
 
 impl Run<'_> {
-    fn all(&mut self, seed: u64, kills: usize, minutes: u64) {
+    fn all(&mut self, seed: u64, minutes: u64) {
         let traffic = Traffic::default();
         let site = self.site;
         let (sent, healed) = std::thread::scope(|scope| {
             let sending = scope.spawn(|| traffic.run(site.kafka, &site.topics.events, seed));
             let ends = traffic.ends();
-            self.faults(seed, kills, minutes, &traffic);
+            self.faults(Duration::from_secs(minutes * 60), &traffic);
             let healed = now();
             drop(ends);
             (sending.join().expect("sending does not panic"), healed)
@@ -145,9 +161,8 @@ impl Run<'_> {
         self.summary(seed, sent.len());
     }
 
-    fn faults(&mut self, seed: u64, kills: usize, minutes: u64, traffic: &Traffic) {
-        let limit = Duration::from_secs(minutes * 60);
-        for step in plan(seed, kills) {
+    fn faults(&mut self, limit: Duration, traffic: &Traffic) {
+        for step in self.plan.clone() {
             sleep(step.pause);
             if self.started.elapsed() > limit {
                 self.say("the time is over before all faults have come");
@@ -160,7 +175,10 @@ impl Run<'_> {
             if !self.keeps_briefly {
                 self.operators.kill_expansions();
             }
-            let said = self.inflict(step.fault, traffic);
+            let said = self.inflict(step.fault, traffic).unwrap_or_else(|why| {
+                self.left_out.insert(why);
+                format!("left out: {why}, ")
+            });
             self.steps += 1;
             let read = self.read().map_or("-".to_owned(), |read| read.to_string());
             let fault = format!("{:?}", step.fault);
@@ -189,8 +207,8 @@ impl Run<'_> {
         self.say("no records flow");
     }
 
-    /// Does what the plan says; gives what is to be told of it.
-    fn inflict(&mut self, fault: Fault, traffic: &Traffic) -> String {
+    /// Does what the plan says; gives what is to be told of it, or why it cannot be done here.
+    fn inflict(&mut self, fault: Fault, traffic: &Traffic) -> Result<String, &'static str> {
         let site = self.site;
         let (kafka, postgres, redis) = (site.kafka, site.postgres, site.redis);
         match fault {
@@ -199,7 +217,7 @@ impl Run<'_> {
                 self.kills += 1;
             }
             Fault::Terminate(instance) => {
-                return format!("{}, ", self.fleet.terminate(instance));
+                return Ok(format!("{}, ", self.fleet.terminate(instance)));
             }
             Fault::Start(instance) => self.fleet.start_again(instance),
             Fault::Freeze(instance) => self.fleet.freeze(instance),
@@ -211,7 +229,7 @@ impl Run<'_> {
             }
             Fault::Thaw(instance) => self.fleet.thaw(instance),
             Fault::Join => self.fleet.join(),
-            Fault::Leave => return format!("{}, ", self.fleet.leave()),
+            Fault::Leave => return Ok(format!("{}, ", self.fleet.leave())),
             Fault::CrashPostgres => postgres.crash(),
             Fault::KillPostgres => postgres.kill(),
             Fault::StartPostgres => postgres.start_again(),
@@ -225,28 +243,26 @@ impl Run<'_> {
             Fault::DeleteTopic(output) => self.delete_topic(output),
             Fault::CreateTopic(output) => self.create_topic(output),
             Fault::Burst => traffic.burst(BEATS_A_BURST),
-            Fault::FillDisk => match postgres.disk() {
-                Some(disk) => disk.fill(),
-                None => return "left out: mounting is not permitted, ".to_owned(),
-            },
+            Fault::FillDisk => postgres.disk().ok_or("mounting is not permitted")?.fill(),
             Fault::FreeDisk => self.free_disk(),
             Fault::Checkpoints(harm, whose) => self.harm_checkpoints(harm, whose, traffic.group()),
             Fault::Unplug(instance) => {
                 if !self.fleet.unplug(instance) {
-                    return "left out: there can be no network of its own, ".to_owned();
+                    return Err("there can be no network of its own");
                 }
             }
             Fault::Plug(instance) => self.fleet.plug(instance),
             Fault::Silence => self.cutter.fall_silent(),
             Fault::Speak => self.cutter.speak(),
-            Fault::Operators(order) => return self.operate(order, traffic.group()),
+            Fault::Operators(order) => return Ok(self.operate(order, traffic.group())),
         }
-        String::new()
+        Ok(String::new())
     }
 
     fn topic(&self, output: Output) -> &str {
         match output {
             Output::Transitions => &self.site.topics.transitions,
+            Output::Alerts => &self.site.topics.alerts,
             Output::DeadLetters => &self.site.topics.dead_letters,
         }
     }

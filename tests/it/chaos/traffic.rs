@@ -31,9 +31,9 @@ pub(super) const BEATS_A_BURST: usize = 150;
 
 /// Events lie in the past, but not for long: a broker forgets which batches it has of an idempotent
 /// producer when the time stamps of the newest are a day old, and takes one twice or not at all after
-/// its next start.
+/// its next start. Nor may those of the longest run come to lie in the future, which it refuses.
 const BEFORE_NOW: i64 = 22 * 3_600;
-const SECONDS_BETWEEN: i64 = 40;
+const SECONDS_BETWEEN: i64 = 30;
 
 /// How long the broker may take for what is left in the end.
 const LAST: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! What must hold of a run beside what holds of every installation, and what it came to.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::run::Run;
 use super::traffic::{Acknowledged, NUMBER};
@@ -11,7 +12,37 @@ const MANY: usize = 100;
 /// Oddities of the broker that are told, at most.
 const ODD_MAX: usize = 20;
 
+/// Why a run proves nothing.
+pub(super) enum Failure {
+    /// Something is not as promised.
+    Promise(String),
+    /// The time was over before all of the plan had come, though what came did no harm.
+    TimeOver(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promise(why) => f.write_str(why),
+            Self::TimeOver(extent) => {
+                write!(f, "the time was over after {extent}; CHAOS_MINUTES gives it more")
+            }
+        }
+    }
+}
+
 impl Run<'_> {
+    /// Whether all of the plan has come, every kill that was asked for among it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.steps == self.plan.len() && self.kills == self.asked
+    }
+
+    /// How much of the plan has come.
+    pub(super) fn extent(&self) -> String {
+        let (steps, kills) = (self.steps, self.kills);
+        format!("{steps} of {} steps and {kills} of {} kills", self.plan.len(), self.asked)
+    }
+
     /// What the broker has acknowledged is on the topic.
     pub(super) fn everything_is_there(&mut self, sent: &[Acknowledged]) {
         let messages = self.site.kafka.read_all(&self.site.topics.events);
@@ -71,6 +102,7 @@ impl Run<'_> {
             ("forwarded", number("SELECT sum(events_forwarded) FROM lanes")),
             ("dead letters", number("SELECT count(*) FROM dead_letters")),
             ("mode changes", number("SELECT count(*) FROM mode_transitions")),
+            ("changes of alerts", number("SELECT count(*) FROM alert_changes")),
             ("claims", number("SELECT sum(epoch) FROM lanes")),
             ("commits cut", i64::try_from(self.cutter.done()).expect("few")),
             ("forwarded again", number("SELECT sum(by_user_skipped) FROM lanes")),
@@ -79,17 +111,25 @@ impl Run<'_> {
             ("times fenced", self.said("fenced: another owner has the lane")),
             ("checkpoints rebuilt", self.said("a checkpoint is rebuilt")),
         ];
-        // In a short run chance may leave one of the last ones out.
-        let surely = if self.kills < MANY { 8 } else { counts.len() };
+        // In a short run chance may leave one of the last ones out; one that was cut off may lack any.
+        let surely = match self.is_whole() {
+            true if self.kills < MANY => 9,
+            true => counts.len(),
+            false => 0,
+        };
         for (what, count) in &counts[..surely] {
             assert!(*count > 0, "the run has {count} {what}");
         }
         let counts = counts.map(|(what, count)| format!("{count} {what}")).join(", ");
-        let (steps, kills, own) = (self.steps, self.kills, self.fleet.by_themselves);
+        let what =
+            if self.is_whole() { "everything holds" } else { "NO WHOLE RUN; what came holds" };
+        let left_out = self.left_out.iter().map(|why| format!("; left out: {why}"));
+        let left_out: String = left_out.collect();
+        let (extent, own) = (self.extent(), self.fleet.by_themselves);
         let seconds = self.started.elapsed().as_secs();
         self.say(&format!(
-            "CHAOS_SEED={seed}: everything holds after {seconds} s, {steps} steps, {kills} kills, \
-             {own} ends by themselves; {counts}"
+            "CHAOS_SEED={seed}: {what} after {seconds} s, {extent}{left_out}, {own} ends by \
+             themselves; {counts}"
         ));
     }
 }

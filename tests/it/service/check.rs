@@ -87,7 +87,7 @@ fn checkpoints_alone_lead_to(site: &Site<'_>) {
 }
 
 /// Facts, each with a query for what speaks against it.
-const FACTS: [(&str, &str); 16] = [
+const FACTS: [(&str, &str); 18] = [
     (
         "a lane's counts add up to what it has read of events",
         "SELECT lane FROM lanes WHERE events_position <> events_new + events_duplicate
@@ -191,6 +191,23 @@ const FACTS: [(&str, &str); 16] = [
                     (SELECT count(*) FROM outbox WHERE sink = 2)
                         - (SELECT count(*) FROM dead_letters) AS dead_letters) AS surplus
          WHERE transitions <> 0 OR alerts <> 0 OR dead_letters <> 0",
+    ),
+    (
+        "each of them is lined up for its own topic, with its batch",
+        "SELECT user_number, n FROM (
+             SELECT 0 AS sink, user_number, n, recorded_at FROM mode_transitions
+             UNION ALL SELECT 1, user_number, n, recorded_at FROM alert_changes) AS messages
+         FULL JOIN (SELECT * FROM outbox WHERE sink <> 2) AS lined_up USING (sink, user_number, n)
+         WHERE messages.recorded_at IS DISTINCT FROM lined_up.recorded_at",
+    ),
+    (
+        "an alert changes with the record and the batch of the mode change before it",
+        "SELECT a.user_number, a.n FROM alert_changes a LEFT JOIN LATERAL (
+             SELECT t.record_number, t.recorded_at FROM mode_transitions t
+             WHERE t.user_number = a.user_number AND t.n < a.n ORDER BY t.n DESC LIMIT 1) AS cause
+             ON true
+         WHERE (a.record_number, a.recorded_at)
+             IS DISTINCT FROM (cause.record_number, cause.recorded_at)",
     ),
     (
         "a lane's outbox is numbered from 1 without gap",

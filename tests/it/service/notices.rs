@@ -8,7 +8,7 @@ use super::{check, feed};
 use crate::servers::{Message, Outgoing};
 
 /// What goes wrong, and SQL that does it.
-const WRONGS: [(&str, &str); 21] = [
+const WRONGS: [(&str, &str); 26] = [
     (
         "a lost record",
         "DELETE FROM event_records WHERE (user_number, number) IN
@@ -65,6 +65,48 @@ const WRONGS: [(&str, &str); 21] = [
         "UPDATE mode_transitions SET n = n + 1 WHERE (user_number, n) IN
              (SELECT user_number, max(n) FROM mode_transitions GROUP BY 1 LIMIT 1)",
     ),
+    (
+        "a lost alert that nothing counts or numbers",
+        "CREATE TEMP TABLE lost AS
+             SELECT lane, number, user_number, n FROM outbox
+             JOIN (SELECT user_number, max(n) AS n FROM outbox GROUP BY 1) AS newest
+                 USING (user_number, n)
+             WHERE sink = 1 LIMIT 1;
+         DELETE FROM alert_changes a USING lost
+         WHERE (a.user_number, a.n) = (lost.user_number, lost.n);
+         DELETE FROM outbox o USING lost WHERE (o.lane, o.number) = (lost.lane, lost.number);
+         UPDATE outbox o SET number = -o.number FROM lost
+         WHERE o.lane = lost.lane AND o.number > lost.number;
+         UPDATE outbox SET number = -number - 1 WHERE number < 0;
+         UPDATE lanes l SET outbox = outbox - 1 FROM lost WHERE l.lane = lost.lane;
+         UPDATE relay_cursors c SET number = c.number - 1 FROM lost
+         WHERE c.lane = lost.lane AND c.number >= lost.number;
+         UPDATE users u SET message_number = message_number - 1 FROM lost
+         WHERE u.user_number = lost.user_number",
+    ),
+    (
+        "an alert of nothing",
+        "INSERT INTO alert_changes
+         SELECT user_number, n + 1, record_number, alert_id, gen_random_uuid(), status, started_at,
+                updated_at, ended_at, recorded_at, body
+         FROM alert_changes ORDER BY n DESC LIMIT 1",
+    ),
+    (
+        "an alert that only looks as if it were over",
+        "UPDATE alert_changes SET status = 'resolved' WHERE (user_number, n) IN
+             (SELECT user_number, n FROM alert_changes WHERE status = 'firing' LIMIT 1)",
+    ),
+    (
+        "an alert of another record",
+        "UPDATE alert_changes SET record_number = record_number + 1 WHERE (user_number, n) IN
+             (SELECT user_number, n FROM alert_changes LIMIT 1)",
+    ),
+    (
+        "two messages lined up for each other's topic",
+        "UPDATE outbox SET sink = 1 - sink WHERE (lane, number) IN (
+             (SELECT lane, number FROM outbox WHERE sink = 0 LIMIT 1)
+             UNION ALL (SELECT lane, number FROM outbox WHERE sink = 1 LIMIT 1))",
+    ),
     ("a lost message", "DELETE FROM outbox WHERE number = 1"),
     ("a lost dead letter", "DELETE FROM dead_letters"),
     ("a dead letter for another reason", "UPDATE dead_letters SET reason = 'not_an_object'"),
@@ -83,10 +125,11 @@ const WRONGS: [(&str, &str); 21] = [
 ];
 
 /// What the wrongs are done to.
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "event_records",
     "lanes",
     "mode_transitions",
+    "alert_changes",
     "outbox",
     "dead_letters",
     "relay_cursors",
@@ -121,7 +164,8 @@ fn the_check_notices_each_kind_of_wrong() {
         }
     }
     assert!(!is_noticed(&site), "all is as it was");
-    wrong_topics(&site);
+    wrong_topic(&site, &site.topics.transitions);
+    wrong_topic(&site, &site.topics.alerts);
 }
 
 /// Events of a crowd, each keyed so that it comes in at home, and some that come in elsewhere, and again;
@@ -139,31 +183,35 @@ fn send(site: &Site<'_>) {
     site.kafka.produce(&site.topics.events, &[refused]);
 }
 
-/// What goes wrong on topics, each step on top of the one before.
-fn wrong_topics(site: &Site<'_>) {
-    let user = br#"{"user_id":"user-1","n":1000}"#;
+/// What goes wrong on a topic of messages, each step on top of the one before.
+fn wrong_topic(site: &Site<'_>, topic: &str) {
+    let sent = site.kafka.read_all(topic);
+    let user = br#"{"user_id":"user-1","n":1000,
+        "message_id":"ea505c6a-f758-5a43-8c77-9f15782449b8"}"#;
     let message = Outgoing { key: Some(b"user-1"), value: Some(user), ..Outgoing::default() };
-    site.kafka.produce(&site.topics.transitions, &[message]);
-    assert!(is_noticed(site), "a message of nothing is not noticed");
-    let sent = site.kafka.read_all(&site.topics.transitions);
-    let sent: Vec<_> = sent.iter().filter(|sent| !sent.text().contains("\"n\":1000")).collect();
-    let again = |messages: &[&Message]| {
+    site.kafka.produce(topic, &[message]);
+    assert!(is_noticed(site), "a message of nothing on {topic} is not noticed");
+    let again = |messages: &[Message]| {
         let again = messages.iter().map(|message| Outgoing {
             key: message.key.as_deref(),
             value: message.value.as_deref(),
             partition: Some(message.partition),
             ..Outgoing::default()
         });
-        site.kafka.delete_topic(&site.topics.transitions);
-        site.kafka.topic(&site.topics.transitions, 3, &[]);
-        site.kafka.produce(&site.topics.transitions, &again.collect::<Vec<_>>());
+        site.kafka.delete_topic(topic);
+        site.kafka.topic(topic, 3, &[]);
+        site.kafka.produce(topic, &again.collect::<Vec<_>>());
     };
-    again(&sent);
-    assert!(!is_noticed(site), "the topic is as it was");
     again(&sent[1..]);
-    assert!(is_noticed(site), "a message that is missing on the topic is not noticed");
-    let mut turned = sent;
+    assert!(is_noticed(site), "a message that is missing on {topic} is not noticed");
+    let mut turned = sent.clone();
     turned.reverse();
     again(&turned);
-    assert!(is_noticed(site), "messages in the wrong order are not noticed");
+    assert!(is_noticed(site), "messages in the wrong order on {topic} are not noticed");
+    let mut altered = sent.clone();
+    altered[0].value = Some(sent[0].text().replace("\"n\":", "\"x\":0,\"n\":").into_bytes());
+    again(&altered);
+    assert!(is_noticed(site), "a message that is altered on {topic} is not noticed");
+    again(&sent);
+    assert!(!is_noticed(site), "{topic} is as it was");
 }

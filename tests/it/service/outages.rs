@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::site::{Site, Stamps};
+use super::site::{Site, Stamps, WAITING as OUTBOX_WAITING};
 use super::{check, feed};
 use crate::servers::{Bridge, Kafka, Postgres, Redis, Server as _, Servers};
 
@@ -86,25 +86,32 @@ fn with_a_full_disk_the_service_waits_and_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn while_an_output_topic_is_away_the_outbox_grows_and_then_goes_on() {
+fn while_an_output_topic_is_away_its_messages_wait_and_then_go_on() {
     let Some(site) = Site::shared(Stamps::Producer) else { return };
-    let events = feed::crowd(50, 40);
+    let events = feed::crowd(50, 60);
     let bridge = site.start();
-    feed::stream(site.kafka, &site.topics.events, &events[..1_000], 500);
-    site.wait_caught_up();
-    let topic = &site.topics.transitions;
-    site.keep_messages(topic);
-    site.kafka.delete_topic(topic);
-    feed::stream(site.kafka, &site.topics.events, &events[1_000..], 500);
-    let said =
-        bridge.wait_until("degraded", |status, body| status == 200 && body["status"] == "degraded");
-    assert_eq!(said["parts"]["outputs"]["ok"], false, "{said}");
-    bridge.wait_metric(WAITING, |count| count > 0.0);
-    site.wait_read(events.len());
-    site.kafka.topic(topic, 3, &[]);
-    bridge.wait_until("whole again", |_, body| body["status"] == "ready");
+    let topics = &site.topics;
+    feed::stream(site.kafka, &topics.events, &events[..1_000], 500);
+    for (sink, topic, portion) in [(0, &topics.transitions, 1), (1, &topics.alerts, 2)] {
+        site.wait_caught_up();
+        site.keep_messages(topic);
+        site.kafka.delete_topic(topic);
+        let sent = portion * 1_000;
+        feed::stream(site.kafka, &topics.events, &events[sent..sent + 1_000], 500);
+        let said = bridge
+            .wait_until("degraded", |status, body| status == 200 && body["status"] == "degraded");
+        assert_eq!(said["parts"]["outputs"]["ok"], false, "{said}");
+        bridge.wait_metric(WAITING, |count| count > 0.0);
+        // Nothing waits but what is for this topic.
+        site.wait_read(sent + 1_000);
+        site.wait_sql(&format!("SELECT ({OUTBOX_WAITING} AND sink <> {sink}) = 0"));
+        assert!(site.number(OUTBOX_WAITING) > 0);
+        site.kafka.topic(topic, 3, &[]);
+        bridge.wait_until("whole again", |_, body| body["status"] == "ready");
+        bridge.wait_metric(WAITING, |count| count == 0.0);
+    }
     check::all(&site);
-    bridge.wait_metric(WAITING, |count| count == 0.0);
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 3_000);
     bridge.end();
 }
 
