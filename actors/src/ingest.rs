@@ -329,7 +329,9 @@ impl Filling {
         suspects: &mut Suspects,
     ) {
         self.records += 1;
-        self.bytes += incoming.bytes();
+        if !Defect::BytesUncounted.is_on() {
+            self.bytes += incoming.bytes();
+        }
         let (source, offset) = (incoming.source, incoming.offset);
         match intake.judge(incoming, progress) {
             Verdict::Apply(application) => {

@@ -183,7 +183,8 @@ impl Intake {
         if origin.generation == self.routing.generation {
             return Some(&mut progress.marks);
         }
-        let closed = progress.closed.as_mut()?;
+        let closed =
+            progress.closed.as_mut().filter(|_| !Defect::ClosedGenerationIgnored.is_on())?;
         let last = closed.last.get(&origin.partition).copied().unwrap_or(NOTHING);
         let counts = origin.generation == closed.generation && origin.offset <= last;
         counts.then_some(&mut closed.marks)
@@ -216,7 +217,10 @@ impl Intake {
         match decoded {
             Ok(application) => Ok(Box::new(application)),
             Err(rejection) => {
-                let (reason, detail) = (rejection.reason.as_str(), rejection.detail);
+                let (reason, mut detail) = (rejection.reason.as_str(), rejection.detail);
+                if Defect::DetailQuotesTheRecord.is_on() {
+                    detail = String::from_utf8_lossy(value).into_owned().into();
+                }
                 let user_id = rejection.user_id.map(|user_id| user_id.into_owned());
                 let letter = Box::new(letter(incoming, record_time, reason, detail));
                 Err(Refused { letter, user_id })

@@ -12,6 +12,7 @@ use crate::batch::End;
 use crate::capacity::RELEASED_PAGE;
 use crate::command::{Command, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
 use crate::dead_letter::{self, Letter};
+use crate::defect::Defect;
 use crate::home::home;
 use crate::ingest::Suspects;
 use crate::intake::{self, Application, QUARANTINED};
@@ -256,7 +257,8 @@ impl Residents {
         let place = dead_letter::place(letter.letter);
         let bytes = self.ports.seal.open(&self.service_key, place, &letter.body).ok()?;
         let raw = dead_letter::of_bytes(&bytes)?;
-        intake::read_again(&raw, letter.record_time, &self.rules.wire)
+        let now = Defect::RedrivenAsOfToday.is_on().then(|| self.ports.clock.now());
+        intake::read_again(&raw, now.or(letter.record_time), &self.rules.wire)
     }
 }
 

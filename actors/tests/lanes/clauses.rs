@@ -10,13 +10,13 @@ use actors::rows::Sink;
 use crate::facts::{MORNING, SECOND, event, users_at_home, write_story};
 use crate::world::{Fault, World, run};
 
-fn write_one(world: &World, lane: i32, user: &str, second: i64) {
+pub(crate) fn write_one(world: &World, lane: i32, user: &str, second: i64) {
     let (time, value) = event(user, second, r#""heart_rate":60"#);
     world.log.write(lane, time, &value);
 }
 
 /// Writes to a by-user partition, as only the bridge may.
-fn forge(world: &World, lane: i32, user: &str, headers: &[(&str, &str)]) {
+pub(crate) fn forge(world: &World, lane: i32, user: &str, headers: &[(&str, &str)]) {
     let (_, value) = event(user, 0, r#""heart_rate":60"#);
     let headers = headers.iter();
     let headers = headers.map(|(n, v)| ((*n).to_owned(), Some(v.as_bytes().to_vec())));
@@ -24,7 +24,7 @@ fn forge(world: &World, lane: i32, user: &str, headers: &[(&str, &str)]) {
     world.log.append(Lane(lane), Source::ByUser, None, raw);
 }
 
-fn origin<'a>(
+pub(crate) fn origin<'a>(
     generation: &'a str,
     partition: &'a str,
     offset: &'a str,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
 
+mod boundaries;
 mod clauses;
 mod commands;
 mod facts;

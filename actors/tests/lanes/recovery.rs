@@ -89,30 +89,6 @@ fn a_user_who_cannot_be_restored_holds_up_nobody_else() {
 }
 
 #[test]
-fn after_a_gap_in_the_by_user_log_what_comes_then_is_applied() {
-    run(|| async {
-        let world = World::new(2);
-        let user = users_at_home(1, 2, 1).remove(0);
-        let owner = world.own(0);
-        write_one(&world, 0, &user, 0);
-        write_one(&world, 0, &user, 1);
-        world.until("both are forwarded", |w| w.store.positions(Lane(0)).events == 2).await;
-        world.store.lose_by_user(Lane(1), 2);
-        let other = world.own(1);
-        for second in 10..20 {
-            write_one(&world, 0, &user, second);
-        }
-        world
-            .until("the rest is applied", |world| {
-                world.store.users_with_records().get(&user) == Some(&10)
-            })
-            .await;
-        owner.leave().await;
-        other.leave().await;
-    });
-}
-
-#[test]
 fn a_record_that_its_origin_decides_otherwise_about_after_a_crash_leaves_no_gap() {
     run(|| async {
         let mut world = World::new(2);

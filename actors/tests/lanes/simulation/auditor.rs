@@ -5,13 +5,16 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use actors::cache::{Cache, CacheAway, CachedState};
+use actors::dead_letter::Letter;
 use actors::lane::{FenceToken, Lane, ModeCounts, Positions, Routing};
 use actors::log::Outgoing;
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
+use actors::ports::Rules;
 use actors::rows::Sink;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::leaks;
 use super::leaving::Departure;
 use super::reference::Reference;
 use crate::world::store::tables::{Tables, Written};
@@ -87,6 +90,16 @@ impl Auditor {
         self.with(|books| look(&books.reference))
     }
 
+    /// An operator gives dead letters up.
+    pub(super) fn given_up(&self, letters: impl Iterator<Item = Letter>) {
+        self.with(|books| books.reference.given_up.extend(letters));
+    }
+
+    /// Something that happens too often for the history.
+    fn count(&self, what: Happening) {
+        self.with(|books| *books.counted.entry(what).or_default() += 1);
+    }
+
     pub(super) fn history(&self) -> (u64, Vec<String>) {
         self.with(|books| (books.hash.finish(), books.history.iter().cloned().collect()))
     }
@@ -98,8 +111,17 @@ impl Auditor {
             for (what, count) in &books.counted {
                 *tally.entry(format!("{what:?}")).or_default() += count;
             }
-            let revisions = books.reference.people.books.values().map(|book| book.revisions);
-            *tally.entry("revisions".to_owned()).or_default() += revisions.sum::<u64>();
+            let people = books.reference.people.books.values();
+            let late_arrivals = books.reference.judge.late_arrivals;
+            for (what, count) in [
+                ("revisions", people.clone().map(|book| book.revisions).sum()),
+                ("early records", people.clone().map(|book| book.early).sum()),
+                ("late records", people.map(|book| book.late).sum()),
+                ("records of a closed generation", late_arrivals),
+                ("lines of the log", leaks::lines()),
+            ] {
+                tally.insert(what.to_owned(), count);
+            }
             tally
         })
     }
@@ -108,7 +130,7 @@ impl Auditor {
 impl Witness for Auditor {
     fn happened(&self, what: Happening, text: String) {
         self.note(&format!("{what:?} {text}"));
-        self.with(|books| *books.counted.entry(what).or_default() += 1);
+        self.count(what);
     }
 
     fn claimed(&self, lane: Lane, token: FenceToken) {
@@ -137,6 +159,11 @@ impl Witness for Auditor {
         self.happened(Happening::Expanded, text);
     }
 
+    fn adopted(&self, tables: &Tables, routing: &Routing) {
+        self.with(|books| books.reference.adopted(tables, routing));
+        self.happened(Happening::Adopted, format!("generation {}", routing.generation));
+    }
+
     fn moved(&self, lane: Lane, token: FenceToken, sink: Sink, to: i64) {
         self.check(self.with(|books| books.reference.check_token(lane, token)));
         self.check(self.with(|books| books.reference.departures.moved(lane, sink, to)));
@@ -151,6 +178,9 @@ impl Witness for Auditor {
         let truncated = outgoing.headers.iter().any(|(name, _)| name == "dlq.truncated");
         if truncated {
             self.happened(Happening::Truncated, String::new());
+        }
+        for (_, value) in outgoing.headers.iter().filter(|(name, _)| name.starts_with("dlq.")) {
+            leaks::look("a header", value.as_deref().unwrap_or_default());
         }
         match self.with(|books| books.reference.departures.published(sink, outgoing)) {
             Ok(Departure::First) => self.happened(Happening::Published, sink.as_str().to_owned()),
@@ -173,14 +203,17 @@ pub(super) struct Ear {
     pub process: usize,
     /// The generation that the process knows.
     generation: i32,
+    in_flight_max: usize,
     live: Mutex<BTreeMap<Lane, usize>>,
     /// A delivery error was injected: a halt is due.
     pub may_halt: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Ear {
-    pub(super) fn new(auditor: Arc<Auditor>, process: usize, generation: i32) -> Self {
-        Self { auditor, process, generation, live: Mutex::default(), may_halt: Arc::default() }
+    pub(super) fn new(auditor: Arc<Auditor>, process: usize, rules: &Rules) -> Self {
+        let (generation, in_flight_max) = (rules.routing.generation, rules.batch.in_flight_max);
+        let (live, may_halt) = (Mutex::default(), Arc::default());
+        Self { auditor, process, generation, in_flight_max, live, may_halt }
     }
 }
 
@@ -188,6 +221,9 @@ impl Observer for Ear {
     fn lane(&self, lane: Lane, condition: Condition) {
         let text = format!("process {} lane {lane} {}", self.process, condition.as_str());
         self.auditor.note(&text);
+        if let Condition::Waiting { problem, .. } | Condition::Halted { problem } = &condition {
+            leaks::look("a condition", problem.as_bytes());
+        }
         let newest = self.auditor.look(|reference| reference.judge.routing.generation);
         if let Condition::Halted { problem } = condition
             && newest == self.generation
@@ -201,7 +237,12 @@ impl Observer for Ear {
         self.live.lock().unwrap().remove(&lane);
     }
 
-    fn committed(&self, _: &BatchReport) {}
+    fn committed(&self, report: &BatchReport) {
+        // With one place it is always full.
+        if self.in_flight_max > 1 && report.queued + 1 >= self.in_flight_max {
+            self.auditor.count(Happening::QueueFull);
+        }
+    }
 
     fn commit_failed(&self, _: Lane, _: CommitFailure) {}
 

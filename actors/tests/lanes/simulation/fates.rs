@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use actors::home::home;
 use actors::incoming::{Incoming, Origin};
+use actors::intake::MISROUTED;
 use actors::lane::{Lane, Progress, Routing, Source};
 use neuros::event::Record;
 use neuros::time::Timestamp;
@@ -36,6 +37,19 @@ pub(super) fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Checked {
 /// Offsets by a lane and another partition.
 type Offsets = BTreeMap<(Lane, i32), i64>;
 
+/// A generation that is over. By lane and origin the newest forwarded offset that was applied, and the last that
+/// was forwarded.
+struct Closed {
+    generation: i32,
+    marks: Offsets,
+    last: Offsets,
+}
+
+fn of_lane(all: &Offsets, lane: Lane) -> BTreeMap<i32, i64> {
+    let known = all.range((lane, i32::MIN)..=(lane, i32::MAX));
+    known.map(|((_, other), offset)| (*other, *offset)).collect()
+}
+
 /// Judges the records of all lanes.
 pub(super) struct Judge {
     pub routing: Routing,
@@ -49,15 +63,28 @@ pub(super) struct Judge {
     arrived: BTreeSet<(i32, i64)>,
     /// The same of everything that was forwarded.
     left: BTreeSet<(i32, i64)>,
-    /// The generation before, and by lane and origin the last offset that was forwarded in it.
-    closed: Option<(i32, Offsets)>,
+    /// The generation before.
+    closed: Option<Closed>,
+    /// Records of it that were applied since.
+    pub late_arrivals: u64,
 }
 
 impl Judge {
     pub(super) fn new(routing: Routing, forward_bytes_max: usize, log: Arc<MemoryLog>) -> Self {
         let (marks, forwarded) = (BTreeMap::new(), BTreeMap::new());
         let (arrived, left) = (BTreeSet::new(), BTreeSet::new());
-        Self { routing, forward_bytes_max, log, marks, forwarded, arrived, left, closed: None }
+        let (closed, late_arrivals) = (None, 0);
+        Self {
+            routing,
+            forward_bytes_max,
+            log,
+            marks,
+            forwarded,
+            arrived,
+            left,
+            closed,
+            late_arrivals,
+        }
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
@@ -66,11 +93,14 @@ impl Judge {
 
     /// The marks and last forwarded offsets that a batch writes are these.
     pub(super) fn check_marks(&self, lane: Lane, after: &Progress) -> Checked {
-        let of_lane = |all: &Offsets| -> BTreeMap<i32, i64> {
-            let known = all.range((lane, i32::MIN)..=(lane, i32::MAX));
-            known.map(|((_, other), offset)| (*other, *offset)).collect()
-        };
-        let (marks, forwarded) = (of_lane(&self.marks), of_lane(&self.forwarded));
+        if let Some(closed) = &self.closed {
+            let kept = after.closed.clone().unwrap_or_default();
+            let (marks, last) = (of_lane(&closed.marks, lane), of_lane(&closed.last, lane));
+            ensure(kept.marks == marks && kept.last == last, || {
+                format!("of the closed generation {kept:?}, due are {marks:?} up to {last:?}")
+            })?;
+        }
+        let (marks, forwarded) = (of_lane(&self.marks, lane), of_lane(&self.forwarded, lane));
         ensure(after.marks == marks, || format!("marks {:?}, due are {marks:?}", after.marks))?;
         ensure(after.forwarded == forwarded, || {
             format!("last forwarded {:?}, due are {forwarded:?}", after.forwarded)
@@ -81,9 +111,18 @@ impl Judge {
     pub(super) fn go_on(&mut self, routing: &Routing) {
         let forwarded = std::mem::take(&mut self.forwarded);
         let by_home = |((origin, home), last): ((Lane, i32), i64)| ((Lane(home), origin.0), last);
-        self.closed = Some((self.routing.generation, forwarded.into_iter().map(by_home).collect()));
-        self.marks.clear();
+        self.closed = Some(Closed {
+            generation: self.routing.generation,
+            marks: std::mem::take(&mut self.marks),
+            last: forwarded.into_iter().map(by_home).collect(),
+        });
         self.routing = routing.clone();
+    }
+
+    /// The topic of events was made anew: what was forwarded and not committed will not be read again.
+    pub(super) fn begin_anew(&mut self, routing: &Routing) {
+        self.go_on(routing);
+        self.arrived.retain(|place| self.left.contains(place));
     }
 
     /// What was forwarded and has not been applied at its home, or was applied without being forwarded.
@@ -132,19 +171,19 @@ impl Judge {
         let headers: Vec<(&str, Option<&[u8]>)> =
             entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
         let Some(origin) = Origin::of_headers(&headers) else { return Fate::Letter("misrouted") };
-        if origin.generation != self.routing.generation {
-            // All that counted in a generation was applied before it ended.
-            let place = (lane, origin.partition);
-            let counted = self.closed.as_ref().is_some_and(|(generation, last)| {
-                origin.generation == *generation
-                    && last.get(&place).is_some_and(|last| origin.offset <= *last)
-            });
-            return Fate::Skip(match counted {
-                true => Happening::ForwardedRepeat,
-                false => Happening::OtherGeneration,
-            });
-        }
-        let mark = self.marks.get(&(lane, origin.partition)).copied().unwrap_or(-1);
+        let place = (lane, origin.partition);
+        let is_over = origin.generation != self.routing.generation;
+        let marks = match &self.closed {
+            _ if !is_over => &self.marks,
+            Some(closed)
+                if origin.generation == closed.generation
+                    && closed.last.get(&place).is_some_and(|last| origin.offset <= *last) =>
+            {
+                &closed.marks
+            }
+            _ => return Fate::Skip(Happening::OtherGeneration),
+        };
+        let mark = marks.get(&place).copied().unwrap_or(-1);
         if origin.offset <= mark {
             return Fate::Skip(Happening::ForwardedRepeat);
         }
@@ -157,14 +196,36 @@ impl Judge {
             return Fate::Letter("misrouted");
         }
         if origin.previous > mark {
-            return Fate::Skip(Happening::OutOfTurn);
+            return Fate::Skip(match is_over {
+                true => Happening::OtherGeneration,
+                false => Happening::OutOfTurn,
+            });
         }
-        self.marks.insert((lane, origin.partition), origin.offset);
+        match &mut self.closed {
+            Some(closed) if is_over => {
+                self.late_arrivals += 1;
+                closed.marks.insert(place, origin.offset);
+            }
+            _ => _ = self.marks.insert(place, origin.offset),
+        }
         // Only marks and positions keep it from being applied twice; a second time would show here.
         if !self.arrived.insert((origin.partition, origin.offset)) {
             return Fate::Skip(Happening::ForwardedRepeat);
         }
         fate_of(decoded, entry, (origin.partition, origin.offset))
+    }
+
+    /// What a dead letter is to a process that tries it once more; `None` when it is still refused there.
+    pub(super) fn again(
+        &self,
+        lane: Lane,
+        (source, offset): (Source, i64),
+        reason: &str,
+        wire: &Intake,
+    ) -> Option<Fate> {
+        let entry = self.log.entries(lane, source, offset, offset + 1).pop()?;
+        let decoded = Self::decode(&entry, letter_time(&entry, source, reason), wire);
+        decoded.is_ok().then(|| fate_of(decoded, &entry, (lane.0, offset)))
     }
 
     fn home_of(&self, decoded: &Decoded) -> Option<Lane> {
@@ -210,6 +271,16 @@ impl Judge {
         }
         Ok(fates)
     }
+}
+
+/// When a dead letter's record entered the log of events; of one that nobody has forwarded, that of by-user.
+pub(super) fn letter_time(entry: &Entry, source: Source, reason: &str) -> Option<Timestamp> {
+    if source == Source::Events || reason == MISROUTED {
+        return entry.time;
+    }
+    let headers: Vec<(&str, Option<&[u8]>)> =
+        entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+    Origin::of_headers(&headers)?.time.map(Timestamp::from_millis)
 }
 
 /// The fate of a record at its home.

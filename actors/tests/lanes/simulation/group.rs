@@ -71,7 +71,30 @@ impl Group {
 
     /// Gives a lane to the process in a slot, which is told after a while.
     pub(super) fn assign(&mut self, lane: Lane, slot: usize, after: Duration) {
-        self.decisions.insert(lane, Decision { slot, from: Instant::now() + after });
+        let decision = Decision { slot, from: Instant::now() + after };
+        let before = self.decisions.insert(lane, decision);
+        if before.is_some_and(|before| before.slot != slot) {
+            self.happened(Happening::Assigned, slot);
+        }
+    }
+
+    /// Sets the clock of the process in a slot.
+    pub(super) fn set_clock(&mut self, slot: usize, micros: i64) {
+        if let Some(process) = &self.slots[slot].process {
+            process.set_clock(micros);
+            self.happened(
+                if micros < 0 { Happening::ClockSetBack } else { Happening::ClockSetForward },
+                slot,
+            );
+        }
+    }
+
+    /// Ends the process in a slot, whatever it is at.
+    pub(super) fn kill(&mut self, slot: usize, back_after: Duration, landing: usize) {
+        if self.slots[slot].process.is_some() {
+            self.happened(Happening::Killed, slot);
+        }
+        self.die(slot, back_after, landing);
     }
 
     /// There are more partitions, which the group finds out about after a while.
@@ -83,7 +106,7 @@ impl Group {
         }
     }
 
-    pub(super) fn die(&mut self, slot: usize, back_after: Duration, landing: usize) {
+    fn die(&mut self, slot: usize, back_after: Duration, landing: usize) {
         if self.slots[slot].process.is_none() {
             return;
         }

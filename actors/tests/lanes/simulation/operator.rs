@@ -1,7 +1,8 @@
-//! The operator who adds partitions: has lanes stop, looks what is in the way, tries, gives up when it takes
+//! The operator who adds partitions, or adopts a topic that was made anew: has lanes stop, looks what is in the way, tries, gives up when it takes
 //! too long, dies in the middle of it and perhaps comes back. As `topics expand` does it, on the store and the
 //! log in memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actors::expansion::{Blocker, stop_on};
@@ -37,6 +38,8 @@ pub(super) enum Operator {
     Waiting { lanes: i32, lease: u64, until: Instant },
     /// Waits for the lanes' rest, and tries.
     Moving { lanes: i32, lease: u64, until: Instant, attempt: Option<Attempt> },
+    /// Adopts a topic, and tries again until it is done.
+    Adopting { attempt: JoinHandle<Result<(), StoreError>> },
 }
 
 type Attempt = JoinHandle<Result<Vec<Blocker>, StoreError>>;
@@ -53,6 +56,19 @@ impl Operator {
         Self::waiting(lanes, lease)
     }
 
+    /// Adopts the topic of events, which is made anew with other offsets than any before.
+    pub(super) fn adopt(ground: &Ground) -> Self {
+        let start = i64::from(ground.store.routing().generation) << 20;
+        let (store, log) = (ground.store.connect(PROCESS), Arc::clone(&ground.log));
+        let make_anew = move || log.make_anew(Source::Events, start);
+        let attempt = tokio::task::spawn_local(async move { store.adopt(start, make_anew).await });
+        Self::Adopting { attempt }
+    }
+
+    pub(super) fn is_adopting(&self) -> bool {
+        matches!(self, Self::Adopting { .. })
+    }
+
     fn waiting(lanes: i32, lease: u64) -> Self {
         Self::Waiting { lanes, lease, until: Instant::now() + Duration::from_millis(METADATA_AGE) }
     }
@@ -62,6 +78,14 @@ impl Operator {
         let now = Instant::now();
         match self {
             Self::Idle => return,
+            Self::Adopting { attempt } => {
+                if attempt.is_finished() {
+                    let is_done =
+                        ground.store.routing().generation > ground.rules.routing.generation;
+                    *self = if is_done { Self::Idle } else { Self::adopt(ground) };
+                }
+                return;
+            }
             Self::Gone { until, .. } if now < *until => return,
             Self::Gone { lanes, .. } => {
                 // It may have landed what it had under way.
@@ -94,7 +118,7 @@ impl Operator {
 
     fn conduct(&mut self, ground: &Ground, now: Instant) {
         match self {
-            Self::Idle | Self::Gone { .. } => {}
+            Self::Idle | Self::Gone { .. } | Self::Adopting { .. } => {}
             Self::Waiting { until, .. } if now < *until => {}
             Self::Waiting { lanes, lease, .. } => {
                 for lane in lanes_of(ground) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use actors::dead_letter::Letter;
 use actors::home::home;
 use actors::lane::{Lane, ModeCounts, Source, UserNumber};
 use actors::message;
@@ -10,7 +11,7 @@ use actors::person::Person;
 use actors::rows::RecordPlace;
 use neuros::event::Record;
 use neuros::time::Timestamp;
-use neuros::{Kind, Mode, Outcome, Policy};
+use neuros::{Kind, Mode, Outcome, Policy, Reason};
 
 use super::fates::Fate;
 use crate::world::policy;
@@ -28,12 +29,13 @@ pub(super) struct Applied<'r> {
     pub policy: i32,
     /// It had waited for the user's release.
     pub is_released: bool,
+    /// It was refused before, and is applied out of its turn.
+    pub is_redriven: bool,
 }
 
 /// A record that waits for its user's release.
 pub(super) struct Held {
-    /// The number of its dead letter.
-    pub number: i64,
+    pub letter: Letter,
     pub place: (Source, i64),
     pub fate: Fate,
 }
@@ -78,6 +80,9 @@ pub(super) struct Book {
     /// What waits for the release, in order.
     pub held: VecDeque<Held>,
     pub revisions: u64,
+    /// Records from before, and from after, their arrival.
+    pub late: u64,
+    pub early: u64,
     /// So many states were in checkpoints when the person found a new home.
     settled: usize,
 }
@@ -90,6 +95,13 @@ impl Book {
     /// Whether the person had this very record before, so that it may be a duplicate.
     pub(super) fn has_had(&self, content: &[u8]) -> bool {
         self.contents.contains(content)
+    }
+
+    /// Somebody gives up what waits; says whether it did.
+    pub(super) fn drop_held(&mut self, letter: Letter) -> bool {
+        let count = self.held.len();
+        self.held.retain(|held| held.letter != letter);
+        self.held.len() < count
     }
 
     /// A repeat of one of the newest 64 must not be applied again.
@@ -146,6 +158,8 @@ impl People {
             quarantined: false,
             held: VecDeque::new(),
             revisions: 0,
+            late: 0,
+            early: 0,
             settled: 0,
         };
         self.books.insert(user, book);
@@ -163,7 +177,9 @@ impl People {
             return Err("a record of a user in quarantine was applied".to_owned());
         }
         let (partition, offset) = applied.origin;
-        if book.origins.insert(partition, offset).is_some_and(|newest| newest >= offset) {
+        if !applied.is_redriven
+            && book.origins.insert(partition, offset).is_some_and(|newest| newest >= offset)
+        {
             return Err(format!("{partition}/{offset} was applied after a later one"));
         }
         book.remember(applied)?;
@@ -177,6 +193,9 @@ impl People {
             let due = book.person.record_number;
             return Err(format!("record number {number} where {due} is due"));
         }
+        book.early += u64::from(applied.record.time > applied.record.record_time);
+        let is_late = outcomes.iter().any(|outcome| outcome.reason == Some(Reason::Backfill));
+        book.late += u64::from(is_late);
         let mut switches = Vec::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
             book.seq += 1;
@@ -209,6 +228,14 @@ impl People {
     pub(super) fn known(&self, user: UserNumber, number: i64) -> Option<&Known> {
         let place = usize::try_from(number).ok()?.checked_sub(1)?;
         self.books.get(&user)?.states.get(place)
+    }
+
+    /// Takes a letter, when it is the next that waits for one of a lane's users.
+    pub(super) fn next_held(&mut self, lane: Lane, letter: Letter) -> Option<Held> {
+        let mut of_lane = self.books.values_mut().filter(|book| book.lane == lane);
+        let is_next = |held: &Held| held.letter == letter;
+        let book = of_lane.find(|book| book.held.front().is_some_and(is_next))?;
+        book.held.pop_front()
     }
 
     pub(super) fn number_of(&self, user_id: &str) -> Option<UserNumber> {

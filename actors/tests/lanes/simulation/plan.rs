@@ -1,18 +1,21 @@
 //! A plan: everything that will be done to the lanes, and when, from one seed. It does nothing itself.
 
-use actors::command::Order;
 use actors::home::home;
 use actors::lane::{Lane, Source};
 use actors::rows::Sink;
+use serde::{Deserialize, Serialize};
 
-use super::produce::{Producer, forged};
+use super::kept::{LaneText, SinkText, SourceText};
+use super::produce::{Producer, USER, forged};
 use crate::world::chance::Chance;
 use crate::world::store::{Fault, Part};
 
 /// A message for a partition, with headers that a producer or a forger has added.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Sending {
+    #[serde(with = "LaneText")]
     pub lane: Lane,
+    #[serde(with = "SourceText")]
     pub source: Source,
     pub key: Option<String>,
     pub value: Option<String>,
@@ -30,10 +33,11 @@ impl std::fmt::Debug for Sending {
 }
 
 /// Something that is done to the lanes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Action {
     Send(Box<Sending>),
     Assign {
+        #[serde(with = "LaneText")]
         lane: Lane,
         slot: usize,
         after: u64,
@@ -50,6 +54,7 @@ pub(super) enum Action {
         landing: usize,
     },
     Commit {
+        #[serde(with = "LaneText")]
         lane: Lane,
         fault: Fault,
     },
@@ -62,12 +67,15 @@ pub(super) enum Action {
         time: u64,
     },
     SinkDown {
+        #[serde(with = "SinkText")]
         sink: Sink,
     },
     SinkBack {
+        #[serde(with = "SinkText")]
         sink: Sink,
     },
     PublishFails {
+        #[serde(with = "SinkText")]
         sink: Sink,
         after: usize,
     },
@@ -87,25 +95,36 @@ pub(super) enum Action {
     },
     /// From now on nothing panics: a better release is rolled out.
     Mend,
-    /// An operator asks for the release of everybody in quarantine.
+    /// An operator asks for the release of a user, or of everybody in quarantine.
+    Release {
+        user: String,
+    },
     ReleaseAll,
+    /// An operator has a user's state made anew.
+    Rebuild {
+        user: String,
+    },
+    /// An operator has all dead letters tried once more, where their users live.
+    Redrive,
+    /// An operator gives some of them up.
+    Discard,
     /// An operator adds partitions.
     Expand {
         lanes: i32,
     },
-    /// An operator asks a user's lane for something.
-    Ask {
-        order: Order,
-    },
+    /// The topic of events is made anew, and an operator adopts it.
+    Adopt,
 }
 
 /// What the processes of a plan are told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Setting {
     pub seed: u64,
     pub lanes: i32,
     /// When an operator adds partitions, ms, and how many there are then.
     pub growth: Option<(u64, i32)>,
+    /// When the topic of events is made anew, ms.
+    pub adoption: Option<u64>,
     pub slots: usize,
     pub users: Vec<String>,
     pub records_max: usize,
@@ -139,8 +158,9 @@ impl Plan {
             seed,
             lanes,
             growth: growth(seed, lanes),
+            adoption: adoption(seed),
             slots: usize::try_from(chance.between(2, 3)).unwrap(),
-            users: (0..count).map(|number| format!("user-{number}")).collect(),
+            users: (0..count).map(|number| format!("{USER}{number}")).collect(),
             records_max: chance.of_these(&[1, 3, 8, 24]),
             bytes_max: chance.of_these(&[300, 2_000, 8 << 20]),
             in_flight_max: chance.of_these(&[1, 2, 3, 3]),
@@ -157,6 +177,7 @@ impl Plan {
         add_forgeries(&chance, &setting, &mut actions);
         add_faults(&chance, &setting, &mut actions);
         actions.extend(setting.growth.map(|(at, lanes)| (at, Action::Expand { lanes })));
+        actions.extend(setting.adoption.map(|at| (at, Action::Adopt)));
         // The order of those at one time is that in which they were made.
         actions.sort_by_key(|(at, _)| *at);
         Self { setting, actions }
@@ -169,6 +190,13 @@ fn growth(seed: u64, lanes: i32) -> Option<(u64, i32)> {
     let chance = Chance::of(seed ^ 0x40);
     let more = i32::try_from(chance.between(1, 2)).unwrap();
     chance.one_in(3).then(|| (chance.between(500, TIME / 2), lanes + more))
+}
+
+/// In a quarter of the others the topic of events is made anew.
+fn adoption(seed: u64) -> Option<u64> {
+    let chance = Chance::of(seed ^ 0x50);
+    let at = chance.between(500, TIME - 2_000);
+    (chance.one_in(4) && growth(seed, 1).is_none()).then_some(at)
 }
 
 type Actions = Vec<(u64, Action)>;
@@ -216,6 +244,10 @@ fn add_faults(chance: &Chance, setting: &Setting, actions: &mut Actions) {
         }
         actions.extend([(TIME - 2_000, Action::Mend), (TIME - 500, Action::ReleaseAll)]);
     }
+    // Whatever one process has refused the next may take.
+    if chance.one_in(2) {
+        actions.push((TIME - 500, Action::Redrive));
+    }
 }
 
 fn fault(chance: &Chance, setting: &Setting) -> Action {
@@ -224,7 +256,7 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
     let landing = usize::try_from(chance.below(4)).unwrap();
     let sink = chance.of_these(&Sink::ALL);
     let user = setting.users.get(slot * 3).unwrap_or(&setting.users[0]).clone();
-    match chance.below(50) {
+    match chance.below(57) {
         0..=6 => Action::Assign { lane, slot, after: chance.below(1_500) },
         7..=9 => Action::Die { slot, back_after: chance.between(50, 3_000), landing },
         10..=13 => {
@@ -244,9 +276,11 @@ fn fault(chance: &Chance, setting: &Setting) -> Action {
         37 => Action::KeysAway { slot, time: chance.between(50, 1_500) },
         38 => Action::DeleteCheckpoints,
         43 => Action::Mend,
-        44 => Action::Ask { order: Order::Release { user_id: user } },
+        44 => Action::Release { user },
         45..=48 => Action::ReleaseAll,
-        49 => Action::Ask { order: Order::Rebuild { user_id: user } },
+        49 => Action::Rebuild { user },
+        50..=54 => Action::Redrive,
+        55 | 56 => Action::Discard,
         39 => Action::DamageCheckpoints,
         _ => {
             let seconds = i64::try_from(chance.below(7_200)).unwrap() - 3_600;

@@ -23,7 +23,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::auditor::{Auditor, Ear};
+use super::leaks;
 use super::produce::{BYTES_MAX, FORWARD_BYTES_MAX, LETTER_BYTES_MAX, MORNING, PACE};
+use crate::world::witness::{Happening, Witness as _};
 use crate::world::{MemoryLog, MemoryStore, PlainKeys, PlainSeal, Senders, SharedLog, policy};
 
 /// How a process reads messages. While a release is rolled out, some have the new policy and some the old
@@ -53,14 +55,18 @@ impl Clock for SkewedClock {
 }
 
 /// Keys that may be away.
-pub(super) struct AwayKeys(std::sync::Mutex<Option<Instant>>);
+pub(super) struct AwayKeys {
+    until: std::sync::Mutex<Option<Instant>>,
+    auditor: Arc<Auditor>,
+}
 
 impl AwayKeys {
     fn check(&self) -> Result<(), KeysAway> {
-        match *self.0.lock().unwrap() {
-            Some(until) if Instant::now() < until => Err(KeysAway("told so".to_owned())),
-            _ => Ok(()),
+        if self.until.lock().unwrap().is_none_or(|until| Instant::now() >= until) {
+            return Ok(());
         }
+        self.auditor.happened(Happening::KeysAway, String::new());
+        Err(KeysAway("told so".to_owned()))
     }
 }
 
@@ -131,18 +137,31 @@ pub(super) struct Ground {
     pub rules: Rules,
 }
 
+/// What a process is told: it knows the routing as it is now.
+fn rules_of(ground: &Ground, number: usize) -> Rules {
+    let policy_number = if number.is_multiple_of(2) { 2 } else { 1 };
+    Rules {
+        routing: ground.store.routing(),
+        owner: format!("process-{number}"),
+        wire: wire_of(number),
+        policy_number,
+        policy: Arc::new(policy(policy_number)),
+        ..ground.rules.clone()
+    }
+}
+
 impl Process {
     pub(super) fn start(ground: &Ground, number: usize) -> Self {
-        let routing = ground.store.routing();
-        let ear = Ear::new(Arc::clone(&ground.auditor), number, routing.generation);
-        let ear = Arc::new(ear);
+        let rules = rules_of(ground, number);
+        let ear = Arc::new(Ear::new(Arc::clone(&ground.auditor), number, &rules));
         let may_halt = Arc::clone(&ear.may_halt);
         let mut senders = Senders::new(Arc::clone(&ground.log), number);
         senders.forward_bytes_max = FORWARD_BYTES_MAX;
         senders.letter_bytes_max = LETTER_BYTES_MAX;
         let senders = Arc::new(senders);
         let clock = Arc::new(SkewedClock { began: ground.began, skew: AtomicI64::new(0) });
-        let keys = Arc::new(AwayKeys(std::sync::Mutex::default()));
+        let (until, auditor) = (std::sync::Mutex::default(), Arc::clone(&ground.auditor));
+        let keys = Arc::new(AwayKeys { until, auditor });
         let (say, fatal) = mpsc::channel(1);
         let ports = Ports {
             log: Arc::new(SharedLog(Arc::clone(&ground.log))),
@@ -156,12 +175,6 @@ impl Process {
             observer: ear,
             fatal: say,
         };
-        let mut rules = ground.rules.clone();
-        rules.routing = routing;
-        rules.owner = format!("process-{number}");
-        rules.wire = wire_of(number);
-        rules.policy_number = if number.is_multiple_of(2) { 2 } else { 1 };
-        rules.policy = Arc::new(policy(rules.policy_number));
         let tasks = Rc::new(RefCell::new(Some(LocalSet::new())));
         let (frozen, waker) = (Rc::<Cell<bool>>::default(), Rc::<RefCell<_>>::default());
         let body =
@@ -246,7 +259,9 @@ impl Process {
 
     /// Whether it has said that it must end.
     pub(super) fn must_end(&mut self) -> bool {
-        !self.is_frozen() && self.fatal.try_recv().is_ok()
+        let said = if self.is_frozen() { None } else { self.fatal.try_recv().ok() };
+        let said = said.inspect(|problem| leaks::look("a last word", problem.as_bytes()));
+        said.is_some()
     }
 
     pub(super) fn set_clock(&self, micros: i64) {
@@ -254,6 +269,6 @@ impl Process {
     }
 
     pub(super) fn lose_keys(&self, time: Duration) {
-        *self.keys.0.lock().unwrap() = Some(Instant::now() + time);
+        *self.keys.until.lock().unwrap() = Some(Instant::now() + time);
     }
 }

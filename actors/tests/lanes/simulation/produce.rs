@@ -20,6 +20,10 @@ pub(super) const LETTER_BYTES_MAX: usize = 900;
 /// Within so many milliseconds every producer learns of new partitions.
 pub(super) const METADATA_AGE: u64 = 1_000;
 
+/// How every user id begins, and every heart rate of a good record ends: nothing else says so.
+pub(super) const USER: &str = "user-";
+pub(super) const HEART_RATE_END: &str = ".03125";
+
 /// The event type over which the evaluation panics.
 pub(super) const POISON: &str = "poison";
 
@@ -138,7 +142,9 @@ impl<'c> Producer<'c> {
             true => format!(r#","recovery_score":{}"#, self.chance.below(100)),
             false => String::new(),
         };
-        let metrics = format!(r#""heart_rate":{heart_rate},"stress_level":{stress}{recovery}"#);
+        let metrics = format!(
+            r#""heart_rate":{heart_rate}{HEART_RATE_END},"stress_level":{stress}{recovery}"#
+        );
         let time = seconds - late;
         let good = |kind: &str, more: &str| {
             format!(

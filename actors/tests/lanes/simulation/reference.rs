@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actors::dead_letter;
+use actors::dead_letter::Letter;
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use actors::rows::Quarantine;
 use actors::seal::Seal as _;
@@ -12,12 +12,22 @@ use actors::user::{checkpoint_place, record_place, transition_place};
 use neuros::event::Record;
 
 use super::fates::{Checked, Fate, Judge, ensure};
+use super::leaks::readable;
 use super::leaving::Departures;
-use super::people::{Applied, Book, Held, People, Switch};
+use super::letters::Freed;
+use super::people::{Applied, People, Switch};
 use super::process::wire_of;
-use super::produce::POISON;
-use crate::world::store::tables::{Change, LetterRow, Tables, UserWrite, Written};
+use crate::world::store::tables::{Change, Tables, UserWrite, Written};
 use crate::world::{PlainSeal, key};
+
+/// How much a lane may have read and not committed.
+pub(super) struct Limits {
+    pub records_max: usize,
+    pub bytes_max: usize,
+    /// What was in flight and is dropped has left its places, and before the lane ends they may be taken once
+    /// more, by what is dropped next: twice as many as there are places.
+    pub batches: usize,
+}
 
 /// A lane as it was committed last.
 #[derive(Default)]
@@ -28,8 +38,11 @@ struct LaneBook {
 
 pub(super) struct Reference {
     pub judge: Judge,
-    /// Records that a lane may have read and not committed.
-    ahead_max: usize,
+    limits: Limits,
+    /// Dead letters that wait for no release: where they were read, and why they were refused.
+    pub(super) refused: BTreeMap<Letter, ((Source, i64), &'static str)>,
+    /// Dead letters that an operator has given up.
+    pub given_up: BTreeSet<Letter>,
     lanes: BTreeMap<Lane, LaneBook>,
     pub people: People,
     pub departures: Departures,
@@ -38,19 +51,21 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    pub(super) fn new(judge: Judge, ahead_max: usize) -> Self {
+    pub(super) fn new(judge: Judge, limits: Limits) -> Self {
         let lanes = judge.lanes().map(|lane| (lane, LaneBook::default()));
         Self {
             lanes: lanes.collect(),
             judge,
-            ahead_max,
+            limits,
+            refused: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             people: People::default(),
             departures: Departures::default(),
             counted: BTreeMap::new(),
         }
     }
 
-    fn count(&mut self, what: impl Into<String>, by: u64) {
+    pub(super) fn count(&mut self, what: impl Into<String>, by: u64) {
         *self.counted.entry(what.into()).or_default() += by;
     }
 
@@ -78,24 +93,79 @@ impl Reference {
         })?;
         self.judge.go_on(routing);
         self.people.moved(routing.partition_count);
+        self.take_lanes(tables);
+        Ok(())
+    }
+
+    /// The topic of events was made anew, and what was left of it is gone.
+    pub(super) fn adopted(&mut self, tables: &Tables, routing: &Routing) {
+        self.judge.begin_anew(routing);
+        self.take_lanes(tables);
+    }
+
+    fn take_lanes(&mut self, tables: &Tables) {
         for (lane, row) in &tables.lanes {
             let book = LaneBook { token: row.token, progress: Some(row.progress.clone()) };
             self.lanes.insert(*lane, book);
         }
-        Ok(())
     }
 
     /// I7: no more is read ahead of what is committed than the batches in flight may hold.
     pub(super) fn read(&self, lane: Lane, at: Positions) -> Checked {
         let committed = self.lanes[&lane].progress.as_ref().map(|progress| progress.positions);
         let committed = committed.unwrap_or_default();
-        let ahead = Source::ALL.map(|source| {
-            self.judge.log.count(lane, source, *committed.of(source), *at.of(source))
-        });
-        let ahead: usize = ahead.iter().sum();
-        ensure(ahead <= self.ahead_max, || {
-            format!("I7: lane {lane} has read {ahead} records ahead, {} at most", self.ahead_max)
+        let (mut ahead, mut bytes, mut largest) = (0, 0, 0);
+        for source in Source::ALL {
+            let (from, to) = (*committed.of(source), *at.of(source));
+            ahead += self.judge.log.count(lane, source, from, to);
+            let [more, bytes_max] = self.judge.log.bytes(lane, source, from, to);
+            (bytes, largest) = (bytes + more, largest.max(bytes_max));
+        }
+        let Limits { records_max, bytes_max, batches } = self.limits;
+        ensure(ahead <= batches * records_max, || {
+            format!("I7: lane {lane} has read {ahead} records ahead, of {records_max} a batch")
+        })?;
+        // A batch takes the record with which it is full.
+        ensure(bytes <= batches * (bytes_max + largest), || {
+            format!("I7: lane {lane} has read {bytes} bytes ahead, of {bytes_max} a batch")
         })
+    }
+
+    /// I7: a batch is closed once it is full, by records or by bytes.
+    fn check_size(&self, written: &Written, fates: &BTreeMap<(Source, i64), Fate>) -> Checked {
+        let (log, lane) = (&self.judge.log, written.lane);
+        let (mut bytes, mut newest) = (0, 0);
+        for source in Source::ALL {
+            let of_source = fates.range((source, 0)..=(source, i64::MAX));
+            let (Some((first, _)), Some((last, _))) =
+                (of_source.clone().next(), of_source.clone().next_back())
+            else {
+                continue;
+            };
+            let [all, _] = log.bytes(lane, source, first.1, last.1 + 1);
+            let [of_last, _] = log.bytes(lane, source, last.1, last.1 + 1);
+            // The record that was read last is the last of one of them.
+            (bytes, newest) = (bytes + all, newest.max(of_last));
+        }
+        let Limits { records_max, bytes_max, .. } = self.limits;
+        ensure(fates.len() <= records_max && (bytes == 0 || bytes - newest < bytes_max), || {
+            format!("I7: a batch of {} records with {bytes} bytes", fates.len())
+        })
+    }
+
+    /// I8: what is not sealed says neither whose it is nor what was measured. What is sealed is opened, which
+    /// fails over plaintext; or else it is looked at here.
+    fn check_plain(written: &Written) -> Checked {
+        let letters = written.letters.values();
+        let said = letters.flat_map(|letter| [&letter.said.reason, &letter.said.detail]);
+        let outcomes = written.commands.iter().map(|row| &row.outcome);
+        let texts = said.chain(outcomes).chain([&written.audit]).map(|text| text.as_bytes());
+        let changes = written.alerts.iter().chain(&written.transitions).map(|row| &*row.body);
+        let leaving = written.outbox.values().filter_map(|row| row.body.as_deref());
+        match texts.chain(changes).chain(leaving).find_map(readable) {
+            Some(mark) => Err(format!("I8: {mark:?} can be read in what is not sealed")),
+            None => Ok(()),
+        }
     }
 
     /// I4: only who holds the newest token may write.
@@ -118,19 +188,16 @@ impl Reference {
             })?;
         }
         ensure(written.after.stamp > written.before.stamp, || "a stamp went back".to_owned())?;
-        let fates = self.judge.fates(written, &wire_of(process))?;
+        let wire = wire_of(process);
+        let fates = self.judge.fates(written, &wire)?;
+        self.check_size(written, &fates)?;
+        Self::check_plain(written)?;
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }
-        let released = self.check_released(written)?;
-        let switches = self.check_records(written, &fates, &released)?;
-        for (place, fate) in &released {
-            // A repeat may be one of a record that was released with it.
-            if let Fate::Apply { record, content, .. } = fate {
-                self.check_duplicate(record, content)
-                    .map_err(|problem| format!("I1: {place:?}: {problem}"))?;
-            }
-        }
+        let mut freed = self.check_released(written, &wire)?;
+        let switches = self.check_records(written, &fates, &mut freed)?;
+        self.check_freed(written, &freed)?;
         self.check_letters(written, &fates)?;
         self.check_counts(written, &fates)?;
         self.check_changes(written, &switches)?;
@@ -148,30 +215,39 @@ impl Reference {
         &mut self,
         written: &Written,
         fates: &BTreeMap<(Source, i64), Fate>,
-        released: &BTreeMap<(Source, i64), Fate>,
+        freed: &mut [Freed],
     ) -> Result<Vec<(UserNumber, Switch)>, String> {
         let mut switches = Vec::new();
         let mut newest: BTreeMap<Source, (i32, i64)> = BTreeMap::new();
         for (row, previous) in written.records.iter().zip(&written.previous) {
             let place = format!("{:?} {}", row.source, row.offset);
-            let last = newest.insert(row.source, (row.place.position, row.offset));
-            ensure(last.is_none_or(|last| last < (row.place.position, row.offset)), || {
-                format!("I1: {place} is out of order")
-            })?;
             let key = (row.source, row.offset);
-            let is_released = released.contains_key(&key);
-            let Some(Fate::Apply { record, content, origin }) =
-                fates.get(&key).or_else(|| released.get(&key))
-            else {
+            // Letters of two lanes may have been at one place.
+            let is_it = |one: &Freed| {
+                !one.is_stored && one.place == key && self.check_fate(row, &one.fate).is_ok()
+            };
+            let one = freed.iter().position(is_it);
+            let (is_released, is_redriven) = one.map_or((false, false), |one| {
+                freed[one].is_stored = true;
+                (!freed[one].is_redriven, freed[one].is_redriven)
+            });
+            let last = newest.insert(row.source, (row.place.position, row.offset));
+            let follows = |last: (i32, i64)| {
+                last.0 < row.place.position && (is_redriven || last.1 < row.offset)
+            };
+            ensure(last.is_none_or(follows), || format!("I1: {place} is out of order"))?;
+            let fate = one.map(|one| &freed[one].fate).or_else(|| fates.get(&key));
+            let Some(fate @ Fate::Apply { record, content, origin }) = fate else {
                 return Err(format!("I1: {place} was not to be applied in this batch"));
             };
-            self.check_body(row, record).map_err(|problem| format!("{place}: {problem}"))?;
+            self.check_fate(row, fate).map_err(|problem| format!("{place}: {problem}"))?;
             let before = self.people.known(row.user, row.number - 1).map(|known| known.place);
             ensure(*previous == before, || {
                 format!("I3: {place} leads to {previous:?}, the record before it is at {before:?}")
             })?;
             let (origin, at, policy) = (*origin, row.place, row.policy);
-            let applied = Applied { record, content, origin, place: at, policy, is_released };
+            let applied =
+                Applied { record, content, origin, place: at, policy, is_released, is_redriven };
             let found = self.people.apply(row.user, row.number, &applied);
             let found = found.map_err(|problem| format!("I1/I3: {place}: {problem}"))?;
             switches.extend(found.into_iter().map(|switch| (row.user, switch)));
@@ -179,32 +255,10 @@ impl Reference {
         Ok(switches)
     }
 
-    /// Letters leave the list in the order in which they came to it, each once; gives those that are applied.
-    fn check_released(
-        &mut self,
-        written: &Written,
-    ) -> Result<BTreeMap<(Source, i64), Fate>, String> {
-        let mut released = BTreeMap::new();
-        let lane = written.lane;
-        for row in &written.released {
-            let held = |book: &Book| {
-                let next = book.held.front();
-                next.is_some_and(|held| held.number == row.letter.number)
-            };
-            let of_lane = self.people.books.values_mut().filter(|book| book.lane == lane);
-            let book = of_lane.into_iter().find(|book| held(book));
-            let book =
-                book.ok_or_else(|| format!("I1: letter {:?} is not the next", row.letter))?;
-            let Some(Held { place, fate, .. }) = book.held.pop_front() else { continue };
-            let is_stored = written.records.iter().any(|row| (row.source, row.offset) == place);
-            ensure(is_stored == (row.fate == actors::rows::Fate::Applied), || {
-                format!("I1: {place:?} left the list as {:?}", row.fate)
-            })?;
-            released.insert(place, fate);
-        }
-        self.count("letters released", written.released.len() as u64);
-        self.count("commands carried out", written.commands.len() as u64);
-        Ok(released)
+    /// A stored record is the log's, with the time at which it entered it.
+    fn check_fate(&self, row: &StoredRecord, fate: &Fate) -> Checked {
+        let Fate::Apply { record, .. } = fate else { return Err("no record".to_owned()) };
+        self.check_body(row, record)
     }
 
     fn check_body(&self, row: &StoredRecord, record: &Record<'static>) -> Checked {
@@ -215,71 +269,6 @@ impl Reference {
         let mut bytes = Vec::new();
         record.to_stored(&mut bytes);
         ensure(sealed.is_ok_and(|opened| opened == bytes), || "not what the log holds".to_owned())
-    }
-
-    /// Every record that cannot be applied is a dead letter, and no other, but for those in quarantine.
-    fn check_letters(
-        &mut self,
-        written: &Written,
-        fates: &BTreeMap<(Source, i64), Fate>,
-    ) -> Checked {
-        let mut due: BTreeMap<(Source, i64), &str> = fates
-            .iter()
-            .filter_map(|(place, fate)| match fate {
-                Fate::Letter(reason) => Some((*place, *reason)),
-                _ => None,
-            })
-            .collect();
-        for (number, letter) in &written.letters {
-            let place = (letter.said.source, letter.said.offset);
-            self.check_letter_body(written.lane, *number, letter)
-                .map_err(|problem| format!("{place:?}: {problem}"))?;
-            let reason = letter.said.reason.as_str();
-            self.count(format!("dead letter {reason}"), 1);
-            if reason != "quarantined" {
-                let expected = due.remove(&place);
-                ensure(expected == Some(reason), || {
-                    format!("a dead letter {place:?} {reason}, due is {expected:?}")
-                })?;
-                continue;
-            }
-            let Some(fate @ Fate::Apply { record, .. }) = fates.get(&place) else {
-                return Err(format!("{place:?} was not to be applied, and is kept for a release"));
-            };
-            let user = letter.user.ok_or("a quarantined record of nobody")?;
-            let book = self.people.books.get_mut(&user).ok_or("a quarantined record of nobody")?;
-            ensure(record.user_id == book.user_id.as_str(), || "kept for another user".to_owned())?;
-            let flagged = written
-                .users
-                .iter()
-                .any(|row| row.user == user && row.quarantine == Quarantine::Begins);
-            ensure(!flagged || book.quarantined || record.event_type == POISON, || {
-                format!("{place:?}: a quarantine without a reason")
-            })?;
-            book.quarantined |= flagged;
-            ensure(book.quarantined, || {
-                format!("{place:?}: the flag is not written with the first quarantined record")
-            })?;
-            book.held.push_back(Held { number: *number, place, fate: fate.clone() });
-        }
-        ensure(due.is_empty(), || format!("dead letters are missing: {due:?}"))
-    }
-
-    /// What is kept of a dead letter is the record as the log has it.
-    fn check_letter_body(&self, lane: Lane, number: i64, letter: &LetterRow) -> Checked {
-        let (source, offset) = (letter.said.source, letter.said.offset);
-        let entries = self.judge.log.entries(lane, source, offset, offset + 1);
-        let entry = entries.first().ok_or("a dead letter of nothing")?;
-        let opened = PlainSeal.open(
-            &key(0),
-            dead_letter::place(dead_letter::Letter { lane, number }),
-            &letter.body,
-        );
-        let kept = dead_letter::of_bytes(&opened.map_err(|error| error.to_string())?);
-        let kept = kept.ok_or("a dead letter that cannot be read")?;
-        ensure(kept.key == entry.raw.key && kept.value == entry.raw.value, || {
-            "a dead letter that is not what the log holds".to_owned()
-        })
     }
 
     /// I6, for this batch: all that was read is counted once, and what is counted new is stored.
@@ -319,7 +308,7 @@ impl Reference {
     }
 
     /// What is neither stored nor a dead letter must have been there before.
-    fn check_duplicate(&self, record: &Record<'_>, content: &[u8]) -> Checked {
+    pub(super) fn check_duplicate(&self, record: &Record<'_>, content: &[u8]) -> Checked {
         let user = self.people.number_of(&record.user_id);
         let had = user.is_some_and(|user| self.people.books[&user].has_had(content));
         ensure(had, || "a record that nobody had before is lost".to_owned())

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::command::Order;
 use actors::defect::Defect;
-use actors::home::home;
 use actors::lane::{Lane, PerSource, ROUTING_VERSION, Routing};
 use actors::person::{Applied, Person};
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Rules, UserRules};
@@ -15,14 +13,16 @@ use neuros::event::Record;
 use neuros::{Outcome, Policy};
 use tokio::time::Instant;
 
+use super::asking;
 use super::auditor::Auditor;
 use super::fates::Judge;
 use super::group::Group;
+use super::leaks;
 use super::operator::Operator;
-use super::plan::{Action, Plan, Setting};
+use super::plan::{Action, Plan, Sending, Setting};
 use super::process::{Ground, time_at, wire_of};
 use super::produce::{BYTES_MAX, FORWARD_BYTES_MAX, POISON};
-use super::reference::Reference;
+use super::reference::{Limits, Reference};
 use crate::world::witness::{Happening, Witness as _};
 use crate::world::{MemoryLog, MemoryStore, run};
 
@@ -117,10 +117,9 @@ fn ground(setting: &Setting) -> Ground {
     log.rough(setting.latency_max / 2);
     store.rough(setting.latency_max);
     let judge = Judge::new(routing.clone(), FORWARD_BYTES_MAX, Arc::clone(&log));
-    // What was in flight and is dropped has left its places, and before the lane ends they may be taken once
-    // more: by what is dropped next.
-    let ahead_max = 2 * setting.records_max * setting.in_flight_max;
-    auditor.begin(Reference::new(judge, ahead_max));
+    let Setting { records_max, bytes_max, .. } = *setting;
+    let limits = Limits { records_max, bytes_max, batches: 2 * setting.in_flight_max };
+    auditor.begin(Reference::new(judge, limits));
     let rules = rules(setting, routing);
     Ground { began: Instant::now(), log, store, auditor, rules }
 }
@@ -130,6 +129,7 @@ pub(super) fn play(plan: &Plan) -> Report {
     run(|| async {
         let setting = &plan.setting;
         let ground = ground(setting);
+        leaks::forget();
         IS_MENDED.set(false);
         BEGAN.set(Some(ground.began));
         let mut group = Group::new(ground, setting.slots, setting.lanes, setting.seed ^ 0x30);
@@ -142,6 +142,7 @@ pub(super) fn play(plan: &Plan) -> Report {
         let auditor = &group.ground.auditor;
         let (hash, history) = auditor.history();
         let mut violations = auditor.violations();
+        violations.extend(leaks::found());
         violations.extend(unfinished);
         Report { violations, hash, history, tally: auditor.tally() }
     })
@@ -169,10 +170,10 @@ async fn act(plan: &Plan, group: &mut Group, operator: &mut Operator) {
         if !matches!(action, Action::Send(_)) {
             group.ground.auditor.note(&format!("{action:?}"));
         }
-        if let Action::Expand { lanes } = action {
-            *operator = Operator::begin(group, *lanes);
-        } else {
-            perform(action, group);
+        match action {
+            Action::Expand { lanes } => *operator = Operator::begin(group, *lanes),
+            Action::Adopt => *operator = Operator::adopt(&group.ground),
+            _ => perform(action, group),
         }
     }
     // What was begun goes on for a while without new faults.
@@ -180,27 +181,31 @@ async fn act(plan: &Plan, group: &mut Group, operator: &mut Operator) {
     pass(group, operator, until).await;
 }
 
+fn send(ground: &Ground, sending: &Sending) {
+    let bytes = |text: &String| text.clone().into_bytes();
+    let raw = actors::incoming::Raw {
+        key: sending.key.as_ref().map(bytes),
+        value: sending.value.as_ref().map(bytes),
+        headers: sending.headers.iter().map(|(n, v)| (n.clone(), Some(bytes(v)))).collect(),
+    };
+    let now = time_at(ground.began).as_micros() / 1_000;
+    let time = neuros::time::Timestamp::from_millis(now);
+    let time = (!sending.is_timeless).then_some(time);
+    // A smaller plan may have fewer partitions.
+    let lane = Lane(sending.lane.0 % ground.log.lanes());
+    ground.log.append(lane, sending.source, time, raw);
+}
+
+/// Does what is to be done. What has met somebody is counted here, or where it meets them.
 fn perform(action: &Action, group: &mut Group) {
     let millis = Duration::from_millis;
     let ground = &group.ground;
+    let happened = |what| ground.auditor.happened(what, String::new());
     match action {
-        Action::Send(sending) => {
-            let bytes = |text: &String| text.clone().into_bytes();
-            let raw = actors::incoming::Raw {
-                key: sending.key.as_ref().map(bytes),
-                value: sending.value.as_ref().map(bytes),
-                headers: sending.headers.iter().map(|(n, v)| (n.clone(), Some(bytes(v)))).collect(),
-            };
-            let now = time_at(ground.began).as_micros() / 1_000;
-            let time = neuros::time::Timestamp::from_millis(now);
-            let time = (!sending.is_timeless).then_some(time);
-            // A smaller plan may have fewer partitions.
-            let lane = Lane(sending.lane.0 % ground.log.lanes());
-            ground.log.append(lane, sending.source, time, raw);
-        }
+        Action::Send(sending) => send(ground, sending),
         Action::Assign { lane, slot, after } => group.assign(*lane, *slot, millis(*after)),
         Action::Die { slot, back_after, landing } => {
-            group.die(*slot, millis(*back_after), *landing);
+            group.kill(*slot, millis(*back_after), *landing);
         }
         Action::Freeze { slot, time, notice, landing } => {
             group.freeze(*slot, millis(*time), millis(*notice), *landing);
@@ -210,7 +215,10 @@ fn perform(action: &Action, group: &mut Group) {
         Action::StoreAway { part, time } => ground.store.away(*part, millis(*time)),
         Action::LogAway { time } => ground.log.away(millis(*time)),
         Action::SinkDown { sink } => ground.log.down.lock().unwrap().push(*sink),
-        Action::SinkBack { sink } => ground.log.down.lock().unwrap().retain(|of| of != sink),
+        Action::SinkBack { sink } => {
+            ground.log.down.lock().unwrap().retain(|of| of != sink);
+            happened(Happening::SinkBack);
+        }
         Action::PublishFails { sink, after } => ground.log.fail_after(*sink, *after),
         Action::DeliveryFails { slot, landing } => {
             if let Some(process) = group.process(*slot) {
@@ -225,39 +233,24 @@ fn perform(action: &Action, group: &mut Group) {
         }
         Action::DamageCheckpoints => {
             ground.store.damage_checkpoints();
-            ground.auditor.happened(Happening::CheckpointDamaged, String::new());
+            happened(Happening::CheckpointDamaged);
         }
         Action::DeleteCheckpoints => {
             ground.store.delete_checkpoints();
-            ground.auditor.happened(Happening::CheckpointDeleted, String::new());
+            happened(Happening::CheckpointDeleted);
         }
-        Action::Mend => IS_MENDED.set(true),
-        Action::Ask { order } => ask(ground, order),
-        Action::ReleaseAll => release_all(ground),
-        // Only an operator, who goes on with it, can.
-        Action::Expand { .. } => {}
-        Action::ClockJump { slot, micros } => {
-            if let Some(process) = group.process(*slot) {
-                process.set_clock(*micros);
-            }
+        Action::Mend => {
+            IS_MENDED.set(true);
+            happened(Happening::Mended);
         }
-    }
-}
-
-fn ask(ground: &Ground, order: &Order) {
-    let user_id = order.user_id().unwrap_or_default();
-    let lane = home(user_id, ground.store.routing().partition_count);
-    let id = ground.store.look(|tables| tables.commands.len() + 1);
-    ground.store.command(lane, i64::try_from(id).unwrap(), order);
-}
-
-fn release_all(ground: &Ground) {
-    let quarantined: Vec<String> = ground.store.look(|tables| {
-        let quarantined = tables.users.values().filter(|user| user.quarantined);
-        quarantined.map(|user| user.user_id.clone()).collect()
-    });
-    for user_id in quarantined {
-        ask(ground, &Order::Release { user_id });
+        Action::Release { user } => asking::release(ground, user),
+        Action::ReleaseAll => asking::release_all(ground),
+        Action::Rebuild { user } => asking::rebuild(ground, user),
+        Action::Redrive => asking::redrive(ground),
+        Action::Discard => asking::discard(ground),
+        // Only an operator, who goes on with them, can.
+        Action::Expand { .. } | Action::Adopt => {}
+        Action::ClockJump { slot, micros } => group.set_clock(*slot, *micros),
     }
 }
 
@@ -268,7 +261,7 @@ async fn finish(group: &mut Group, operator: &mut Operator) -> Vec<String> {
     group.ground.store.heal();
     group.heal();
     let until = Instant::now() + HEALED_WITHIN;
-    while Instant::now() < until && !behind(group).is_empty() {
+    while Instant::now() < until && (operator.is_adopting() || !behind(group).is_empty()) {
         let next = Instant::now() + Duration::from_millis(200);
         pass(group, operator, next).await;
         if group.ground.auditor.has_violations() {

@@ -14,7 +14,7 @@ const NOT_DUE: [Happening; 4] =
 
 /// Everything that must happen in enough seeds.
 fn due() -> Vec<String> {
-    let happenings = Happening::ALL.into_iter().filter(|what| !NOT_DUE.contains(what));
+    let happenings = Happening::ALL.iter().filter(|what| !NOT_DUE.contains(what));
     let mut due: Vec<String> = happenings.map(|what| format!("{what:?}")).collect();
     let skips = [Happening::ForwardedRepeat, Happening::OutOfTurn, Happening::OtherGeneration];
     due.extend(skips.map(|what| format!("skipped {what:?}")));
@@ -25,7 +25,13 @@ fn due() -> Vec<String> {
     let commands =
         ["commands carried out", "letters released", "quarantines ended", "states rebuilt"];
     due.extend(commands.map(str::to_owned));
+    let letters = ["letters redriven", "letters redriven in vain", "letters discarded"];
+    due.extend(letters.map(str::to_owned));
     due.extend(["duplicates", "revisions", "mode changes", "checkpoints"].map(str::to_owned));
+    due.push("lines of the log".to_owned());
+    due.extend(
+        ["early records", "late records", "records of a closed generation"].map(str::to_owned),
+    );
     due
 }
 

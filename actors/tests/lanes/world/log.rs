@@ -1,5 +1,5 @@
 //! A log in memory: partitions of two topics whose offsets may have gaps, and what was published. What it
-//! has acknowledged it keeps.
+//! has acknowledged it keeps, unless retention takes it or the topic is made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::incoming::{Incoming, Origin, Raw};
+use actors::incoming::{HEADER_OVERHEAD, Incoming, Origin, Raw};
 use actors::lane::{Lane, PerSource, Positions, Source};
 use actors::log::{LaneReader, Log, LogError, Outgoing, Take};
 use actors::rows::Sink;
@@ -25,12 +25,19 @@ pub(crate) struct Entry {
     pub offset: i64,
     pub time: Option<Timestamp>,
     pub raw: Raw,
+    /// Bytes of all that came before it.
+    before: usize,
 }
 
 #[derive(Default)]
 struct Partition {
+    /// Those below `start` nobody can read any more; whoever looks from outside still sees them.
     entries: Vec<Entry>,
+    start: i64,
     end: i64,
+    /// Of all entries, and of the largest of them.
+    bytes: usize,
+    bytes_max: usize,
 }
 
 impl Partition {
@@ -38,6 +45,31 @@ impl Partition {
     fn place(&self, offset: i64) -> usize {
         self.entries.partition_point(|entry| entry.offset < offset)
     }
+
+    /// The bytes of the entries before that place.
+    fn bytes_before(&self, place: usize) -> usize {
+        self.entries.get(place).map_or(self.bytes, |entry| entry.before)
+    }
+
+    /// Whether somebody can read on at an offset.
+    fn check(&self, source: Source, lane: Lane, position: i64) -> Result<(), LogError> {
+        let (topic, start, end) = (source.as_str().to_owned(), self.start, self.end);
+        if position < start {
+            return Err(LogError::BelowStart { topic, lane, position, start });
+        }
+        if position > end {
+            return Err(LogError::AboveEnd { topic, lane, position, end });
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a record, as a batch counts them.
+fn bytes_of(raw: &Raw) -> usize {
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let headers = raw.headers.iter();
+    let headers = headers.map(|(name, value)| name.len() + length(value) + HEADER_OVERHEAD);
+    length(&raw.key) + length(&raw.value) + headers.sum::<usize>()
 }
 
 /// How the log behaves.
@@ -129,8 +161,10 @@ impl MemoryLog {
         let gap = if one_in > 0 && self.chance.one_in(one_in) { 2 } else { 0 };
         let mut partitions = self.partitions.lock().unwrap();
         let partition = partitions.get_mut(&lane).unwrap().of_mut(source);
-        let offset = partition.end;
-        partition.entries.push(Entry { offset, time, raw });
+        let (offset, before, bytes) = (partition.end, partition.bytes, bytes_of(&raw));
+        partition.entries.push(Entry { offset, time, raw, before });
+        partition.bytes += bytes;
+        partition.bytes_max = partition.bytes_max.max(bytes);
         // As if a transaction's marker lay there, or what compaction took.
         partition.end = offset + 1 + gap;
         self.grown.notify_waiters();
@@ -166,6 +200,33 @@ impl MemoryLog {
         partition.place(to).saturating_sub(partition.place(from))
     }
 
+    /// Their bytes, and those of the largest that was ever there.
+    pub(crate) fn bytes(&self, lane: Lane, source: Source, from: i64, to: i64) -> [usize; 2] {
+        let partitions = self.partitions.lock().unwrap();
+        let partition = partitions[&lane].of(source);
+        let before = |offset| partition.bytes_before(partition.place(offset));
+        [before(to).saturating_sub(before(from)), partition.bytes_max]
+    }
+
+    /// Retention takes what lies below an offset.
+    pub(crate) fn retain_from(&self, lane: Lane, source: Source, start: i64) {
+        self.partitions.lock().unwrap().get_mut(&lane).unwrap().of_mut(source).start = start;
+        self.grown.notify_waiters();
+    }
+
+    /// A topic is made anew: empty, its next offsets at `start`.
+    pub(crate) fn make_anew(&self, source: Source, start: i64) {
+        for records in self.partitions.lock().unwrap().values_mut() {
+            let partition = records.of_mut(source);
+            if start < partition.end {
+                // Other records will have their offsets.
+                partition.entries.clear();
+            }
+            (partition.start, partition.end) = (start, start);
+        }
+        self.grown.notify_waiters();
+    }
+
     /// Adds partitions up to so many.
     pub(crate) fn grow(&self, lanes: i32) {
         let mut partitions = self.partitions.lock().unwrap();
@@ -189,7 +250,8 @@ impl MemoryLog {
     /// Where each lane's newest records end.
     pub(crate) fn ends(&self) -> Vec<(Lane, Positions)> {
         let partitions = self.partitions.lock().unwrap();
-        let end = |p: &Partition| p.entries.last().map_or(0, |entry| entry.offset + 1);
+        let end =
+            |p: &Partition| p.entries.last().map_or(p.start, |last| p.start.max(last.offset + 1));
         let ends = partitions.iter().map(|(lane, records)| {
             (*lane, Positions { events: end(&records.events), by_user: end(&records.by_user) })
         });
@@ -211,10 +273,12 @@ impl MemoryLog {
     }
 
     fn check(&self) -> Result<(), LogError> {
-        match self.weather.lock().unwrap().away {
-            Some(until) if Instant::now() < until => Err(LogError::Away("told so".to_owned())),
-            _ => Ok(()),
+        let until = self.weather.lock().unwrap().away;
+        if until.is_none_or(|until| Instant::now() >= until) {
+            return Ok(());
         }
+        self.witness.happened(Happening::LogAway, String::new());
+        Err(LogError::Away("told so".to_owned()))
     }
 }
 
@@ -226,11 +290,16 @@ pub(crate) struct SharedLog(pub Arc<MemoryLog>);
 impl Log for SharedLog {
     async fn open(&self, lane: Lane, at: Positions) -> Result<Box<dyn LaneReader>, LogError> {
         self.0.check()?;
-        Ok(Box::new(Reader { log: Arc::clone(&self.0), lane, at, holds_events: false }))
+        let reader = Reader { log: Arc::clone(&self.0), lane, at, holds_events: false };
+        reader.check()?;
+        Ok(Box::new(reader))
     }
 
-    async fn starts(&self, _: Lane) -> Result<Positions, LogError> {
-        Ok(Positions::default())
+    async fn starts(&self, lane: Lane) -> Result<Positions, LogError> {
+        self.0.check()?;
+        let partitions = self.0.partitions.lock().unwrap();
+        let records = &partitions[&lane];
+        Ok(Positions { events: records.events.start, by_user: records.by_user.start })
     }
 
     async fn by_user_end(&self, lane: Lane) -> Result<i64, LogError> {
@@ -249,6 +318,13 @@ struct Reader {
 }
 
 impl Reader {
+    fn check(&self) -> Result<(), LogError> {
+        let partitions = self.log.partitions.lock().unwrap();
+        let records = &partitions[&self.lane];
+        let of = |source| records.of(source).check(source, self.lane, *self.at.of(source));
+        Source::ALL.into_iter().try_for_each(of)
+    }
+
     fn next(&mut self, is_rough: bool) -> Option<(Source, Entry)> {
         let partitions = self.log.partitions.lock().unwrap();
         let mut sources = Source::ALL;
@@ -278,6 +354,8 @@ impl LaneReader for Reader {
         let log = Arc::clone(&self.log);
         loop {
             self.log.check()?;
+            // A client that finds itself elsewhere says only that: opening the log again tells how.
+            self.check().map_err(|lost| LogError::Away(lost.to_string()))?;
             let waiting = log.grown.notified();
             let read_max = self.log.weather.lock().unwrap().read_max;
             let mut left = match read_max {
@@ -286,7 +364,7 @@ impl LaneReader for Reader {
             };
             let mut taken = false;
             while left > 0
-                && let Some((source, Entry { offset, time, raw })) = self.next(read_max > 0)
+                && let Some((source, Entry { offset, time, raw, .. })) = self.next(read_max > 0)
             {
                 taken = true;
                 left -= 1;

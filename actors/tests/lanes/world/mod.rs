@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use actors::cache::NoCache;
 use actors::clock::Clock;
-use actors::lane::{Lane, ModeCounts, PerSource, Positions, ROUTING_VERSION, Routing, UserNumber};
+use actors::lane::{
+    Lane, ModeCounts, PerSource, Positions, ROUTING_VERSION, Routing, Source, UserNumber,
+};
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
@@ -31,7 +33,8 @@ pub(crate) use senders::Senders;
 pub(crate) use store::{Fault, MemoryStore};
 use witness::Nobody;
 
-/// Seals by writing key and place in front: whatever is opened elsewhere or with another key is found.
+/// Seals by writing key and place in front, and every byte as what it is not: whatever is opened elsewhere, or
+/// with another key, or was never sealed is found.
 pub(crate) struct PlainSeal;
 
 fn label(key: &DataKey, place: Place) -> String {
@@ -46,12 +49,15 @@ fn first(key: &DataKey) -> [u8; 4] {
 
 impl Seal for PlainSeal {
     fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed {
-        Sealed([label(key, place).as_bytes(), plaintext].concat())
+        let mut sealed = label(key, place).into_bytes();
+        sealed.extend(plaintext.iter().map(|byte| !byte));
+        Sealed(sealed)
     }
 
     fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
         let label = label(key, place);
-        sealed.strip_prefix(label.as_bytes()).map(<[u8]>::to_vec).ok_or(Unopened::NotAuthentic)
+        let body = sealed.strip_prefix(label.as_bytes()).ok_or(Unopened::NotAuthentic)?;
+        Ok(body.iter().map(|byte| !byte).collect())
     }
 }
 
@@ -66,6 +72,10 @@ pub(crate) fn opened(user: UserNumber, place: Place, sealed: &[u8]) -> Vec<u8> {
 /// As the service's own key seals it.
 pub(crate) fn sealed_by_service(place: Place, plaintext: &[u8]) -> Vec<u8> {
     PlainSeal.seal(&key(0), place, plaintext).0
+}
+
+pub(crate) fn opened_by_service(place: Place, sealed: &[u8]) -> Vec<u8> {
+    PlainSeal.open(&key(0), place, sealed).unwrap()
 }
 
 pub(crate) struct PlainKeys;
@@ -229,6 +239,16 @@ impl World {
         self.senders = Arc::new(Senders::new(Arc::clone(&self.log), 1));
     }
 
+    /// The topic of events is made anew with its next offsets at `start`, and adopted; a process begins that
+    /// knows it.
+    pub(crate) async fn adopt(&mut self, start: i64) {
+        let log = Arc::clone(&self.log);
+        let make_anew = move || log.make_anew(Source::Events, start);
+        self.store.connect(0).adopt(start, make_anew).await.unwrap();
+        self.rules.routing = self.store.routing();
+        self.restart();
+    }
+
     /// Starts an owner of `lane` that lives until the token is cancelled.
     pub(crate) fn own(&self, lane: i32) -> Owner {
         let stop = CancellationToken::new();
@@ -246,6 +266,19 @@ impl World {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("never: {what}; {:?}", self.told.conditions.lock().unwrap());
+    }
+
+    /// Waits until a lane stands still; gives what it says of that.
+    pub(crate) async fn halted(&self, lane: i32) -> String {
+        let problem = |world: &Self| {
+            let conditions = world.told.conditions.lock().unwrap();
+            conditions.iter().find_map(|(of, condition)| match condition {
+                Condition::Halted { problem } if *of == Lane(lane) => Some(problem.clone()),
+                _ => None,
+            })
+        };
+        self.until("the lane stands still", |world| problem(world).is_some()).await;
+        problem(self).unwrap()
     }
 
     /// Waits until everything in the log is committed.

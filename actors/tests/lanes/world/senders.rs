@@ -210,8 +210,10 @@ async fn send_all(
             // It fails after many tries; meanwhile more is committed that must leave.
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        if log.down.lock().unwrap().contains(&sink) || fails_after == Some(place) {
-            log.witness.happened(Happening::PublishFailed, sink.as_str().to_owned());
+        let is_down = log.down.lock().unwrap().contains(&sink);
+        if is_down || fails_after == Some(place) {
+            let what = if is_down { Happening::SinkDown } else { Happening::PublishFailed };
+            log.witness.happened(what, sink.as_str().to_owned());
             return down();
         }
         log.witness.published(sink, &outgoing);

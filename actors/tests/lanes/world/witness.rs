@@ -6,15 +6,39 @@ use actors::rows::Sink;
 
 use super::store::tables::{Tables, Written};
 
-/// Things that happen, by the names under which they are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Happening {
+/// Names everything that can happen, once.
+macro_rules! happenings {
+    ($($name:ident),+ $(,)?) => {
+        /// Things that happen, by the names under which they are counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Happening {
+            $($name),+
+        }
+
+        impl Happening {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+happenings! {
     Claimed,
     ClaimWaited,
     BackendEnded,
     ClaimAnswerLost,
     Committed,
-    CommitAway,
+    FaultAway,
+    FaultGhost,
+    FaultLost,
+    FaultStall,
+    FaultLate,
+    StoreAwayForCommit,
+    StoreAwayForClaim,
+    StoreAwayForRead,
+    StoreAwayForCursor,
+    KeysAway,
+    LogAway,
+    QueueFull,
     AnswerLost,
     GhostLanded,
     GhostVanished,
@@ -33,11 +57,22 @@ pub(crate) enum Happening {
     Published,
     PublishedAgain,
     PublishFailed,
+    SinkDown,
+    SinkBack,
     CaughtUp,
     Cached,
     Quarantined,
     CheckpointDeleted,
     CheckpointDamaged,
+    Assigned,
+    Killed,
+    ClockSetForward,
+    ClockSetBack,
+    Mended,
+    AskedForRelease,
+    AskedForRebuild,
+    AskedForRedrive,
+    AskedForDiscard,
     Died,
     Froze,
     Thawed,
@@ -56,58 +91,7 @@ pub(crate) enum Happening {
     OutdatedClaim,
     Scrubbed,
     ScrubbedUnreadable,
-}
-
-impl Happening {
-    pub(crate) const ALL: [Self; 47] = [
-        Self::Claimed,
-        Self::ClaimWaited,
-        Self::BackendEnded,
-        Self::ClaimAnswerLost,
-        Self::Committed,
-        Self::CommitAway,
-        Self::AnswerLost,
-        Self::GhostLanded,
-        Self::GhostVanished,
-        Self::Fenced,
-        Self::FencedCursor,
-        Self::OutOfStep,
-        Self::Refused,
-        Self::LaggingRestore,
-        Self::CheckpointRebuilt,
-        Self::Evicted,
-        Self::Forwarded,
-        Self::ForwardedRepeat,
-        Self::OutOfTurn,
-        Self::OtherGeneration,
-        Self::DeliveryError,
-        Self::Published,
-        Self::PublishedAgain,
-        Self::PublishFailed,
-        Self::CaughtUp,
-        Self::Cached,
-        Self::Quarantined,
-        Self::CheckpointDeleted,
-        Self::CheckpointDamaged,
-        Self::Died,
-        Self::Froze,
-        Self::Thawed,
-        Self::Handover,
-        Self::Revoked,
-        Self::Truncated,
-        Self::PartitionsAdded,
-        Self::LanesStopped,
-        Self::ExpansionBlocked,
-        Self::Expanded,
-        Self::ExpansionGivenUp,
-        Self::OperatorDied,
-        Self::ExpansionRefused,
-        Self::StopMovedOn,
-        Self::AddedLaneClaimed,
-        Self::OutdatedClaim,
-        Self::Scrubbed,
-        Self::ScrubbedUnreadable,
-    ];
+    Adopted,
 }
 
 /// Watches; the store calls it in the middle of its transactions, so it must not ask the store.
@@ -120,6 +104,8 @@ pub(crate) trait Witness: Send + Sync {
     fn writes(&self, _tables: &Tables, _written: &Written, _process: usize) {}
     /// Users have found new homes; the tables are as they are from now on.
     fn expanded(&self, _tables: &Tables, _routing: &Routing) {}
+    /// A topic was made anew, and a generation begins with it; the tables are as they are from now on.
+    fn adopted(&self, _tables: &Tables, _routing: &Routing) {}
     /// A cursor was moved.
     fn moved(&self, _lane: Lane, _token: FenceToken, _sink: Sink, _to: i64) {}
     /// A reader has given everything up to there.

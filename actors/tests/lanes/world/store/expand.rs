@@ -1,12 +1,12 @@
-//! More partitions, as the real store does it: the routing compared by claims, where lanes stop, and the one
-//! transaction with all their rows in which users find new homes.
+//! Generations, as the real store does them: the routing compared by claims, where lanes stop, and the one
+//! transaction with all their rows in which users find new homes, or a topic that was made anew is adopted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actors::defect::Defect;
 use actors::expansion::{Blocker, blockers};
-use actors::lane::{ClosedGeneration, Lane, Positions, Routing};
+use actors::lane::{ClosedGeneration, Lane, Positions, Routing, Source};
 use actors::store::StoreError;
 use tokio::time::Instant;
 
@@ -93,6 +93,15 @@ impl Connection {
     ) -> impl Future<Output = Result<Vec<Blocker>, StoreError>> + use<> {
         self.server.clone().expand(lease, lanes)
     }
+
+    /// Begins a generation with a topic of events that is made anew in the middle of it, and begins at `start`.
+    pub(crate) fn adopt(
+        &self,
+        start: i64,
+        make_anew: impl FnOnce(),
+    ) -> impl Future<Output = Result<(), StoreError>> {
+        self.server.clone().adopt(start, make_anew)
+    }
 }
 
 impl Server {
@@ -112,6 +121,29 @@ impl Server {
     }
 
     async fn expand(self, lease: u64, count: i32) -> Result<Vec<Blocker>, StoreError> {
+        self.with_all(|| self.flip(lease, count)).await
+    }
+
+    async fn adopt(self, start: i64, make_anew: impl FnOnce()) -> Result<(), StoreError> {
+        let adopt = || {
+            let mut tables = self.store.tables.lock().unwrap();
+            let lanes: Vec<Lane> = tables.lanes.keys().copied().collect();
+            for lane in lanes {
+                tables.skip(lane, Source::Events, start);
+            }
+            make_anew();
+            let routing = self.begin_next(&mut tables);
+            self.store.witness.adopted(&tables, &routing);
+            Ok(())
+        };
+        self.with_all(adopt).await
+    }
+
+    /// Does something while nobody else has any lane's row.
+    async fn with_all<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let lanes: Vec<Lane> = self.store.look(|tables| tables.lanes.keys().copied().collect());
         let mut held = Vec::new();
         let mut locked = Ok(());
@@ -123,7 +155,7 @@ impl Server {
                 break;
             }
         }
-        let done = locked.and_then(|()| self.flip(lease, count));
+        let done = locked.and_then(|()| work());
         for (lane, transaction) in held {
             self.end(lane, transaction);
         }
@@ -142,13 +174,22 @@ impl Server {
             return Ok(found);
         }
         lease.until = None;
+        let routing = self.begin_next(&mut tables);
+        for lane in (routing.partition_count..count).map(Lane) {
+            tables.lanes.insert(lane, LaneRow::starting_at(Positions::default()));
+        }
+        let routing = Routing { partition_count: count, ..routing };
+        *self.store.routing.lock().unwrap() = routing.clone();
+        self.store.witness.expanded(&tables, &routing);
+        Ok(Vec::new())
+    }
+
+    /// Ends the generation: new tokens, no marks; what is left of it is kept.
+    fn begin_next(&self, tables: &mut Tables) -> Routing {
         let mut routing = self.store.routing.lock().unwrap();
         let generation = routing.generation;
-        let closed: BTreeMap<Lane, ClosedGeneration> = tables
-            .lanes
-            .keys()
-            .map(|lane| (*lane, closed_of(&tables, generation, *lane)))
-            .collect();
+        let closed: BTreeMap<Lane, ClosedGeneration> =
+            tables.lanes.keys().map(|lane| (*lane, closed_of(tables, generation, *lane))).collect();
         for (lane, row) in &mut tables.lanes {
             row.token = Some(self.store.chance.token());
             row.stops = None;
@@ -156,17 +197,8 @@ impl Server {
             row.progress.marks.clear();
             row.progress.forwarded.clear();
         }
-        for lane in (routing.partition_count..count).map(Lane) {
-            tables.lanes.insert(lane, LaneRow::starting_at(Positions::default()));
-        }
-        *routing = Routing {
-            generation: generation + 1,
-            partition_count: count,
-            expanding: false,
-            ..routing.clone()
-        };
-        self.store.witness.expanded(&tables, &routing);
-        Ok(Vec::new())
+        *routing = Routing { generation: generation + 1, expanding: false, ..routing.clone() };
+        routing.clone()
     }
 }
 

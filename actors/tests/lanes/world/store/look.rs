@@ -153,15 +153,6 @@ impl MemoryStore {
         }
     }
 
-    /// Retention has passed everything below `starts` in a lane's by-user log.
-    pub(crate) fn lose_by_user(&self, lane: Lane, starts: i64) {
-        let mut tables = self.tables.lock().unwrap();
-        let count = self.routing().partition_count;
-        let progress = &mut tables.lanes.get_mut(&lane).unwrap().progress;
-        progress.positions.by_user = starts;
-        progress.unsettle_marks(count);
-    }
-
     pub(crate) fn delete_checkpoints(&self) {
         for user in self.tables.lock().unwrap().users.values_mut() {
             user.checkpoint = None;

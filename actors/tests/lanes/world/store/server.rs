@@ -44,8 +44,12 @@ impl Server {
     }
 
     pub(super) fn is_away(&self, part: Part) -> bool {
-        let weather = self.store.weather.lock().unwrap();
-        weather.away.get(&part).is_some_and(|until| Instant::now() < *until)
+        let until = self.store.weather.lock().unwrap().away.get(&part).copied();
+        let is_away = until.is_some_and(|until| Instant::now() < until);
+        if is_away {
+            self.store.witness.happened(part.met(), format!("process {}", self.process));
+        }
+        is_away
     }
 
     /// The time that the network takes.
@@ -124,8 +128,10 @@ impl Server {
             changed.await;
         }
         let fault = self.next_fault(lane);
+        if let Some(fault) = fault {
+            self.happened(fault.met(), lane, &format!("batch {number}"));
+        }
         if fault == Some(Fault::Away) || self.is_away(Part::Commits) {
-            self.happened(Happening::CommitAway, lane, &format!("batch {number}"));
             let _gone = answer.send(Err(CommitError::Away(told_so())));
             return;
         }
@@ -310,7 +316,8 @@ impl Server {
         transaction: u64,
     ) -> Result<bool, Ended> {
         self.lock(lane, transaction).await?;
-        if self.store.tables.lock().unwrap().lanes[&lane].token != Some(token) {
+        let owner = self.store.tables.lock().unwrap().lanes[&lane].token;
+        if owner != Some(token) && !Defect::CursorUnfenced.is_on() {
             self.happened(Happening::FencedCursor, lane, sink.as_str());
             return Ok(false);
         }

@@ -8,14 +8,16 @@ use actors::defect::Defect;
 use actors::expansion::Standing;
 use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
 use actors::rows::{
-    AlertRow, Batch, CommandRow, Fate, OutboxRow, Quarantine, RecordPlace, ReleasedRow, Sink,
-    TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, CommandRow, Fate, OutboxRow, Quarantine, RecordPlace, ReleasedRow,
+    Sink, TransitionRow, UserRow,
 };
 use actors::store::{
     AskedLetters, CommitError, StoredBase, StoredCommand, StoredDeadLetter, StoredLetter,
     StoredOutbox, StoredRecord, StoredUser,
 };
 use neuros::time::Timestamp;
+
+use super::gaps::Gap;
 
 pub(crate) struct LaneRow {
     pub token: Option<FenceToken>,
@@ -76,6 +78,8 @@ pub(crate) struct Written {
     pub outbox: BTreeMap<i64, Leaving>,
     pub released: Vec<ReleasedRow>,
     pub commands: Vec<CommandRow>,
+    /// All that the audit row says.
+    pub audit: String,
     /// Rows that came with a number that another row of the batch has.
     pub repeated: usize,
 }
@@ -170,6 +174,10 @@ impl Written {
             repeated: batch.outbox.len() - outbox.len() + batch.dead_letters.len() - letters.len(),
             letters,
             outbox,
+            audit: {
+                let AuditRow { accessor_id, access_type, table_name, record_id, .. } = &batch.audit;
+                format!("{accessor_id} {access_type} {table_name} {record_id}")
+            },
             released: batch.released.clone(),
             commands: batch.commands.clone(),
         }
@@ -207,6 +215,8 @@ pub(crate) struct Tables {
     pub commands: BTreeMap<(Lane, i64), StoredCommand>,
     /// What came of commands, in the order in which they were carried out.
     pub outcomes: Vec<((Lane, i64), String)>,
+    /// Stretches of the log that were skipped.
+    pub gaps: Vec<Gap>,
 }
 
 fn key_of(Letter { lane, number }: Letter) -> (Lane, i64) {

@@ -1,0 +1,86 @@
+//! What operators ask of lanes: of each the lane where it must be done, as the commands of the program find it.
+//! It waits for no answer.
+
+use std::collections::BTreeMap;
+
+use actors::command::{Letters, Order};
+use actors::dead_letter::{self, Letter};
+use actors::home::home;
+use actors::intake;
+use actors::lane::Lane;
+
+use super::process::{Ground, wire_of};
+use crate::world::opened_by_service;
+use crate::world::witness::{Happening, Witness as _};
+
+fn ask(ground: &Ground, lane: Lane, order: &Order) {
+    let what = match order {
+        Order::Release { .. } => Happening::AskedForRelease,
+        Order::Rebuild { .. } => Happening::AskedForRebuild,
+        Order::Redrive(_) => Happening::AskedForRedrive,
+        Order::Discard(_) => Happening::AskedForDiscard,
+    };
+    ground.auditor.happened(what, format!("lane {lane}"));
+    let id = ground.store.look(|tables| tables.commands.len() + 1);
+    ground.store.command(lane, i64::try_from(id).unwrap(), order);
+}
+
+fn home_of(ground: &Ground, user_id: &str) -> Lane {
+    home(user_id, ground.store.routing().partition_count)
+}
+
+pub(super) fn release(ground: &Ground, user: &str) {
+    ask(ground, home_of(ground, user), &Order::Release { user_id: user.to_owned() });
+}
+
+pub(super) fn release_all(ground: &Ground) {
+    let quarantined: Vec<String> = ground.store.look(|tables| {
+        let quarantined = tables.users.values().filter(|user| user.quarantined);
+        quarantined.map(|user| user.user_id.clone()).collect()
+    });
+    for user_id in quarantined {
+        release(ground, &user_id);
+    }
+}
+
+pub(super) fn rebuild(ground: &Ground, user: &str) {
+    ask(ground, home_of(ground, user), &Order::Rebuild { user_id: user.to_owned() });
+}
+
+/// All dead letters are tried once more.
+pub(super) fn redrive(ground: &Ground) {
+    for (lane, letters) in by_home(ground, 1) {
+        ask(ground, lane, &Order::Redrive(Letters::of(letters)));
+    }
+}
+
+/// Every third is given up.
+pub(super) fn discard(ground: &Ground) {
+    for (lane, letters) in by_home(ground, 3) {
+        let order = Order::Discard(Letters::of(letters));
+        if let Order::Discard(Letters { names, .. }) = &order {
+            ground.auditor.given_up(names.iter().copied());
+        }
+        ask(ground, lane, &order);
+    }
+}
+
+/// One in so many of the letters that are on the list, by the lane where their user lives by now.
+fn by_home(ground: &Ground, one_in: i64) -> BTreeMap<Lane, Vec<Letter>> {
+    let mut by_home: BTreeMap<Lane, Vec<Letter>> = BTreeMap::new();
+    let wire = wire_of(1);
+    for letter in ground.store.letters_left() {
+        if letter.number % one_in != 0 {
+            continue;
+        }
+        let (body, time) = ground.store.look(|tables| {
+            let row = &tables.letters[&(letter.lane, letter.number)];
+            (opened_by_service(dead_letter::place(letter), &row.body), row.said.record_time)
+        });
+        let raw = dead_letter::of_bytes(&body).unwrap();
+        let user_id = intake::user_of(&raw, time, &wire);
+        let lane = user_id.map_or(letter.lane, |user_id| home_of(ground, &user_id));
+        by_home.entry(lane).or_default().push(letter);
+    }
+    by_home
+}
