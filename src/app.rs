@@ -233,6 +233,7 @@ impl Starting<'_> {
             &self.topics.events,
             positioned,
             lanes,
+            Arc::clone(health),
         );
         let group = group.map_err(broken)?;
         self.look_at_timestamps();

@@ -61,7 +61,7 @@ impl Watch {
     /// Whether the service does its work, and if not, what is missing.
     pub fn readiness(&self) -> Readiness {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Readiness::of(&state, self.kafka.check())
+        self.readiness_of(&state)
     }
 
     /// The metrics in the text format of Prometheus.
@@ -74,7 +74,11 @@ impl Watch {
         topics: &crate::kafka::TopicNames,
     ) -> Result<String, prometheus::Error> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.metrics.exposition(&state, &self.kafka.lags(), topics)
+        self.metrics.exposition(&state, &self.readiness_of(&state), &self.kafka.lags(), topics)
+    }
+
+    fn readiness_of(&self, state: &State) -> Readiness {
+        Readiness::of(state, self.kafka.check(), self.kafka.membership())
     }
 
     /// Changes what is known of a lane of ours. What is told of one that has left, by a commit that took
@@ -188,6 +192,18 @@ mod tests {
             checkpoints: 0,
             queued: 3,
         }
+    }
+
+    #[test]
+    fn who_is_no_member_of_the_group_is_not_ready_and_a_member_without_lanes_is() {
+        let kafka = Arc::<Health>::default();
+        let watch = Watch::new(Arc::clone(&kafka)).expect("names are unique");
+        let group = || watch.readiness().parts["group"].ok;
+        assert!(!group(), "not joined yet");
+        kafka.member(true);
+        assert!(group());
+        kafka.member(false);
+        assert!(!group(), "its lanes were given to others");
     }
 
     #[test]

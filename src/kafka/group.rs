@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
+use super::health::Health;
 
 /// Is told which lanes come and go; called on the group's own thread.
 pub trait Member: Send + Sync + 'static {
@@ -81,6 +82,7 @@ impl Group {
         topic: &str,
         positioned: Arc<Positioned>,
         member: Arc<dyn Member>,
+        health: Arc<Health>,
     ) -> Result<Self, KafkaError> {
         let session = connection.limits.session_timeout.as_millis();
         let mut config = connection.client("group");
@@ -98,8 +100,8 @@ impl Group {
             config.set("group.instance.id", instance_id);
         }
         let leaves = membership.instance_id.is_none();
-        let consumer: BaseConsumer<Context> =
-            config.create_with_context(Context { topic: topic.to_owned(), member })?;
+        let context = Context { topic: topic.to_owned(), member, health };
+        let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
         consumer.subscribe(&[topic])?;
         let stop = CancellationToken::new();
         let (stopped, topic) = (stop.clone(), topic.to_owned());
@@ -213,6 +215,8 @@ impl Attending {
 struct Context {
     topic: String,
     member: Arc<dyn Member>,
+    /// Is told whether the group has us.
+    health: Arc<Health>,
 }
 
 impl ClientContext for Context {}
@@ -224,8 +228,12 @@ impl Context {
 }
 
 impl ConsumerContext for Context {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(list) = rebalance {
+            // Lanes that only move to others are revoked too, and we stay a member.
+            if consumer.assignment_lost() {
+                self.health.member(false);
+            }
             let lanes = self.lanes(list);
             if !lanes.is_empty() {
                 self.member.revoked(lanes);
@@ -243,6 +251,8 @@ impl ConsumerContext for Context {
                 if !lanes.is_empty() {
                     self.member.assigned(lanes);
                 }
+                // Told of each rebalance that we take part in, also of one that brings us nothing.
+                self.health.member(true);
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),

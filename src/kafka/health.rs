@@ -1,5 +1,5 @@
-//! Whether the brokers answer, and how far lanes are behind: asked by a thread of its own, so that
-//! nobody who looks has to wait.
+//! Whether the brokers answer, whether the group has us, and how far lanes are behind: asked by a thread of its
+//! own, so that nobody who looks has to wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,8 @@ pub struct Health {
 struct State {
     /// `None` before the first answer.
     problem: Option<Result<(), String>>,
+    /// Whether we are a member of the group; `None` before it has answered for the first time.
+    is_member: Option<bool>,
     positions: BTreeMap<Lane, Positions>,
     lags: Lags,
 }
@@ -42,6 +44,24 @@ impl Health {
     pub fn check(&self) -> Result<(), String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.problem.clone().unwrap_or_else(|| Err("not asked yet".to_owned()))
+    }
+
+    /// Whether the group has us. A member may well have no lane.
+    ///
+    /// # Errors
+    ///
+    /// Why it has not.
+    pub fn membership(&self) -> Result<(), &'static str> {
+        match self.state.lock().unwrap_or_else(PoisonError::into_inner).is_member {
+            Some(true) => Ok(()),
+            Some(false) => Err("the group took this instance for gone, which joins it again"),
+            None => Err("the group has not been joined yet"),
+        }
+    }
+
+    /// The group has taken us in, or has given our lanes to others.
+    pub fn member(&self, is_member: bool) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_member = Some(is_member);
     }
 
     /// How far lanes are behind.

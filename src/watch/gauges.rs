@@ -5,7 +5,7 @@ use actors::rows::Sink;
 use neuros::Mode;
 use prometheus::{IntGaugeVec, Opts, Registry};
 
-use super::State;
+use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
 
 /// All gauges of the process.
@@ -16,6 +16,7 @@ pub(super) struct Gauges {
     users_live: IntGaugeVec,
     batches_queued: IntGaugeVec,
     lanes: IntGaugeVec,
+    part_up: IntGaugeVec,
 }
 
 pub(super) const MODES: [Mode; 4] = [Mode::Reflex, Mode::Guardian, Mode::Pattern, Mode::Hypothesis];
@@ -54,6 +55,11 @@ impl Gauges {
                 "Lanes of this process, by condition.",
                 &["condition"],
             )?,
+            part_up: gauge(
+                "biometric_part_up",
+                "1 for each part that /ready finds well, 0 for one that it does not.",
+                &["part"],
+            )?,
         })
     }
 
@@ -68,7 +74,17 @@ impl Gauges {
     }
 
     /// Sets all to what is known now.
-    pub(super) fn set(&self, state: &State, lags: &Lags, topics: &TopicNames) {
+    pub(super) fn set(
+        &self,
+        state: &State,
+        readiness: &Readiness,
+        lags: &Lags,
+        topics: &TopicNames,
+    ) {
+        self.part_up.reset();
+        for (name, part) in &readiness.parts {
+            self.part_up.with_label_values(&[*name]).set(i64::from(part.ok));
+        }
         for mode in MODES {
             let of_lane = |counts: &actors::lane::ModeCounts| {
                 counts.iter().find(|(known, _)| *known == mode).map_or(0, |(_, count)| count)

@@ -9,8 +9,8 @@ use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use super::State;
 use super::gauges::{Gauges, MODES};
+use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
 
 /// All metrics of the process.
@@ -230,10 +230,11 @@ impl Metrics {
     pub(super) fn exposition(
         &self,
         state: &State,
+        readiness: &Readiness,
         lags: &Lags,
         topics: &TopicNames,
     ) -> Result<String, prometheus::Error> {
-        self.gauges.set(state, lags, topics);
+        self.gauges.set(state, readiness, lags, topics);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
@@ -319,25 +320,60 @@ mod tests {
 
     use super::*;
 
+    fn exposition(metrics: &Metrics, state: &State, lags: &Lags) -> String {
+        let readiness = Readiness::of(state, Err("away".to_owned()), Ok(()));
+        metrics.exposition(state, &readiness, lags, &TopicNames::default()).expect("written")
+    }
+
     #[test]
-    fn alerts_ask_for_metrics_that_are_there() {
+    fn alerts_ask_for_metrics_and_labels_that_are_there() {
         let metrics = Metrics::new().expect("names are unique");
-        let mut state = State::default();
+        let mut state = State { cache: Some(true), ..State::default() };
         state.lanes.insert(Lane(0), actors::observe::Condition::Halted { problem: String::new() });
-        let text = metrics.exposition(&state, &Lags::new(), &TopicNames::default());
-        let text = text.expect("written");
+        let text = exposition(&metrics, &state, &Lags::new());
         let rules = include_str!("../../config/alerts.yaml");
-        let asked: Vec<&str> = rules
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("expr: "))
-            .flat_map(|asked| asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
-            .filter(|word| word.starts_with("biometric_"))
-            .collect();
-        assert!(asked.len() >= 3, "{asked:?}");
-        for name in asked {
+        let asked: Vec<&str> =
+            rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+        let metric = |asked: &&str| {
+            let words = asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            words.into_iter().find(|word| word.starts_with("biometric_")).map(str::to_owned)
+        };
+        assert!(asked.len() >= 6, "{asked:?}");
+        for rule in asked {
+            let name = metric(&rule).expect("a rule asks for a metric of ours");
             assert!(text.contains(&format!("# TYPE {name} ")), "{name} is no metric of ours");
+            let labels = rule.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+            let Some((labels, _)) = labels else { continue };
+            let (label, values) = labels.split_once('"').expect("a label and its values");
+            let label = label.trim_end_matches(['=', '!', '~']);
+            for value in values.trim_end_matches('"').split('|') {
+                let series = format!("\n{name}{{{label}=\"{value}\"}} ");
+                assert!(text.contains(&series), "there is no {series}\n{text}");
+            }
         }
-        assert!(text.contains("biometric_lanes{condition=\"halted\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn each_part_of_the_service_shows_whether_it_is_up() {
+        let metrics = Metrics::new().expect("names are unique");
+        let mut state = State { cache: Some(false), ..State::default() };
+        state.parts.insert("postgres", Ok(()));
+        let text = exposition(&metrics, &state, &Lags::new());
+        for line in [
+            "biometric_part_up{part=\"postgres\"} 1",
+            "biometric_part_up{part=\"kafka\"} 0",
+            "biometric_part_up{part=\"group\"} 1",
+            "biometric_part_up{part=\"lanes\"} 1",
+            "biometric_part_up{part=\"redis\"} 0",
+            "biometric_part_up{part=\"outputs\"} 1",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+        state.parts.insert("postgres", Err("away".to_owned()));
+        state.cache = None;
+        let text = exposition(&metrics, &state, &Lags::new());
+        assert!(text.contains("\nbiometric_part_up{part=\"postgres\"} 0\n"), "{text}");
+        assert!(!text.contains("part=\"redis\""), "what is not there is not down");
     }
 
     #[test]
@@ -366,7 +402,7 @@ mod tests {
         state.modes.insert(Lane(1), ModeCounts::new([10, 0, 0, 0]));
         let mut lags = Lags::new();
         lags.insert(Lane(1), PerSource { events: 7, by_user: 0 });
-        let text = metrics.exposition(&state, &lags, &TopicNames::default()).expect("written");
+        let text = exposition(&metrics, &state, &lags);
         for line in [
             "biometric_events_processed_total 7",
             "cognitive_mode_transitions 3",

@@ -32,13 +32,19 @@ pub struct Part {
 }
 
 /// Parts without which the service does not do its work, in the order in which they are named.
-const NEEDED: [&str; 7] = ["postgres", "keys", "kafka", "topics", "start", "lanes", "shutdown"];
+const NEEDED: [&str; 8] =
+    ["postgres", "keys", "kafka", "topics", "start", "group", "lanes", "shutdown"];
 
 impl Readiness {
-    pub(super) fn of(state: &State, kafka: Result<(), String>) -> Self {
+    pub(super) fn of(
+        state: &State,
+        kafka: Result<(), String>,
+        group: Result<(), &'static str>,
+    ) -> Self {
         let mut parts: BTreeMap<&'static str, Part> =
             state.parts.iter().map(|(part, said)| (*part, Part::of(said.clone()))).collect();
         parts.insert("kafka", Part::of(kafka));
+        parts.insert("group", Part::of(group.map_err(str::to_owned)));
         let mut lanes = Part::of(Ok(()));
         for (lane, condition) in &state.lanes {
             match condition {
@@ -118,43 +124,45 @@ mod tests {
 
     #[test]
     fn a_service_whose_parts_all_work_is_ready() {
-        let readiness = Readiness::of(&well(), Ok(()));
+        let readiness = Readiness::of(&well(), Ok(()), Ok(()));
         assert!(readiness.is_ready());
         assert_eq!((readiness.status, readiness.failing), ("ready", None));
     }
 
     #[test]
     fn what_is_needed_and_fails_is_named() {
-        let kafka = Readiness::of(&well(), Err(away()));
+        let kafka = Readiness::of(&well(), Err(away()), Ok(()));
         assert_eq!((kafka.is_ready(), kafka.failing), (false, Some("kafka")));
+        let group = Readiness::of(&well(), Ok(()), Err("gone"));
+        assert_eq!((group.is_ready(), group.failing), (false, Some("group")));
         let mut state = well();
         state.parts.insert("postgres", Err(away()));
-        assert_eq!(Readiness::of(&state, Err(away())).failing, Some("postgres"));
+        assert_eq!(Readiness::of(&state, Err(away()), Ok(())).failing, Some("postgres"));
         let mut state = well();
         state.lanes.insert(Lane(1), Condition::Waiting { part: "keys", problem: away() });
-        assert_eq!(Readiness::of(&state, Ok(())).failing, Some("keys"));
+        assert_eq!(Readiness::of(&state, Ok(()), Ok(())).failing, Some("keys"));
         for condition in
             [Condition::Claiming, Condition::Restoring, Condition::Halted { problem: away() }]
         {
             let mut state = well();
             state.lanes.insert(Lane(1), condition);
-            assert_eq!(Readiness::of(&state, Ok(())).failing, Some("lanes"));
+            assert_eq!(Readiness::of(&state, Ok(()), Ok(())).failing, Some("lanes"));
         }
         let mut state = well();
         state.draining = true;
-        assert_eq!(Readiness::of(&state, Ok(())).failing, Some("shutdown"));
+        assert_eq!(Readiness::of(&state, Ok(()), Ok(())).failing, Some("shutdown"));
     }
 
     #[test]
     fn without_cache_or_outputs_the_service_is_degraded_and_ready() {
         let mut state = well();
         state.cache = Some(false);
-        let readiness = Readiness::of(&state, Ok(()));
+        let readiness = Readiness::of(&state, Ok(()), Ok(()));
         assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));
         let mut state = well();
         let published = Published { messages: 0, problem: Some(away()), waiting: 7 };
         state.sinks.insert((Lane(0), Sink::Alerts), published);
-        let readiness = Readiness::of(&state, Ok(()));
+        let readiness = Readiness::of(&state, Ok(()), Ok(()));
         assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));
         assert_eq!(readiness.parts["outputs"].problem.as_deref(), Some("alerts: away"));
     }

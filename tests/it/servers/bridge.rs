@@ -164,6 +164,19 @@ impl Bridge {
         panic!("{series} stays at {}\n{}", self.metric(series), self.last_words());
     }
 
+    /// Waits until its metrics say of a part that it is up, or that it is not: a series that is absent says neither.
+    pub(crate) fn wait_part(&self, part: &str, is_up: bool) {
+        let line = format!("biometric_part_up{{part=\"{part}\"}} {}", u8::from(is_up));
+        for _ in 0..LOOKS_MAX {
+            let text = self.http("/metrics").map(|(_, text)| text).unwrap_or_default();
+            if text.lines().any(|its| its == line) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("the metrics never say {line}\n{}", self.last_words());
+    }
+
     /// All that it has said.
     pub(crate) fn log(&self) -> String {
         self.process.log()

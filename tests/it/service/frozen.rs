@@ -32,7 +32,13 @@ fn an_instance_frozen_in_mid_commit_is_replaced_and_comes_back_harmless() {
     assert!(ended, "the frozen instance was in mid-commit");
     feed::stream(site.kafka, &site.topics.events, &events[1_200..1_800], 200);
     site.wait_caught_up();
+    // The group takes nobody in while a member of it is silent: so the other one is seen outside.
+    second.pause();
     first.resume();
+    first.wait_failing("group");
+    first.wait_part("group", false);
+    second.resume();
+    first.wait_part("group", true);
     feed::stream(site.kafka, &site.topics.events, &events[1_800..], 100);
     site.wait_caught_up();
     let lanes = |body: &serde_json::Value| body["lanes"].as_object().is_some_and(|l| !l.is_empty());

@@ -29,8 +29,10 @@ fn nothing_is_lost_when_each_server_in_turn_goes_away() {
     postgres.stop();
     let bridge = site.start();
     bridge.wait_failing("postgres");
+    bridge.wait_part("postgres", false);
     postgres.start_again();
     bridge.wait_ready();
+    bridge.wait_part("postgres", true);
     send();
     without_postgres(&bridge, &postgres, &mut send);
     without_redis(&bridge, &redis, &mut send);
@@ -38,8 +40,10 @@ fn nothing_is_lost_when_each_server_in_turn_goes_away() {
     send();
     kafka.stop();
     bridge.wait_failing("kafka");
+    bridge.wait_part("kafka", false);
     kafka.start_again();
     bridge.wait_ready();
+    bridge.wait_part("kafka", true);
     send();
     check::all(&site);
     bridge.wait_metric("kafka_consumer_lag", |lag| lag == 0.0);
@@ -51,9 +55,11 @@ fn without_postgres(bridge: &Bridge, postgres: &Postgres, send: &mut impl FnMut(
     postgres.kill();
     send();
     bridge.wait_failing("postgres");
+    bridge.wait_part("postgres", false);
     bridge.wait_metric(FAILURES, |count| count > 0.0);
     postgres.start_again();
     bridge.wait_ready();
+    bridge.wait_part("postgres", true);
 }
 
 const FAILURES: &str = "biometric_commit_failures_total";
@@ -72,6 +78,7 @@ fn with_a_full_disk_the_service_waits_and_goes_on_when_there_is_room() {
     disk.fill();
     feed::stream(site.kafka, &site.topics.events, &events[500..], 500);
     bridge.wait_failing("postgres");
+    bridge.wait_part("postgres", false);
     bridge.wait_metric(FAILURES, |count| count > 0.0);
     disk.free();
     // Without room for its log the database may have ended itself.
@@ -80,6 +87,7 @@ fn with_a_full_disk_the_service_waits_and_goes_on_when_there_is_room() {
         postgres.start_again();
     }
     bridge.wait_ready();
+    bridge.wait_part("postgres", true);
     check::all(&site);
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 6_000);
     bridge.end();
@@ -101,6 +109,7 @@ fn while_an_output_topic_is_away_its_messages_wait_and_then_go_on() {
         let said = bridge
             .wait_until("degraded", |status, body| status == 200 && body["status"] == "degraded");
         assert_eq!(said["parts"]["outputs"]["ok"], false, "{said}");
+        bridge.wait_part("outputs", false);
         bridge.wait_metric(WAITING, |count| count > 0.0);
         // Nothing waits but what is for this topic.
         site.wait_read(sent + 1_000);
@@ -108,6 +117,7 @@ fn while_an_output_topic_is_away_its_messages_wait_and_then_go_on() {
         assert!(site.number(OUTBOX_WAITING) > 0);
         site.kafka.topic(topic, 3, &[]);
         bridge.wait_until("whole again", |_, body| body["status"] == "ready");
+        bridge.wait_part("outputs", true);
         bridge.wait_metric(WAITING, |count| count == 0.0);
     }
     check::all(&site);
@@ -130,11 +140,13 @@ fn without_the_key_that_sealed_the_service_waits_and_says_for_what() {
     let bridge = site.start();
     feed::stream(site.kafka, &site.topics.events, &events[200..], 200);
     bridge.wait_failing("keys");
+    bridge.wait_part("keys", false);
     assert!(bridge.metric("biometric_events_processed_total") == 0.0, "nothing is applied");
     bridge.end();
     site.set("KEY_FILE", right.to_str().expect("a path"));
     let bridge = site.start();
     bridge.wait_ready();
+    bridge.wait_part("keys", true);
     check::all(&site);
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 400);
     bridge.end();
@@ -178,8 +190,10 @@ fn without_redis(bridge: &Bridge, redis: &Redis, send: &mut impl FnMut()) {
         bridge.wait_until("degraded", |status, body| status == 200 && body["status"] == "degraded");
     assert_eq!(said["parts"]["redis"]["ok"], false);
     assert_eq!(said["failing"], serde_json::Value::Null);
+    bridge.wait_part("redis", false);
     bridge.wait_metric("biometric_cache_failures_total", |count| count > 0.0);
     redis.start_again();
     send();
     bridge.wait_until("whole again", |_, body| body["status"] == "ready");
+    bridge.wait_part("redis", true);
 }
