@@ -16,7 +16,7 @@ use super::traffic::{BEATS_A_BURST, GROUPS, Traffic, people_of};
 use super::verdict::Failure;
 use crate::servers::{Kafka, Network, Postgres, Redis, Server as _};
 use crate::service::check;
-use crate::service::site::{LANES, Site, Stamps};
+use crate::service::site::{Site, Stamps};
 
 /// What an installation may take until it reads everything again: the session timeout that tests
 /// use, and thirty seconds.
@@ -259,18 +259,21 @@ impl Run<'_> {
         Ok(String::new())
     }
 
-    fn topic(&self, output: Output) -> &str {
+    /// An output topic, and how many partitions it is made with: with another number a user's messages would
+    /// lie on two of them, and in no order.
+    fn topic(&self, output: Output) -> (&str, i32) {
+        let topics = &self.site.topics;
         match output {
-            Output::Transitions => &self.site.topics.transitions,
-            Output::Alerts => &self.site.topics.alerts,
-            Output::DeadLetters => &self.site.topics.dead_letters,
+            Output::Transitions => (&topics.transitions, 3),
+            Output::Alerts => (&topics.alerts, 1),
+            Output::DeadLetters => (&topics.dead_letters, 1),
         }
     }
 
     /// Deletes an output topic. Nobody writes while it is read for the last time: what was taken by
     /// the broker and deleted is no loss of ours.
     fn delete_topic(&mut self, output: Output) {
-        let topic = self.topic(output).to_owned();
+        let topic = self.topic(output).0.to_owned();
         self.fleet.all_halted(|| {
             sleep(SETTLE);
             self.site.keep_messages(&topic);
@@ -280,8 +283,8 @@ impl Run<'_> {
     }
 
     fn create_topic(&mut self, output: Output) {
-        let lanes = i32::try_from(LANES).expect("few");
-        self.site.kafka.topic(self.topic(output), lanes, &[]);
+        let (topic, partitions) = self.topic(output);
+        self.site.kafka.topic(topic, partitions, &[]);
         self.deleted = None;
     }
 

@@ -42,7 +42,12 @@ fn left(site: &Site<'_>, topic: &str, stored: &BTreeMap<Place, Value>) {
         }
         assert_eq!(message["message_id"], alerts::message_id(&user_id, n), "the id of user and n");
         let before = newest.insert(user_id.clone(), n);
-        assert!(before < Some(n), "first occurrences are in order");
+        let (partition, offset) = (sent.partition, sent.offset);
+        assert!(
+            before < Some(n),
+            "first occurrences are in order: {user_id}'s {n} lies at {partition}/{offset} of {topic}, \
+             behind {before:?}"
+        );
         seen.insert((user_id, n), message);
     }
     assert_eq!(seen.len(), stored.len(), "messages on the topic and in the tables");

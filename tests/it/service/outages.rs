@@ -100,7 +100,9 @@ fn while_an_output_topic_is_away_its_messages_wait_and_then_go_on() {
     let bridge = site.start();
     let topics = &site.topics;
     feed::stream(site.kafka, &topics.events, &events[..1_000], 500);
-    for (sink, topic, portion) in [(0, &topics.transitions, 1), (1, &topics.alerts, 2)] {
+    for (sink, topic, partitions, portion) in
+        [(0, &topics.transitions, 3, 1), (1, &topics.alerts, 1, 2)]
+    {
         site.wait_caught_up();
         site.keep_messages(topic);
         site.kafka.delete_topic(topic);
@@ -115,7 +117,7 @@ fn while_an_output_topic_is_away_its_messages_wait_and_then_go_on() {
         site.wait_read(sent + 1_000);
         site.wait_sql(&format!("SELECT ({OUTBOX_WAITING} AND sink <> {sink}) = 0"));
         assert!(site.number(OUTBOX_WAITING) > 0);
-        site.kafka.topic(topic, 3, &[]);
+        site.kafka.topic(topic, partitions, &[]);
         bridge.wait_until("whole again", |_, body| body["status"] == "ready");
         bridge.wait_part("outputs", true);
         bridge.wait_metric(WAITING, |count| count == 0.0);
