@@ -9,6 +9,7 @@ mod expand;
 mod faults;
 pub(crate) mod feed;
 mod frozen;
+mod gaps;
 mod golden;
 mod guide;
 mod instances;
