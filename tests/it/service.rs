@@ -19,6 +19,7 @@ mod obstacles;
 mod outages;
 mod pressure;
 mod producers;
+mod redrive;
 mod rejected;
 mod rolling;
 mod secrets;

@@ -51,11 +51,20 @@ impl Redis {
         Ok(Self { process: Process::new(recipe, folder)?, port })
     }
 
-    /// Forgets everything (FLUSHALL).
+    /// Forgets everything.
     pub(crate) fn flush(&self) {
+        self.tell("FLUSHALL");
+    }
+
+    /// Forgets what is in the database that the bridge uses, as operators do it by the guide.
+    pub(crate) fn flush_database(&self) {
+        self.tell("FLUSHDB");
+    }
+
+    fn tell(&self, command: &str) {
         let client = redis::Client::open(self.url()).expect("the address is one");
         let mut connection = client.get_connection().expect("Redis takes the connection");
-        redis::cmd("FLUSHALL").exec(&mut connection).expect("Redis answers");
+        redis::cmd(command).exec(&mut connection).expect("Redis answers");
     }
 
     /// Where it is, as clients want it.

@@ -87,14 +87,14 @@ fn deleted_checkpoints_and_a_flushed_cache_do_no_harm() {
     let before = site.run(&["export", "states"]);
     site.sql("DELETE FROM neuros_checkpoints WHERE thread_id = 'user-3';");
     site.sql("DELETE FROM neuros_checkpoints;");
-    site.redis.flush();
+    site.redis.flush_database();
     assert_eq!(site.run(&["export", "states"]), before, "a state is rebuilt from its records");
     // One process still has the states in memory, the next has not.
     feed::stream(site.kafka, &site.topics.events, &events[75..100], 25);
     site.wait_caught_up();
     bridge.end();
     site.sql("DELETE FROM neuros_checkpoints;");
-    site.redis.flush();
+    site.redis.flush_database();
     let bridge = site.start();
     feed::stream(site.kafka, &site.topics.events, &events[100..], 50);
     check::all(&site);
@@ -131,7 +131,7 @@ fn states_outlive_their_records_whatever_becomes_of_checkpoints() {
     };
     site.sql("DELETE FROM neuros_checkpoints WHERE thread_id LIKE '%-deleted';");
     spoil("%-spoilt");
-    site.redis.flush();
+    site.redis.flush_database();
     for number in 12..15 {
         round(&site, &LIVE, number);
     }
@@ -141,7 +141,7 @@ fn states_outlive_their_records_whatever_becomes_of_checkpoints() {
     // What is left of anybody now is a base, or what came after it.
     site.sql("DELETE FROM neuros_checkpoints WHERE thread_id LIKE '%-deleted%';");
     spoil("%-spoilt");
-    site.redis.flush();
+    site.redis.flush_database();
     check::log_leads_to_states(&site);
     bridge.end();
     site.sql("DELETE FROM neuros_checkpoints;");
