@@ -67,7 +67,8 @@ pub enum LogError {
     /// Retention has passed the position.
     #[error(
         "{topic}/{lane}: the log begins at {start}, above the position {position}: retention has \
-         removed records that were not applied"
+         removed records that were not applied; with `kafka.below_start: earliest` the lane goes on \
+         from there and records the gap"
     )]
     BelowStart {
         /// The topic.

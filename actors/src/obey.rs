@@ -119,13 +119,16 @@ impl Residents {
         };
         // Nothing is in flight: the checkpoint with what came after it is what is in memory.
         let there = match self.restorer.newest(stored, &key).await {
-            Ok(there) => there.state,
+            Ok(there) => Some(there),
             Err(RestoreError::Unreadable { .. }) => None,
             Err(error) => return Err(end(error)),
         };
         let bytes = person.state.as_ref().map(|state| state.to_checkpoint());
         let Some(bytes) = bytes else { return Ok(Plan::nothing(id, NO_STATE)) };
-        let is_same = there.as_ref().is_some_and(|state| state.to_checkpoint() == bytes);
+        let is_same = there.as_ref().is_some_and(|there| {
+            let state = there.state.as_ref().map(|state| state.to_checkpoint());
+            state.as_ref() == Some(&bytes) && there.message_number == person.message_number
+        });
         let outcome = if is_same { REBUILT_THE_SAME } else { REBUILT_ANOTHER };
         let mut plan = Plan::nothing(id, outcome);
         let place = checkpoint_place(stored.user, person.record_number);
@@ -141,7 +144,7 @@ impl Residents {
                 is_rebuilt: true,
                 quarantine: Quarantine::Unchanged,
             },
-            mode_before: there.map(|state| state.mode()),
+            mode_before: there.and_then(|there| there.state).map(|state| state.mode()),
             mode: person.state.as_ref().map(|state| state.mode()),
         });
         self.live.remove(user_id);

@@ -25,7 +25,7 @@ use crate::lane::{FenceToken, Lane, Progress};
 use crate::log::LogError;
 use crate::observe::Condition;
 use crate::persist::{self, Persist, Unsettled};
-use crate::poll::Poll;
+use crate::poll::{self, Poll};
 use crate::ports::{BelowStart, Ports, Rules};
 use crate::push::Push;
 use crate::relay::Relay;
@@ -300,7 +300,9 @@ impl Owner {
             End::Outdated { problem } => {
                 // Whoever has said it first has said it for all lanes.
                 let _full = self.ports.fatal.try_send(problem.clone());
-                return self.halt(problem).await;
+                self.condition(Condition::Halted { problem });
+                self.stop.cancelled().await;
+                return false;
             }
             End::Log(LogError::Away(problem)) => {
                 tracing::warn!(lane = self.lane.0, %problem, "the lane waits");
@@ -336,12 +338,16 @@ impl Owner {
         Duration::from_millis(u64::try_from(number % 200).unwrap_or(0))
     }
 
-    /// Stays where it is until the lane is taken away or the process ends.
+    /// Stays where it is until the lane is taken away, the process ends, or the topics are adopted: what that
+    /// means for this process, a claim says.
     async fn halt(&self, problem: String) -> bool {
         tracing::error!(lane = self.lane.0, %problem, "the lane has stopped");
         self.condition(Condition::Halted { problem });
-        self.stop.cancelled().await;
-        false
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = poll::until_adopted(&*self.ports.store, &self.rules.routing) => true,
+        }
     }
 
     async fn skip_gap(&mut self) -> bool {

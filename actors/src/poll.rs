@@ -10,16 +10,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::{self, Command, Order, Orders};
 use crate::ingest::{ClaimAnew, Ingest};
-use crate::lane::{FenceToken, Lane};
+use crate::lane::{FenceToken, Lane, Routing};
 use crate::ports::Ports;
 use crate::seal::DataKey;
-use crate::store::{StoredCommand, Tenure};
+use crate::store::{Store, StoredCommand, Tenure};
 
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Commands that are read at once.
 const COMMANDS_PAGE: i64 = 64;
+
+/// Returns when the store is at another generation than `known`.
+pub(crate) async fn until_adopted(store: &dyn Store, known: &Routing) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let stored = store.routing().await.ok().flatten();
+        if stored.is_some_and(|stored| stored.generation != known.generation) {
+            return;
+        }
+    }
+}
 
 /// Asks for one lane while it is owned.
 pub(crate) struct Poll {

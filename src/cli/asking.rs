@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::servers::{store_with_keys, whoami};
 use crate::app::now;
 use crate::seal::AesGcm;
+use crate::seal::key_ring::FileKeyRing;
 use crate::settings::Settings;
 use crate::store::SqlStore;
 
@@ -31,6 +32,7 @@ pub(super) struct Asking {
     pub(super) store: Arc<SqlStore>,
     pub(super) routing: Routing,
     pub(super) seal: AesGcm,
+    pub(super) keys: FileKeyRing,
     pub(super) service_key: DataKey,
 }
 
@@ -38,6 +40,9 @@ pub(super) struct Asking {
 pub(super) struct Asked {
     pub(super) id: i64,
     pub(super) lane: Lane,
+    order: Order,
+    /// Dead letters that it was about.
+    letters: u64,
 }
 
 /// How the answer of somebody who does not wait begins.
@@ -53,16 +58,17 @@ impl Asking {
         })?;
         let service_key = keys.service_key().await;
         let service_key = service_key.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        Ok(Self { store, routing, seal: AesGcm::new()?, service_key })
+        Ok(Self { store, routing, seal: AesGcm::new()?, keys, service_key })
     }
 
     /// Asks a lane's owner.
-    pub(super) async fn ask(&self, lane: Lane, order: &Order) -> Result<Asked, Failure> {
+    pub(super) async fn ask(&self, lane: Lane, order: Order) -> Result<Asked, Failure> {
         let sealing = (&self.seal as _, &self.service_key);
         let by = format!("command line/{}", whoami());
+        let letters = self.store.on_the_list(&order).await?;
         let id =
-            self.store.ask((lane, self.routing.generation), order, sealing, &by, now()).await?;
-        Ok(Asked { id, lane })
+            self.store.ask((lane, self.routing.generation), &order, sealing, &by, now()).await?;
+        Ok(Asked { id, lane, order, letters })
     }
 
     /// Waits until all is done; gives what came of each, in order. Without patience, that it was asked for.
@@ -75,18 +81,23 @@ impl Asking {
             let noted = |one: &Asked| format!("{NOTED} as command {}", one.id);
             return Ok(asked.iter().map(noted).collect());
         }
-        let bar = progress(asked.len());
+        let letters = asked.iter().map(|one| one.letters).sum();
+        let bar = progress(letters, "letters");
         let mut outcomes = Vec::with_capacity(asked.len());
         let all = async {
-            for one in asked {
+            for (place, one) in asked.iter().enumerate() {
                 let outcome = loop {
                     if let Some(outcome) = self.store.outcome(one.id).await? {
                         break outcome;
                     }
+                    // Whoever does not look need not be counted for.
+                    if !bar.is_hidden() {
+                        let left = self.left_of(&asked[place..]).await?;
+                        bar.set_position(letters.saturating_sub(left));
+                    }
                     tokio::time::sleep(LOOK_EVERY).await;
                 };
                 outcomes.push(outcome);
-                bar.inc(1);
             }
             Ok::<_, Failure>(())
         };
@@ -107,15 +118,25 @@ impl Asking {
             }
         }
     }
+
+    /// Dead letters that have not left the list yet.
+    async fn left_of(&self, asked: &[Asked]) -> Result<u64, Failure> {
+        let mut left = 0;
+        for one in asked {
+            left += self.store.on_the_list(&one.order).await?;
+        }
+        Ok(left)
+    }
 }
 
-/// On a terminal, what is done of what was asked for.
-pub(super) fn progress(asked: usize) -> ProgressBar {
+/// On a terminal, what is done of so many letters, users or whatever is counted.
+pub(super) fn progress(count: u64, counted: &'static str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(asked as u64);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} of {len} done, {elapsed}") {
+    let bar = ProgressBar::new(count).with_message(counted);
+    let template = "{spinner} {pos} of {len} {msg} done, {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(100));

@@ -76,7 +76,7 @@ enum Command {
 struct Change {
     #[command(flatten)]
     choice: Choice,
-    /// Only say which they would be.
+    /// Only say which they would be, by the lane that would see to them, the first of each by name.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -87,6 +87,8 @@ struct Change {
 
 /// Dead letters that one command asks about.
 const LETTERS_A_COMMAND: usize = 500;
+/// Dead letters of a lane that a dry run names, at most.
+const NAMED_MAX: usize = 20;
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
@@ -205,7 +207,7 @@ fn ask(change: &Change, order: fn(Letters) -> Order) -> Result<(), Failure> {
         let total: usize = chosen.values().map(Vec::len).sum();
         if change.dry_run || total == 0 {
             for (lane, names) in &chosen {
-                writeln!(output, "lane {lane}: {} dead letters", names.len())?;
+                writeln!(output, "lane {lane}: {} dead letters: {}", names.len(), first_of(names))?;
             }
             writeln!(output, "{total} dead letters; nothing was changed")?;
             servers::close(&asking.store).await;
@@ -215,7 +217,7 @@ fn ask(change: &Change, order: fn(Letters) -> Order) -> Result<(), Failure> {
         for (lane, names) in chosen {
             for names in names.chunks(LETTERS_A_COMMAND) {
                 let letters = Letters::of(names.iter().copied());
-                asked.push(asking.ask(lane, &order(letters)).await?);
+                asked.push(asking.ask(lane, order(letters)).await?);
             }
         }
         let outcomes = asking.outcomes(&asked, &change.patience).await;
@@ -225,4 +227,14 @@ fn ask(change: &Change, order: fn(Letters) -> Order) -> Result<(), Failure> {
         }
         Ok(output.flush()?)
     })
+}
+
+/// The names of the first, and how many there are besides.
+fn first_of(names: &[Letter]) -> String {
+    let mut said: Vec<String> = names.iter().take(NAMED_MAX).map(Letter::to_string).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        said.push(format!("and {more} more"));
+    }
+    said.join(" ")
 }

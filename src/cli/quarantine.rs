@@ -94,7 +94,7 @@ fn release(users: &[String], patience: &Patience, layers: &Layers) -> Result<(),
         for user_id in users {
             let lane = home(user_id, asking.routing.partition_count);
             let order = Order::Release { user_id: user_id.clone() };
-            asked.push(asking.ask(lane, &order).await?);
+            asked.push(asking.ask(lane, order).await?);
         }
         let outcomes = asking.outcomes(&asked, patience).await;
         servers::close(&asking.store).await;

@@ -3,6 +3,7 @@
 
 mod scrub;
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use super::failure::Failure;
 use super::servers::{self, block_on, log_access};
 use crate::export::ExportError;
 use crate::seal::AesGcm;
+use crate::seal::key_ring::FileKeyRing;
+use crate::store::SqlStore;
 
 /// Shows a user's state beside what their records make of it, and makes it anew.
 #[derive(Args)]
@@ -51,10 +54,11 @@ enum Command {
     #[command(after_help = "Examples:\n  biometric-bridge state scrub\n  \
                             biometric-bridge state scrub --all --rate 200 --json")]
     Scrub(scrub::Arguments),
-    /// Makes the state anew from stored records, and puts it in the place of the one there is.
+    /// Makes the state anew from stored records, puts it in the place of the one there is, and shows where that
+    /// was another.
     ///
     /// The lane's owner does it, between two of the user's records; mode changes that were told stay
-    /// told.
+    /// told. That somebody looked is written down first.
     #[command(after_help = "Example:\n  biometric-bridge state rebuild u1")]
     Rebuild {
         /// Whose.
@@ -74,47 +78,95 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
+/// A stored state beside what the stored records make of it.
+struct Beside {
+    quarantined: bool,
+    has_checkpoint: bool,
+    stored: Value,
+    rebuilt: Value,
+    differences: Vec<Difference>,
+}
+
+/// Where the two are not the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Difference {
+    /// The path of what differs, or what is wrong.
+    what: String,
+    /// Of a path: what is stored there, and what the records come to.
+    values: Option<(Value, Value)>,
+}
+
+impl Difference {
+    fn of(what: impl Into<String>) -> Self {
+        Self { what: what.into(), values: None }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.values {
+            Some((stored, rebuilt)) => write!(f, "{}: {stored} -> {rebuilt}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Looks at a user's state, of which somebody is told next; `None` when nothing is stored of the user.
+async fn look(
+    store: &Arc<SqlStore>,
+    keys: &FileKeyRing,
+    user_id: &str,
+) -> Result<Option<Beside>, Failure> {
+    let users = store.users(Asked::Ids(&[user_id])).await?;
+    let Some(stored) = users.first() else { return Ok(None) };
+    let restorer = Restorer::new(Arc::clone(store) as _, Arc::new(AesGcm::new()?));
+    log_access(store, "neuros_checkpoints", Some((stored.user, user_id)), 1).await?;
+    let keys = keys.keys_of(&[stored.user]).await;
+    let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let key = keys.first().ok_or_else(|| Failure::Broken("the user has no key".to_owned()))?;
+    let compared = restorer.compare(stored, key).await.map_err(ExportError::from)?;
+    let rebuilt = as_json(&compared.rebuilt);
+    let mut differences = Vec::new();
+    let there = match &compared.there {
+        There::State(there) => as_json(there),
+        There::Unreadable(problem) => {
+            differences.push(Difference::of(format!("the checkpoint does not open: {problem}")));
+            Value::Null
+        }
+        There::Nothing => Value::Null,
+    };
+    if let There::State(_) = &compared.there {
+        differ("", &there, &rebuilt, &mut differences);
+        if differences.is_empty() && compared.finding() != Finding::Agrees {
+            differences.push(Difference::of("in what a summary does not show"));
+        }
+    }
+    Ok(Some(Beside {
+        quarantined: stored.quarantined,
+        has_checkpoint: stored.checkpoint.is_some(),
+        stored: there,
+        rebuilt,
+        differences,
+    }))
+}
+
 fn show(user_id: &str, layers: &Layers) -> Result<(), Failure> {
     let settings = layers.load()?.settings;
-    let (shown, differences) = block_on(async {
+    let beside = block_on(async {
         let (store, keys) = servers::store_with_keys(&settings).await?;
-        let users = store.users(Asked::Ids(&[user_id])).await?;
-        let stored = users
-            .first()
-            .ok_or_else(|| Failure::Broken("nothing is stored of the user asked for".to_owned()))?;
-        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::new(AesGcm::new()?));
-        log_access(&store, "neuros_checkpoints", Some((stored.user, user_id)), 1).await?;
-        let keys = keys.keys_of(&[stored.user]).await;
-        let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        let key = keys.first().ok_or_else(|| Failure::Broken("the user has no key".to_owned()))?;
-        let compared = restorer.compare(stored, key).await.map_err(ExportError::from)?;
+        let beside = look(&store, &keys, user_id).await?;
         servers::close(&store).await;
-        let rebuilt = as_json(&compared.rebuilt);
-        let mut differences = Vec::new();
-        let there = match &compared.there {
-            There::State(there) => as_json(there),
-            There::Unreadable(problem) => {
-                differences.push(format!("the checkpoint does not open: {problem}"));
-                Value::Null
-            }
-            There::Nothing => Value::Null,
-        };
-        if let There::State(_) = &compared.there {
-            differ("", &there, &rebuilt, &mut differences);
-            if differences.is_empty() && compared.finding() != Finding::Agrees {
-                differences.push("in what a summary does not show".to_owned());
-            }
-        }
-        let shown = json!({
-            "user_id": user_id,
-            "quarantined": stored.quarantined,
-            "has_checkpoint": stored.checkpoint.is_some(),
-            "stored": there,
-            "rebuilt": rebuilt,
-            "differences": differences,
-        });
-        Ok((shown, differences))
+        beside.ok_or_else(|| Failure::Broken("nothing is stored of the user asked for".to_owned()))
     })?;
+    let differences: Vec<&str> = beside.differences.iter().map(|its| its.what.as_str()).collect();
+    let shown = json!({
+        "user_id": user_id,
+        "quarantined": beside.quarantined,
+        "has_checkpoint": beside.has_checkpoint,
+        "stored": beside.stored,
+        "rebuilt": beside.rebuilt,
+        "differences": differences,
+    });
     let mut output = io::stdout().lock();
     writeln!(output, "{shown:#}")?;
     output.flush()?;
@@ -138,8 +190,8 @@ fn as_json(person: &Person) -> Value {
     })
 }
 
-/// The paths at which two values differ.
-fn differ(path: &str, a: &Value, b: &Value, found: &mut Vec<String>) {
+/// The paths at which two values differ, with what is there.
+fn differ(path: &str, a: &Value, b: &Value, found: &mut Vec<Difference>) {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
             let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -148,20 +200,25 @@ fn differ(path: &str, a: &Value, b: &Value, found: &mut Vec<String>) {
                 differ(&format!("{path}.{name}"), a, b, found);
             }
         }
-        (a, b) if a != b => found.push(path.trim_start_matches('.').to_owned()),
+        (a, b) if a != b => {
+            let what = path.trim_start_matches('.').to_owned();
+            found.push(Difference { what, values: Some((a.clone(), b.clone())) });
+        }
         _ => {}
     }
 }
 
 fn rebuild(user_id: &str, patience: &Patience, layers: &Layers) -> Result<(), Failure> {
     let settings = layers.load()?.settings;
-    let outcome = block_on(async {
+    let (outcome, beside) = block_on(async {
         let asking = Asking::open(&settings).await?;
+        // Afterwards both are the same. Whoever cannot be looked at, their lane says why.
+        let beside = look(&asking.store, &asking.keys, user_id).await.unwrap_or_default();
         let lane = home(user_id, asking.routing.partition_count);
-        let asked = asking.ask(lane, &Order::Rebuild { user_id: user_id.to_owned() }).await?;
+        let asked = asking.ask(lane, Order::Rebuild { user_id: user_id.to_owned() }).await?;
         let outcomes = asking.outcomes(&[asked], patience).await;
         servers::close(&asking.store).await;
-        Ok(outcomes?.join(""))
+        Ok((outcomes?.join(""), beside))
     })?;
     let is_well = [REBUILT_THE_SAME, REBUILT_ANOTHER].contains(&outcome.as_str());
     if !is_well && !outcome.starts_with(NOTED) {
@@ -169,6 +226,9 @@ fn rebuild(user_id: &str, patience: &Patience, layers: &Layers) -> Result<(), Fa
     }
     let mut output = io::stdout().lock();
     writeln!(output, "{outcome}")?;
+    for difference in beside.iter().flat_map(|beside| &beside.differences) {
+        writeln!(output, "  {difference}")?;
+    }
     Ok(output.flush()?)
 }
 
@@ -177,11 +237,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_named_by_their_paths() {
+    fn differences_are_named_by_their_paths_with_what_is_there() {
         let mut found = Vec::new();
         let a = json!({"mode": "reflex", "n": {"a": 1, "b": [1]}, "same": 1});
         let b = json!({"mode": "pattern", "n": {"a": 1, "b": [2]}, "same": 1, "more": true});
         differ("", &a, &b, &mut found);
-        assert_eq!(found, ["mode", "more", "n.b"]);
+        let said: Vec<String> = found.iter().map(Difference::to_string).collect();
+        assert_eq!(
+            said,
+            ["mode: \"reflex\" -> \"pattern\"", "more: null -> true", "n.b: [1] -> [2]"]
+        );
     }
 }

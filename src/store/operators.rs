@@ -16,7 +16,7 @@ use sea_orm::{
 };
 
 use super::failure::of_database;
-use super::read::page;
+use super::read::{named, page};
 use super::{SqlStore, begin, instant, progress, unbroken};
 
 /// Which dead letters; by default all that are on the list.
@@ -164,6 +164,29 @@ impl SqlStore {
             });
         }
         Ok(found)
+    }
+
+    /// How many of the dead letters that an order is about are still on the list.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn on_the_list(&self, order: &Order) -> Result<u64, StoreError> {
+        use dead_letters::Column;
+        let open = dead_letters::Entity::find().filter(Column::ReleasedAt.is_null());
+        let open = match order {
+            Order::Rebuild { .. } => return Ok(0),
+            Order::Release { user_id } => {
+                let user = users::Entity::find().filter(users::Column::UserId.eq(user_id));
+                let user = user.one(&self.reader).await.map_err(|error| of_database(&error))?;
+                let Some(user) = user else { return Ok(0) };
+                open.filter(Column::UserNumber.eq(user.user_number))
+            }
+            Order::Redrive(letters) | Order::Discard(letters) => {
+                open.filter(named(letters.names.iter()))
+            }
+        };
+        open.count(&self.reader).await.map_err(|error| of_database(&error))
     }
 
     /// Asks the lane's owner for something; gives the command's number.

@@ -18,6 +18,7 @@ mod chain;
 mod commands;
 mod outbox;
 
+pub(super) use commands::named;
 pub(super) use outbox::{cursor, outbox_after};
 
 /// SQLite takes at most 32,766 parameters.

@@ -112,7 +112,7 @@ impl Scrub<'_> {
         let (starts, count) = self.starts().await?;
         let told = i64::try_from(count).unwrap_or(i64::MAX);
         log_access(&self.store, "neuros_checkpoints", None, told).await?;
-        let bar = progress(usize::try_from(count).unwrap_or(usize::MAX));
+        let bar = progress(count, "users");
         let mut pace = interval(Duration::from_secs(1) / self.arguments.rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tally = BTreeMap::<Outcome, u64>::new();

@@ -50,17 +50,7 @@ impl SqlStore {
                 .order_by_asc(Column::Lane)
                 .order_by_asc(Column::Outbox)
                 .limit(u64::try_from(limit).unwrap_or(u64::MAX)),
-            AskedLetters::Named(names) => {
-                let mut lanes = BTreeMap::<i32, Vec<i64>>::new();
-                for name in names {
-                    lanes.entry(name.lane.0).or_default().push(name.number);
-                }
-                let of_lane = |(lane, numbers): (i32, Vec<i64>)| {
-                    let lane = Condition::all().add(Column::Lane.eq(lane));
-                    lane.add(Column::Outbox.is_in(numbers))
-                };
-                open.filter(lanes.into_iter().map(of_lane).fold(Condition::any(), Condition::add))
-            }
+            AskedLetters::Named(names) => open.filter(named(names)),
         };
         let rows = query.all(&self.reader).await.map_err(|error| of_database(&error))?;
         let mut letters = rows.into_iter().map(letter).collect::<Result<Vec<_>, _>>()?;
@@ -70,6 +60,20 @@ impl SqlStore {
         }
         Ok(letters)
     }
+}
+
+/// The letters of these names.
+pub(in crate::store) fn named<'l>(names: impl IntoIterator<Item = &'l Letter>) -> Condition {
+    use dead_letters::Column;
+    let mut lanes = BTreeMap::<i32, Vec<i64>>::new();
+    for name in names {
+        lanes.entry(name.lane.0).or_default().push(name.number);
+    }
+    let of_lane = |(lane, numbers): (i32, Vec<i64>)| {
+        let lane = Condition::all().add(Column::Lane.eq(lane));
+        lane.add(Column::Outbox.is_in(numbers))
+    };
+    lanes.into_iter().map(of_lane).fold(Condition::any(), Condition::add)
 }
 
 /// A row as the lanes know it.

@@ -103,6 +103,28 @@ impl Kafka {
         panic!("topic {name} has no leaders");
     }
 
+    /// Removes the records of a partition below an offset, as retention does it.
+    pub(crate) fn delete_records(&self, topic: &str, partition: i32, below: i64) {
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client can be made");
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(topic, partition, Offset::Offset(below));
+        added.expect("a partition can be added");
+        let deleted = std::thread::scope(|scope| {
+            let delete = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+                Ok::<_, std::io::Error>(runtime.block_on(admin.delete_records(&list, &options)))
+            };
+            scope.spawn(delete).join().expect("deleting records does not panic")
+        });
+        let deleted = deleted.expect("a runtime can be made").expect("the broker answers");
+        for element in deleted.elements() {
+            element.error().expect("the broker deletes");
+            assert_eq!(element.offset(), Offset::Offset(below), "where the log begins now");
+        }
+    }
+
     /// Deletes a topic, and waits until it is gone.
     pub(crate) fn delete_topic(&self, name: &str) {
         let admin: AdminClient<DefaultClientContext> =

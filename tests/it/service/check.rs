@@ -47,6 +47,12 @@ pub(crate) fn log_leads_to_states(site: &Site<'_>) {
     the_log_leads_to(site, &Policy::default(), &site.run(&["export", "states"]));
 }
 
+/// Checks that states are what the stored records come to: of whoever had letters applied out of their places,
+/// the log itself has no order.
+pub(crate) fn records_lead_to_states(site: &Site<'_>) {
+    stored_records_lead_to(site, &site.run(&["export", "states"]));
+}
+
 /// What tests write where a checkpoint was, as PostgreSQL wants it.
 pub(crate) const SPOILT: &str = "\\x00ff";
 

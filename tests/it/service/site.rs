@@ -165,10 +165,15 @@ impl<'s> Site<'s> {
     /// Begins a command that goes on beside the test.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_biometric-bridge"));
-        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.tell(&mut command);
         command.args(arguments).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the program starts")
+    }
+
+    /// Gives a command the environment of this installation, and no other.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 
     /// What a command prints that must succeed.

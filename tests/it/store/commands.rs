@@ -45,11 +45,19 @@ async fn a_release_ends_the_quarantine_with_its_last_letter(place: Place) {
     );
     let waiting = store.quarantined_users().await.expect("users");
     assert_eq!((waiting.len(), waiting[0].waiting), (1, 3));
+    let of_user = Order::Release { user_id: "u1".to_owned() };
+    let of_names = Order::Discard(Letters::of([letter(0, 2), letter(0, 4), letter(1, 4)]));
+    let left = async || {
+        let count = |order| async move { store.on_the_list(order).await.expect("a count") };
+        (count(&of_user).await, count(&of_names).await)
+    };
+    assert_eq!(left().await, (3, 2));
 
     let release = |number, fate| ReleasedRow { letter: letter(0, number), fate };
     let mut batch = owner.batch();
     batch.released = vec![release(1, Fate::Applied), release(2, Fate::Duplicate)];
     owner.commit(batch).await.expect("it is committed");
+    assert_eq!(left().await, (1, 1), "what has left the list is done");
     let names = [4, 1, 2, 3, 5].map(|number| letter(0, number));
     let left = store.letters(AskedLetters::Named(&names)).await.expect("letters");
     let left: Vec<Letter> = left.iter().map(|stored| stored.letter).collect();
