@@ -44,8 +44,6 @@ pub enum Defect {
     ForwardedNotAwaited,
     /// Users find new homes as soon as lanes have read up to where they were to stop.
     ExpansionByPosition,
-    /// Users find new homes though a home has applied what its origin will forward once more.
-    AheadIgnored,
     /// The scrub looks at steps that are not committed.
     ScrubInFlight,
     /// Lanes stand where they were told to stop when whoever told them is long gone; the simulation's store
@@ -59,17 +57,13 @@ pub enum Defect {
     BytesUncounted,
     /// A dead letter's detail quotes what was sent.
     DetailQuotesTheRecord,
-    /// Whoever does not own the lane moves cursors too; stores have it.
+    /// Whoever does not own the lane moves cursors too; the simulation's store has it.
     CursorUnfenced,
-    /// An owner's token is the lane's epoch and not random; the real store has it.
-    TokenOfTheEpoch,
-    /// The compare-and-set does not look at positions; the real store has it.
-    PositionsUncompared,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 27] = [
         Self::FenceRemoved,
         Self::ClaimWithoutWaiting,
         Self::DedupeRemoved,
@@ -90,7 +84,6 @@ impl Defect {
         Self::EvictionInFlight,
         Self::ForwardedNotAwaited,
         Self::ExpansionByPosition,
-        Self::AheadIgnored,
         Self::ScrubInFlight,
         Self::LeaseNeverEnds,
         Self::ClosedGenerationIgnored,
@@ -98,12 +91,7 @@ impl Defect {
         Self::BytesUncounted,
         Self::DetailQuotesTheRecord,
         Self::CursorUnfenced,
-        Self::TokenOfTheEpoch,
-        Self::PositionsUncompared,
     ];
-
-    /// Those that no store but the real one can have.
-    pub const OF_THE_STORE: [Self; 2] = [Self::TokenOfTheEpoch, Self::PositionsUncompared];
 
     /// Whether it is on, in this thread or everywhere.
     #[cfg(feature = "defects")]

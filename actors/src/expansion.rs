@@ -182,7 +182,7 @@ fn on_the_way(origin: &Standing, all: &[Standing]) -> impl Iterator<Item = Block
         let (mark, _) = settled(kept.unwrap_or(NOTHING));
         let (reads_at, at) = (origin.progress.positions.events, home.progress.positions.by_user);
         let (origin, home) = (origin.lane, home.lane);
-        if mark >= reads_at && !Defect::AheadIgnored.is_on() {
+        if mark >= reads_at {
             return Some(Blocker::Ahead { origin, home, mark, at: reads_at });
         }
         if is_lost(kept, last) {

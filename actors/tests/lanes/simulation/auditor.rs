@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use actors::cache::{Cache, CacheAway, CachedState};
@@ -206,7 +207,7 @@ pub(super) struct Ear {
     in_flight_max: usize,
     live: Mutex<BTreeMap<Lane, usize>>,
     /// A delivery error was injected: a halt is due.
-    pub may_halt: Arc<std::sync::atomic::AtomicBool>,
+    pub may_halt: Arc<AtomicBool>,
 }
 
 impl Ear {
@@ -225,9 +226,10 @@ impl Observer for Ear {
             leaks::look("a condition", problem.as_bytes());
         }
         let newest = self.auditor.look(|reference| reference.judge.routing.generation);
+        // Who learns of another generation ends by itself.
         if let Condition::Halted { problem } = condition
             && newest == self.generation
-            && !self.may_halt.load(std::sync::atomic::Ordering::Relaxed)
+            && !self.may_halt.load(Ordering::Relaxed)
         {
             self.auditor.violated(format!("lane {lane} has stopped: {problem}"));
         }
