@@ -57,13 +57,17 @@ pub enum Defect {
     BytesUncounted,
     /// A dead letter's detail quotes what was sent.
     DetailQuotesTheRecord,
-    /// Whoever does not own the lane moves cursors too; the simulation's store has it.
+    /// Whoever does not own the lane moves cursors too; stores have it.
     CursorUnfenced,
+    /// An owner's token is the lane's epoch and not random; the real store has it.
+    TokenOfTheEpoch,
+    /// The compare-and-set does not look at positions; the real store has it.
+    PositionsUncompared,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::FenceRemoved,
         Self::ClaimWithoutWaiting,
         Self::DedupeRemoved,
@@ -91,7 +95,12 @@ impl Defect {
         Self::BytesUncounted,
         Self::DetailQuotesTheRecord,
         Self::CursorUnfenced,
+        Self::TokenOfTheEpoch,
+        Self::PositionsUncompared,
     ];
+
+    /// Those that no store but the real one can have.
+    pub const OF_THE_STORE: [Self; 2] = [Self::TokenOfTheEpoch, Self::PositionsUncompared];
 
     /// Whether it is on, in this thread or everywhere.
     #[cfg(feature = "defects")]

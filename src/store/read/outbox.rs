@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use actors::defect::Defect;
 use actors::lane::{FenceToken, Lane, UserNumber};
 use actors::rows::Sink;
 use actors::store::{StoreError, StoredDeadLetter, StoredOutbox};
@@ -139,9 +140,13 @@ impl SqlStore {
         // The lock makes a claim and this move take turns, and lets the lane's batches pass; SQLite has
         // one writer anyway.
         let lock = if self.is_postgres() { "FOR KEY SHARE" } else { "" };
+        let fence = match Defect::CursorUnfenced.is_on() {
+            true => "$2 IS NOT NULL",
+            false => "fence_token = $2",
+        };
         let sql = format!(
             "INSERT INTO relay_cursors (lane, sink, number)
-             SELECT lane, $3, $4 FROM lanes WHERE lane = $1 AND fence_token = $2 {lock}
+             SELECT lane, $3, $4 FROM lanes WHERE lane = $1 AND {fence} {lock}
              ON CONFLICT (lane, sink) DO UPDATE SET number =
                  CASE WHEN excluded.number > relay_cursors.number THEN excluded.number
                       ELSE relay_cursors.number END"

@@ -151,7 +151,8 @@ const SEEDS_OF_A_DEFECT: u64 = 1_000;
 fn every_deliberate_defect_is_noticed() {
     use actors::defect::Defect;
     hush();
-    let defects = Mutex::new(Defect::ALL.into_iter());
+    let is_tried = |defect: &Defect| !Defect::OF_THE_STORE.contains(defect);
+    let defects = Mutex::new(Defect::ALL.into_iter().filter(is_tried));
     let found = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -180,7 +181,7 @@ fn every_deliberate_defect_is_noticed() {
             None => println!("{defect:?}: NOT NOTICED in {SEEDS_OF_A_DEFECT} seeds"),
         }
     }
-    assert_eq!(found.len(), Defect::ALL.len());
+    assert_eq!(found.len(), Defect::ALL.len() - Defect::OF_THE_STORE.len());
     let missed: Vec<_> = found.iter().filter(|(_, noticed)| noticed.is_none()).collect();
     assert!(missed.is_empty(), "{missed:?}");
 }

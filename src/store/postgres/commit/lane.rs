@@ -41,6 +41,12 @@ pub(super) fn compare_and_set(batch: &Batch) -> Statement {
         );
         return bind(sqlx::query(NO_FENCE), batch);
     }
+    if Defect::PositionsUncompared.is_on() {
+        const NO_POSITIONS: &str = compare_and_set!(
+            of "fence_token = $2 AND batch = $3 AND least($4::bigint, $5::bigint) IS NOT NULL "
+        );
+        return bind(sqlx::query(NO_POSITIONS), batch);
+    }
     bind(sqlx::query(compare_and_set!()), batch)
 }
 
