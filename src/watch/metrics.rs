@@ -331,6 +331,7 @@ mod tests {
         let mut state = State { cache: Some(true), ..State::default() };
         state.lanes.insert(Lane(0), actors::observe::Condition::Halted { problem: String::new() });
         let text = exposition(&metrics, &state, &Lags::new());
+        assert!(text.contains("biometric_lanes{condition=\"halted\"} 1"), "{text}");
         let rules = include_str!("../../config/alerts.yaml");
         let asked: Vec<&str> =
             rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
