@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use actors::chain::Chain;
 use actors::lane::UserNumber;
+use actors::message::explained_of_stored;
 use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
@@ -179,7 +180,14 @@ impl Exporter {
             let Some(last) = page.last() else { return Ok(lines) };
             after = last.n;
             for row in &page {
-                self.write_body(key, transition_place(stored.user, row.n), &row.body, output)?;
+                let place = transition_place(stored.user, row.n);
+                let stored = self.open(key, place, &row.body)?;
+                let json = explained_of_stored(stored).ok_or_else(|| ExportError::Unopened {
+                    table: place.table,
+                    number: row.n,
+                    problem: "what is sealed there is no mode change".to_owned(),
+                })?;
+                write_text(&json, output)?;
                 lines += 1;
             }
         }
@@ -197,23 +205,11 @@ impl Exporter {
             let Some(last) = page.last() else { return Ok(lines) };
             after = last.n;
             for row in &page {
-                self.write_body(key, alert_place(stored.user, row.n), &row.body, output)?;
+                let place = alert_place(stored.user, row.n);
+                write_text(&self.open(key, place, &row.body)?, output)?;
                 lines += 1;
             }
         }
-    }
-
-    /// A body that is a line already.
-    fn write_body(
-        &self,
-        key: &DataKey,
-        place: Place,
-        body: &[u8],
-        output: &mut impl Write,
-    ) -> Result<(), ExportError> {
-        output.write_all(&self.open(key, place, body)?)?;
-        output.write_all(b"\n")?;
-        Ok(())
     }
 
     fn open(&self, key: &DataKey, place: Place, body: &[u8]) -> Result<Vec<u8>, ExportError> {
@@ -223,6 +219,12 @@ impl Exporter {
             problem: problem.to_string(),
         })
     }
+}
+
+/// A text that is a line already.
+fn write_text(line: &[u8], output: &mut impl Write) -> io::Result<()> {
+    output.write_all(line)?;
+    output.write_all(b"\n")
 }
 
 fn write_line(line: &impl serde::Serialize, output: &mut impl Write) -> io::Result<()> {

@@ -9,10 +9,10 @@ use crate::batch::{Alerted, Decided, End, Leaving};
 use crate::capacity::BATCH_MAILBOX;
 use crate::lane::UserNumber;
 use crate::log::Outgoing;
-use crate::message::{self, Alert, AlertCause};
+use crate::message::{self, Alert, AlertCause, to_json};
 use crate::ports::Ports;
 use crate::rows::{AlertRow, Sink};
-use crate::user::{Switch, alert_place, outbox_place, to_json};
+use crate::user::{Switch, alert_place, outbox_place};
 
 /// Finds the alerts of one lane's batches.
 pub(crate) struct Alerts {

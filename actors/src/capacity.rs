@@ -52,3 +52,7 @@ pub const RELEASED_PAGE: usize = 64;
 /// written within seconds, so few that the records beside them hardly wait. Those beyond go with the
 /// next batches.
 pub const QUIET_CHECKPOINTS: usize = 64;
+
+/// The same of a batch without records: a record that comes meanwhile waits for one such batch, some twenty
+/// milliseconds.
+pub const IDLE_CHECKPOINTS: usize = 1_024;

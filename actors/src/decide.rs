@@ -53,7 +53,7 @@ pub(crate) struct Worked {
     /// Who worked, and who is only mentioned.
     pub(crate) gathering: Gathering,
     /// The answers, in the order of the works.
-    pub(crate) answers: Vec<Steps>,
+    pub(crate) answers: Vec<Box<Steps>>,
     /// Users who are mentioned and whom the store does not know yet.
     pub(crate) outsiders: Vec<(Arc<str>, UserNumber)>,
     /// What a command comes to beside them.
@@ -114,8 +114,9 @@ impl Residents {
             // Only a quiet lane's look after checkpoints, and there were none to write.
             return Ok(None);
         }
-        sum.records.sort_unstable_by_key(|record| record.position);
-        sum.users.sort_unstable_by_key(|row| row.user);
+        // Rows are large: their keys are sorted, and each row is moved once.
+        sum.records.sort_by_cached_key(|record| record.position);
+        sum.users.sort_by_cached_key(|row| row.user);
         if Defect::UnsortedRows.is_on() {
             sum.users.reverse();
         }
@@ -162,17 +163,18 @@ impl Residents {
     fn add(
         &mut self,
         work: UserWork,
-        steps: Steps,
+        steps: Box<Steps>,
         passport: &Passport,
         sum: &mut Sum,
     ) -> Result<(), End> {
-        let UserWork { user_id, .. } = work;
-        let resident = self.live.get_mut(&*user_id).ok_or(LOST)?;
+        let UserWork { seat, .. } = work;
+        let resident = self.live.get_mut(seat).ok_or(LOST)?;
         let (user, is_new) = (resident.user, !std::mem::replace(&mut resident.is_stored, true));
+        let user_id = Arc::clone(&resident.user_id);
         if steps.writes_checkpoint {
-            self.written(&user_id, passport.stamp);
+            self.written(seat, passport.stamp);
         } else if !steps.records.is_empty() {
-            self.lags(&user_id, passport.stamp);
+            self.lags(seat, passport.stamp);
         }
         if is_new || steps.writes_checkpoint {
             let written = steps.writes_checkpoint;

@@ -335,7 +335,7 @@ impl Filling {
         let (source, offset) = (incoming.source, incoming.offset);
         match intake.judge(incoming, progress) {
             Verdict::Apply(application) => {
-                let Application { record, traceparent } = *application;
+                let Application { record, traceparent } = application;
                 let record_time = record.record_time;
                 self.oldest =
                     Some(self.oldest.map_or(record_time, |oldest| oldest.min(record_time)));

@@ -23,7 +23,7 @@ pub struct Intake {
 /// What is to be done with a record.
 pub enum Verdict {
     /// It is its user's next record.
-    Apply(Box<Application>),
+    Apply(Application),
     /// It must be sent to its user's home lane.
     Forward(Box<Forward>),
     /// It cannot be applied; what became of it is kept.
@@ -34,8 +34,8 @@ pub enum Verdict {
 
 /// A record to be applied.
 pub struct Application {
-    /// What it says.
-    pub record: Record<'static>,
+    /// What it says; moved often and large.
+    pub record: Box<Record<'static>>,
     /// The trace that it belongs to.
     pub traceparent: Option<Box<str>>,
 }
@@ -191,7 +191,7 @@ impl Intake {
     }
 
     /// The home of whoever a message is about, when that much can be read.
-    fn home_of(&self, decoded: &Result<Box<Application>, Refused>) -> Option<Lane> {
+    fn home_of(&self, decoded: &Result<Application, Refused>) -> Option<Lane> {
         let user_id = match decoded {
             Ok(application) => &*application.record.user_id,
             Err(refused) => refused.user_id.as_deref()?,
@@ -203,7 +203,7 @@ impl Intake {
         &self,
         incoming: &Incoming<'_>,
         record_time: Option<Timestamp>,
-    ) -> Result<Box<Application>, Refused> {
+    ) -> Result<Application, Refused> {
         let headers = incoming.headers.iter();
         let headers: Headers<'_> =
             headers.map(|(name, value)| (*name, value.unwrap_or_default())).collect();
@@ -215,7 +215,7 @@ impl Intake {
             return Err(Refused { letter, user_id: None });
         };
         match decoded {
-            Ok(application) => Ok(Box::new(application)),
+            Ok(application) => Ok(application),
             Err(rejection) => {
                 let (reason, mut detail) = (rejection.reason.as_str(), rejection.detail);
                 if Defect::DetailQuotesTheRecord.is_on() {
@@ -258,7 +258,7 @@ fn application<'m>(
 ) -> Option<Result<Application, Rejection<'m>>> {
     let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(message, wire))).ok()?;
     Some(decoded.map(|record| Application {
-        record: record.into_owned(),
+        record: Box::new(record.into_owned()),
         traceparent: message.headers.traceparent().map(Box::from),
     }))
 }

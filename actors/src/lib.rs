@@ -22,6 +22,7 @@ pub mod incoming;
 mod ingest;
 pub mod intake;
 pub mod lane;
+mod live;
 pub mod log;
 pub mod message;
 mod obey;

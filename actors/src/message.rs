@@ -1,12 +1,15 @@
 //! Outgoing messages: mode changes and alerts, with ids that are pure functions of user and number.
 //! Which messages a mode change causes, and how they are numbered, is decided here alone.
 
+use std::cell::RefCell;
+
 use neuros::event::Record;
 use neuros::explain::Explanation;
 use neuros::time::Timestamp;
 use neuros::{Mode, Outcome};
 use serde::Serialize;
 use uuid::Uuid;
+use zstd::bulk::Compressor;
 
 /// The name space of all ids made here (itself a UUIDv5 of the DNS name `biometric-bridge.neuros`).
 pub const NAMESPACE: Uuid = Uuid::from_u128(0xe008_323a_b960_50ac_9291_583f_77b5_308a);
@@ -160,6 +163,44 @@ pub struct ExplainedSwitch<'a> {
     pub message: &'a ModeSwitch<'a>,
     /// Why in full.
     pub explanation: &'a Explanation,
+}
+
+/// Of Zstandard's levels.
+const COMPRESSION_LEVEL: i32 = 1;
+
+/// Bytes of a stored mode change in JSON, at most; they are some 6 KiB.
+const EXPLAINED_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    /// Made once: to make one takes longer than to compress a mode change.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> =
+        RefCell::new(Compressor::new(COMPRESSION_LEVEL).ok());
+}
+
+impl ExplainedSwitch<'_> {
+    /// The bytes that are sealed and stored: JSON, compressed (Zstandard, RFC 8878). An explanation says much in
+    /// the same words, and what does not fit into a quarter of a page goes through several rows of a table
+    /// beside.
+    pub fn to_stored(&self) -> Vec<u8> {
+        let json = to_json(self);
+        let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
+            compressor.as_mut().and_then(|compressor| compressor.compress(&json).ok())
+        });
+        compressed.unwrap_or(json)
+    }
+}
+
+/// The JSON of a stored mode change; `None` when it is none. It may have been stored uncompressed.
+pub fn explained_of_stored(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    match bytes.first() {
+        Some(b'{') => Some(bytes),
+        _ => zstd::bulk::decompress(&bytes, EXPLAINED_BYTES_MAX).ok(),
+    }
+}
+
+/// Nothing that is made here refuses to be written, and a vector always takes it.
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// What the alerts have to know of a mode change.

@@ -22,6 +22,7 @@ use crate::command::Orders;
 use crate::home::home;
 use crate::ingest::{self, Ingest, Suspects};
 use crate::lane::{FenceToken, Lane, Progress};
+use crate::live::Live;
 use crate::log::LogError;
 use crate::observe::Condition;
 use crate::persist::{self, Persist, Unsettled};
@@ -139,7 +140,7 @@ impl Owner {
             restorer: Restorer::new(Arc::clone(&self.ports.store), Arc::clone(&self.ports.seal)),
             progress: claim.progress.clone(),
             service_key,
-            live: hashbrown::HashMap::default(),
+            live: Live::default(),
             unwritten: VecDeque::new(),
             oldest_unwritten: Rc::default(),
             withheld: BTreeMap::new(),

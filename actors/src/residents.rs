@@ -6,21 +6,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor as _, Addr};
+use actix::Actor as _;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use neuros::time::{Micros, Timestamp};
 use tokio::time::Instant;
 
 use crate::batch::End;
-use crate::capacity::{QUIET_CHECKPOINTS, USERS_PAGE};
+use crate::capacity::{IDLE_CHECKPOINTS, QUIET_CHECKPOINTS};
 use crate::defect::Defect;
 use crate::gather::Gathering;
 use crate::lane::{Lane, Progress, UserNumber};
+use crate::live::{Live, Resident, Seat};
 use crate::person::Person;
 use crate::ports::{Ports, Rules};
 use crate::restore::{RestoreError, Restorer};
-use crate::router::{Sample, UserWork};
+use crate::router::Sample;
 use crate::seal::{DataKey, KeysAway};
 use crate::store::{Asked, StoreError, StoredUser};
 use crate::user::{BatchContext, Copy, User};
@@ -34,11 +35,10 @@ pub(crate) struct Residents {
     /// How far the lane has come with the newest decided batch.
     pub(crate) progress: Progress,
     pub(crate) service_key: DataKey,
-    /// Never iterated where order matters.
-    pub(crate) live: HashMap<Arc<str>, Resident, RandomState>,
+    pub(crate) live: Live,
     /// Users with records that their stored checkpoint has not, by when that began, as a stamp and on
     /// this process's own clock; entries that no longer hold are passed over.
-    pub(crate) unwritten: VecDeque<(Timestamp, Instant, Arc<str>)>,
+    pub(crate) unwritten: VecDeque<(Timestamp, Instant, Seat)>,
     /// Of users whom this release cannot restore the oldest record in no checkpoint: nobody may take it
     /// for written.
     pub(crate) withheld: BTreeMap<String, Timestamp>,
@@ -49,20 +49,6 @@ pub(crate) struct Residents {
     /// The stamp of the newest committed batch.
     pub(crate) committed: Rc<Cell<Timestamp>>,
     pub(crate) swept: Instant,
-}
-
-/// A user in memory.
-pub(crate) struct Resident {
-    pub(crate) user: UserNumber,
-    pub(crate) address: Addr<User>,
-    /// The store has, or will have with the batches in flight, a row.
-    pub(crate) is_stored: bool,
-    /// The stamp of the newest batch with something of this user.
-    pub(crate) touched: Timestamp,
-    /// When that was, on this process's own clock: the stamp only orders.
-    pub(crate) seen: Instant,
-    /// The stamp of the oldest batch whose records the stored checkpoint has not.
-    pub(crate) unwritten_since: Option<Timestamp>,
 }
 
 /// A user as their lane holds them.
@@ -77,22 +63,16 @@ pub(crate) struct Sampled {
 impl Residents {
     /// A copy of somebody in memory.
     pub(crate) async fn sample(&self, sample: &Sample) -> Option<Sampled> {
-        let user_id = match sample {
-            Sample::Of(user_id) => user_id,
+        let resident = match sample {
+            Sample::Of(user_id) => self.live.find(user_id)?,
             Sample::Ahead(number) => {
                 let place = number.checked_rem(self.unwritten.len())?;
-                self.unwritten.get(place).map(|(_, _, user_id)| user_id)?
+                self.unwritten.get(place).and_then(|(_, _, seat)| self.live.get(*seat))?
             }
         };
-        let resident = self.live.get(user_id)?;
         let person = resident.address.send(Copy).await.ok()?;
         let (user, touched) = (resident.user, resident.touched);
-        Some(Sampled { user_id: Arc::clone(user_id), user, person, touched })
-    }
-
-    /// The actor of a user in memory.
-    pub(crate) fn address(&self, user_id: &str) -> Option<&Addr<User>> {
-        self.live.get(user_id).map(|resident| &resident.address)
+        Some(Sampled { user_id: Arc::clone(&resident.user_id), user, person, touched })
     }
 
     /// What the users of a batch share.
@@ -109,26 +89,6 @@ impl Residents {
         }
     }
 
-    /// Brings everybody of a batch into memory, with one query for all who are not there.
-    pub(crate) async fn admit(&mut self, works: &[UserWork], stamp: Timestamp) -> Result<(), End> {
-        self.sweep();
-        let absent: Vec<&Arc<str>> = works
-            .iter()
-            .map(|work| &work.user_id)
-            .filter(|user_id| !self.live.contains_key(&***user_id))
-            .collect();
-        for page in absent.chunks(USERS_PAGE) {
-            self.load(page, stamp).await?;
-        }
-        for work in works {
-            if let Some(resident) = self.live.get_mut(&*work.user_id) {
-                (resident.touched, resident.seen) = (stamp, Instant::now());
-            }
-        }
-        self.ports.observer.live_users(self.lane, self.live.len());
-        Ok(())
-    }
-
     /// Finds the numbers of users of whom nothing is evaluated; gives back those whom the store does
     /// not know yet, who get a row with this batch.
     pub(crate) async fn identify(
@@ -137,7 +97,7 @@ impl Residents {
     ) -> Result<Vec<(Arc<str>, UserNumber)>, End> {
         let unknown: Vec<&Arc<str>> = mentioned
             .iter()
-            .filter(|id| !self.live.contains_key(&***id) && !self.outsiders.contains_key(&***id))
+            .filter(|id| self.live.seat_of(id).is_none() && !self.outsiders.contains_key(&***id))
             .collect();
         if unknown.is_empty() {
             return Ok(Vec::new());
@@ -162,18 +122,19 @@ impl Residents {
 
     /// The number of a user in memory, or of one who is known by number alone.
     pub(crate) fn number_of(&self, user_id: &str) -> Option<UserNumber> {
-        let resident = self.live.get(user_id).map(|resident| resident.user);
+        let resident = self.live.find(user_id).map(|resident| resident.user);
         resident.or_else(|| self.outsiders.get(user_id).copied())
     }
 
-    async fn load(&mut self, absent: &[&Arc<str>], stamp: Timestamp) -> Result<(), End> {
-        let ids: Vec<&str> = absent.iter().map(|user_id| &***user_id).collect();
+    /// Brings users into memory: those whom the store knows, and those who are new.
+    pub(crate) async fn load(&mut self, absent: &[Arc<str>], stamp: Timestamp) -> Result<(), End> {
+        let ids: Vec<&str> = absent.iter().map(|user_id| &**user_id).collect();
         let known = self.ports.store.users(Asked::Ids(&ids)).await.map_err(store_end)?;
-        let known: BTreeMap<&str, &StoredUser> =
+        let known: HashMap<&str, &StoredUser, RandomState> =
             known.iter().map(|stored| (stored.user_id.as_str(), stored)).collect();
         let mut numbered = Vec::with_capacity(absent.len());
         for user_id in absent {
-            let stored = known.get(&***user_id).copied();
+            let stored = known.get(&**user_id).copied();
             let user = match stored {
                 Some(stored) => stored.user,
                 None => self.progress.number_user(self.lane),
@@ -211,29 +172,35 @@ impl Residents {
         is_stored: bool,
         touched: Timestamp,
         unwritten: u32,
-    ) {
+    ) -> Seat {
         let address = User::new(user, key, person, unwritten).start();
-        let seen = Instant::now();
-        let resident = Resident { user, address, is_stored, touched, seen, unwritten_since: None };
-        self.live.insert(user_id, resident);
+        self.live.seat(Resident {
+            user_id,
+            user,
+            address,
+            is_stored,
+            touched,
+            seen: Instant::now(),
+            unwritten_since: None,
+            work: None,
+        })
     }
 
     /// A user's records of the batch stamped `since` are not in their stored checkpoint.
-    pub(crate) fn lags(&mut self, user_id: &Arc<str>, since: Timestamp) {
-        if let Some(resident) = self.live.get_mut(&**user_id)
+    pub(crate) fn lags(&mut self, seat: Seat, since: Timestamp) {
+        if let Some(resident) = self.live.get_mut(seat)
             && resident.unwritten_since.is_none()
         {
             resident.unwritten_since = Some(since);
-            let now = Instant::now();
-            self.unwritten.push_back((since, now, Arc::clone(user_id)));
-            self.oldest_unwritten.set(self.oldest_unwritten.get().or(Some(now)));
+            self.unwritten.push_back((since, resident.seen, seat));
+            self.oldest_unwritten.set(self.oldest_unwritten.get().or(Some(resident.seen)));
         }
     }
 
     /// A user's checkpoint is written with the batch stamped `stamp`: until that is committed, the
     /// user stays.
-    pub(crate) fn written(&mut self, user_id: &str, stamp: Timestamp) {
-        if let Some(resident) = self.live.get_mut(user_id) {
+    pub(crate) fn written(&mut self, seat: Seat, stamp: Timestamp) {
+        if let Some(resident) = self.live.get_mut(seat) {
             resident.touched = resident.touched.max(stamp);
             resident.unwritten_since = None;
         }
@@ -250,35 +217,43 @@ impl Residents {
 
     /// Adds those to the batch whose checkpoint has been due for a while and who may not come by
     /// themselves; when the lane is given up, everybody.
-    pub(crate) fn add_due_checkpoints(&mut self, gathering: &mut Gathering, everybody: bool) {
+    pub(crate) fn add_due_checkpoints(
+        &mut self,
+        gathering: &mut Gathering,
+        stamp: Timestamp,
+        everybody: bool,
+    ) {
         self.drop_written();
         let (now, every) = (Instant::now(), self.rules.checkpoint.every);
-        let limit = match everybody {
-            true => usize::MAX,
-            false => QUIET_CHECKPOINTS.max(gathering.works.len() / 4),
+        let limit = match gathering.works.len() {
+            _ if everybody => usize::MAX,
+            0 => IDLE_CHECKPOINTS,
+            users => QUIET_CHECKPOINTS.max(users / 4),
         };
-        let due: Vec<Arc<str>> = self
+        let due: Vec<Seat> = self
             .unwritten
             .iter()
             .take_while(|(_, began, _)| everybody || now.duration_since(*began) >= every)
             .take(limit)
-            .filter(|(since, _, user_id)| self.still_unwritten(*since, user_id))
-            .map(|(_, _, user_id)| Arc::clone(user_id))
+            .filter(|(since, _, seat)| self.still_unwritten(*since, *seat))
+            .map(|(_, _, seat)| *seat)
             .collect();
-        for user_id in &due {
-            if let Some(work) = gathering.work_of(user_id) {
+        for seat in due {
+            if let Some(work) = gathering.work_of(seat, stamp, self) {
                 work.checkpoint = true;
             }
         }
     }
 
-    fn still_unwritten(&self, since: Timestamp, user_id: &str) -> bool {
-        self.live.get(user_id).is_some_and(|resident| resident.unwritten_since == Some(since))
+    /// Whoever has the seat now has been behind since then, and so is who had it then: somebody else's
+    /// batches are later.
+    fn still_unwritten(&self, since: Timestamp, seat: Seat) -> bool {
+        self.live.get(seat).is_some_and(|resident| resident.unwritten_since == Some(since))
     }
 
     fn drop_written(&mut self) {
-        while let Some((since, _, user_id)) = self.unwritten.front() {
-            if self.still_unwritten(*since, user_id) {
+        while let Some((since, _, seat)) = self.unwritten.front() {
+            if self.still_unwritten(*since, *seat) {
                 break;
             }
             self.unwritten.pop_front();
@@ -288,7 +263,7 @@ impl Residents {
 
     /// Lets go of those who are idle, and of the longest idle when there are too many; never of one
     /// with steps that are not committed or not in a checkpoint.
-    fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         let (rules, now) = (self.rules.users, Instant::now());
         let too_many = self.live.len() > rules.live_max;
         if !too_many && now.duration_since(self.swept) < SWEEP_EVERY.min(rules.idle_after) {
@@ -301,17 +276,17 @@ impl Residents {
             resident.unwritten_since.is_none() && is_committed
         };
         let idle = |resident: &Resident| now.duration_since(resident.seen) >= rules.idle_after;
-        self.live.retain(|_, resident| !(may_leave(resident) && idle(resident)));
+        self.live.retain(|resident| !(may_leave(resident) && idle(resident)));
         if self.live.len() <= rules.live_max {
             return;
         }
         // Down to nine tenths, so that the next batch does not have to look again.
         let surplus = self.live.len() - rules.live_max / 10 * 9;
         let mut leaving: Vec<Instant> =
-            self.live.values().filter(|resident| may_leave(resident)).map(|r| r.seen).collect();
+            self.live.iter().filter(|resident| may_leave(resident)).map(|r| r.seen).collect();
         leaving.sort_unstable();
         if let Some(newest) = leaving.get(surplus.min(leaving.len()).saturating_sub(1)).copied() {
-            self.live.retain(|_, resident| !may_leave(resident) || resident.seen > newest);
+            self.live.retain(|resident| !may_leave(resident) || resident.seen > newest);
         }
     }
 }

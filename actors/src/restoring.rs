@@ -119,15 +119,15 @@ impl Restoring {
             };
             let user_id: Arc<str> = stored.user_id.as_str().into();
             let touched = residents.progress.stamp;
-            residents.settle(Arc::clone(&user_id), user, key, person, true, touched, unwritten);
+            let seat = residents.settle(user_id, user, key, person, true, touched, unwritten);
             if let Some(since) = since {
-                lagging.push((since, user_id));
+                lagging.push((since, seat));
             }
         }
         // The queue is by time.
         lagging.sort_unstable();
-        for (since, user_id) in lagging {
-            residents.lags(&user_id, since);
+        for (since, seat) in lagging {
+            residents.lags(seat, since);
         }
     }
 }

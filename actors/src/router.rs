@@ -12,7 +12,7 @@ use crate::alert::Alerts;
 use crate::batch::{Decided, End, Read};
 use crate::capacity::{BATCH_MAILBOX, SCRUB_QUESTIONS};
 use crate::decide::Worked;
-use crate::gather::Gathering;
+use crate::live::Seat;
 use crate::obey::Commanded;
 use crate::residents::{Residents, Sampled};
 use crate::user::{Apply, BatchContext, Stepped, Steps, Taken};
@@ -98,7 +98,7 @@ impl Handler<Sample> for Router {
 
 /// A user's part of a batch.
 pub(crate) struct UserWork {
-    pub(crate) user_id: Arc<str>,
+    pub(crate) seat: Seat,
     pub(crate) records: SmallVec<[Taken; 1]>,
     /// Write a checkpoint even if nothing is new.
     pub(crate) checkpoint: bool,
@@ -114,10 +114,10 @@ impl Desk {
             tell = Some((done, plan.done));
         }
         let stamp = passport.stamp;
-        let mut gathering = Gathering::of(applications, &dead_letters, quarantine);
-        self.residents.admit(&gathering.works, stamp).await?;
+        let gathered = self.residents.gather(applications, &dead_letters, quarantine, stamp);
+        let mut gathering = gathered.await?;
         let outsiders = self.residents.identify(&gathering.mentioned).await?;
-        self.residents.add_due_checkpoints(&mut gathering, last);
+        self.residents.add_due_checkpoints(&mut gathering, stamp, last);
         let context = self.residents.context(stamp, gathering.works.len());
         let answers = self.ask(&mut gathering.works, context).await?;
         let worked = Worked { gathering, answers, outsiders, obeyed };
@@ -133,7 +133,11 @@ impl Desk {
     }
 
     /// Hands each user their records, then waits for all answers; in the order of `works`.
-    async fn ask(&self, works: &mut [UserWork], context: BatchContext) -> Result<Vec<Steps>, End> {
+    async fn ask(
+        &self,
+        works: &mut [UserWork],
+        context: BatchContext,
+    ) -> Result<Vec<Box<Steps>>, End> {
         let context = Arc::new(context);
         let (reply, mut answers) = mpsc::channel(works.len().max(1));
         for (slot, work) in works.iter_mut().enumerate() {
@@ -144,11 +148,11 @@ impl Desk {
                 context: Arc::clone(&context),
                 reply: reply.clone(),
             };
-            let address = self.residents.address(&work.user_id).ok_or(LOST)?;
-            address.try_send(apply).map_err(|_| LOST)?;
+            let resident = self.residents.live.get(work.seat).ok_or(LOST)?;
+            resident.address.try_send(apply).map_err(|_| LOST)?;
         }
         drop(reply);
-        let mut steps: Vec<Option<Steps>> = Vec::new();
+        let mut steps: Vec<Option<Box<Steps>>> = Vec::new();
         steps.resize_with(works.len(), || None);
         while let Some(Stepped { slot, result }) = answers.recv().await {
             let place = steps.get_mut(slot).ok_or(LOST)?;

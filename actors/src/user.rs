@@ -1,6 +1,7 @@
 //! The user actor: one person's state, alone. It folds what it is handed, in order, and answers with
 //! sealed rows; it never waits, reads or writes anything itself.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::capacity::USER_MAILBOX;
 use crate::dead_letter::Letter;
 use crate::defect::Defect;
 use crate::lane::{Counts, Lane, PerSource, Source, UserNumber};
-use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch};
+use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch, to_json};
 use crate::person::{Applied, Evaluate, Person};
 use crate::rows::{RecordPlace, RecordRow, TransitionRow};
 use crate::seal::{DataKey, Place, Seal, Sealed};
@@ -53,7 +54,14 @@ pub struct Taken {
     /// The trace that it belongs to.
     pub traceparent: Option<Box<str>>,
     /// What it says.
-    pub record: Record<'static>,
+    pub record: Box<Record<'static>>,
+}
+
+impl Taken {
+    /// Whose it is.
+    pub fn user_id(&self) -> &str {
+        &self.record.user_id
+    }
 }
 
 /// Apply these records, all of one batch that are this user's.
@@ -81,8 +89,8 @@ pub struct Copy;
 pub struct Stepped {
     /// The user's place among the users of the batch.
     pub slot: usize,
-    /// The rows, or the record whose evaluation panicked.
-    pub result: Result<Steps, Panicked>,
+    /// The rows, boxed since they are moved often, or the record whose evaluation panicked.
+    pub result: Result<Box<Steps>, Panicked>,
 }
 
 /// A record that this release cannot evaluate.
@@ -158,17 +166,15 @@ impl User {
 
     fn apply(
         &mut self,
-        records: &[Taken],
+        records: &mut [Taken],
         checkpoint: bool,
         context: &BatchContext,
-    ) -> Result<Steps, Panicked> {
-        let mut steps = Steps {
-            mode_before: self.person.state.as_ref().map(|state| state.mode()),
-            ..Steps::default()
-        };
+    ) -> Result<Box<Steps>, Panicked> {
+        let mut steps = Box::<Steps>::default();
+        steps.mode_before = self.person.state.as_ref().map(|state| state.mode());
         let mut outcomes = Vec::new();
         let before = Defect::CheckpointOfTheWrongBatch.is_on().then(|| self.person.clone());
-        for taken in records {
+        for taken in &mut *records {
             let whole = AssertUnwindSafe(|| self.take(taken, context, &mut outcomes, &mut steps));
             // What the panic has left of this state is never looked at again: the lane starts anew.
             catch_unwind(whole).map_err(|_| Panicked::over(taken))?;
@@ -196,7 +202,7 @@ impl User {
 
     fn take(
         &mut self,
-        taken: &Taken,
+        taken: &mut Taken,
         context: &BatchContext,
         outcomes: &mut Vec<Outcome>,
         steps: &mut Steps,
@@ -209,33 +215,42 @@ impl User {
             Applied::Duplicate => counts.duplicate += 1,
             Applied::Numbered(number) => {
                 counts.new += 1;
-                steps.records.push(self.record_row(taken, number, context));
                 let (stamp, lane) = (context.stamp, context.lane);
-                self.person.newest = Some(RecordPlace { stamp, lane, position: taken.position });
+                let place = RecordPlace { stamp, lane, position: taken.position };
+                let previous = self.person.newest.replace(place);
                 let mut before = Before { seq, since: since.unwrap_or(taken.record.time) };
                 for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
                     steps.switches.extend(self.switch(taken, outcome, &mut before, context));
                 }
+                steps.records.push(self.record_row(taken, number, previous, context));
             }
         }
     }
 
-    fn record_row(&self, taken: &Taken, number: i64, context: &BatchContext) -> RecordRow {
+    /// Takes the texts of its columns out of the record.
+    fn record_row(
+        &self,
+        taken: &mut Taken,
+        number: i64,
+        previous: Option<RecordPlace>,
+        context: &BatchContext,
+    ) -> RecordRow {
         let mut body = Vec::with_capacity(128);
         taken.record.to_stored(&mut body);
+        let column = |text: &mut Cow<'static, str>| std::mem::take(text).into_owned();
         let place = record_place(self.user, number);
         RecordRow {
             position: taken.position,
             user: self.user,
             number,
-            previous: self.person.newest,
+            previous,
             source: taken.source,
             offset: taken.offset,
             record_time: taken.record.record_time,
             policy: context.policy_number,
             engine: ENGINE_VERSION.cast_signed(),
-            device_id: taken.record.device_id.as_ref().to_owned(),
-            event_type: taken.record.event_type.as_ref().to_owned(),
+            device_id: column(&mut taken.record.device_id),
+            event_type: column(&mut taken.record.event_type),
             body: context.seal.seal(&self.key, place, &body),
         }
     }
@@ -259,7 +274,7 @@ impl User {
         let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
         let switch = ModeSwitch::of(&cause);
         let message = to_json(&switch);
-        let explained = to_json(&ExplainedSwitch { message: &switch, explanation });
+        let explained = ExplainedSwitch { message: &switch, explanation }.to_stored();
         let place = |table| Place { table, column: "body", user: self.user.0, record: n };
         let entered = explanation.evaluated_at.unwrap_or(outcome.time);
         let alert = AlertCause {
@@ -333,11 +348,6 @@ pub fn alert_place(user: UserNumber, n: i64) -> Place {
     Place { table: ALERTS, column: "body", user: user.0, record: n }
 }
 
-/// Nothing that is made here refuses to be written, and a vector always takes it.
-pub(crate) fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
 impl Actor for User {
     type Context = Context<Self>;
 
@@ -350,8 +360,8 @@ impl Handler<Apply> for User {
     type Result = ();
 
     fn handle(&mut self, apply: Apply, _: &mut Self::Context) {
-        let Apply { slot, records, checkpoint, context, reply } = apply;
-        let result = self.apply(&records, checkpoint, &context);
+        let Apply { slot, mut records, checkpoint, context, reply } = apply;
+        let result = self.apply(&mut records, checkpoint, &context);
         // The queue has room for each user of the batch; it is closed when the lane has been dropped.
         if reply.try_send(Stepped { slot, result }).is_err() {
             tracing::debug!("a batch was dropped while its users worked on it");

@@ -297,8 +297,9 @@ impl<'a> Metric<'a> {
     }
 
     fn into_owned<'o>(self) -> Metric<'o> {
-        // A known name is replaced by its variant, so only the unknown ones are copied.
-        Metric::named(Cow::Owned(self.name().to_owned()))
+        // Only names that are not known have text to be copied.
+        let known = u8::try_from(self.code()).ok().and_then(Metric::of_code);
+        known.unwrap_or_else(|| Metric::Other(Cow::Owned(self.name().to_owned())))
     }
 }
 

@@ -10,7 +10,7 @@ use actors::incoming::Incoming;
 use actors::lane::{Lane, Positions, Source};
 use actors::log::{LaneReader, Log, LogError, Take};
 use async_trait::async_trait;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use neuros::time::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -124,6 +124,10 @@ impl KafkaLog {
     }
 }
 
+/// Messages that a lane's client fetches ahead: two of the largest batches. The default, 100,000, would be
+/// read into memory to wait there, at half a kilobyte each beside their bytes.
+const QUEUED_MIN: usize = 16_384;
+
 fn lane_config(connection: &Connection, name: &str) -> rdkafka::ClientConfig {
     let mut config = connection.client(name);
     let limits = &connection.limits;
@@ -136,6 +140,7 @@ fn lane_config(connection: &Connection, name: &str) -> rdkafka::ClientConfig {
         .set("fetch.wait.max.ms", limits.fetch_wait.as_millis().to_string())
         // The default, a second, stalls a consumer that is slower than its broker.
         .set("fetch.queue.backoff.ms", "5")
+        .set("queued.min.messages", QUEUED_MIN.to_string())
         .set("queued.max.messages.kbytes", (limits.queue_bytes_max / 1_024).max(1).to_string())
         .set("fetch.message.max.bytes", limits.message_bytes_max().to_string());
     config
@@ -209,21 +214,21 @@ impl LaneReader for KafkaReader {
 
     async fn read(&mut self, take: &mut Take<'_>) -> Result<(), LogError> {
         let consumer = Arc::clone(&self.consumer);
-        let mut received = consumer.recv().await;
-        loop {
-            match received {
+        let mut messages = consumer.stream();
+        // The stream has no end.
+        let mut received = messages.next().await;
+        while let Some(next) = received {
+            match next {
                 Ok(message) => {
                     if self.give(&message, take).is_break() {
-                        return Ok(());
+                        break;
                     }
                 }
                 Err(error) => judge(&error)?,
             }
-            match consumer.recv().now_or_never() {
-                Some(next) => received = next,
-                None => return Ok(()),
-            }
+            received = messages.next().now_or_never().flatten();
         }
+        Ok(())
     }
 }
 

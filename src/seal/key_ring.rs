@@ -4,7 +4,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::lane::UserNumber;
@@ -78,40 +77,35 @@ impl FileKeyRing {
         Self { store, keks, service: OnceCell::new() }
     }
 
-    /// The newest key of each of `users`, who are sorted and distinct; one for each, or an error.
-    async fn newest(
-        &self,
-        users: &[UserNumber],
-    ) -> Result<BTreeMap<UserNumber, DataKey>, KeysAway> {
+    /// The newest key of each of `users`, who are sorted and distinct, in their order.
+    async fn newest(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
         let mut wrapped = self.stored(users).await?;
-        let without = |wrapped: &BTreeMap<UserNumber, WrappedKey>| -> Vec<UserNumber> {
-            users.iter().copied().filter(|user| !wrapped.contains_key(user)).collect()
-        };
-        let missing = without(&wrapped);
+        let missing: Vec<UserNumber> = without(users, &wrapped).collect();
         if !missing.is_empty() {
             let made = self.make(&missing)?;
             self.store.keep(&made).await.map_err(store_away)?;
             // Another process may have been first; what is stored is true, not what was made here.
-            wrapped.extend(self.stored(&missing).await?);
-            if !without(&wrapped).is_empty() {
+            let mut kept = self.stored(&missing).await?.into_iter();
+            for key in wrapped.iter_mut().filter(|key| key.is_none()) {
+                *key = kept.next().flatten();
+            }
+            if without(users, &wrapped).next().is_some() {
                 return Err(KeysAway(
                     "the key store does not keep the keys given to it".to_owned(),
                 ));
             }
         }
-        wrapped.into_iter().map(|(user, key)| Ok((user, self.unwrap(&key)?))).collect()
+        wrapped.iter().flatten().map(|key| self.unwrap(key)).collect()
     }
 
-    /// What the store has, the newest of each owner.
-    async fn stored(
-        &self,
-        users: &[UserNumber],
-    ) -> Result<BTreeMap<UserNumber, WrappedKey>, KeysAway> {
-        let mut newest: BTreeMap<UserNumber, WrappedKey> = BTreeMap::new();
+    /// What the store has, the newest of each owner, in the order of `users`.
+    async fn stored(&self, users: &[UserNumber]) -> Result<Vec<Option<WrappedKey>>, KeysAway> {
+        let mut newest: Vec<Option<WrappedKey>> = vec![None; users.len()];
         for key in self.store.keys(users).await.map_err(store_away)? {
-            let older = newest.get(&key.user).is_none_or(|have| have.key_number < key.key_number);
-            if older {
-                newest.insert(key.user, key);
+            let place = users.binary_search(&key.user).ok();
+            let Some(have) = place.and_then(|place| newest.get_mut(place)) else { continue };
+            if have.as_ref().is_none_or(|have| have.key_number < key.key_number) {
+                *have = Some(key);
             }
         }
         Ok(newest)
@@ -160,13 +154,15 @@ impl KeyRing for FileKeyRing {
         }
         let keys = self.newest(&distinct).await?;
         // `newest` has answered for every user, so none is left out here.
-        Ok(users.iter().filter_map(|user| keys.get(user)).cloned().collect())
+        let key = |user| distinct.binary_search(user).ok().and_then(|place| keys.get(place));
+        Ok(users.iter().filter_map(key).cloned().collect())
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
         let ask = async || {
-            let mut keys = self.newest(&[SERVICE]).await?;
-            keys.remove(&SERVICE).ok_or_else(|| KeysAway("the service has no key".to_owned()))
+            let keys = self.newest(&[SERVICE]).await?;
+            let key = keys.into_iter().next();
+            key.ok_or_else(|| KeysAway("the service has no key".to_owned()))
         };
         self.service.get_or_try_init(ask).await.cloned()
     }
@@ -176,6 +172,14 @@ impl std::fmt::Debug for FileKeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileKeyRing").field("keks", &self.keks).finish_non_exhaustive()
     }
+}
+
+/// Those of `users` who have no key.
+fn without(
+    users: &[UserNumber],
+    wrapped: &[Option<WrappedKey>],
+) -> impl Iterator<Item = UserNumber> {
+    users.iter().zip(wrapped).filter(|(_, key)| key.is_none()).map(|(user, _)| *user)
 }
 
 fn store_away(problem: String) -> KeysAway {

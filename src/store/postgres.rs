@@ -52,7 +52,7 @@ pub(super) fn pool(url: &str, options: &Options) -> Result<PgPool, StoreError> {
             false => Box::pin(answers(connection)),
         })
         .after_release(|connection, _| Box::pin(answers(connection)))
-        .after_connect(|connection, _| Box::pin(notice_our_end(connection)))
+        .after_connect(|connection, _| Box::pin(set_up(connection)))
         .connect_lazy_with(connect))
 }
 
@@ -63,11 +63,12 @@ async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 }
 
 /// Lets the server notice that we are gone when nothing tells it: after ten seconds of silence it asks, and
-/// its backend, with all that it has locked, ends after about ten more.
-async fn notice_our_end(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    const KEEPALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3;
-        SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000";
-    sqlx::raw_sql(KEEPALIVE).execute(connection).await.map(|_| ())
+/// its backend, with all that it has locked, ends after about ten more. And has it compile nothing: it takes
+/// a question about thousands of users for a long one, and compiling takes longer than the answer.
+async fn set_up(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    const SETTINGS: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3;
+        SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000; SET jit = off";
+    sqlx::raw_sql(SETTINGS).execute(connection).await.map(|_| ())
 }
 
 fn name(options: &Options) -> String {

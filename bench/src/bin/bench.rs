@@ -8,6 +8,10 @@ use bench::durable::{Options, Part, Task, hold_states, run, run_inside, setting}
 use bench::table::{Table, changes};
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
+/// The service's: what runs inside this process has it there too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures the whole service with real servers.
 #[derive(Parser)]
 struct Arguments {

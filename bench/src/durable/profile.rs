@@ -40,7 +40,7 @@ impl Profile {
         )?;
         // Of all processes: of one by its number it would miss later threads, and PostgreSQL is many.
         let mut command = Command::new("perf");
-        command.args(["record", "-q", "-g", "-a", "-F", "499", "-o"]);
+        command.args(["record", "-q", "-a", "-F", "199", "--call-graph", "dwarf,16384", "-o"]);
         command.arg(folder.join(format!("{name}.perf"))).stdout(Stdio::null());
         let perf = command.stderr(Stdio::null()).spawn().context("perf does not start")?;
         Ok(Self { perf, statements: folder.join(format!("{name}.statements.csv")) })

@@ -18,7 +18,7 @@ use crate::store::{ANSWER_TIMEOUT, NO_ANSWER, progress};
 mod lane;
 mod rows;
 
-/// A statement with its parameters in it, which must touch exactly so many rows.
+/// A statement with its parameters in it.
 pub(super) type Statement = Query<'static, Postgres, PgArguments>;
 
 /// What it means when a statement touches fewer rows than it should.
@@ -28,6 +28,17 @@ enum Missing {
     Fenced,
     /// A row that must be there is not.
     Refused(&'static str),
+}
+
+impl From<Missing> for CommitError {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Fenced => Self::Fenced,
+            Missing::Refused(table) => {
+                Self::Refused(format!("table {table}: not every row was written"))
+            }
+        }
+    }
 }
 
 /// Where the last commit of each lane left its row (`ctid`): a hint, which whoever goes by it compares with
@@ -54,7 +65,14 @@ pub(super) struct Prepared {
     compare_and_set: Statement,
     records: Vec<u8>,
     record_count: u64,
-    statements: Vec<(Statement, u64, Missing)>,
+    statements: Vec<Written>,
+}
+
+/// A statement that gives a row of counts: of what each of its parts has touched.
+pub(super) struct Written {
+    statement: Statement,
+    /// What the counts must be, and what it means when one is less.
+    expected: Vec<(u64, Missing)>,
 }
 
 impl Prepared {
@@ -132,15 +150,13 @@ async fn transact(
             return Err(CommitError::Refused("not every record was stored".to_owned()));
         }
     }
-    for (statement, expected, missing) in prepared.statements {
-        let done = statement.execute(&mut *connection).await.map_err(broke)?;
-        if done.rows_affected() != expected {
-            return Err(match missing {
-                Missing::Fenced => CommitError::Fenced,
-                Missing::Refused(table) => {
-                    CommitError::Refused(format!("table {table}: not every row was written"))
-                }
-            });
+    for Written { statement, expected } in prepared.statements {
+        let touched = statement.fetch_one(&mut *connection).await.map_err(broke)?;
+        for (place, (rows, missing)) in expected.into_iter().enumerate() {
+            let touched: i64 = touched.try_get(place).map_err(broke)?;
+            if u64::try_from(touched) != Ok(rows) {
+                return Err(missing.into());
+            }
         }
     }
     let committed = sqlx::raw_sql("COMMIT").execute(&mut *connection).await;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actors::dead_letter::Letter;
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
+use actors::message::explained_of_stored;
 use actors::rows::Quarantine;
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
@@ -330,6 +331,7 @@ impl Reference {
             let place = transition_place(*user, switch.n);
             let body = PlainSeal.open(&user_key(*user), place, &row.body);
             let body = body.map_err(|error| error.to_string())?;
+            let body = explained_of_stored(body).ok_or("I5: what is stored is no mode change")?;
             let body: serde_json::Value =
                 serde_json::from_slice(&body).map_err(|error| error.to_string())?;
             let said = (&body["previous_mode"], &body["mode"], &body["seq"], &body["n"]);

@@ -1,48 +1,119 @@
-//! The rows of a batch as array parameters, one statement a table. Never interprets a body.
+//! The rows of a batch as array parameters, each table's in one command. Never interprets a body.
 
 use actors::rows::{Batch, Quarantine, UserRow};
-use sqlx::query;
+use sqlx::{AssertSqlSafe, query};
 
 use super::super::copy;
-use super::{Missing, Statement, count};
+use super::{Missing, Statement, Written};
 use crate::store::instant;
 
-/// A statement for each table that the batch has rows for, with the count of rows it must touch.
-pub(super) fn statements(batch: &Batch) -> Vec<(Statement, u64, Missing)> {
-    let mut statements = Vec::new();
-    let mut add = |statement: Statement, rows: usize, missing: Missing| {
-        if rows > 0 {
-            statements.push((statement, count(rows), missing));
+/// The rows for one table.
+struct Part<'b> {
+    /// The command that takes them.
+    sql: &'static str,
+    /// How many it must touch.
+    rows: usize,
+    /// What it means when it touches fewer.
+    missing: Missing,
+    bind: Box<dyn FnOnce(Statement) -> Statement + 'b>,
+}
+
+impl<'b> Part<'b> {
+    fn new(
+        sql: &'static str,
+        rows: usize,
+        missing: Missing,
+        bind: impl FnOnce(Statement) -> Statement + 'b,
+    ) -> Self {
+        Self { sql, rows, missing, bind: Box::new(bind) }
+    }
+}
+
+/// What is written behind the lane's row. All that is only added goes in one statement with the checkpoints, for
+/// a small batch waits for answers more than for anything else; after it what may change the same rows once more.
+pub(super) fn statements(batch: &Batch) -> Vec<Written> {
+    let (new, known): (Vec<_>, Vec<_>) = batch.users.iter().partition(|row| row.is_new);
+    let moved = |is_rebuilt: bool| -> Vec<&UserRow> {
+        let is_meant = |row: &&&UserRow| row.checkpoint.is_some() && row.is_rebuilt == is_rebuilt;
+        known.iter().filter(is_meant).copied().collect()
+    };
+    let (moved, rebuilt) = (moved(false), moved(true));
+    let uncopied = if copy::is_worth_it(batch) { 0 } else { batch.records.len() };
+    let refused = Missing::Refused;
+    let added = [
+        Part::new(RECORDS, uncopied, refused("event_records"), |it| records(batch, it)),
+        Part::new(NEW_USERS, new.len(), refused("users"), |it| new_users(batch, &new, it)),
+        Part::new(CHECKPOINTS, moved.len(), Missing::Fenced, |it| {
+            checkpoints(batch, &moved, false, it)
+        }),
+        Part::new(TRANSITIONS, batch.transitions.len(), refused("mode_transitions"), |it| {
+            transitions(batch, it)
+        }),
+        Part::new(ALERTS, batch.alerts.len(), refused("alert_changes"), |it| alerts(batch, it)),
+        Part::new(DEAD_LETTERS, batch.dead_letters.len(), refused("dead_letters"), |it| {
+            dead_letters(batch, it)
+        }),
+        Part::new(OUTBOX, batch.outbox.len(), refused("outbox"), |it| outbox(batch, it)),
+        Part::new(AUDIT, 1, refused("phi_access_log"), |it| audit(batch, it)),
+    ];
+    let mut statements = vec![as_one(added)];
+    let mut add = |part: Part<'_>| {
+        if part.rows > 0 {
+            statements.push(as_one([part]));
         }
     };
-    if !copy::is_worth_it(batch) {
-        add(records(batch), batch.records.len(), Missing::Refused("event_records"));
-    }
-    let (new, known): (Vec<_>, Vec<_>) = batch.users.iter().partition(|row| row.is_new);
-    add(new_users(batch, &new), new.len(), Missing::Refused("users"));
-    for is_rebuilt in [false, true] {
-        let is_meant = |row: &&UserRow| row.checkpoint.is_some() && row.is_rebuilt == is_rebuilt;
-        let moved: Vec<_> = known.iter().copied().filter(is_meant).collect();
-        add(checkpoints(batch, &moved, is_rebuilt), moved.len(), Missing::Fenced);
-    }
+    add(Part::new(CHECKPOINTS, rebuilt.len(), Missing::Fenced, |it| {
+        checkpoints(batch, &rebuilt, true, it)
+    }));
     for change in [Quarantine::Begins, Quarantine::Ends] {
         let rows = known.iter().filter(|row| row.quarantine == change);
         let users: Vec<i64> = rows.map(|row| row.user.0).collect();
-        add(quarantine(batch, change, &users), users.len(), Missing::Refused("users"));
+        add(Part::new(QUARANTINE, users.len(), refused("users"), |it| {
+            quarantine(batch, change, users.clone(), it)
+        }));
     }
-    let table = Missing::Refused("mode_transitions");
-    add(transitions(batch), batch.transitions.len(), table);
-    add(alerts(batch), batch.alerts.len(), Missing::Refused("alert_changes"));
-    add(dead_letters(batch), batch.dead_letters.len(), Missing::Refused("dead_letters"));
-    add(outbox(batch), batch.outbox.len(), Missing::Refused("outbox"));
     // Letters of another lane may have left the list meanwhile: the lane looks again. Its own may not.
     let is_own = batch.released.iter().all(|row| row.letter.lane == batch.lane);
-    let missing = if is_own { Missing::Refused("dead_letters") } else { Missing::Fenced };
-    add(released(batch), batch.released.len(), missing);
-    let table = Missing::Refused("lane_commands");
-    add(commands(batch), batch.commands.len(), table);
-    add(audit(batch), 1, Missing::Refused("phi_access_log"));
+    let missing = if is_own { refused("dead_letters") } else { Missing::Fenced };
+    add(Part::new(RELEASED, batch.released.len(), missing, |it| released(batch, it)));
+    add(Part::new(COMMANDS, batch.commands.len(), refused("lane_commands"), |it| {
+        commands(batch, it)
+    }));
     statements
+}
+
+/// One statement of all parts that have rows, which gives for each how many it has touched.
+fn as_one<'b>(parts: impl IntoIterator<Item = Part<'b>>) -> Written {
+    let parts: Vec<Part<'b>> = parts.into_iter().filter(|part| part.rows > 0).collect();
+    let (mut commands, mut counts, mut parameters) = (Vec::new(), Vec::new(), 0);
+    for (place, part) in parts.iter().enumerate() {
+        let (sql, highest) = raised(part.sql, parameters);
+        parameters = highest;
+        commands.push(format!("part{place} AS ({sql} RETURNING 1)"));
+        counts.push(format!("(SELECT count(*) FROM part{place})"));
+    }
+    let sql = format!("WITH {} SELECT {}", commands.join(", "), counts.join(", "));
+    // Made of the constants below, of which a few dozen combinations come: each is prepared once.
+    let mut written = Written { statement: query(AssertSqlSafe(sql)), expected: Vec::new() };
+    for part in parts {
+        written.statement = (part.bind)(written.statement);
+        written.expected.push((part.rows as u64, part.missing));
+    }
+    written
+}
+
+/// A command whose parameters come behind `by` others, and the highest number among them.
+fn raised(sql: &str, by: usize) -> (String, usize) {
+    let mut pieces = sql.split('$');
+    let (mut out, mut highest) = (pieces.next().unwrap_or_default().to_owned(), by);
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = piece.strip_suffix(rest).and_then(|digits| digits.parse::<usize>().ok());
+        let number = by + number.unwrap_or_default();
+        highest = highest.max(number);
+        out.push_str(&format!("${number}{rest}"));
+    }
+    (out, highest)
 }
 
 /// A column of `rows` as an array.
@@ -51,218 +122,246 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
 }
 
 /// The same rows as COPY's.
-fn records(batch: &Batch) -> Statement {
+const RECORDS: &str =
+    "INSERT INTO event_records (time, lane, position, user_number, number, source, log_offset,
+         record_time, policy, engine, device_id, event_type, body, previous_time,
+         previous_lane, previous_position)
+     SELECT $12, $13, * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::smallint[],
+         $5::bigint[], $6::timestamptz[], $7::int[], $8::smallint[], $9::text[], $10::text[],
+         $11::bytea[], $14::timestamptz[], $15::int[], $16::int[])";
+
+fn records(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.records;
-    query(
-        "INSERT INTO event_records (time, lane, position, user_number, number, source, log_offset,
-             record_time, policy, engine, device_id, event_type, body, previous_time,
-             previous_lane, previous_position)
-         SELECT $12, $13, * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::smallint[],
-             $5::bigint[], $6::timestamptz[], $7::int[], $8::smallint[], $9::text[], $10::text[],
-             $11::bytea[], $14::timestamptz[], $15::int[], $16::int[])",
-    )
-    .bind(column(rows, |row| row.position))
-    .bind(column(rows, |row| row.user.0))
-    .bind(column(rows, |row| row.number))
-    .bind(column(rows, |row| row.source.number()))
-    .bind(column(rows, |row| row.offset))
-    .bind(column(rows, |row| instant::of(row.record_time)))
-    .bind(column(rows, |row| row.policy))
-    .bind(column(rows, |row| row.engine))
-    .bind(column(rows, |row| row.device_id.as_str()))
-    .bind(column(rows, |row| row.event_type.as_str()))
-    .bind(column(rows, |row| row.body.0.as_slice()))
-    .bind(instant::of(batch.after.stamp))
-    .bind(batch.lane.0)
-    .bind(column(rows, |row| row.previous.map(|previous| instant::of(previous.stamp))))
-    .bind(column(rows, |row| row.previous.map(|previous| previous.lane.0)))
-    .bind(column(rows, |row| row.previous.map(|previous| previous.position)))
+    statement
+        .bind(column(rows, |row| row.position))
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.number))
+        .bind(column(rows, |row| row.source.number()))
+        .bind(column(rows, |row| row.offset))
+        .bind(column(rows, |row| instant::of(row.record_time)))
+        .bind(column(rows, |row| row.policy))
+        .bind(column(rows, |row| row.engine))
+        .bind(column(rows, |row| row.device_id.as_str()))
+        .bind(column(rows, |row| row.event_type.as_str()))
+        .bind(column(rows, |row| row.body.0.as_slice()))
+        .bind(instant::of(batch.after.stamp))
+        .bind(batch.lane.0)
+        .bind(column(rows, |row| row.previous.map(|previous| instant::of(previous.stamp))))
+        .bind(column(rows, |row| row.previous.map(|previous| previous.lane.0)))
+        .bind(column(rows, |row| row.previous.map(|previous| previous.position)))
 }
 
-fn new_users(batch: &Batch, rows: &[&UserRow]) -> Statement {
-    query(
-        "INSERT INTO users (user_number, user_id, record_number, message_number, checkpoint,
-             quarantined_at, checkpoint_version, checkpointed_at, created_at, newest_time,
-             newest_lane, newest_position)
-         SELECT user_number, user_id, record_number, message_number, checkpoint,
-             CASE WHEN quarantine THEN $8 END, $7, $8, $8, newest_time, newest_lane, newest_position
-         FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bool[],
-             $9::timestamptz[], $10::int[], $11::int[])
-             AS new(user_number, user_id, record_number, message_number, checkpoint, quarantine,
-                 newest_time, newest_lane, newest_position)",
-    )
-    .bind(column(rows, |row| row.user.0))
-    .bind(column(rows, |row| row.user_id.as_str()))
-    .bind(column(rows, |row| row.record_number))
-    .bind(column(rows, |row| row.message_number))
-    .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
-    .bind(column(rows, |row| row.quarantine == Quarantine::Begins))
-    .bind(i16::from(neuros::checkpoint::VERSION))
-    .bind(instant::of(batch.after.stamp))
-    .bind(column(rows, |row| row.newest.map(|newest| instant::of(newest.stamp))))
-    .bind(column(rows, |row| row.newest.map(|newest| newest.lane.0)))
-    .bind(column(rows, |row| row.newest.map(|newest| newest.position)))
+const NEW_USERS: &str =
+    "INSERT INTO users (user_number, user_id, record_number, message_number, checkpoint,
+         quarantined_at, checkpoint_version, checkpointed_at, created_at, newest_time,
+         newest_lane, newest_position)
+     SELECT user_number, user_id, record_number, message_number, checkpoint,
+         CASE WHEN quarantine THEN $8 END, $7, $8, $8, newest_time, newest_lane, newest_position
+     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bool[],
+         $9::timestamptz[], $10::int[], $11::int[])
+         AS new(user_number, user_id, record_number, message_number, checkpoint, quarantine,
+             newest_time, newest_lane, newest_position)";
+
+fn new_users(batch: &Batch, rows: &[&UserRow], statement: Statement) -> Statement {
+    statement
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.user_id.as_str()))
+        .bind(column(rows, |row| row.record_number))
+        .bind(column(rows, |row| row.message_number))
+        .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
+        .bind(column(rows, |row| row.quarantine == Quarantine::Begins))
+        .bind(i16::from(neuros::checkpoint::VERSION))
+        .bind(instant::of(batch.after.stamp))
+        .bind(column(rows, |row| row.newest.map(|newest| instant::of(newest.stamp))))
+        .bind(column(rows, |row| row.newest.map(|newest| newest.lane.0)))
+        .bind(column(rows, |row| row.newest.map(|newest| newest.position)))
 }
 
 /// Only over an older state, or where somebody deleted it; a rebuilt one over the same too.
-fn checkpoints(batch: &Batch, rows: &[&UserRow], is_rebuilt: bool) -> Statement {
-    query(
-        "UPDATE users SET record_number = new.record_number, message_number = new.message_number,
-             checkpoint = new.checkpoint, checkpoint_version = $5, checkpointed_at = $6,
-             newest_time = new.newest_time, newest_lane = new.newest_lane,
-             newest_position = new.newest_position
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $8::timestamptz[],
-             $9::int[], $10::int[])
-             AS new(user_number, record_number, message_number, checkpoint, newest_time, newest_lane,
-                 newest_position)
-         WHERE users.user_number = new.user_number
-             AND (users.record_number < new.record_number
-                  OR (users.checkpoint IS NULL OR $7) AND users.record_number = new.record_number)",
-    )
-    .bind(column(rows, |row| row.user.0))
-    .bind(column(rows, |row| row.record_number))
-    .bind(column(rows, |row| row.message_number))
-    .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
-    .bind(i16::from(neuros::checkpoint::VERSION))
-    .bind(instant::of(batch.after.stamp))
-    .bind(is_rebuilt)
-    .bind(column(rows, |row| row.newest.map(|newest| instant::of(newest.stamp))))
-    .bind(column(rows, |row| row.newest.map(|newest| newest.lane.0)))
-    .bind(column(rows, |row| row.newest.map(|newest| newest.position)))
+const CHECKPOINTS: &str =
+    "UPDATE users SET record_number = new.record_number, message_number = new.message_number,
+         checkpoint = new.checkpoint, checkpoint_version = $5, checkpointed_at = $6,
+         newest_time = new.newest_time, newest_lane = new.newest_lane,
+         newest_position = new.newest_position
+     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $8::timestamptz[],
+         $9::int[], $10::int[])
+         AS new(user_number, record_number, message_number, checkpoint, newest_time, newest_lane,
+             newest_position)
+     WHERE users.user_number = new.user_number
+         AND (users.record_number < new.record_number
+              OR (users.checkpoint IS NULL OR $7) AND users.record_number = new.record_number)";
+
+fn checkpoints(
+    batch: &Batch,
+    rows: &[&UserRow],
+    is_rebuilt: bool,
+    statement: Statement,
+) -> Statement {
+    statement
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.record_number))
+        .bind(column(rows, |row| row.message_number))
+        .bind(column(rows, |row| row.checkpoint.as_ref().map(|sealed| sealed.0.as_slice())))
+        .bind(i16::from(neuros::checkpoint::VERSION))
+        .bind(instant::of(batch.after.stamp))
+        .bind(is_rebuilt)
+        .bind(column(rows, |row| row.newest.map(|newest| instant::of(newest.stamp))))
+        .bind(column(rows, |row| row.newest.map(|newest| newest.lane.0)))
+        .bind(column(rows, |row| row.newest.map(|newest| newest.position)))
 }
 
-fn quarantine(batch: &Batch, change: Quarantine, users: &[i64]) -> Statement {
+const QUARANTINE: &str =
+    "UPDATE users SET quarantined_at = CASE WHEN $2::timestamptz IS NULL THEN NULL
+         ELSE coalesce(quarantined_at, $2) END
+     WHERE user_number = ANY ($1)";
+
+fn quarantine(
+    batch: &Batch,
+    change: Quarantine,
+    users: Vec<i64>,
+    statement: Statement,
+) -> Statement {
     let since = (change == Quarantine::Begins).then(|| instant::of(batch.after.stamp));
-    query(
-        "UPDATE users SET quarantined_at = CASE WHEN $2::timestamptz IS NULL THEN NULL
-             ELSE coalesce(quarantined_at, $2) END
-         WHERE user_number = ANY ($1)",
-    )
-    .bind(users.to_vec())
-    .bind(since)
+    statement.bind(users).bind(since)
 }
 
 /// Only what is on the list leaves it.
-fn released(batch: &Batch) -> Statement {
+const RELEASED: &str = "UPDATE dead_letters SET released_at = $4, fate = new.fate
+     FROM unnest($1::int[], $2::bigint[], $3::text[]) AS new(lane, outbox, fate)
+     WHERE dead_letters.lane = new.lane AND dead_letters.outbox = new.outbox
+         AND released_at IS NULL";
+
+fn released(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.released;
-    query(
-        "UPDATE dead_letters SET released_at = $4, fate = new.fate
-         FROM unnest($1::int[], $2::bigint[], $3::text[]) AS new(lane, outbox, fate)
-         WHERE dead_letters.lane = new.lane AND dead_letters.outbox = new.outbox
-             AND released_at IS NULL",
-    )
-    .bind(column(rows, |row| row.letter.lane.0))
-    .bind(column(rows, |row| row.letter.number))
-    .bind(column(rows, |row| row.fate.as_str()))
-    .bind(instant::of(batch.after.stamp))
+    statement
+        .bind(column(rows, |row| row.letter.lane.0))
+        .bind(column(rows, |row| row.letter.number))
+        .bind(column(rows, |row| row.fate.as_str()))
+        .bind(instant::of(batch.after.stamp))
 }
 
 /// Only what is open is carried out.
-fn commands(batch: &Batch) -> Statement {
+const COMMANDS: &str =
+    "UPDATE lane_commands SET applied_batch = $5, record_number = new.record_number,
+         outcome = new.outcome
+     FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS new(id, record_number, outcome)
+     WHERE lane_commands.lane = $4 AND lane_commands.id = new.id AND applied_batch IS NULL";
+
+fn commands(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.commands;
-    query(
-        "UPDATE lane_commands SET applied_batch = $5, record_number = new.record_number,
-             outcome = new.outcome
-         FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS new(id, record_number, outcome)
-         WHERE lane_commands.lane = $4 AND lane_commands.id = new.id AND applied_batch IS NULL",
-    )
-    .bind(column(rows, |row| row.id))
-    .bind(column(rows, |row| row.record_number))
-    .bind(column(rows, |row| row.outcome.as_str()))
-    .bind(batch.lane.0)
-    .bind(batch.after.batch)
+    statement
+        .bind(column(rows, |row| row.id))
+        .bind(column(rows, |row| row.record_number))
+        .bind(column(rows, |row| row.outcome.as_str()))
+        .bind(batch.lane.0)
+        .bind(batch.after.batch)
 }
 
-fn transitions(batch: &Batch) -> Statement {
+const TRANSITIONS: &str =
+    "INSERT INTO mode_transitions (user_number, seq, n, record_number, message_id, time, policy,
+         body, recorded_at)
+     SELECT *, $9 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],
+         $5::uuid[], $6::timestamptz[], $7::int[], $8::bytea[])";
+
+fn transitions(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.transitions;
-    query(
-        "INSERT INTO mode_transitions (user_number, seq, n, record_number, message_id, time, policy,
-             body, recorded_at)
-         SELECT *, $9 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],
-             $5::uuid[], $6::timestamptz[], $7::int[], $8::bytea[])",
-    )
-    .bind(column(rows, |row| row.user.0))
-    .bind(column(rows, |row| row.seq))
-    .bind(column(rows, |row| row.n))
-    .bind(column(rows, |row| row.record_number))
-    .bind(column(rows, |row| row.message_id))
-    .bind(column(rows, |row| instant::of(row.time)))
-    .bind(column(rows, |row| row.policy))
-    .bind(column(rows, |row| row.body.0.as_slice()))
-    .bind(instant::of(batch.after.stamp))
+    statement
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.seq))
+        .bind(column(rows, |row| row.n))
+        .bind(column(rows, |row| row.record_number))
+        .bind(column(rows, |row| row.message_id))
+        .bind(column(rows, |row| instant::of(row.time)))
+        .bind(column(rows, |row| row.policy))
+        .bind(column(rows, |row| row.body.0.as_slice()))
+        .bind(instant::of(batch.after.stamp))
 }
 
-fn alerts(batch: &Batch) -> Statement {
+const ALERTS: &str =
+    "INSERT INTO alert_changes (user_number, n, record_number, alert_id, message_id, status,
+         started_at, updated_at, ended_at, body, recorded_at)
+     SELECT *, $11 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[],
+         $5::uuid[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+         $10::bytea[])";
+
+fn alerts(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.alerts;
-    query(
-        "INSERT INTO alert_changes (user_number, n, record_number, alert_id, message_id, status,
-             started_at, updated_at, ended_at, body, recorded_at)
-         SELECT *, $11 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[],
-             $5::uuid[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
-             $10::bytea[])",
-    )
-    .bind(column(rows, |row| row.user.0))
-    .bind(column(rows, |row| row.n))
-    .bind(column(rows, |row| row.record_number))
-    .bind(column(rows, |row| row.alert_id))
-    .bind(column(rows, |row| row.message_id))
-    .bind(column(rows, |row| row.status))
-    .bind(column(rows, |row| instant::of(row.started_at)))
-    .bind(column(rows, |row| instant::of(row.updated_at)))
-    .bind(column(rows, |row| row.ended_at.map(instant::of)))
-    .bind(column(rows, |row| row.body.0.as_slice()))
-    .bind(instant::of(batch.after.stamp))
+    statement
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.n))
+        .bind(column(rows, |row| row.record_number))
+        .bind(column(rows, |row| row.alert_id))
+        .bind(column(rows, |row| row.message_id))
+        .bind(column(rows, |row| row.status))
+        .bind(column(rows, |row| instant::of(row.started_at)))
+        .bind(column(rows, |row| instant::of(row.updated_at)))
+        .bind(column(rows, |row| row.ended_at.map(instant::of)))
+        .bind(column(rows, |row| row.body.0.as_slice()))
+        .bind(instant::of(batch.after.stamp))
 }
 
-fn dead_letters(batch: &Batch) -> Statement {
+const DEAD_LETTERS: &str =
+    "INSERT INTO dead_letters (outbox, source, log_offset, record_time, reason, detail,
+         user_number, body, lane, failed_at)
+     SELECT *, $9, $10 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[],
+         $4::timestamptz[], $5::text[], $6::text[], $7::bigint[], $8::bytea[])";
+
+fn dead_letters(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.dead_letters;
-    query(
-        "INSERT INTO dead_letters (outbox, source, log_offset, record_time, reason, detail,
-             user_number, body, lane, failed_at)
-         SELECT *, $9, $10 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[],
-             $4::timestamptz[], $5::text[], $6::text[], $7::bigint[], $8::bytea[])",
-    )
-    .bind(column(rows, |row| row.outbox))
-    .bind(column(rows, |row| row.source.number()))
-    .bind(column(rows, |row| row.offset))
-    .bind(column(rows, |row| row.record_time.map(instant::of)))
-    .bind(column(rows, |row| row.reason))
-    .bind(column(rows, |row| row.detail.as_str()))
-    .bind(column(rows, |row| row.user.map(|user| user.0)))
-    .bind(column(rows, |row| row.body.0.as_slice()))
-    .bind(batch.lane.0)
-    .bind(instant::of(batch.after.stamp))
+    statement
+        .bind(column(rows, |row| row.outbox))
+        .bind(column(rows, |row| row.source.number()))
+        .bind(column(rows, |row| row.offset))
+        .bind(column(rows, |row| row.record_time.map(instant::of)))
+        .bind(column(rows, |row| row.reason))
+        .bind(column(rows, |row| row.detail.as_str()))
+        .bind(column(rows, |row| row.user.map(|user| user.0)))
+        .bind(column(rows, |row| row.body.0.as_slice()))
+        .bind(batch.lane.0)
+        .bind(instant::of(batch.after.stamp))
 }
 
-fn outbox(batch: &Batch) -> Statement {
+const OUTBOX: &str = "INSERT INTO outbox (number, sink, user_number, n, body, lane, recorded_at)
+     SELECT *, $6, $7 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[],
+         $5::bytea[])";
+
+fn outbox(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.outbox;
-    query(
-        "INSERT INTO outbox (number, sink, user_number, n, body, lane, recorded_at)
-         SELECT *, $6, $7 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[],
-             $5::bytea[])",
-    )
-    .bind(column(rows, |row| row.number))
-    .bind(column(rows, |row| row.sink.number()))
-    .bind(column(rows, |row| row.user.map(|user| user.0)))
-    .bind(column(rows, |row| row.n))
-    .bind(column(rows, |row| row.body.as_ref().map(|sealed| sealed.0.as_slice())))
-    .bind(batch.lane.0)
-    .bind(instant::of(batch.after.stamp))
+    statement
+        .bind(column(rows, |row| row.number))
+        .bind(column(rows, |row| row.sink.number()))
+        .bind(column(rows, |row| row.user.map(|user| user.0)))
+        .bind(column(rows, |row| row.n))
+        .bind(column(rows, |row| row.body.as_ref().map(|sealed| sealed.0.as_slice())))
+        .bind(batch.lane.0)
+        .bind(instant::of(batch.after.stamp))
 }
 
 /// The user's id is looked up among the users, those of this batch included.
-fn audit(batch: &Batch) -> Statement {
+const AUDIT: &str =
+    "INSERT INTO phi_access_log (user_id, accessor_id, access_type, table_name, record_id,
+         records, access_time)
+     SELECT (SELECT user_id FROM users WHERE user_number = $1), $2, $3, $4, $5, $6, $7";
+
+fn audit(batch: &Batch, statement: Statement) -> Statement {
     let row = &batch.audit;
-    query(
-        "INSERT INTO phi_access_log (user_id, accessor_id, access_type, table_name, record_id,
-             records, access_time)
-         SELECT (SELECT user_id FROM users WHERE user_number = $1), $2, $3, $4, $5, $6, $7",
-    )
-    .bind(row.user.map(|user| user.0))
-    .bind(row.accessor_id.clone())
-    .bind(row.access_type)
-    .bind(row.table_name)
-    .bind(row.record_id.clone())
-    .bind(row.records)
-    .bind(instant::of(row.time))
+    statement
+        .bind(row.user.map(|user| user.0))
+        .bind(row.accessor_id.clone())
+        .bind(row.access_type)
+        .bind(row.table_name)
+        .bind(row.record_id.clone())
+        .bind(row.records)
+        .bind(instant::of(row.time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_come_behind_those_of_the_parts_before() {
+        assert_eq!(raised("a = $1 AND b = $12::text", 3), ("a = $4 AND b = $15::text".into(), 15));
+        assert_eq!(raised("SELECT 1", 3), ("SELECT 1".into(), 3));
+    }
 }
