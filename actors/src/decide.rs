@@ -52,7 +52,8 @@ impl Sum {
 pub(crate) struct Worked {
     /// Who worked, and who is only mentioned.
     pub(crate) gathering: Gathering,
-    /// The answers, in the order of the works.
+    /// The answers, in the order of the works, as they came.
+    #[expect(clippy::vec_box, reason = "each has been boxed on its way already")]
     pub(crate) answers: Vec<Box<Steps>>,
     /// Users who are mentioned and whom the store does not know yet.
     pub(crate) outsiders: Vec<(Arc<str>, UserNumber)>,

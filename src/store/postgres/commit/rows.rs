@@ -57,13 +57,21 @@ pub(super) fn statements(batch: &Batch) -> Vec<Written> {
         Part::new(AUDIT, 1, refused("phi_access_log"), |it| audit(batch, it)),
     ];
     let mut statements = vec![as_one(added)];
+    statements.extend(changed(batch, &known, &rebuilt));
+    statements
+}
+
+/// What may change rows that the same batch has changed already, in statements of their own.
+fn changed(batch: &Batch, known: &[&UserRow], rebuilt: &[&UserRow]) -> Vec<Written> {
+    let refused = Missing::Refused;
+    let mut statements = Vec::new();
     let mut add = |part: Part<'_>| {
         if part.rows > 0 {
             statements.push(as_one([part]));
         }
     };
     add(Part::new(CHECKPOINTS, rebuilt.len(), Missing::Fenced, |it| {
-        checkpoints(batch, &rebuilt, true, it)
+        checkpoints(batch, rebuilt, true, it)
     }));
     for change in [Quarantine::Begins, Quarantine::Ends] {
         let rows = known.iter().filter(|row| row.quarantine == change);
@@ -337,14 +345,15 @@ fn outbox(batch: &Batch, statement: Statement) -> Statement {
         .bind(instant::of(batch.after.stamp))
 }
 
-/// The user's id is looked up among the users, those of this batch included.
+/// The user's id is looked up, unless the batch itself brings it: then the command does not see it yet.
 const AUDIT: &str =
     "INSERT INTO phi_access_log (user_id, accessor_id, access_type, table_name, record_id,
          records, access_time)
-     SELECT (SELECT user_id FROM users WHERE user_number = $1), $2, $3, $4, $5, $6, $7";
+     SELECT coalesce($8, (SELECT user_id FROM users WHERE user_number = $1)), $2, $3, $4, $5, $6, $7";
 
 fn audit(batch: &Batch, statement: Statement) -> Statement {
     let row = &batch.audit;
+    let new = batch.users.iter().find(|new| new.is_new && Some(new.user) == row.user);
     statement
         .bind(row.user.map(|user| user.0))
         .bind(row.accessor_id.clone())
@@ -353,6 +362,7 @@ fn audit(batch: &Batch, statement: Statement) -> Statement {
         .bind(row.record_id.clone())
         .bind(row.records)
         .bind(instant::of(row.time))
+        .bind(new.map(|new| new.user_id.as_str()))
 }
 
 #[cfg(test)]
