@@ -31,7 +31,7 @@ impl WrappedKeys for StoredKeys {
         found.into_iter().map(of_row).collect()
     }
 
-    async fn keep(&self, new: &[WrappedKey]) -> Result<(), String> {
+    async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String> {
         let rows: Vec<store::WrappedKey> = new.iter().map(to_row).collect();
         let store = Arc::clone(&self.store);
         let kept = self.runtime.spawn(async move { store.add_keys(&rows).await }).await;

@@ -55,12 +55,13 @@ pub trait WrappedKeys: Send + Sync {
     async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, String>;
 
     /// Keeps those of `new`, who are sorted, whose owner has no key of that number yet, and leaves
-    /// what is there as it is. Durable when it returns, for data is sealed with them next.
+    /// what is there as it is; gives how many it has kept. Durable when it returns, for data is sealed with
+    /// them next.
     ///
     /// # Errors
     ///
     /// What is away, in words.
-    async fn keep(&self, new: &[WrappedKey]) -> Result<(), String>;
+    async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String>;
 }
 
 /// The data keys of a store, wrapped by the keys of a file. Remembers the service's own key only;
@@ -83,9 +84,13 @@ impl FileKeyRing {
         let missing: Vec<UserNumber> = without(users, &wrapped).collect();
         if !missing.is_empty() {
             let made = self.make(&missing)?;
-            self.store.keep(&made).await.map_err(store_away)?;
-            // Another process may have been first; what is stored is true, not what was made here.
-            let mut kept = self.stored(&missing).await?.into_iter();
+            let count = self.store.keep(&made).await.map_err(store_away)?;
+            let kept = match count == made.len() {
+                true => made.into_iter().map(Some).collect(),
+                // Another process was first; what is stored is true, not what was made here.
+                false => self.stored(&missing).await?,
+            };
+            let mut kept = kept.into_iter();
             for key in wrapped.iter_mut().filter(|key| key.is_none()) {
                 *key = kept.next().flatten();
             }

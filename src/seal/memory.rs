@@ -32,12 +32,13 @@ impl WrappedKeys for MemoryKeys {
         }))
     }
 
-    async fn keep(&self, new: &[WrappedKey]) -> Result<(), String> {
-        self.with(|kept| {
+    async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String> {
+        Ok(self.with(|kept| {
+            let before = kept.len();
             for key in new {
                 kept.entry((key.user, key.key_number)).or_insert_with(|| key.clone());
             }
-        });
-        Ok(())
+            kept.len() - before
+        }))
     }
 }

@@ -65,8 +65,8 @@ pub trait Administration: Send + Sync {
     /// All keys of these users, by user and number. User number 0 is the service itself.
     async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, StoreError>;
 
-    /// Keeps keys whose owner has none of that number yet.
-    async fn add_keys(&self, keys: &[WrappedKey]) -> Result<(), StoreError>;
+    /// Keeps keys whose owner has none of that number yet; gives how many those were.
+    async fn add_keys(&self, keys: &[WrappedKey]) -> Result<usize, StoreError>;
 
     /// The same; gives, in the order given, the keys that
     /// are kept under those owners and numbers, whoever made them.
@@ -120,7 +120,7 @@ impl Administration for SqlStore {
         self.read_keys(users).await
     }
 
-    async fn add_keys(&self, keys: &[WrappedKey]) -> Result<(), StoreError> {
+    async fn add_keys(&self, keys: &[WrappedKey]) -> Result<usize, StoreError> {
         self.write_new_keys(keys).await
     }
 

@@ -60,22 +60,23 @@ impl SqlStore {
         Ok(found)
     }
 
-    /// Keeps those whose owner has no key of that number yet.
-    pub(super) async fn write_new_keys(&self, keys: &[WrappedKey]) -> Result<(), StoreError> {
+    /// Keeps those whose owner has no key of that number yet; gives how many those were.
+    pub(super) async fn write_new_keys(&self, keys: &[WrappedKey]) -> Result<usize, StoreError> {
         let mut rows: Vec<&WrappedKey> = keys.iter().collect();
         // In one order, whoever writes: two writers never wait for each other in a ring.
         rows.sort_unstable_by_key(|key| (key.user, key.number));
         if let Some(pool) = self.pool() {
             return add_all(pool, &rows).await;
         }
+        let mut added = 0;
         for rows in rows.chunks(KEYS_MAX) {
-            Entity::insert_many(rows.iter().map(|key| row(key)))
+            added += Entity::insert_many(rows.iter().map(|key| row(key)))
                 .on_conflict(OnConflict::new().do_nothing().to_owned())
                 .exec_without_returning(&self.writer)
                 .await
                 .map_err(|error| of_database(&error))?;
         }
-        Ok(())
+        Ok(count(added))
     }
 
     pub(super) async fn write_keys(
@@ -96,7 +97,7 @@ impl SqlStore {
 }
 
 /// Many keys, in one statement whatever their number: new users come by the thousand.
-async fn add_all(pool: &PgPool, rows: &[&WrappedKey]) -> Result<(), StoreError> {
+async fn add_all(pool: &PgPool, rows: &[&WrappedKey]) -> Result<usize, StoreError> {
     const ADD: &str = "
         INSERT INTO encryption_keys (key_id, user_number, key_number, encrypted_key, wrapped_by)
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bytea[], $5::text[])
@@ -109,7 +110,11 @@ async fn add_all(pool: &PgPool, rows: &[&WrappedKey]) -> Result<(), StoreError> 
         .bind(rows.iter().map(|key| key.wrapped_by.as_str()).collect::<Vec<_>>())
         .execute(pool)
         .await;
-    added.map(|_| ()).map_err(|error| of_driver(&error))
+    added.map(|done| count(done.rows_affected())).map_err(|error| of_driver(&error))
+}
+
+fn count(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
 /// The keys of many users, in one question whatever their number.
