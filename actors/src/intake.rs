@@ -214,18 +214,15 @@ impl Intake {
             let letter = Box::new(letter(incoming, record_time, Reason::NotJson.as_str(), detail));
             return Err(Refused { letter, user_id: None });
         };
-        match decoded {
-            Ok(application) => Ok(application),
-            Err(rejection) => {
-                let (reason, mut detail) = (rejection.reason.as_str(), rejection.detail);
-                if Defect::DetailQuotesTheRecord.is_on() {
-                    detail = String::from_utf8_lossy(value).into_owned().into();
-                }
-                let user_id = rejection.user_id.map(|user_id| user_id.into_owned());
-                let letter = Box::new(letter(incoming, record_time, reason, detail));
-                Err(Refused { letter, user_id })
+        decoded.map_err(|rejection| {
+            let (reason, mut detail) = (rejection.reason.as_str(), rejection.detail);
+            if Defect::DetailQuotesTheRecord.is_on() {
+                detail = String::from_utf8_lossy(value).into_owned().into();
             }
-        }
+            let user_id = rejection.user_id.map(|user_id| user_id.into_owned());
+            let letter = Box::new(letter(incoming, record_time, reason, detail));
+            Refused { letter, user_id }
+        })
     }
 }
 

@@ -65,19 +65,14 @@ impl Live {
         self.get(self.seat_of(user_id)?)
     }
 
-    /// Gives a user a seat, in place of whoever had one under this id.
+    /// Gives a user a seat; whoever had one under this id leaves.
     pub(crate) fn seat(&mut self, resident: Resident) -> Seat {
-        self.remove(&resident.user_id);
         let user_id = Arc::clone(&resident.user_id);
         let seat = Seat(self.residents.insert(resident));
-        self.seats.insert(user_id, seat);
-        seat
-    }
-
-    pub(crate) fn remove(&mut self, user_id: &str) {
-        if let Some(seat) = self.seats.remove(user_id) {
-            self.residents.remove(seat.0);
+        if let Some(before) = self.seats.insert(user_id, seat) {
+            self.residents.remove(before.0);
         }
+        seat
     }
 
     /// Lets go of everybody who does not stay.

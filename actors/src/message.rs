@@ -168,9 +168,6 @@ pub struct ExplainedSwitch<'a> {
 /// Of Zstandard's levels.
 const COMPRESSION_LEVEL: i32 = 1;
 
-/// Bytes of a stored mode change in JSON, at most; they are some 6 KiB.
-const EXPLAINED_BYTES_MAX: usize = 1 << 20;
-
 thread_local! {
     /// Made once: to make one takes longer than to compress a mode change.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> =
@@ -182,19 +179,24 @@ impl ExplainedSwitch<'_> {
     /// the same words, and what does not fit into a quarter of a page goes through several rows of a table
     /// beside.
     pub fn to_stored(&self) -> Vec<u8> {
-        let json = to_json(self);
-        let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
-            compressor.as_mut().and_then(|compressor| compressor.compress(&json).ok())
-        });
-        compressed.unwrap_or(json)
+        compressed(to_json(self))
     }
 }
 
-/// The JSON of a stored mode change; `None` when it is none. It may have been stored uncompressed.
+/// As it is where there is no compressor.
+fn compressed(json: Vec<u8>) -> Vec<u8> {
+    let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.as_mut().and_then(|compressor| compressor.compress(&json).ok())
+    });
+    compressed.unwrap_or(json)
+}
+
+/// The JSON of a stored mode change, whatever its size; `None` when it is none. It may have been stored
+/// uncompressed. Bytes come back only after they were authenticated: nobody makes them large on purpose.
 pub fn explained_of_stored(bytes: Vec<u8>) -> Option<Vec<u8>> {
     match bytes.first() {
         Some(b'{') => Some(bytes),
-        _ => zstd::bulk::decompress(&bytes, EXPLAINED_BYTES_MAX).ok(),
+        _ => zstd::stream::decode_all(bytes.as_slice()).ok(),
     }
 }
 
@@ -351,6 +353,19 @@ mod tests {
                 assert_eq!(count(previous, mode), i64::try_from(made).unwrap());
             }
         }
+    }
+
+    #[test]
+    fn what_is_stored_comes_back_whatever_its_size() {
+        // An event may have ten thousand readings, and its explanation says what became of each.
+        let long = format!("{{\"readings\":[{}]}}", "\"a reading\",".repeat(300_000));
+        for json in ["{\"mode\":\"reflex\"}", &long].map(|json| json.as_bytes().to_vec()) {
+            let stored = compressed(json.clone());
+            assert_ne!(stored, json, "it is compressed");
+            assert!(explained_of_stored(stored) == Some(json.clone()));
+            assert!(explained_of_stored(json.clone()) == Some(json), "as it was stored before");
+        }
+        assert_eq!(explained_of_stored(b"neither".to_vec()), None);
     }
 
     #[test]

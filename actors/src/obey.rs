@@ -147,7 +147,6 @@ impl Residents {
             mode_before: there.and_then(|there| there.state).map(|state| state.mode()),
             mode: person.state.as_ref().map(|state| state.mode()),
         });
-        self.live.remove(user_id);
         self.withheld.remove(user_id);
         self.settle(user_id.into(), stored.user, key, person, true, stamp, 0);
         Ok(plan)

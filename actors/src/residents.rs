@@ -245,8 +245,8 @@ impl Residents {
         }
     }
 
-    /// Whoever has the seat now has been behind since then, and so is who had it then: somebody else's
-    /// batches are later.
+    /// A seat may be somebody else's by now. Whoever is behind keeps theirs, and stamps only grow, so somebody
+    /// else is never behind since the same batch.
     fn still_unwritten(&self, since: Timestamp, seat: Seat) -> bool {
         self.live.get(seat).is_some_and(|resident| resident.unwritten_since == Some(since))
     }

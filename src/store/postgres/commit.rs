@@ -1,5 +1,5 @@
 //! One batch, one transaction: the compare-and-set of the lane's row first, then everything else, each
-//! table in one statement. Never commits a part, and never guesses what became of a COMMIT.
+//! table's rows in one command. Never commits a part, and never guesses what became of a COMMIT.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -77,7 +77,7 @@ fn changed(batch: &Batch, known: &[&UserRow], rebuilt: &[&UserRow]) -> Vec<Writt
         let rows = known.iter().filter(|row| row.quarantine == change);
         let users: Vec<i64> = rows.map(|row| row.user.0).collect();
         add(Part::new(QUARANTINE, users.len(), refused("users"), |it| {
-            quarantine(batch, change, users.clone(), it)
+            quarantine(batch, change, users, it)
         }));
     }
     // Letters of another lane may have left the list meanwhile: the lane looks again. Its own may not.
