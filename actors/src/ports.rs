@@ -91,7 +91,7 @@ pub struct BatchRules {
 impl Default for BatchRules {
     fn default() -> Self {
         Self {
-            records_max: 8_192,
+            records_max: 16_384,
             bytes_max: 8 << 20,
             linger: Duration::ZERO,
             in_flight_max: BATCHES_IN_FLIGHT,

@@ -132,28 +132,25 @@ impl Residents {
         let known = self.ports.store.users(Asked::Ids(&ids)).await.map_err(store_end)?;
         let known: HashMap<&str, &StoredUser, RandomState> =
             known.iter().map(|stored| (stored.user_id.as_str(), stored)).collect();
-        let mut numbered = Vec::with_capacity(absent.len());
-        for user_id in absent {
-            let stored = known.get(&**user_id).copied();
-            let user = match stored {
-                Some(stored) => stored.user,
-                None => self.progress.number_user(self.lane),
-            };
-            numbered.push((Arc::clone(user_id), user, stored));
-        }
-        let users: Vec<UserNumber> = numbered.iter().map(|(_, user, _)| *user).collect();
+        let (old, new): (Vec<&Arc<str>>, Vec<_>) =
+            absent.iter().partition(|user_id| known.contains_key(&***user_id));
+        let old: Vec<(&Arc<str>, &StoredUser)> = old
+            .into_iter()
+            .filter_map(|user_id| Some((user_id, *known.get(&**user_id)?)))
+            .collect();
+        let users: Vec<UserNumber> = old.iter().map(|(_, stored)| stored.user).collect();
         let keys = self.ports.keys.keys_of(&users).await.map_err(keys_end)?;
         let mut rebuilt = 0;
-        for ((user_id, user, stored), key) in numbered.into_iter().zip(keys) {
-            let person = match stored {
-                Some(stored) => {
-                    let (person, anew) = self.restorer.person(stored, &key).await.map_err(end)?;
-                    rebuilt += usize::from(anew);
-                    person
-                }
-                None => Person::default(),
-            };
-            self.settle(user_id, user, key, person, stored.is_some(), stamp, 0);
+        for ((user_id, stored), key) in old.into_iter().zip(keys) {
+            let (person, anew) = self.restorer.person(stored, &key).await.map_err(end)?;
+            rebuilt += usize::from(anew);
+            self.settle(Arc::clone(user_id), stored.user, key, person, true, stamp, 0);
+        }
+        let users: Vec<UserNumber> =
+            new.iter().map(|_| self.progress.number_user(self.lane)).collect();
+        let keys = self.ports.keys.first_keys_of(&users).await.map_err(keys_end)?;
+        for ((user_id, user), key) in new.into_iter().zip(users).zip(keys) {
+            self.settle(Arc::clone(user_id), user, key, Person::default(), false, stamp, 0);
         }
         if rebuilt > 0 {
             self.ports.observer.rebuilt(self.lane, rebuilt);

@@ -20,17 +20,20 @@ pub(crate) async fn catch_up(residents: &mut Residents, suspects: &Suspects) -> 
     let (lane, store) = (residents.lane, Arc::clone(&residents.ports.store));
     let (checkpointed, upto) = (residents.progress.checkpointed, residents.progress.stamp);
     let mut restoring = Restoring::default();
-    let mut after = (checkpointed, i32::MAX);
+    let (mut after, mut read) = ((checkpointed, i32::MAX), 0);
     loop {
         let page = store.records_of_lane(lane, after, upto, RESTORE_PAGE).await;
         let page = page.map_err(store_end)?;
         let Some(last) = page.last() else { break };
         after = (last.place.stamp, last.place.position);
+        read += page.len();
         restoring.meet(&page, residents, suspects).await?;
         for record in &page {
             restoring.apply(record, residents).await?;
         }
     }
+    let users = restoring.users.len();
+    tracing::info!(lane = lane.0, records = read, users, "what no checkpoint has is restored");
     restoring.settle(residents);
     Ok(())
 }

@@ -104,6 +104,16 @@ pub trait KeyRing: Send + Sync {
     /// When the key store or the key-encryption key cannot be reached, or a key does not unwrap.
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway>;
 
+    /// The same for users whose numbers have just been given, in ascending order: as a rule they have no key
+    /// yet, and nobody need look for one.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRing::keys_of`].
+    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+        self.keys_of(users).await
+    }
+
     /// The service's own key, for what belongs to nobody.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod m0009_released;
 mod m0010_expansion;
 mod m0011_chain;
 mod m0012_lease;
+mod m0013_indexes;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_expansion::Migration),
             Box::new(m0011_chain::Migration),
             Box::new(m0012_lease::Migration),
+            Box::new(m0013_indexes::Migration),
         ]
     }
 }

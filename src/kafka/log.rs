@@ -126,7 +126,7 @@ impl KafkaLog {
 
 /// Messages that a lane's client fetches ahead: two of the largest batches that there are by default.
 /// librdkafka's own default, 100,000, would wait in memory, at half a kilobyte each beside their bytes.
-const QUEUED_MIN: usize = 16_384;
+const QUEUED_MIN: usize = 32_768;
 
 fn lane_config(connection: &Connection, name: &str) -> rdkafka::ClientConfig {
     let mut config = connection.client(name);

@@ -80,27 +80,29 @@ impl FileKeyRing {
 
     /// The newest key of each of `users`, who are sorted and distinct, in their order.
     async fn newest(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
-        let mut wrapped = self.stored(users).await?;
-        let missing: Vec<UserNumber> = without(users, &wrapped).collect();
-        if !missing.is_empty() {
-            let made = self.make(&missing)?;
-            let count = self.store.keep(&made).await.map_err(store_away)?;
-            let kept = match count == made.len() {
-                true => made.into_iter().map(Some).collect(),
-                // Another process was first; what is stored is true, not what was made here.
-                false => self.stored(&missing).await?,
-            };
-            let mut kept = kept.into_iter();
-            for key in wrapped.iter_mut().filter(|key| key.is_none()) {
-                *key = kept.next().flatten();
-            }
-            if without(users, &wrapped).next().is_some() {
-                return Err(KeysAway(
-                    "the key store does not keep the keys given to it".to_owned(),
-                ));
-            }
+        let stored = self.stored(users).await?;
+        let without = users.iter().zip(&stored).filter(|(_, key)| key.is_none());
+        let missing: Vec<UserNumber> = without.map(|(user, _)| *user).collect();
+        let mut first = self.first(&missing).await?.into_iter();
+        let key = |stored: Option<WrappedKey>| match stored {
+            Some(stored) => self.unwrap(&stored),
+            None => first.next().ok_or_else(not_kept),
+        };
+        stored.into_iter().map(key).collect()
+    }
+
+    /// Makes and keeps a key for each of `users`, who are sorted, distinct and have none.
+    async fn first(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+        if users.is_empty() {
+            return Ok(Vec::new());
         }
-        wrapped.iter().flatten().map(|key| self.unwrap(key)).collect()
+        let (keys, wrapped) = self.make(users)?;
+        if self.store.keep(&wrapped).await.map_err(store_away)? == wrapped.len() {
+            return Ok(keys);
+        }
+        // Somebody was first; what is stored is true, not what was made here.
+        let stored = self.stored(users).await?.into_iter();
+        stored.map(|key| self.unwrap(&key.ok_or_else(not_kept)?)).collect()
     }
 
     /// What the store has, the newest of each owner, in the order of `users`.
@@ -116,18 +118,19 @@ impl FileKeyRing {
         Ok(newest)
     }
 
-    /// First keys for `users`, wrapped by the active key.
-    fn make(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, KeysAway> {
+    /// First keys for `users`, and the same wrapped by the active key.
+    fn make(&self, users: &[UserNumber]) -> Result<(Vec<DataKey>, Vec<WrappedKey>), KeysAway> {
         // From the system itself, and all at once.
         let mut random = Zeroizing::new(vec![0; users.len() * 32]);
         fill_random(&mut random).map_err(|error| KeysAway(error.to_string()))?;
         let (keys, _) = random.as_chunks();
-        users
+        let wrapped = users
             .iter()
             .zip(keys)
             .map(|(&user, key)| wrap(self.keks.active(), user, FIRST, key))
             .collect::<Option<_>>()
-            .ok_or_else(|| KeysAway("a data key cannot be wrapped".to_owned()))
+            .ok_or_else(|| KeysAway("a data key cannot be wrapped".to_owned()))?;
+        Ok((keys.iter().map(|key| DataKey::new(*key, FIRST)).collect(), wrapped))
     }
 
     fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, KeysAway> {
@@ -163,6 +166,10 @@ impl KeyRing for FileKeyRing {
         Ok(users.iter().filter_map(key).cloned().collect())
     }
 
+    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+        self.first(users).await
+    }
+
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
         let ask = async || {
             let keys = self.newest(&[SERVICE]).await?;
@@ -179,12 +186,8 @@ impl std::fmt::Debug for FileKeyRing {
     }
 }
 
-/// Those of `users` who have no key.
-fn without(
-    users: &[UserNumber],
-    wrapped: &[Option<WrappedKey>],
-) -> impl Iterator<Item = UserNumber> {
-    users.iter().zip(wrapped).filter(|(_, key)| key.is_none()).map(|(user, _)| *user)
+fn not_kept() -> KeysAway {
+    KeysAway("the key store does not keep the keys given to it".to_owned())
 }
 
 fn store_away(problem: String) -> KeysAway {

@@ -266,7 +266,7 @@ settings! {
     => /// How much of a lane is written in one transaction.
     batch: Batch {
         /// Records, at most.
-        records_max: usize = 8192, 1..=1_000_000;
+        records_max: usize = 16_384, 1..=1_000_000;
         /// Bytes of records, at most.
         bytes_max: ByteSize = ByteSize::mib(8), ByteSize::kib(1)..=ByteSize::mib(1024);
         /// How long a batch that is not full waits for more.

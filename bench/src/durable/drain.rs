@@ -15,9 +15,8 @@ pub(super) struct Drained {
     pub(super) users: u64,
     pub(super) events: u64,
     pub(super) event_bytes: usize,
-    /// From the first event to the last.
+    /// See [`Timed`], from when the service had its lanes.
     pub(super) whole: Rated,
-    /// After every user was met once; the whole when there is too little left.
     pub(super) known: Rated,
     pub(super) stored: u64,
     pub(super) transitions: u64,
@@ -107,8 +106,9 @@ pub(super) fn run(
     let profile = profile
         .map(|folder| Profile::begin(folder, &format!("drain-{users}"), &mut database))
         .transpose()?;
+    service.wait_for_lanes()?;
     let services = std::slice::from_mut(&mut service);
-    let (whole, known) = timed(setup, services, &mut database, events, met(users))?;
+    let Timed { whole, known, .. } = timed(setup, services, &mut database, events, met(users))?;
     profile.map(|profile| profile.end(&mut database)).transpose()?;
     let after = disk(&mut database)?;
     let an_event = |after: i64, before: i64| (after - before) as f64 / events as f64;
@@ -145,39 +145,56 @@ fn disk(database: &mut Database) -> anyhow::Result<(i64, i64)> {
     Ok((files, log))
 }
 
-/// Waits until so many events are committed; gives what all took, and what those took that came when `met`
-/// of them were.
+/// How a drain went.
+pub(super) struct Timed {
+    /// From the call to the last event.
+    pub(super) whole: Rated,
+    /// After every user was met, and while as much as at its beginning was in flight: what is in flight has been
+    /// worked on already, and would count for nothing. The whole when there is too little left.
+    pub(super) known: Rated,
+    /// Seconds from the call to the first new rows.
+    pub(super) first: f64,
+}
+
+/// Waits until so many events are committed; `met` of them have brought every user.
 pub(super) fn timed(
     setup: &Setup,
     services: &mut [Service],
     database: &mut Database,
     events: u64,
     met: u64,
-) -> anyhow::Result<(Rated, Rated)> {
-    let first = progress(database)?.0;
-    // Getting ready is no part of the drain: it begins with the last look that found nothing new.
-    let began = loop {
-        let seen = Moment::now(setup, services, first)?;
-        services.iter_mut().try_for_each(Service::must_run)?;
-        std::thread::sleep(LOOK);
-        if progress(database)?.0 > first {
-            break seen;
-        }
+) -> anyhow::Result<Timed> {
+    let before = progress(database)?.0;
+    let began = Moment::now(setup, services, before)?;
+    watch(services, database, before + 1, LOOK / 2)?;
+    let first = began.at.elapsed().as_secs_f64();
+    let mut look = |events: u64| -> anyhow::Result<Moment> {
+        let looks = watch(services, database, events, LOOK)?;
+        Moment::now(setup, services, looks.last().map_or(events, |(_, read)| *read))
     };
-    let half = watch(services, database, met.min(events), LOOK)?;
-    let half = Moment::now(setup, services, half.last().map_or(met, |(_, read)| *read))?;
-    watch(services, database, events, LOOK)?;
-    let end = Moment::now(setup, services, events)?;
+    let steady = look(met.min(events))?;
+    let ebbing = look(events.saturating_sub(IN_FLIGHT).max(met).min(events))?;
+    let end = look(events)?;
     let whole = began.until(&end);
     // Of less than a second nothing can be said.
-    let known = if end.at - half.at > Duration::from_secs(1) { half.until(&end) } else { whole };
-    Ok((whole, known))
+    let is_long = ebbing.at - steady.at > Duration::from_secs(1);
+    let known = if is_long { steady.until(&ebbing) } else { whole };
+    Ok(Timed { whole, known, first })
 }
+
+/// What all lanes have in flight at most: three batches each.
+const IN_FLIGHT: u64 = 3 * BATCHES;
+
+/// The largest batch of each lane.
+const BATCHES: u64 = LANES.unsigned_abs() as u64 * RECORDS_MAX;
+
+/// The largest batch.
+pub(super) const RECORDS_MAX: u64 = 16_384;
 
 /// How many events are read when surely every user has been met, and what was in flight then is stored.
 fn met(users: u64) -> u64 {
     // Lanes come along at different speeds: a third more, and a lane's largest batches in flight.
-    users + users / 3 + u64::from(LANES.unsigned_abs()) * 8_192
+    users + users / 3 + BATCHES
 }
 
 /// Sends all events of a drain; gives the mean size of their values.

@@ -30,7 +30,7 @@ pub(super) fn run(setup: &Setup, options: &Options, table: &mut Table) -> anyhow
         let events = options.events / 2;
         let rated = std::thread::scope(|scope| {
             let sending = scope.spawn(|| fill(setup, &place, USERS, events));
-            let rated = timed(setup, &mut services, &mut database, events, events)?.0;
+            let rated = timed(setup, &mut services, &mut database, events, events)?.whole;
             sending.join().map_err(|_| anyhow::anyhow!("the feed panicked"))??;
             anyhow::Ok(rated)
         })?;

@@ -109,7 +109,7 @@ impl Service {
         let deadline = clock::now() + Duration::from_secs(60);
         while !self.metrics()?.contains(&running) {
             anyhow::ensure!(clock::now() < deadline, "the service does not get its lanes");
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }

@@ -77,7 +77,24 @@ async fn thousands_of_users_take_two_queries_and_then_one() {
     let keys = bytes_of(&ring, &users).await;
     assert_eq!(store.1.swap(0, Ordering::Relaxed), 2);
     assert_eq!(bytes_of(&ring, &users).await, keys);
-    assert_eq!(store.1.load(Ordering::Relaxed), 1);
+    assert_eq!(store.1.swap(0, Ordering::Relaxed), 1);
+    let new: Vec<UserNumber> = (3_001..=6_000).map(UserNumber).collect();
+    let keys = ring.first_keys_of(&new).await.expect("keys");
+    assert_eq!((store.1.load(Ordering::Relaxed), keys.len()), (1, 3_000), "nothing is looked for");
+    assert!(ring.first_keys_of(&[]).await.expect("none").is_empty());
+    assert_eq!(store.1.load(Ordering::Relaxed), 1, "nor is anything kept for nobody");
+}
+
+#[tokio::test]
+async fn a_first_key_that_an_owner_left_behind_when_it_died_is_the_first_key() {
+    let store = Arc::default();
+    let [left] = bytes_of(&ring(&store, &[A]), &[2]).await.try_into().expect("one");
+    let after = ring(&store, &[A]);
+    let numbers = [1, 2, 3].map(UserNumber);
+    let keys = after.first_keys_of(&numbers).await.expect("keys");
+    let keys: Vec<[u8; 32]> = keys.iter().map(|key| *key.expose()).collect();
+    assert_eq!(keys[1], left);
+    assert_eq!(bytes_of(&after, &[1, 2, 3]).await, keys);
 }
 
 #[tokio::test]

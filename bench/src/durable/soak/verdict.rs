@@ -7,6 +7,7 @@ use anyhow::bail;
 
 use super::Soak;
 use super::sample::{Sample, sum};
+use crate::durable::drain::RECORDS_MAX;
 use crate::durable::service::LANES;
 
 /// How far memory and open files may move in the judged time: of the means of its minutes the largest less
@@ -32,7 +33,7 @@ const FAILURES: [&str; 2] = ["biometric_commit_failures_total", "biometric_publi
 /// ahead (`kafka.queue_bytes_max`), twice, since small events take as much for their places in the queue. Then
 /// the batches in flight (`batch.in_flight_max` of `batch.records_max`): a record, what it changes, and its
 /// rows, sealed and encoded, with a checkpoint every few records, take less than 4 KiB.
-const LANE_BYTES_MAX: u64 = 2 * (16 << 20) + 3 * 8_192 * (4 << 10);
+const LANE_BYTES_MAX: u64 = 2 * (16 << 20) + 3 * RECORDS_MAX * (4 << 10);
 
 /// How the run ended.
 pub(super) struct End {
