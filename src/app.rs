@@ -3,7 +3,7 @@
 
 mod connect;
 mod housekeeping;
-mod keys;
+pub(crate) mod keys;
 mod parts;
 
 use std::net::TcpListener;

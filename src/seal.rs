@@ -1,5 +1,5 @@
-//! Sealing what is about a person's body, with AES-256-GCM, and the keys for it. No key and no
-//! plaintext is ever logged, shown or put into an error.
+//! Sealing what is about a person's body, and the keys for it. No key and no plaintext is ever logged,
+//! shown or put into an error.
 //!
 //! Three levels: the [key-encryption keys](key_file) are in a file that never comes near the
 //! database; they wrap the [data keys](key_ring), one for each user, which the database keeps; a
@@ -15,6 +15,7 @@ mod tests;
 
 use actors::seal::{DataKey, Place, Seal, Sealed, Unopened};
 
+pub use envelope::Algorithm;
 use envelope::{Binding, Key};
 
 /// The system has no randomness to give, so no key and no nonce can be made.
@@ -22,30 +23,48 @@ use envelope::{Binding, Key};
 #[error("the system gives no randomness: {0}")]
 pub struct NoRandomness(getrandom::Error);
 
-/// Seals with AES-256-GCM (NIST SP 800-38D) and random nonces; the [envelope] has the reasons.
+/// Seals with an algorithm of choice and random nonces, and opens whatever any of them has sealed; the
+/// [envelope] has the reasons.
 #[derive(Clone, Copy, Debug)]
-pub struct AesGcm {
-    /// Only [`AesGcm::new`] makes one, which has asked for randomness before any record depends on it.
-    _made_by_new: (),
+pub struct Sealer {
+    algorithm: Algorithm,
 }
 
-impl AesGcm {
+impl Sealer {
     /// A sealer.
     ///
     /// # Errors
     ///
-    /// When the system gives no randomness for nonces.
-    pub fn new() -> Result<Self, NoRandomness> {
+    /// When the system gives no randomness for nonces: no record must depend on it before it was asked for.
+    pub fn new(algorithm: Algorithm) -> Result<Self, NoRandomness> {
         fill_random(&mut [0; 16])?;
-        Ok(Self { _made_by_new: () })
+        Ok(Self { algorithm })
     }
 }
 
-impl Seal for AesGcm {
+impl Sealer {
+    /// Whether a made-up text, sealed with a made-up key, opens where it belongs and nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no randomness.
+    pub fn works(&self) -> Result<bool, NoRandomness> {
+        let mut bytes = [0; 32];
+        fill_random(&mut bytes)?;
+        let (key, text) = (DataKey::new(bytes, 1), b"made up to be sealed");
+        let place = Place { table: "none", column: "none", user: 1, record: 1 };
+        let sealed = self.seal(&key, place, text).0;
+        let elsewhere = self.open(&key, Place { record: 2, ..place }, &sealed);
+        let opens = self.open(&key, place, &sealed).is_ok_and(|opened| opened == text);
+        Ok(opens && elsewhere == Err(Unopened::NotAuthentic))
+    }
+}
+
+impl Seal for Sealer {
     fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed {
         let texts = [place.table, place.column];
-        let sealed =
-            envelope::seal(raw(key), binding(place, &texts), envelope::fresh_nonce(), plaintext);
+        let (binding, nonce) = (binding(place, &texts), envelope::fresh_nonce());
+        let sealed = envelope::seal(self.algorithm, raw(key), binding, &nonce, plaintext);
         // More than 64 GiB in one piece, which nothing that we read can be. It must not leave in the
         // clear, so it leaves as nothing, which does not open.
         Sealed(sealed.unwrap_or_default())

@@ -155,16 +155,6 @@ impl<'a> ModeSwitch<'a> {
     }
 }
 
-/// A mode change with all that explains it, as the store keeps it.
-#[derive(Serialize)]
-pub struct ExplainedSwitch<'a> {
-    /// The message as it leaves.
-    #[serde(flatten)]
-    pub message: &'a ModeSwitch<'a>,
-    /// Why in full.
-    pub explanation: &'a Explanation,
-}
-
 /// Of Zstandard's levels.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -174,13 +164,19 @@ thread_local! {
         RefCell::new(Compressor::new(COMPRESSION_LEVEL).ok());
 }
 
-impl ExplainedSwitch<'_> {
-    /// The bytes that are sealed and stored: JSON, compressed (Zstandard, RFC 8878). An explanation says much in
-    /// the same words, and what does not fit into a quarter of a page goes through several rows of a table
-    /// beside.
-    pub fn to_stored(&self) -> Vec<u8> {
-        compressed(to_json(self))
-    }
+/// A mode change with all that explains it, as it is sealed and stored: its message with one more field, compressed
+/// (Zstandard, RFC 8878). An explanation says much in the same words, and what does not fit into a quarter of a
+/// page goes through several rows of a table beside.
+pub fn explained_to_stored(message: &[u8], explanation: &Explanation) -> Vec<u8> {
+    compressed(
+        [
+            message.strip_suffix(b"}").unwrap_or(message),
+            b",\"explanation\":",
+            &to_json(explanation),
+            b"}",
+        ]
+        .concat(),
+    )
 }
 
 /// As it is where there is no compressor.

@@ -16,7 +16,7 @@ use crate::capacity::USER_MAILBOX;
 use crate::dead_letter::Letter;
 use crate::defect::Defect;
 use crate::lane::{Counts, Lane, PerSource, Source, UserNumber};
-use crate::message::{self, AlertCause, Cause, ExplainedSwitch, ModeSwitch, to_json};
+use crate::message::{self, AlertCause, Cause, ModeSwitch, to_json};
 use crate::person::{Applied, Evaluate, Person};
 use crate::rows::{RecordPlace, RecordRow, TransitionRow};
 use crate::seal::{DataKey, Place, Seal, Sealed};
@@ -272,9 +272,8 @@ impl User {
         let stamp = context.stamp;
         let traceparent = taken.traceparent.as_deref();
         let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
-        let switch = ModeSwitch::of(&cause);
-        let message = to_json(&switch);
-        let explained = ExplainedSwitch { message: &switch, explanation }.to_stored();
+        let message = to_json(&ModeSwitch::of(&cause));
+        let explained = message::explained_to_stored(&message, explanation);
         let place = |table| Place { table, column: "body", user: self.user.0, record: n };
         let entered = explanation.evaluated_at.unwrap_or(outcome.time);
         let alert = AlertCause {

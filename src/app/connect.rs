@@ -113,7 +113,8 @@ impl Starting<'_> {
         key_file: KeyFile,
     ) -> Result<Option<Arc<FileKeyRing>>, Broken> {
         let stored = StoredKeys::new(Arc::clone(store), self.runtime.handle().clone());
-        let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file));
+        let algorithm = self.settings.keys.algorithm.into();
+        let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file, algorithm));
         let ready = self
             .patiently("keys", || {
                 let ring = Arc::clone(&ring);

@@ -39,7 +39,12 @@ impl WrappedKeys for StoredKeys {
     }
 }
 
-fn of_row(row: store::WrappedKey) -> Result<WrappedKey, String> {
+/// A stored row as the key that it is.
+///
+/// # Errors
+///
+/// When its number is none.
+pub(crate) fn of_row(row: store::WrappedKey) -> Result<WrappedKey, String> {
     let key_number = u32::try_from(row.number);
     Ok(WrappedKey {
         user: row.user,
@@ -49,7 +54,8 @@ fn of_row(row: store::WrappedKey) -> Result<WrappedKey, String> {
     })
 }
 
-fn to_row(key: &WrappedKey) -> store::WrappedKey {
+/// A key as it is stored.
+pub(crate) fn to_row(key: &WrappedKey) -> store::WrappedKey {
     store::WrappedKey {
         key_id: format!("{}.{}", key.user.0, key.key_number),
         user: key.user,

@@ -18,7 +18,7 @@ use crate::kafka::{
     Connection, KafkaForwarder, KafkaLog, KafkaPublisher, Limits, Membership, Positioned,
     TopicNames,
 };
-use crate::seal::AesGcm;
+use crate::seal::Sealer;
 use crate::seal::key_ring::FileKeyRing;
 use crate::settings::{self, Settings};
 use crate::store::{Administration as _, Options, SqlStore};
@@ -109,7 +109,7 @@ impl Starting<'_> {
             publisher: Arc::new(publisher),
             store: Arc::clone(store) as _,
             cache: cache::open(&self.settings.redis, self.runtime.handle()).map_err(broken)?,
-            seal: Arc::new(AesGcm::new().map_err(broken)?),
+            seal: Arc::new(Sealer::new(self.settings.keys.algorithm.into()).map_err(broken)?),
             keys,
             clock: Arc::new(SystemClock),
             observer: Arc::clone(self.watch) as _,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::servers::{store_with_keys, whoami};
 use crate::app::now;
-use crate::seal::AesGcm;
+use crate::seal::Sealer;
 use crate::seal::key_ring::FileKeyRing;
 use crate::settings::Settings;
 use crate::store::SqlStore;
@@ -31,7 +31,7 @@ pub(super) struct Patience {
 pub(super) struct Asking {
     pub(super) store: Arc<SqlStore>,
     pub(super) routing: Routing,
-    pub(super) seal: AesGcm,
+    pub(super) seal: Sealer,
     pub(super) keys: FileKeyRing,
     pub(super) service_key: DataKey,
 }
@@ -58,7 +58,8 @@ impl Asking {
         })?;
         let service_key = keys.service_key().await;
         let service_key = service_key.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        Ok(Self { store, routing, seal: AesGcm::new()?, keys, service_key })
+        let seal = Sealer::new(settings.keys.algorithm.into())?;
+        Ok(Self { store, routing, seal, keys, service_key })
     }
 
     /// Asks a lane's owner.

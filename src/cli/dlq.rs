@@ -15,7 +15,7 @@ use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{self, block_on, log_access};
 use crate::app::topics_of;
-use crate::seal::AesGcm;
+use crate::seal::Sealer;
 use crate::store::LetterEntry;
 use choice::{Choice, Filter};
 
@@ -175,7 +175,7 @@ fn show(letter: Letter, layers: &Layers) -> Result<(), Failure> {
         let key = key.map_err(|error| Failure::Unavailable(error.to_string()))?;
         log_access(&store, "dead_letters", None, 1).await?;
         let place = actors::dead_letter::place(letter);
-        let opened = AesGcm::new()?.open(&key, place, &body);
+        let opened = Sealer::new(settings.keys.algorithm.into())?.open(&key, place, &body);
         servers::close(&store).await;
         let opened = opened.ok().and_then(|bytes| actors::dead_letter::of_bytes(&bytes));
         opened.ok_or_else(|| Failure::Broken(format!("dead letter {letter} does not open")))

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::servers::{block_on, log_access, store_with_keys};
 use super::{complain, servers};
 use crate::export::{ExportError, Exporter, What};
-use crate::seal::AesGcm;
+use crate::seal::Sealer;
 
 /// Prints what the store holds, in the clear, one JSON object a line.
 ///
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     block_on(async {
         let (what, table) = arguments.what.what();
         let (store, keys) = store_with_keys(&settings).await?;
-        let seal = AesGcm::new()?;
+        let seal = Sealer::new(settings.keys.algorithm.into())?;
         let exporter = Exporter::new(Arc::clone(&store), Arc::new(keys), Arc::new(seal));
         let users = exporter.users(arguments.user.as_deref()).await?;
         let one = arguments.user.as_deref().zip(users.first()).map(|(id, user)| (*user, id));

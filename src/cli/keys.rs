@@ -1,4 +1,7 @@
-//! `keys`: the key-encryption keys. A key is printed only where the user asked for it.
+//! `keys`: the key-encryption keys, and the data keys that they wrap. A key is printed only where the user asked
+//! for it.
+
+mod stored;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +12,7 @@ use clap::{Args, Subcommand};
 use super::failure::Failure;
 use crate::seal::key_file::KeyFile;
 
-/// Makes the keys that everything in the database is sealed by.
+/// Makes, lists, tests and replaces the keys that everything in the database is sealed by.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -22,20 +25,44 @@ enum Command {
     ///
     /// The service reads it at its start from where the setting KEY_FILE says. To replace a key,
     /// put the line of a new one above it and leave the old: the first wraps, all unwrap.
-    #[command(after_help = "Examples:
+    #[command(
+        visible_alias = "init",
+        after_help = "Examples:
   biometric-bridge keys generate --output keys.txt
   biometric-bridge keys generate | kubectl create secret generic biometric-bridge-keys \
-                            --from-file=keys.txt=/dev/stdin")]
+                            --from-file=keys.txt=/dev/stdin"
+    )]
     Generate {
         /// The file to make, for its owner only; one that exists is left alone. `-`, or none, is
         /// standard output.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Shows which key-encryption key wraps how many data keys.
+    List(stored::Arguments),
+    /// Wraps all data keys by the first key of the key file, while the service runs.
+    ///
+    /// To replace a key-encryption key without a pause: put the line of a new one below the first and
+    /// start all instances anew, one after the other, so that all can unwrap with it; put it first and
+    /// do so again; then rewrap. The old line stays for as long as there are backups of the database
+    /// from before. Nothing that data keys seal is written anew.
+    Rewrap(stored::Arguments),
+    /// Whether the cipher works here and every data key unwraps.
+    ///
+    /// Changes nothing but the log of accesses, and prints neither keys nor health data.
+    Test(stored::Arguments),
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Command::Generate { output } = arguments.command;
+    match arguments.command {
+        Command::Generate { output } => generate(output),
+        Command::List(arguments) => stored::list(&arguments),
+        Command::Rewrap(arguments) => stored::rewrap(&arguments),
+        Command::Test(arguments) => stored::test(&arguments),
+    }
+}
+
+fn generate(output: Option<PathBuf>) -> Result<(), Failure> {
     let keys = KeyFile::generate()?;
     match output.filter(|path| path != Path::new("-")) {
         None => io::stdout().write_all(keys.to_text().as_bytes())?,

@@ -56,8 +56,9 @@ pub(super) async fn store_with_keys(
     };
     let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
     let store = checked_store(settings).await?;
+    let algorithm = settings.keys.algorithm.into();
     let keys = StoredKeys::new(Arc::clone(&store), tokio::runtime::Handle::current());
-    Ok((Arc::clone(&store), FileKeyRing::new(Arc::new(keys), key_file)))
+    Ok((Arc::clone(&store), FileKeyRing::new(Arc::new(keys), key_file, algorithm)))
 }
 
 /// Writes down who looks at what, before it is shown.
@@ -67,16 +68,30 @@ pub(super) async fn log_access(
     user: Option<(UserNumber, &str)>,
     records: i64,
 ) -> Result<(), Failure> {
-    let access = Access {
-        user_id: user.map(|(_, user_id)| user_id.to_owned()),
+    let user_id = user.map(|(_, user_id)| user_id.to_owned());
+    Ok(store.log_access(&Access { user_id, ..access("EXPORT", what, records) }).await?)
+}
+
+/// Writes down what is done with data keys, before it is done.
+pub(super) async fn log_use_of_keys(
+    store: &SqlStore,
+    what: &'static str,
+    keys: i64,
+) -> Result<(), Failure> {
+    Ok(store.log_access(&access(what, "encryption_keys", keys)).await?)
+}
+
+/// An access of whoever gave the command, now.
+fn access(kind: &str, table: &str, records: i64) -> Access {
+    Access {
+        user_id: None,
         accessor_id: format!("command line/{}", whoami()),
-        access_type: "EXPORT".to_owned(),
-        table_name: what.to_owned(),
+        access_type: kind.to_owned(),
+        table_name: table.to_owned(),
         record_id: None,
         records,
         time: crate::app::now(),
-    };
-    Ok(store.log_access(&access).await?)
+    }
 }
 
 /// The user of the operating system, by number: names may be anything in a container.

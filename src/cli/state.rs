@@ -22,8 +22,8 @@ use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{self, block_on, log_access};
 use crate::export::ExportError;
-use crate::seal::AesGcm;
 use crate::seal::key_ring::FileKeyRing;
+use crate::seal::{Algorithm, Sealer};
 use crate::store::SqlStore;
 
 /// Shows a user's state beside what their records make of it, and makes it anew.
@@ -119,7 +119,8 @@ async fn look(
 ) -> Result<Option<Beside>, Failure> {
     let users = store.users(Asked::Ids(&[user_id])).await?;
     let Some(stored) = users.first() else { return Ok(None) };
-    let restorer = Restorer::new(Arc::clone(store) as _, Arc::new(AesGcm::new()?));
+    let restorer =
+        Restorer::new(Arc::clone(store) as _, Arc::new(Sealer::new(Algorithm::default())?));
     log_access(store, "neuros_checkpoints", Some((stored.user, user_id)), 1).await?;
     let keys = keys.keys_of(&[stored.user]).await;
     let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;

@@ -4,26 +4,27 @@
 //! | bytes | what |
 //! |---|---|
 //! | 1 | version of the envelope: 1 |
-//! | 1 | algorithm: 1 is AES-256-GCM |
+//! | 1 | algorithm: 1 is AES-256-GCM, 2 is XChaCha20-Poly1305 |
 //! | 4 | number of the key among its owner's, little-endian |
-//! | 12 | nonce |
+//! | 12, or 24 of XChaCha20-Poly1305 | nonce |
 //! | as the plaintext | ciphertext |
 //! | 16 | tag |
 //!
 //! **Associated data.** The first six bytes above, the user and the record (8 bytes each,
 //! little-endian), then each text that names the place, behind its length in 8 bytes. All but the
-//! texts is of fixed length and each text says its own, so no two places share an encoding. GCM does
-//! not commit to its key; therefore the number of the key is bound too, and a key is looked up by
+//! texts is of fixed length and each text says its own, so no two places share an encoding. Neither
+//! algorithm commits to its key; therefore the number of the key is bound too, and a key is looked up by
 //! owner and number, never found by trying.
 //!
-//! **Nonces** are 96 random bits each (NIST SP 800-38D, section 8.2.2). Several processes may seal with
+//! **Nonces** of AES-256-GCM are 96 random bits each (NIST SP 800-38D, section 8.2.2). Several processes may seal with
 //! one user's key at once (an owner that does not know yet that it was replaced, and its successor),
 //! and a process that died may have sealed what was never committed. So nothing that is counted can
 //! be a nonce: not the record number or offset, which a successor uses again with other content, nor
 //! a counter in memory or in the database. A random prefix with a counter behind it would collide
 //! for a whole process at once and is outside of section 8.2.2, which wants at least 96 random bits.
 //! Random nonces allow 2^32 seals with one key (section 8.3): a repeat then has a chance below 2^-32. A
-//! user with ten seals a second reaches that after 13 years.
+//! user with ten seals a second reaches that after 13 years. Those of XChaCha20-Poly1305
+//! (draft-irtf-cfrg-xchacha-03) are 192 random bits: the same chance is reached after 2^80 seals, which is never.
 //!
 //! The bits come from a ChaCha12 generator per thread, seeded and every 64 KiB seeded anew by the
 //! system: a call to the system for each nonce would cost more than the seal. A nonce need not be
@@ -36,21 +37,50 @@ mod tests;
 
 use actors::seal::Unopened;
 use aes_gcm::Aes256Gcm;
-use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
+use aes_gcm::aead::{self, AeadInOut, KeyInit, KeySizeUser, consts::U32};
+use chacha20poly1305::XChaCha20Poly1305;
 use rand::Rng as _;
 
 const VERSION: u8 = 1;
-const AES_256_GCM: u8 = 1;
 
 const HEADER_BYTES: usize = 6;
-const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 
-/// What an envelope adds to its plaintext, in bytes.
-pub const OVERHEAD_BYTES: usize = HEADER_BYTES + NONCE_BYTES + TAG_BYTES;
+/// What seals. An envelope says which it was, so whatever either has sealed opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// AES-256-GCM (NIST SP 800-38D): fast where the processor helps.
+    #[default]
+    Aes256Gcm = 1,
+    /// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): nonces for ever, and the same time everywhere.
+    XChaCha20Poly1305 = 2,
+}
 
-/// What makes a nonce; 96 bits.
-pub(super) type Nonce = [u8; NONCE_BYTES];
+impl Algorithm {
+    fn of_number(number: u8) -> Result<Self, Unopened> {
+        [Self::Aes256Gcm, Self::XChaCha20Poly1305]
+            .into_iter()
+            .find(|algorithm| *algorithm as u8 == number)
+            .ok_or(Unopened::UnknownAlgorithm(number))
+    }
+
+    const fn nonce_bytes(self) -> usize {
+        match self {
+            Self::Aes256Gcm => 12,
+            Self::XChaCha20Poly1305 => NONCE_BYTES_MAX,
+        }
+    }
+
+    /// What an envelope adds to its plaintext, in bytes.
+    pub const fn overhead_bytes(self) -> usize {
+        HEADER_BYTES + self.nonce_bytes() + TAG_BYTES
+    }
+}
+
+const NONCE_BYTES_MAX: usize = 24;
+
+/// What makes a nonce; each algorithm takes as many bytes from the front as it needs.
+pub(super) type Nonce = [u8; NONCE_BYTES_MAX];
 
 /// A key with its number among its owner's.
 #[derive(Clone, Copy)]
@@ -75,21 +105,23 @@ pub(super) fn fresh_nonce() -> Nonce {
     nonce
 }
 
-/// Seals `plaintext`; none when it is longer than the 64 GiB that GCM allows.
+/// Seals `plaintext`; none when it is longer than the algorithm allows: 64 GiB with GCM, 256 GiB with the other.
 pub(super) fn seal(
+    algorithm: Algorithm,
     key: Key<'_>,
     binding: Binding<'_>,
-    nonce: Nonce,
+    nonce: &Nonce,
     plaintext: &[u8],
 ) -> Option<Vec<u8>> {
-    let header = header(key.number);
+    let header = header(algorithm, key.number);
+    let nonce = &nonce[..algorithm.nonce_bytes()];
     // Of the final length from the start: growing would leave plaintext behind in freed memory.
-    let mut sealed = Vec::with_capacity(OVERHEAD_BYTES + plaintext.len());
+    let mut sealed = Vec::with_capacity(algorithm.overhead_bytes() + plaintext.len());
     sealed.extend_from_slice(&header);
-    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(nonce);
     sealed.extend_from_slice(plaintext);
-    let (_, text) = sealed.split_at_mut(HEADER_BYTES + NONCE_BYTES);
-    let tag = encrypt(key.bytes, &nonce, &associated_data(&header, binding), text)?;
+    let (_, text) = sealed.split_at_mut(HEADER_BYTES + nonce.len());
+    let tag = encrypt(algorithm, key.bytes, nonce, &associated_data(&header, binding), text)?;
     sealed.extend_from_slice(&tag);
     Some(sealed)
 }
@@ -102,25 +134,24 @@ pub(super) fn open(key: Key<'_>, binding: Binding<'_>, sealed: &[u8]) -> Result<
         Some(&other) => return Err(Unopened::UnknownVersion(other)),
     }
     let (header, rest) = sealed.split_first_chunk::<HEADER_BYTES>().ok_or(Unopened::Damaged)?;
-    let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(Unopened::Damaged)?;
-    let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(Unopened::Damaged)?;
     let [_, algorithm, number @ ..] = *header;
-    if algorithm != AES_256_GCM {
-        return Err(Unopened::UnknownAlgorithm(algorithm));
-    }
+    let algorithm = Algorithm::of_number(algorithm)?;
+    let (nonce, rest) = rest.split_at_checked(algorithm.nonce_bytes()).ok_or(Unopened::Damaged)?;
+    let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(Unopened::Damaged)?;
     let number = u32::from_le_bytes(number);
     if number != key.number {
         return Err(Unopened::OtherKey(number));
     }
     let mut text = ciphertext.to_vec();
-    decrypt(key.bytes, nonce, &associated_data(header, binding), &mut text, tag)
+    let associated_data = associated_data(header, binding);
+    decrypt(algorithm, key.bytes, nonce, &associated_data, &mut text, tag)
         .ok_or(Unopened::NotAuthentic)?;
     Ok(text)
 }
 
-fn header(key_number: u32) -> [u8; HEADER_BYTES] {
+fn header(algorithm: Algorithm, key_number: u32) -> [u8; HEADER_BYTES] {
     let [a, b, c, d] = key_number.to_le_bytes();
-    [VERSION, AES_256_GCM, a, b, c, d]
+    [VERSION, algorithm as u8, a, b, c, d]
 }
 
 fn associated_data(header: &[u8; HEADER_BYTES], binding: Binding<'_>) -> Vec<u8> {
@@ -136,27 +167,59 @@ fn associated_data(header: &[u8; HEADER_BYTES], binding: Binding<'_>) -> Vec<u8>
     data
 }
 
-/// AES-256-GCM (NIST SP 800-38D) with a tag of 128 bits, in place. The key schedule is made anew each
-/// time: kept for each user it would take 624 bytes of secrets.
+/// Encrypts in place, with a tag of 128 bits. The key schedule is made anew each time: kept for each user it
+/// would take 624 bytes of secrets.
 fn encrypt(
+    algorithm: Algorithm,
     key: &[u8; 32],
-    nonce: &Nonce,
+    nonce: &[u8],
     associated_data: &[u8],
     text: &mut [u8],
 ) -> Option<[u8; TAG_BYTES]> {
-    let cipher = Aes256Gcm::new(key.into());
-    let tag = cipher.encrypt_inout_detached(nonce.into(), associated_data, text.into());
-    tag.ok().map(Into::into)
+    match algorithm {
+        Algorithm::Aes256Gcm => encrypt_by::<Aes256Gcm>(key, nonce, associated_data, text),
+        Algorithm::XChaCha20Poly1305 => {
+            encrypt_by::<XChaCha20Poly1305>(key, nonce, associated_data, text)
+        }
+    }
+}
+
+fn encrypt_by<C: AeadInOut + KeyInit + KeySizeUser<KeySize = U32>>(
+    key: &[u8; 32],
+    nonce: &[u8],
+    associated_data: &[u8],
+    text: &mut [u8],
+) -> Option<[u8; TAG_BYTES]> {
+    let nonce = aead::Nonce::<C>::try_from(nonce).ok()?;
+    let tag = C::new(key.into()).encrypt_inout_detached(&nonce, associated_data, text.into());
+    tag.ok()?.as_slice().try_into().ok()
 }
 
 /// The way back; `text` stays as it is unless the tag is right.
 fn decrypt(
+    algorithm: Algorithm,
     key: &[u8; 32],
-    nonce: &Nonce,
+    nonce: &[u8],
     associated_data: &[u8],
     text: &mut [u8],
     tag: &[u8; TAG_BYTES],
 ) -> Option<()> {
-    let cipher = Aes256Gcm::new(key.into());
-    cipher.decrypt_inout_detached(nonce.into(), associated_data, text.into(), tag.into()).ok()
+    match algorithm {
+        Algorithm::Aes256Gcm => decrypt_by::<Aes256Gcm>(key, nonce, associated_data, text, tag),
+        Algorithm::XChaCha20Poly1305 => {
+            decrypt_by::<XChaCha20Poly1305>(key, nonce, associated_data, text, tag)
+        }
+    }
+}
+
+fn decrypt_by<C: AeadInOut + KeyInit + KeySizeUser<KeySize = U32>>(
+    key: &[u8; 32],
+    nonce: &[u8],
+    associated_data: &[u8],
+    text: &mut [u8],
+    tag: &[u8; TAG_BYTES],
+) -> Option<()> {
+    let nonce = aead::Nonce::<C>::try_from(nonce).ok()?;
+    let tag = aead::Tag::<C>::try_from(tag.as_slice()).ok()?;
+    C::new(key.into()).decrypt_inout_detached(&nonce, associated_data, text.into(), &tag).ok()
 }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use super::envelope::{self, Binding, Key};
+use super::envelope::{self, Algorithm, Binding, Key};
 use super::fill_random;
 use super::key_file::{KeyEncryptionKey, KeyFile};
 
@@ -30,7 +30,7 @@ pub struct WrappedKey {
     pub user: UserNumber,
     /// Its number among its owner's keys, from 1.
     pub key_number: u32,
-    /// The sealed key, 66 bytes.
+    /// The sealed key, 66 bytes or 78.
     pub encrypted_key: Vec<u8>,
     /// The name of the key-encryption key that sealed it.
     pub wrapped_by: String,
@@ -69,13 +69,14 @@ pub trait WrappedKeys: Send + Sync {
 pub struct FileKeyRing {
     store: Arc<dyn WrappedKeys>,
     keks: KeyFile,
+    algorithm: Algorithm,
     service: OnceCell<DataKey>,
 }
 
 impl FileKeyRing {
-    /// The data keys in `store`, wrapped by `keks`.
-    pub fn new(store: Arc<dyn WrappedKeys>, keks: KeyFile) -> Self {
-        Self { store, keks, service: OnceCell::new() }
+    /// The data keys in `store`, wrapped by `keks`; new ones with `algorithm`.
+    pub fn new(store: Arc<dyn WrappedKeys>, keks: KeyFile, algorithm: Algorithm) -> Self {
+        Self { store, keks, algorithm, service: OnceCell::new() }
     }
 
     /// The newest key of each of `users`, who are sorted and distinct, in their order.
@@ -127,13 +128,34 @@ impl FileKeyRing {
         let wrapped = users
             .iter()
             .zip(keys)
-            .map(|(&user, key)| wrap(self.keks.active(), user, FIRST, key))
+            .map(|(&user, key)| wrap(self.algorithm, self.keks.active(), user, FIRST, key))
             .collect::<Option<_>>()
-            .ok_or_else(|| KeysAway("a data key cannot be wrapped".to_owned()))?;
+            .ok_or_else(cannot_wrap)?;
         Ok((keys.iter().map(|key| DataKey::new(*key, FIRST)).collect(), wrapped))
     }
 
-    fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, KeysAway> {
+    /// The same key, wrapped by the active key-encryption key.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileKeyRing::unwrap`].
+    pub fn rewrap(&self, wrapped: &WrappedKey) -> Result<WrappedKey, KeysAway> {
+        let (key, kek) = (self.unwrap(wrapped)?, self.keks.active());
+        wrap(self.algorithm, kek, wrapped.user, wrapped.key_number, key.expose())
+            .ok_or_else(cannot_wrap)
+    }
+
+    /// The names of the key-encryption keys, the active one first.
+    pub fn wrappers(&self) -> impl Iterator<Item = &str> {
+        self.keks.names()
+    }
+
+    /// A stored key, in the clear.
+    ///
+    /// # Errors
+    ///
+    /// When the key file has not what wraps it, or has another key under that name.
+    pub fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, KeysAway> {
         let name = &wrapped.wrapped_by;
         let Some(kek) = self.keks.find(name) else {
             return Err(KeysAway(format!(
@@ -186,6 +208,10 @@ impl std::fmt::Debug for FileKeyRing {
     }
 }
 
+fn cannot_wrap() -> KeysAway {
+    KeysAway("a data key cannot be wrapped".to_owned())
+}
+
 fn not_kept() -> KeysAway {
     KeysAway("the key store does not keep the keys given to it".to_owned())
 }
@@ -196,6 +222,7 @@ fn store_away(problem: String) -> KeysAway {
 
 /// Wraps a data key, never none: 32 bytes are not too long.
 fn wrap(
+    algorithm: Algorithm,
     kek: &KeyEncryptionKey,
     user: UserNumber,
     key_number: u32,
@@ -204,7 +231,8 @@ fn wrap(
     let sealer = Key { bytes: kek.bytes(), number: key_number };
     let nonce = envelope::fresh_nonce();
     let texts = place(kek.name());
-    let encrypted_key = envelope::seal(sealer, binding(user, key_number, &texts), nonce, data_key)?;
+    let binding = binding(user, key_number, &texts);
+    let encrypted_key = envelope::seal(algorithm, sealer, binding, &nonce, data_key)?;
     Some(WrappedKey { user, key_number, encrypted_key, wrapped_by: kek.name().to_owned() })
 }
 

@@ -85,6 +85,13 @@ choices! {
         /// It goes on from the earliest record, and the gap is recorded.
         Earliest = "earliest",
     }
+    /// What seals health data and keys.
+    SealAlgorithm {
+        /// NIST SP 800-38D.
+        Aes256Gcm = "aes-256-gcm",
+        /// draft-irtf-cfrg-xchacha-03.
+        XChaCha20Poly1305 = "xchacha20-poly1305",
+    }
     /// The form of log lines.
     LogFormat {
         /// Text on a terminal, else JSON.
@@ -104,6 +111,15 @@ choices! {
         Websocket = "websocket",
         /// To PostgreSQL.
         Postgres = "postgres",
+    }
+}
+
+impl From<SealAlgorithm> for crate::seal::Algorithm {
+    fn from(chosen: SealAlgorithm) -> Self {
+        match chosen {
+            SealAlgorithm::Aes256Gcm => Self::Aes256Gcm,
+            SealAlgorithm::XChaCha20Poly1305 => Self::XChaCha20Poly1305,
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use neuros::wire::NaiveZones;
 use secrecy::SecretString;
 
 use super::address::{Form, SecretUrl};
-use super::choice::{BelowStart, Channel, LogFormat, SaslMechanism, SecurityProtocol};
+use super::choice::{
+    BelowStart, Channel, LogFormat, SaslMechanism, SealAlgorithm, SecurityProtocol,
+};
 use super::node::Content;
 use super::setting::{ByteSize, Setting, Wrong, between, zero_or_between};
 use super::text::{BootstrapServers, INSTANCE, LogFilter, NAME, TOPIC};
@@ -317,6 +319,9 @@ settings! {
     keys: Keys {
         /// The file with the key-encryption key.
         file: Option<PathBuf> = None, (), "KEY_FILE";
+        /// What seals from now on; what the other has sealed opens as before. The second costs several times
+        /// as much where the processor has instructions for AES.
+        algorithm: SealAlgorithm = SealAlgorithm::Aes256Gcm, ();
     }
     => /// The policy of the NEUROS engine.
     policy: PolicySettings {

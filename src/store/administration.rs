@@ -72,6 +72,21 @@ pub trait Administration: Send + Sync {
     /// are kept under those owners and numbers, whoever made them.
     async fn keep_keys(&self, keys: &[WrappedKey]) -> Result<Vec<WrappedKey>, StoreError>;
 
+    /// How many keys each key-encryption key wraps, by its name.
+    async fn wrappers(&self) -> Result<Vec<(String, i64)>, StoreError>;
+
+    /// The keys behind `after`, by owner and number, at most `limit`; without those that `wrapper` wraps.
+    async fn keys_after(
+        &self,
+        after: (UserNumber, i32),
+        wrapper: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<WrappedKey>, StoreError>;
+
+    /// Puts each second key, the same one wrapped anew, in the place of the first, if that is still there; gives
+    /// how many those were.
+    async fn rewrap_keys(&self, keys: &[(WrappedKey, WrappedKey)]) -> Result<usize, StoreError>;
+
     /// Writes an access down.
     async fn log_access(&self, access: &Access) -> Result<(), StoreError>;
 
@@ -126,6 +141,23 @@ impl Administration for SqlStore {
 
     async fn keep_keys(&self, keys: &[WrappedKey]) -> Result<Vec<WrappedKey>, StoreError> {
         self.write_keys(keys).await
+    }
+
+    async fn wrappers(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.read_wrappers().await
+    }
+
+    async fn keys_after(
+        &self,
+        after: (UserNumber, i32),
+        wrapper: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<WrappedKey>, StoreError> {
+        self.read_keys_after(after, wrapper, limit).await
+    }
+
+    async fn rewrap_keys(&self, keys: &[(WrappedKey, WrappedKey)]) -> Result<usize, StoreError> {
+        self.write_rewrapped(keys).await
     }
 
     async fn log_access(&self, access: &Access) -> Result<(), StoreError> {

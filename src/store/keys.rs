@@ -7,7 +7,9 @@ use actors::store::StoreError;
 use entities::encryption_keys::{self, Column, Entity};
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
+};
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 
@@ -79,6 +81,71 @@ impl SqlStore {
         Ok(count(added))
     }
 
+    /// How many keys each key-encryption key wraps, by its name.
+    pub(super) async fn read_wrappers(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let rows = Entity::find()
+            .select_only()
+            .column(Column::WrappedBy)
+            .column_as(Column::KeyId.count(), "keys")
+            .group_by(Column::WrappedBy)
+            .order_by_asc(Column::WrappedBy)
+            .into_tuple()
+            .all(&self.writer)
+            .await;
+        rows.map_err(|error| of_database(&error))
+    }
+
+    /// The keys behind `after`, by owner and number; without those that `wrapper` wraps.
+    pub(super) async fn read_keys_after(
+        &self,
+        after: (UserNumber, i32),
+        wrapper: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<WrappedKey>, StoreError> {
+        let (UserNumber(user), number) = after;
+        let same_owner =
+            Condition::all().add(Column::UserNumber.eq(user)).add(Column::KeyNumber.gt(number));
+        let later = Condition::any().add(Column::UserNumber.gt(user)).add(same_owner);
+        // The first part says no more, but an index answers it.
+        let mut behind = Condition::all().add(Column::UserNumber.gte(user)).add(later);
+        if let Some(wrapper) = wrapper {
+            behind = behind.add(Column::WrappedBy.ne(wrapper));
+        }
+        let rows = Entity::find()
+            .filter(behind)
+            .order_by_asc(Column::UserNumber)
+            .order_by_asc(Column::KeyNumber)
+            .limit(limit)
+            .all(&self.writer)
+            .await;
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(key).collect())
+    }
+
+    /// Puts each second key, the same one wrapped anew, in the place of the first, if that is still there; gives
+    /// how many those were.
+    pub(super) async fn write_rewrapped(
+        &self,
+        keys: &[(WrappedKey, WrappedKey)],
+    ) -> Result<usize, StoreError> {
+        if let Some(pool) = self.pool() {
+            return replace_all(pool, keys).await;
+        }
+        let (mut replaced, transaction) = (0, self.writer.begin().await);
+        let transaction = transaction.map_err(|error| of_database(&error))?;
+        for (before, after) in keys {
+            let done = Entity::update_many()
+                .col_expr(Column::EncryptedKey, after.encrypted_key.clone().into())
+                .col_expr(Column::WrappedBy, after.wrapped_by.clone().into())
+                .filter(Column::KeyId.eq(before.key_id.clone()))
+                .filter(Column::EncryptedKey.eq(before.encrypted_key.clone()))
+                .exec(&transaction)
+                .await;
+            replaced += done.map_err(|error| of_database(&error))?.rows_affected;
+        }
+        transaction.commit().await.map_err(|error| of_database(&error))?;
+        Ok(count(replaced))
+    }
+
     pub(super) async fn write_keys(
         &self,
         keys: &[WrappedKey],
@@ -121,6 +188,28 @@ async fn add_all(pool: &PgPool, rows: &[&WrappedKey]) -> Result<usize, StoreErro
         added => added,
     };
     added.map(|done| count(done.rows_affected())).map_err(|error| of_driver(&error))
+}
+
+async fn replace_all(
+    pool: &PgPool,
+    keys: &[(WrappedKey, WrappedKey)],
+) -> Result<usize, StoreError> {
+    const REPLACE: &str = "
+        UPDATE encryption_keys SET encrypted_key = new.encrypted_key, wrapped_by = new.wrapped_by
+        FROM unnest($1::bigint[], $2::int[], $3::bytea[], $4::bytea[], $5::text[])
+            AS new(user_number, key_number, before, encrypted_key, wrapped_by)
+        WHERE encryption_keys.user_number = new.user_number
+            AND encryption_keys.key_number = new.key_number
+            AND encryption_keys.encrypted_key = new.before";
+    let replaced = sqlx::query(REPLACE)
+        .bind(keys.iter().map(|(before, _)| before.user.0).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(before, _)| before.number).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(before, _)| before.encrypted_key.as_slice()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(_, after)| after.encrypted_key.as_slice()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(_, after)| after.wrapped_by.as_str()).collect::<Vec<_>>())
+        .execute(pool)
+        .await;
+    replaced.map(|done| count(done.rows_affected())).map_err(|error| of_driver(&error))
 }
 
 fn count(rows: u64) -> usize {

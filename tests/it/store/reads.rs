@@ -13,6 +13,7 @@ use super::places::Place;
 facts!(
     a_policy_is_kept_once,
     a_key_is_kept_once_whoever_made_it,
+    keys_are_found_by_what_wraps_them_and_wrapped_anew,
     each_sink_sees_its_own_rows_of_the_outbox,
     bases_are_read_the_newest_first,
     users_are_read_a_page_at_a_time,
@@ -62,8 +63,39 @@ async fn a_key_is_kept_once_whoever_made_it(place: Place) {
     let found = store.keys(&[UserNumber(16_384), UserNumber(5)]).await.expect("keys");
     assert_eq!(found, [mine[0].clone(), theirs[2].clone()]);
     assert_eq!(store.keys(&[UserNumber(0)]).await.expect("keys"), [mine[1].clone()]);
-    store.keep_keys(&[key("a", 49_152, 1)]).await.expect_err("a name is given once");
     assert_eq!(store.keep_keys(&[]).await.expect("nothing to do"), []);
+}
+
+async fn keys_are_found_by_what_wraps_them_and_wrapped_anew(place: Place) {
+    let store = &place.store;
+    assert_eq!(store.wrappers().await.expect("nothing yet"), []);
+    let keys = [key("s", 0, 1), key("a1", 16_384, 1), key("a2", 16_384, 2), key("b", 32_768, 1)];
+    store.keep_keys(&keys).await.expect("they are kept");
+    let start = (UserNumber(i64::MIN), 0);
+    let page = store.keys_after(start, None, 3).await.expect("a page");
+    assert_eq!(page, keys[..3], "by owner and number");
+    let rest = store.keys_after((UserNumber(16_384), 1), None, 3).await.expect("a page");
+    assert_eq!(rest, keys[2..], "a page may begin between two keys of one owner");
+    let anew = |before: &WrappedKey, encrypted_key: &[u8]| WrappedKey {
+        encrypted_key: encrypted_key.to_vec(),
+        wrapped_by: "file:2".to_owned(),
+        ..before.clone()
+    };
+    // Somebody else has wrapped the last one meanwhile.
+    let stale = WrappedKey { encrypted_key: vec![8], ..keys[3].clone() };
+    let pairs = [
+        (keys[1].clone(), anew(&keys[1], &[1])),
+        (keys[2].clone(), anew(&keys[2], &[2])),
+        (stale.clone(), anew(&stale, &[3])),
+    ];
+    assert_eq!(store.rewrap_keys(&pairs).await.expect("two"), 2);
+    let left = store.keys_after(start, Some("file:2"), 10).await.expect("the others");
+    assert_eq!(left, [keys[0].clone(), keys[3].clone()]);
+    let found = store.keys(&[UserNumber(16_384)]).await.expect("keys");
+    assert_eq!(found, [pairs[0].1.clone(), pairs[1].1.clone()]);
+    let wrappers = store.wrappers().await.expect("both");
+    assert_eq!(wrappers, [("file:1".to_owned(), 2), ("file:2".to_owned(), 2)]);
+    assert_eq!(store.rewrap_keys(&[]).await.expect("nothing to do"), 0);
 }
 
 async fn each_sink_sees_its_own_rows_of_the_outbox(place: Place) {

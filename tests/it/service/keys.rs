@@ -1,0 +1,77 @@
+//! Key-encryption keys and ciphers are replaced while the service runs, and nothing becomes unreadable.
+
+use biometric_bridge::seal::key_file::KeyFile;
+
+use super::site::{Site, Stamps};
+use super::{check, feed};
+use crate::support::{stderr, stdout};
+
+/// The lines of a key file, without those that say something about it.
+fn keys_of(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#') && !line.is_empty())
+}
+
+#[test]
+fn keys_and_cipher_are_replaced_under_load_and_all_opens() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    let events = feed::crowd(30, 20);
+    let bridge = site.start();
+    feed::stream(site.kafka, &site.topics.events, &events[..300], 300);
+    site.wait_caught_up();
+    bridge.end();
+    let old = std::fs::read_to_string(&site.key_file).expect("the key file");
+    let made = site.run(&["keys", "init"]);
+    let path = site.key_file.clone();
+    let file = |lines: &[&str]| std::fs::write(&path, lines.join("\n")).expect("written");
+    let (old_line, new_line) =
+        (keys_of(&old).next().expect("a key"), keys_of(&made).next().expect("a key"));
+    let name = |line: &str| line.split(' ').next().expect("a name").to_owned();
+    let (old_name, new_name) = (name(old_line), name(new_line));
+    file(&[new_line, old_line]);
+    assert_eq!(KeyFile::read(&site.key_file).expect("a key file").active_name(), new_name);
+    let keys = site.number("SELECT count(*) FROM encryption_keys");
+    let listed = site.run(&["keys", "list"]);
+    assert!(listed.contains(&format!("{new_name}: 0 data keys; wraps new data keys")), "{listed}");
+    assert!(listed.contains(&format!("{old_name}: {keys} data keys; unwraps")), "{listed}");
+    // While events come, by an instance that seals with the other cipher.
+    site.set("BRIDGE__KEYS__ALGORITHM", "xchacha20-poly1305");
+    let bridge = site.start();
+    bridge.wait_ready();
+    feed::stream(site.kafka, &site.topics.events, &events[300..500], 300);
+    let told = site.run(&["keys", "rewrap"]);
+    assert!(told.contains(&format!("{keys} data keys are wrapped by {new_name} now")), "{told}");
+    assert!(site.run(&["keys", "rewrap"]).starts_with("0 data keys"), "nothing is left to do");
+    site.wait_caught_up();
+    bridge.end();
+    // The old key is gone, and the first cipher is back.
+    file(&[new_line]);
+    site.unset("BRIDGE__KEYS__ALGORITHM");
+    let bridge = site.start();
+    bridge.wait_ready();
+    feed::stream(site.kafka, &site.topics.events, &events[500..], 300);
+    site.wait_caught_up();
+    check::all(&site);
+    bridge.end();
+    assert_eq!(site.number("SELECT count(*) FROM event_records"), 600);
+    for algorithm in [1, 2] {
+        let sealed =
+            format!("SELECT count(*) FROM event_records WHERE get_byte(body, 1) = {algorithm}");
+        assert!(site.number(&sealed) > 0, "cipher {algorithm} has sealed nothing");
+    }
+    let tested = site.run(&["keys", "test"]);
+    let all = site.number("SELECT count(*) FROM encryption_keys");
+    assert!(tested.contains(&format!("{all} data keys unwrap")), "{tested}");
+    let uses = "SELECT count(*) FROM phi_access_log WHERE table_name = 'encryption_keys'";
+    assert_eq!(site.number(uses), 3, "both times of wrapping and the test are written down");
+    // With the old key alone nothing unwraps, and it is said which key is missing.
+    file(&[old_line]);
+    let output = site.output(&["keys", "test"], "");
+    assert!(!output.status.success(), "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(said.contains(&format!("{all} data keys do not unwrap")), "{said}");
+    assert!(said.contains(&format!("wrapped by {new_name:?}")), "{said}");
+    let output = site.output(&["keys", "rewrap"], "");
+    assert!(stderr(&output).contains(&format!("wrapped by {new_name:?}")), "{}", stderr(&output));
+    let listed = site.run(&["keys", "list", "--json"]);
+    assert!(listed.contains("\"in_key_file\":false"), "{listed}");
+}
