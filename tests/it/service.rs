@@ -23,6 +23,7 @@ mod pressure;
 mod producers;
 mod redrive;
 mod rejected;
+mod roles;
 mod rolling;
 mod secrets;
 pub(crate) mod site;
