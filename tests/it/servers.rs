@@ -63,7 +63,7 @@ impl Servers {
         // Checked once, so that one sentence names all that is missing.
         INSTALLED.as_ref().map_err(String::clone)?;
         std::thread::scope(|scope| {
-            let kafka = scope.spawn(|| Kafka::try_start(&[], None));
+            let kafka = scope.spawn(|| Kafka::try_start(&[]));
             let postgres = scope.spawn(|| Postgres::try_start(false));
             let redis = scope.spawn(|| Redis::try_start(None));
             Ok(Self {

@@ -15,6 +15,7 @@ mod golden;
 mod guide;
 mod instances;
 mod keys;
+mod links;
 mod messages;
 mod notices;
 mod obstacles;

@@ -81,7 +81,7 @@ async fn log_in(store: &SqlStore, settings: &Settings, findings: &Findings) -> b
                     "look at user and password in POSTGRES_URL, and at the server's pg_hba.conf"
                 }
                 () if problem.contains("SQLSTATE 3D000") => "make the database, or name another",
-                () if problem.contains("TLS") => {
+                () if problem.contains("TLS") || problem.contains("certificate") => {
                     "look at `sslmode` and `sslrootcert` in POSTGRES_URL"
                 }
                 () if problem.contains("SQLSTATE 53300") => {

@@ -2,13 +2,27 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
 use super::installed;
 use super::process::{Process, Recipe, Server, tied_to_us};
 use super::scratch::{Folder, Port};
+
+/// A further place where a broker is found.
+struct Elsewhere {
+    address: Ipv4Addr,
+    port: Port,
+    /// With TLS: a file with key and certificate, PEM.
+    key_store: Option<PathBuf>,
+}
+
+impl Elsewhere {
+    fn place(&self) -> String {
+        format!("{}:{}", self.address, self.port.number)
+    }
+}
 
 /// A Kafka broker.
 pub(crate) struct Kafka {
@@ -26,30 +40,43 @@ impl Kafka {
 
     /// The same with lines of `server.properties`, which override the usual ones.
     pub(crate) fn start_with(properties: &[&str]) -> Self {
-        Self::try_start(properties, None).unwrap_or_else(|reason| panic!("{reason}"))
+        Self::try_start(properties).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
     /// The same; it is also found, under another port, at an address of ours. Gives its name there.
     pub(crate) fn start_at(address: Ipv4Addr) -> (Self, String) {
         let port = Port::new().expect("a port is free");
-        let place = format!("{address}:{}", port.number);
-        let started = Self::try_start(&[], Some((address, port)));
+        let elsewhere = Elsewhere { address, port, key_store: None };
+        let place = elsewhere.place();
+        let started = Self::try_start_at(&[], vec![elsewhere]);
         (started.unwrap_or_else(|reason| panic!("{reason}")), place)
     }
 
-    pub(super) fn try_start(
-        properties: &[&str],
-        also_at: Option<(Ipv4Addr, Port)>,
-    ) -> Result<Self, String> {
+    /// One that is also found with TLS under a port for each of the key stores (PEM); gives the ports.
+    pub(crate) fn start_tls<const N: usize>(key_stores: [&Path; N]) -> (Self, [u16; N]) {
+        let elsewhere = key_stores.map(|key_store| Elsewhere {
+            address: Ipv4Addr::LOCALHOST,
+            port: Port::new().expect("a port is free"),
+            key_store: Some(key_store.to_owned()),
+        });
+        let ports = elsewhere.each_ref().map(|its| its.port.number);
+        let started = Self::try_start_at(&[], elsewhere.into());
+        (started.unwrap_or_else(|reason| panic!("{reason}")), ports)
+    }
+
+    pub(super) fn try_start(properties: &[&str]) -> Result<Self, String> {
+        Self::try_start_at(properties, Vec::new())
+    }
+
+    fn try_start_at(properties: &[&str], also: Vec<Elsewhere>) -> Result<Self, String> {
         let told = |error| format!("Kafka does not start: {error}");
         let folder = Folder::new("kafka").map_err(told)?;
         let port = Port::new().map_err(told)?;
         let controller = Port::new().map_err(told)?;
         let data = folder.path().join("data");
         copy_formatted(&data).map_err(told)?;
-        let also = also_at.as_ref().map(|(address, port)| format!("{address}:{}", port.number));
         let ports = (port.number, controller.number);
-        let configured = configuration(ports, also.as_deref(), &data, properties);
+        let configured = configuration(ports, &also, &data, properties);
         let configuration = folder.path().join("server.properties");
         std::fs::write(&configuration, configured).map_err(told)?;
         let scratch = folder.path().to_owned();
@@ -71,7 +98,7 @@ impl Kafka {
             stop: Signal::TERM,
             end: Signal::KILL,
         };
-        let ports = [controller].into_iter().chain(also_at.map(|(_, port)| port)).collect();
+        let ports = [controller].into_iter().chain(also.into_iter().map(|its| its.port)).collect();
         Ok(Self { process: Process::new(recipe, folder)?, port, _ports: ports })
     }
 
@@ -104,23 +131,31 @@ fn copy_formatted(data: &Path) -> std::io::Result<()> {
 
 fn configuration(
     (port, controller): (u16, u16),
-    also: Option<&str>,
+    also: &[Elsewhere],
     data: &Path,
     properties: &[&str],
 ) -> String {
     let mut text = include_str!("../../servers/server.properties").to_owned();
     let mut listener = format!("PLAINTEXT://127.0.0.1:{port}");
-    if let Some(place) = also {
-        write!(listener, ",ELSEWHERE://{place}").expect("a string takes any text");
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,\
+                         SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"
+        .to_owned();
+    for (number, its) in also.iter().enumerate() {
+        let protocol = if its.key_store.is_some() { "SSL" } else { "PLAINTEXT" };
+        write!(listener, ",ELSEWHERE{number}://{}", its.place()).expect("a string takes any text");
+        write!(protocols, ",ELSEWHERE{number}:{protocol}").expect("a string takes any text");
+        if let Some(key_store) = &its.key_store {
+            let name = format!("listener.name.elsewhere{number}.ssl.keystore");
+            let lines = format!("{name}.type=PEM\n{name}.location={}\n", key_store.display());
+            text.push_str(&lines);
+        }
     }
     let own = [
         format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
         format!("listeners={listener},CONTROLLER://127.0.0.1:{controller}"),
         format!("advertised.listeners={listener}"),
         format!("log.dirs={}", data.display()),
-        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,ELSEWHERE:PLAINTEXT,\
-         CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"
-            .to_owned(),
+        format!("listener.security.protocol.map={protocols}"),
     ];
     let lines = own.iter().map(String::as_str).chain(properties.iter().copied());
     lines.for_each(|line| writeln!(text, "{line}").expect("a string takes any text"));
