@@ -40,9 +40,7 @@ impl Sealer {
         fill_random(&mut [0; 16])?;
         Ok(Self { algorithm })
     }
-}
 
-impl Sealer {
     /// Whether a made-up text, sealed with a made-up key, opens where it belongs and nowhere else.
     ///
     /// # Errors

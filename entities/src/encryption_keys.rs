@@ -6,10 +6,10 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "encryption_keys")]
 pub struct Model {
-    /// Names the key.
+    /// Names the key: its owner's number and its own. On PostgreSQL those two are the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub key_id: String,
-    /// Whose; 0 or absent for the service's own.
+    /// Whose; 0 for the service's own. Never absent.
     pub user_number: Option<i64>,
     /// Numbers its owner's keys, from 1.
     pub key_number: i32,

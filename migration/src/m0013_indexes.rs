@@ -18,8 +18,7 @@ impl MigrationTrait for Migration {
         // A second unique index doubled what a new user's key costs.
         on_postgres(
             manager,
-            "UPDATE encryption_keys SET user_number = 0 WHERE user_number IS NULL;
-             ALTER TABLE encryption_keys DROP CONSTRAINT encryption_keys_pkey;
+            "ALTER TABLE encryption_keys DROP CONSTRAINT encryption_keys_pkey;
              ALTER TABLE encryption_keys ADD PRIMARY KEY USING INDEX encryption_keys_owner",
         )
         .await

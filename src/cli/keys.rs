@@ -23,8 +23,8 @@ pub(super) struct Arguments {
 enum Command {
     /// Makes a key file with one new key.
     ///
-    /// The service reads it at its start from where the setting KEY_FILE says. To replace a key,
-    /// put the line of a new one above it and leave the old: the first wraps, all unwrap.
+    /// The service reads it at its start from where the setting KEY_FILE says. The first key of the file
+    /// wraps, all unwrap; `keys rewrap --help` says how one is replaced.
     #[command(
         visible_alias = "init",
         after_help = "Examples:

@@ -52,7 +52,7 @@ pub enum Algorithm {
     /// AES-256-GCM (NIST SP 800-38D): fast where the processor helps.
     #[default]
     Aes256Gcm = 1,
-    /// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): nonces for ever, and the same time everywhere.
+    /// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): nonces for ever, and as fast where the processor does not help.
     XChaCha20Poly1305 = 2,
 }
 

@@ -2,8 +2,8 @@
 //! error, not even where it is wrong.
 //!
 //! One key a line, `kek-<id> <32 bytes in base64>`; empty lines and lines that begin with `#` are
-//! comments. The first key wraps new data keys; all unwrap. So a key is replaced by putting a new
-//! line above it, and taken away once nothing is wrapped by it any more.
+//! comments. The first key wraps new data keys; all unwrap. So a key is replaced by one whose line
+//! stood below it first, until every instance knew it, and taken away once nothing is wrapped by it any more.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};

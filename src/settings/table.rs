@@ -319,8 +319,8 @@ settings! {
     keys: Keys {
         /// The file with the key-encryption key.
         file: Option<PathBuf> = None, (), "KEY_FILE";
-        /// What seals from now on; what the other has sealed opens as before. The second costs several times
-        /// as much where the processor has instructions for AES.
+        /// What seals from now on; what the other has sealed opens as before, but no release that does not
+        /// know the second opens what it has sealed.
         algorithm: SealAlgorithm = SealAlgorithm::Aes256Gcm, ();
     }
     => /// The policy of the NEUROS engine.

@@ -182,7 +182,8 @@ pub(super) fn timed(
     Ok(Timed { whole, known, first })
 }
 
-/// What all lanes have in flight at most: three batches each.
+/// What all lanes have in flight at most: three batches each. Of settings that change that it knows nothing; larger
+/// batches or more of them make the figures better than they are.
 const IN_FLIGHT: u64 = 3 * BATCHES;
 
 /// The largest batch of each lane.

@@ -104,48 +104,65 @@ impl Stored {
         let count: i64 = others.map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "REWRAP", count).await?;
         let bar = progress(count.unsigned_abs(), "data keys");
-        let (mut after, mut done) = (START, 0);
+        let (mut after, mut done, mut lost) = (START, 0, Lost::default());
         loop {
             let page = self.store.keys_after(after, Some(active), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = (last.user, last.number);
-            let (mut anew, length) = (Vec::with_capacity(page.len()), page.len());
+            bar.inc(page.len() as u64);
+            let mut anew = Vec::with_capacity(page.len());
             for before in page {
-                let key = of_row(before.clone()).map_err(Failure::Broken)?;
-                let key = self.keys.rewrap(&key).map_err(locked)?;
-                anew.push((before, to_row(&key)));
+                match self.rewrapped(&before) {
+                    Ok(key) => anew.push((before, key)),
+                    Err(problem) => lost.note(problem),
+                }
             }
             done += self.store.rewrap_keys(&anew).await?;
-            bar.inc(length as u64);
         }
         bar.finish_and_clear();
-        let left: Vec<(String, i64)> = self.store.wrappers().await?;
-        let left: Vec<_> = left.into_iter().filter(|(name, _)| name != active).collect();
-        self.say_rewrapped(done, &left)
+        let mut left = self.store.wrappers().await?;
+        left.retain(|(name, _)| name != active);
+        self.say_rewrapped(done, lost, &left)
     }
 
-    fn say_rewrapped(&self, done: usize, left: &[(String, i64)]) -> Result<(), Failure> {
+    /// The same key, wrapped by the active one.
+    fn rewrapped(&self, row: &WrappedKey) -> Result<WrappedKey, String> {
+        let key = self.keys.rewrap(&of_row(row.clone())?);
+        key.map(|key| to_row(&key)).map_err(|error| error.to_string())
+    }
+
+    /// `left`: what is wrapped by others than the active key now.
+    fn say_rewrapped(
+        &self,
+        done: usize,
+        lost: Lost,
+        left: &[(String, i64)],
+    ) -> Result<(), Failure> {
         let (active, mut output) = (self.active(), io::stdout().lock());
-        let others: i64 = left.iter().map(|(_, keys)| keys).sum();
+        let others: u64 = left.iter().map(|(_, keys)| keys.unsigned_abs()).sum();
         if self.json {
             let line = json!({ "rewrapped": done, "wrapped_by_others": others, "active": active });
             writeln!(output, "{line}")?;
         } else {
             writeln!(output, "{done} data keys are wrapped by {active} now")?;
-        }
-        let Some((name, keys)) = left.first() else {
-            if done > 0 && !self.json {
+            if others == 0 && done > 0 {
                 writeln!(
                     output,
                     "No other key wraps any. Keep the other lines of the key file for as long as you keep \
                      backups of the database from before."
                 )?;
             }
+        }
+        let meanwhile = others.saturating_sub(lost.keys);
+        lost.fail("; all others were wrapped anew")?;
+        if meanwhile == 0 {
             return Ok(());
-        };
+        }
+        let names: Vec<&str> = left.iter().map(|(name, _)| name.as_str()).collect();
         Err(Failure::Unhealthy(format!(
-            "{keys} data keys are wrapped by {name} still: an instance whose key file begins with it has made \
-             them meanwhile; start all instances with {active} as the first key, then do this again"
+            "{meanwhile} data keys are wrapped by {} still: an instance whose key file begins with it has \
+             made them meanwhile; start all instances with {active} as the first key, then do this again",
+            names.join(" or ")
         )))
     }
 
@@ -158,39 +175,30 @@ impl Stored {
         let count: i64 = self.store.wrappers().await?.iter().map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "TEST", count).await?;
         let bar = progress(count.unsigned_abs(), "data keys");
-        let (mut after, mut good) = (START, 0_u64);
-        // By what wraps them: how many do not unwrap, and what was said of the first.
-        let mut bad = BTreeMap::<String, (u64, String)>::new();
+        let (mut after, mut good, mut lost) = (START, 0_u64, Lost::default());
         loop {
             let page = self.store.keys_after(after, None, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = (last.user, last.number);
             bar.inc(page.len() as u64);
             for row in page {
-                let wrapper = row.wrapped_by.clone();
                 match self.unwraps(row) {
                     Ok(()) => good += 1,
-                    Err(problem) => bad.entry(wrapper).or_insert((0, problem)).0 += 1,
+                    Err(problem) => lost.note(problem),
                 }
             }
         }
         bar.finish_and_clear();
-        let lost: u64 = bad.values().map(|(keys, _)| keys).sum();
         let mut output = io::stdout().lock();
         if self.json {
             let cipher = algorithm.to_string();
-            let line = json!({ "cipher": cipher, "unwrapped": good, "not_unwrapped": lost });
+            let line = json!({ "cipher": cipher, "unwrapped": good, "not_unwrapped": lost.keys });
             writeln!(output, "{line}")?;
         } else {
             writeln!(output, "{algorithm}: what it seals opens again, and nowhere else")?;
             writeln!(output, "{good} data keys unwrap")?;
         }
-        match bad.into_values().next() {
-            None => Ok(()),
-            Some((_, problem)) => {
-                Err(Failure::Unhealthy(format!("{lost} data keys do not unwrap; {problem}")))
-            }
-        }
+        lost.fail("")
     }
 
     fn unwraps(&self, row: WrappedKey) -> Result<(), String> {
@@ -199,7 +207,26 @@ impl Stored {
     }
 }
 
-/// A key that the key file does not unwrap.
-fn locked(error: actors::seal::KeysAway) -> Failure {
-    Failure::Broken(error.to_string())
+/// Keys that do not unwrap.
+#[derive(Default)]
+struct Lost {
+    keys: u64,
+    /// What was said of the first; those behind it may have others.
+    problem: Option<String>,
+}
+
+impl Lost {
+    fn note(&mut self, problem: String) {
+        self.keys += 1;
+        self.problem.get_or_insert(problem);
+    }
+
+    /// Fails if there are any.
+    fn fail(self, further: &str) -> Result<(), Failure> {
+        let Some(problem) = self.problem else { return Ok(()) };
+        let keys = self.keys;
+        Err(Failure::Unhealthy(format!(
+            "{keys} data keys do not unwrap{further}; of the first: {problem}"
+        )))
+    }
 }

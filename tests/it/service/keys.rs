@@ -74,4 +74,14 @@ fn keys_and_cipher_are_replaced_under_load_and_all_opens() {
     assert!(stderr(&output).contains(&format!("wrapped by {new_name:?}")), "{}", stderr(&output));
     let listed = site.run(&["keys", "list", "--json"]);
     assert!(listed.contains("\"in_key_file\":false"), "{listed}");
+    // One key that is damaged keeps no other from being wrapped anew.
+    let newest = site.run(&["keys", "init"]);
+    file(&[keys_of(&newest).next().expect("a key"), new_line]);
+    let damage = "UPDATE encryption_keys SET encrypted_key = set_byte(encrypted_key, 40, 255 - get_byte(encrypted_key, 40)) \
+                  WHERE user_number = (SELECT max(user_number) FROM encryption_keys)";
+    site.postgres.psql(&site.database, damage);
+    let output = site.output(&["keys", "rewrap"], "");
+    assert!(!output.status.success(), "{}", stdout(&output));
+    assert!(stdout(&output).starts_with(&format!("{} data keys", all - 1)), "{}", stdout(&output));
+    assert!(stderr(&output).contains("1 data keys do not unwrap"), "{}", stderr(&output));
 }

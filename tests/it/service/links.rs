@@ -177,7 +177,7 @@ fn redis_is_spoken_to_only_with_its_right_certificate() {
     let (world, good) = (world(), |world: &World| world.good.certificate.clone());
     let (server, port) = Redis::start_tls(&good(&world), &world.good.key, &world.authority.file);
     let ask = |authority: &Path, host: &str| {
-        let url = format!("rediss://{host}:{}/", port);
+        let url = format!("rediss://{host}:{port}/");
         // Its client trusts what the system trusts.
         let trusted = authority.to_str().expect("a path");
         asked(&[("REDIS_URL", &url), ("SSL_CERT_FILE", trusted)], "redis", "PING")
