@@ -147,7 +147,10 @@ fn machine() -> anyhow::Result<String> {
     Ok(format!("{cores} x {processor}, {memory}"))
 }
 
+/// The median.
 fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let last = values.len().saturating_sub(1);
+    let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+    f64::midpoint(at(last / 2), at(last.div_ceil(2)))
 }

@@ -7,8 +7,9 @@ use super::service::Place;
 use super::setup::{Setup, say};
 use crate::table::{Goal, Table};
 
-/// In turn, so that whatever else the machine does falls on both; the middle ones count.
-const REPEATS: usize = 3;
+/// In turn, and each goes first as often as the other, so that whatever else the machine does falls on both; the
+/// middle ones count.
+const REPEATS: usize = 4;
 
 /// `place` has at least so many events.
 pub(super) fn run(
@@ -40,10 +41,12 @@ fn in_turn<const N: usize>(
     events: u64,
 ) -> anyhow::Result<[f64; N]> {
     let mut rates = all.map(|_| Vec::new());
+    let mut order: Vec<usize> = (0..N).collect();
     for _ in 0..REPEATS {
-        for (inside, rates) in all.iter().zip(&mut rates) {
-            rates.push(drain(setup, place, *inside, events)?.rate);
+        for &which in &order {
+            rates[which].push(drain(setup, place, all[which], events)?.rate);
         }
+        order.reverse();
     }
     Ok(rates.map(middle))
 }
