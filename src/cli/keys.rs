@@ -39,6 +39,8 @@ enum Command {
         output: Option<PathBuf>,
     },
     /// Shows which key-encryption key wraps how many data keys.
+    #[command(after_help = "Example:
+  biometric-bridge keys list --json")]
     List(stored::Arguments),
     /// Wraps all data keys by the first key of the key file, while the service runs.
     ///
@@ -46,10 +48,14 @@ enum Command {
     /// start all instances anew, one after the other, so that all can unwrap with it; put it first and
     /// do so again; then rewrap. The old line stays for as long as there are backups of the database
     /// from before. Nothing that data keys seal is written anew.
+    #[command(after_help = "Example:
+  KEY_FILE=keys.txt biometric-bridge keys rewrap && biometric-bridge keys test")]
     Rewrap(stored::Arguments),
     /// Whether the cipher works here and every data key unwraps.
     ///
     /// Changes nothing but the log of accesses, and prints neither keys nor health data.
+    #[command(after_help = "Example:
+  KEY_FILE=keys.txt POSTGRES_URL=postgresql://bridge@db/bridge biometric-bridge keys test")]
     Test(stored::Arguments),
 }
 
