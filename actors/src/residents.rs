@@ -132,12 +132,13 @@ impl Residents {
         let known = self.ports.store.users(Asked::Ids(&ids)).await.map_err(store_end)?;
         let known: HashMap<&str, &StoredUser, RandomState> =
             known.iter().map(|stored| (stored.user_id.as_str(), stored)).collect();
-        let (old, new): (Vec<&Arc<str>>, Vec<_>) =
-            absent.iter().partition(|user_id| known.contains_key(&***user_id));
-        let old: Vec<(&Arc<str>, &StoredUser)> = old
-            .into_iter()
-            .filter_map(|user_id| Some((user_id, *known.get(&**user_id)?)))
-            .collect();
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for user_id in absent {
+            match known.get(&**user_id) {
+                Some(stored) => old.push((user_id, *stored)),
+                None => new.push(user_id),
+            }
+        }
         let users: Vec<UserNumber> = old.iter().map(|(_, stored)| stored.user).collect();
         let keys = self.ports.keys.keys_of(&users).await.map_err(keys_end)?;
         let mut rebuilt = 0;

@@ -57,7 +57,6 @@ pub(crate) fn of_row(row: store::WrappedKey) -> Result<WrappedKey, String> {
 /// A key as it is stored.
 pub(crate) fn to_row(key: &WrappedKey) -> store::WrappedKey {
     store::WrappedKey {
-        key_id: format!("{}.{}", key.user.0, key.key_number),
         user: key.user,
         number: i32::try_from(key.key_number).unwrap_or(i32::MAX),
         encrypted_key: key.encrypted_key.clone(),

@@ -10,8 +10,8 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
 };
-use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::SqlStore;
 use super::failure::{of_database, of_driver};
@@ -23,8 +23,6 @@ const KEYS_MAX: usize = 4_000;
 /// A data key, wrapped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
-    /// Names the key.
-    pub key_id: String,
     /// Whose; number 0 is the service itself.
     pub user: UserNumber,
     /// Numbers its owner's keys, from 1.
@@ -33,6 +31,13 @@ pub struct WrappedKey {
     pub encrypted_key: Vec<u8>,
     /// Names the key that wraps it.
     pub wrapped_by: String,
+}
+
+impl WrappedKey {
+    /// Its name in the table, which nobody else's key can have.
+    fn key_id(&self) -> String {
+        format!("{}.{}", self.user.0, self.number)
+    }
 }
 
 impl std::fmt::Debug for WrappedKey {
@@ -136,7 +141,7 @@ impl SqlStore {
             let done = Entity::update_many()
                 .col_expr(Column::EncryptedKey, after.encrypted_key.clone().into())
                 .col_expr(Column::WrappedBy, after.wrapped_by.clone().into())
-                .filter(Column::KeyId.eq(before.key_id.clone()))
+                .filter(Column::KeyId.eq(before.key_id()))
                 .filter(Column::EncryptedKey.eq(before.encrypted_key.clone()))
                 .exec(&transaction)
                 .await;
@@ -169,13 +174,9 @@ async fn add_all(pool: &PgPool, rows: &[&WrappedKey]) -> Result<usize, StoreErro
     const ADD: &str = "
         INSERT INTO encryption_keys (key_id, user_number, key_number, encrypted_key, wrapped_by)
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bytea[], $5::text[])";
-    const ADD_MISSING: &str = "
-        INSERT INTO encryption_keys (key_id, user_number, key_number, encrypted_key, wrapped_by)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bytea[], $5::text[])
-        ON CONFLICT DO NOTHING";
-    let add = async |sql| {
-        sqlx::query(sql)
-            .bind(rows.iter().map(|key| key.key_id.as_str()).collect::<Vec<_>>())
+    let add = async |conflicts: &str| {
+        sqlx::query(AssertSqlSafe(format!("{ADD} {conflicts}")))
+            .bind(rows.iter().map(|key| key.key_id()).collect::<Vec<_>>())
             .bind(rows.iter().map(|key| key.user.0).collect::<Vec<_>>())
             .bind(rows.iter().map(|key| key.number).collect::<Vec<_>>())
             .bind(rows.iter().map(|key| key.encrypted_key.as_slice()).collect::<Vec<_>>())
@@ -183,8 +184,10 @@ async fn add_all(pool: &PgPool, rows: &[&WrappedKey]) -> Result<usize, StoreErro
             .execute(pool)
             .await
     };
-    let added = match add(ADD).await {
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => add(ADD_MISSING).await,
+    let added = match add("").await {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+            add("ON CONFLICT DO NOTHING").await
+        }
         added => added,
     };
     added.map(|done| count(done.rows_affected())).map_err(|error| of_driver(&error))
@@ -219,18 +222,17 @@ fn count(rows: u64) -> usize {
 /// The keys of many users, in one question whatever their number.
 async fn of_users(pool: &PgPool, users: &[UserNumber]) -> Result<Vec<WrappedKey>, StoreError> {
     const OF_USERS: &str = "
-        SELECT key_id, user_number, key_number, encrypted_key, wrapped_by FROM encryption_keys
+        SELECT user_number, key_number, encrypted_key, wrapped_by FROM encryption_keys
         WHERE user_number = ANY ($1) ORDER BY user_number, key_number";
     let users: Vec<i64> = users.iter().map(|user| user.0).collect();
     let rows = sqlx::query(OF_USERS).bind(users).fetch_all(pool).await;
     let rows = rows.map_err(|error| of_driver(&error))?;
     let key = |row: &PgRow| {
         Ok(WrappedKey {
-            key_id: row.try_get(0)?,
-            user: UserNumber(row.try_get(1)?),
-            number: row.try_get(2)?,
-            encrypted_key: row.try_get(3)?,
-            wrapped_by: row.try_get(4)?,
+            user: UserNumber(row.try_get(0)?),
+            number: row.try_get(1)?,
+            encrypted_key: row.try_get(2)?,
+            wrapped_by: row.try_get(3)?,
         })
     };
     rows.iter().map(key).collect::<Result<_, _>>().map_err(|error: sqlx::Error| of_driver(&error))
@@ -238,7 +240,7 @@ async fn of_users(pool: &PgPool, users: &[UserNumber]) -> Result<Vec<WrappedKey>
 
 fn row(key: &WrappedKey) -> encryption_keys::ActiveModel {
     encryption_keys::ActiveModel {
-        key_id: Set(key.key_id.clone()),
+        key_id: Set(key.key_id()),
         user_number: Set(Some(key.user.0)),
         key_number: Set(key.number),
         encrypted_key: Set(key.encrypted_key.clone()),
@@ -250,7 +252,6 @@ fn row(key: &WrappedKey) -> encryption_keys::ActiveModel {
 
 fn key(row: encryption_keys::Model) -> WrappedKey {
     WrappedKey {
-        key_id: row.key_id,
         user: UserNumber(row.user_number.unwrap_or_default()),
         number: row.key_number,
         encrypted_key: row.encrypted_key,

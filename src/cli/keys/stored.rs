@@ -97,19 +97,34 @@ impl Stored {
         Ok(())
     }
 
+    /// Does something with all keys, page by page; without those that `wrapper` wraps.
+    async fn each_page(
+        &self,
+        wrapper: Option<&str>,
+        count: i64,
+        mut work: impl AsyncFnMut(Vec<WrappedKey>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let bar = progress(count.unsigned_abs(), "data keys");
+        let mut after = START;
+        loop {
+            let page = self.store.keys_after(after, wrapper, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = (last.user, last.number);
+            bar.inc(page.len() as u64);
+            work(page).await?;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
     async fn rewrap(&self) -> Result<(), Failure> {
         let active = self.active();
         let wrappers = self.store.wrappers().await?;
         let others = wrappers.iter().filter(|(name, _)| name != active);
         let count: i64 = others.map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "REWRAP", count).await?;
-        let bar = progress(count.unsigned_abs(), "data keys");
-        let (mut after, mut done, mut lost) = (START, 0, Lost::default());
-        loop {
-            let page = self.store.keys_after(after, Some(active), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = (last.user, last.number);
-            bar.inc(page.len() as u64);
+        let (mut done, mut lost) = (0, Lost::default());
+        let wrap = async |page: Vec<WrappedKey>| {
             let mut anew = Vec::with_capacity(page.len());
             for before in page {
                 match self.rewrapped(&before) {
@@ -118,8 +133,9 @@ impl Stored {
                 }
             }
             done += self.store.rewrap_keys(&anew).await?;
-        }
-        bar.finish_and_clear();
+            Ok(())
+        };
+        self.each_page(Some(active), count, wrap).await?;
         let mut left = self.store.wrappers().await?;
         left.retain(|(name, _)| name != active);
         self.say_rewrapped(done, lost, &left)
@@ -174,21 +190,17 @@ impl Stored {
         }
         let count: i64 = self.store.wrappers().await?.iter().map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "TEST", count).await?;
-        let bar = progress(count.unsigned_abs(), "data keys");
-        let (mut after, mut good, mut lost) = (START, 0_u64, Lost::default());
-        loop {
-            let page = self.store.keys_after(after, None, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = (last.user, last.number);
-            bar.inc(page.len() as u64);
+        let (mut good, mut lost) = (0_u64, Lost::default());
+        let unwrap = async |page: Vec<WrappedKey>| {
             for row in page {
                 match self.unwraps(row) {
                     Ok(()) => good += 1,
                     Err(problem) => lost.note(problem),
                 }
             }
-        }
-        bar.finish_and_clear();
+            Ok(())
+        };
+        self.each_page(None, count, unwrap).await?;
         let mut output = io::stdout().lock();
         if self.json {
             let cipher = algorithm.to_string();

@@ -43,9 +43,8 @@ async fn a_policy_is_kept_once(place: Place) {
     assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
 }
 
-fn key(id: &str, user: i64, number: i32) -> WrappedKey {
+fn key(user: i64, number: i32) -> WrappedKey {
     WrappedKey {
-        key_id: id.to_owned(),
         user: UserNumber(user),
         number,
         encrypted_key: vec![7, 0, 255],
@@ -55,9 +54,9 @@ fn key(id: &str, user: i64, number: i32) -> WrappedKey {
 
 async fn a_key_is_kept_once_whoever_made_it(place: Place) {
     let store = &place.store;
-    let mine = [key("a", 16_384, 1), key("s", 0, 1)];
+    let mine = [key(16_384, 1), key(0, 1)];
     assert_eq!(store.keep_keys(&mine).await.expect("they are kept"), mine);
-    let theirs = [key("b", 16_384, 1), key("c", 32_768, 1), key("d", 16_384, 2)];
+    let theirs = [key(16_384, 1), key(32_768, 1), key(16_384, 2)];
     let kept = store.keep_keys(&theirs).await.expect("they are kept");
     assert_eq!(kept, [mine[0].clone(), theirs[1].clone(), theirs[2].clone()]);
     let found = store.keys(&[UserNumber(16_384), UserNumber(5)]).await.expect("keys");
@@ -69,7 +68,7 @@ async fn a_key_is_kept_once_whoever_made_it(place: Place) {
 async fn keys_are_found_by_what_wraps_them_and_wrapped_anew(place: Place) {
     let store = &place.store;
     assert_eq!(store.wrappers().await.expect("nothing yet"), []);
-    let keys = [key("s", 0, 1), key("a1", 16_384, 1), key("a2", 16_384, 2), key("b", 32_768, 1)];
+    let keys = [key(0, 1), key(16_384, 1), key(16_384, 2), key(32_768, 1)];
     store.keep_keys(&keys).await.expect("they are kept");
     let start = (UserNumber(i64::MIN), 0);
     let page = store.keys_after(start, None, 3).await.expect("a page");
