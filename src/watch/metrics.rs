@@ -4,6 +4,7 @@
 use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
+use neuros::alert::Held;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
@@ -19,6 +20,8 @@ pub struct Metrics {
     events: IntCounter,
     records: IntCounterVec,
     transitions: IntCounter,
+    alerts: IntCounterVec,
+    alerts_held: IntCounterVec,
     dead_letters: IntCounterVec,
     released: IntCounterVec,
     scrub: Scrub,
@@ -71,6 +74,16 @@ impl Metrics {
                 &["source", "outcome"],
             )?,
             transitions: counter("cognitive_mode_transitions", "Mode changes committed.")?,
+            alerts: counters(
+                "biometric_alert_changes_total",
+                "Changes of alerts committed, by where the alert stands then.",
+                &["status"],
+            )?,
+            alerts_held: counters(
+                "biometric_alerts_held_back_total",
+                "Times that something was found and nobody was notified, by reason.",
+                &["reason"],
+            )?,
             dead_letters: counters(
                 "biometric_dead_letters_total",
                 "Dead letters committed, by reason.",
@@ -136,6 +149,12 @@ impl Metrics {
         for reason in [actors::intake::MISROUTED, actors::intake::QUARANTINED] {
             self.dead_letters.with_label_values(&[reason]);
         }
+        for status in ["firing", "acknowledged", "resolved", "expired"] {
+            self.alerts.with_label_values(&[status]);
+        }
+        for held in Held::ALL {
+            self.alerts_held.with_label_values(&[held.as_str()]);
+        }
         for fate in ["applied", "duplicate", "discarded"] {
             self.released.with_label_values(&[fate]);
         }
@@ -164,6 +183,12 @@ impl Metrics {
             }
         }
         self.transitions.inc_by(report.transitions);
+        for (status, count) in &report.alerts {
+            self.alerts.with_label_values(&[status]).inc_by(*count);
+        }
+        for (held, count) in Held::ALL.into_iter().zip(report.held) {
+            self.alerts_held.with_label_values(&[held.as_str()]).inc_by(count.into());
+        }
         for (reason, count) in &report.dead_letters {
             self.dead_letters.with_label_values(&[reason]).inc_by(*count);
         }
@@ -388,6 +413,8 @@ mod tests {
             lane: Lane(0),
             counts,
             transitions: 3,
+            alerts: vec![("firing", 2)],
+            held: [0, 0, 3, 0, 0, 0, 0, 0],
             dead_letters: vec![("not_json", 1)],
             released: vec![("applied", 2)],
             commands: 1,
@@ -407,6 +434,9 @@ mod tests {
         for line in [
             "biometric_events_processed_total 7",
             "cognitive_mode_transitions 3",
+            "biometric_alert_changes_total{status=\"firing\"} 2",
+            "biometric_alert_changes_total{status=\"expired\"} 0",
+            "biometric_alerts_held_back_total{reason=\"snoozed\"} 3",
             "cognitive_mode_current{mode=\"reflex\"} 11",
             "cognitive_mode_current{mode=\"hypothesis\"} 4",
             "kafka_consumer_lag{partition=\"1\",topic=\"biometric.events\"} 7",
