@@ -20,8 +20,7 @@ pub struct Metrics {
     events: IntCounter,
     records: IntCounterVec,
     transitions: IntCounter,
-    alerts: IntCounterVec,
-    alerts_held: IntCounterVec,
+    alerts: Alerts,
     dead_letters: IntCounterVec,
     released: IntCounterVec,
     scrub: Scrub,
@@ -36,6 +35,45 @@ pub struct Metrics {
     publish_failures: IntCounterVec,
     gauges: Gauges,
     histograms: Histograms,
+}
+
+/// What is said of alerts, and what is not.
+struct Alerts {
+    changes: IntCounterVec,
+    held_back: IntCounterVec,
+}
+
+impl Alerts {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let changes = counters(
+            registry,
+            "biometric_alert_changes_total",
+            "Changes of alerts committed, by where the alert stands then.",
+            &["status"],
+        )?;
+        let held_back = counters(
+            registry,
+            "biometric_alerts_held_back_total",
+            "Times that something was found and nobody was notified, by reason.",
+            &["reason"],
+        )?;
+        for status in ["firing", "acknowledged", "resolved", "expired"] {
+            changes.with_label_values(&[status]);
+        }
+        for held in Held::ALL {
+            held_back.with_label_values(&[held.as_str()]);
+        }
+        Ok(Self { changes, held_back })
+    }
+
+    fn committed(&self, report: &BatchReport) {
+        for (status, count) in &report.alerts {
+            self.changes.with_label_values(&[status]).inc_by(*count);
+        }
+        for (held, count) in Held::ALL.into_iter().zip(report.held) {
+            self.held_back.with_label_values(&[held.as_str()]).inc_by(count.into());
+        }
+    }
 }
 
 /// What comes of comparing states with their records.
@@ -74,16 +112,7 @@ impl Metrics {
                 &["source", "outcome"],
             )?,
             transitions: counter("cognitive_mode_transitions", "Mode changes committed.")?,
-            alerts: counters(
-                "biometric_alert_changes_total",
-                "Changes of alerts committed, by where the alert stands then.",
-                &["status"],
-            )?,
-            alerts_held: counters(
-                "biometric_alerts_held_back_total",
-                "Times that something was found and nobody was notified, by reason.",
-                &["reason"],
-            )?,
+            alerts: Alerts::new(&registry)?,
             dead_letters: counters(
                 "biometric_dead_letters_total",
                 "Dead letters committed, by reason.",
@@ -149,12 +178,6 @@ impl Metrics {
         for reason in [actors::intake::MISROUTED, actors::intake::QUARANTINED] {
             self.dead_letters.with_label_values(&[reason]);
         }
-        for status in ["firing", "acknowledged", "resolved", "expired"] {
-            self.alerts.with_label_values(&[status]);
-        }
-        for held in Held::ALL {
-            self.alerts_held.with_label_values(&[held.as_str()]);
-        }
         for fate in ["applied", "duplicate", "discarded"] {
             self.released.with_label_values(&[fate]);
         }
@@ -183,12 +206,7 @@ impl Metrics {
             }
         }
         self.transitions.inc_by(report.transitions);
-        for (status, count) in &report.alerts {
-            self.alerts.with_label_values(&[status]).inc_by(*count);
-        }
-        for (held, count) in Held::ALL.into_iter().zip(report.held) {
-            self.alerts_held.with_label_values(&[held.as_str()]).inc_by(count.into());
-        }
+        self.alerts.committed(report);
         for (reason, count) in &report.dead_letters {
             self.dead_letters.with_label_values(&[reason]).inc_by(*count);
         }

@@ -174,7 +174,10 @@ impl Book {
                     self.fire(rule, &mut slot, sign, meeting);
                 }
             }
-            Phase::Dismissed => meeting.hold(Held::Dismissed),
+            Phase::Dismissed(severity) if sign.severity > *severity => {
+                self.fire(rule, &mut slot, sign, meeting);
+            }
+            Phase::Dismissed(_) => meeting.hold(Held::Dismissed),
             Phase::Pending(pending) => {
                 if meeting.now - pending.since >= rule.fire_after {
                     let severity = sign.severity.max(pending.severity);
@@ -237,7 +240,7 @@ impl Book {
         let mut slot = self.slots.remove(place);
         match &mut slot.phase {
             Phase::Idle => {}
-            Phase::Dismissed | Phase::Pending(_) => slot.phase = Phase::Idle,
+            Phase::Dismissed(_) | Phase::Pending(_) => slot.phase = Phase::Idle,
             Phase::Open(episode) => {
                 let cleared = Cleared { at: meeting.now, event_time };
                 let cleared = *episode.cleared.get_or_insert(cleared);

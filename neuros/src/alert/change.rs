@@ -46,7 +46,7 @@ pub enum Held {
     QuietHours,
     /// It has not lasted for long enough.
     Pending,
-    /// An operator has resolved it, and it has not been over since.
+    /// It was resolved by hand or has expired, and has not been over since.
     Dismissed,
     /// What it rests on is too old.
     Stale,

@@ -26,8 +26,8 @@ pub(super) struct Snooze {
 pub(super) enum Phase {
     /// Nothing but a snooze.
     Idle,
-    /// An operator has resolved it, or its silence has expired, and it has not been over since.
-    Dismissed,
+    /// It was resolved by hand or has expired at this severity, and has not been over since.
+    Dismissed(Severity),
     /// It has not lasted for long enough.
     Pending(Pending),
     /// It fires.

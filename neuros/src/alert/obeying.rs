@@ -100,7 +100,11 @@ impl Book {
         if let Phase::Open(episode) = &mut slot.phase {
             let detail = words::RESOLVED.to_owned();
             meeting.end(rule, episode, meeting.now, detail, Some(by));
-            slot.phase = if episode.cleared.is_some() { Phase::Idle } else { Phase::Dismissed };
+            slot.phase = if episode.cleared.is_some() {
+                Phase::Idle
+            } else {
+                Phase::Dismissed(episode.severity)
+            };
         }
         self.put(slot);
     }

@@ -27,7 +27,7 @@ impl Book {
     fn pass_slot(&self, rule: &Rule, slot: &mut Slot, meeting: &mut Meeting<'_>) {
         let now = meeting.now;
         match &mut slot.phase {
-            Phase::Idle | Phase::Dismissed => {}
+            Phase::Idle | Phase::Dismissed(_) => {}
             Phase::Pending(pending) => {
                 if is_stale(rule, now, meeting) {
                     meeting.hold(Held::Stale);
@@ -72,9 +72,11 @@ impl Book {
         }
         if let Some(at) = expired.filter(|at| *at <= now) {
             meeting.close(rule, episode, Status::Expired, at, words::expired(rule), None);
-            // Somebody who says nothing does not begin to say nothing once more.
-            let is_silence = matches!(rule.when, When::Silence { .. });
-            return Some(if is_silence { Phase::Dismissed } else { Phase::Idle });
+            // If it goes on all the same, that is no news.
+            return Some(match episode.cleared {
+                Some(_) => Phase::Idle,
+                None => Phase::Dismissed(episode.severity),
+            });
         }
         if !episode.is_suspended && is_stale(rule, now, meeting) {
             episode.is_suspended = true;
@@ -149,7 +151,7 @@ impl Book {
         let of_slots = self.slots.iter().filter_map(|slot| {
             let Some(rule) = rules.of(&slot.rule) else { return Some(meeting.now) };
             match &slot.phase {
-                Phase::Idle | Phase::Dismissed => None,
+                Phase::Idle | Phase::Dismissed(_) => None,
                 Phase::Pending(pending) => Some(pending.since + rule.fire_after),
                 Phase::Open(episode) => self.episode_due(rule, episode, slot.snooze, meeting),
             }

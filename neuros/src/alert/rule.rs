@@ -133,7 +133,7 @@ impl Rule {
             |measure, bound| Grade { severity: Severity::High, when: Some((measure, bound)) };
         let mode = |mode, rule| When::Mode { mode, rule };
         let hours = |hours: i64| Micros::from_minutes(hours * 60);
-        let silence = When::Silence { after: hours(36), days: 5, of_days: 7 };
+        let silence = When::Silence { after: hours(36), days: 7, of_days: 7 };
         vec![
             Self::of(
                 "mode_reflex",
@@ -147,7 +147,7 @@ impl Rule {
                 "Depleted, needs protection",
                 mode(Mode::Guardian, None),
                 vec![high(Of(Indicator::Recovery), Bound::Below(20.0)), always(Severity::Medium)],
-                hours(12),
+                hours(36),
             ),
             Self::of(
                 "low_hrv_low_hr",

@@ -406,34 +406,53 @@ fn what_does_not_last_fires_nothing() {
 fn silence_of_somebody_who_had_data_daily_is_told_once_and_expires() {
     const DAY: i64 = 24 * 60;
     let (lines, person) = told("", |person| {
-        for day in 0..6 {
+        for day in 0..8 {
             person.sends(day * DAY, "heart_rate", 60.0);
         }
         person.until(60 * DAY);
         person.sends(60 * DAY, "heart_rate", 60.0);
         person.until(90 * DAY);
     });
-    let silent = 5 * DAY + 36 * 60;
+    let silent = 7 * DAY + 36 * 60;
     let expired = silent + 7 * DAY;
     assert_eq!(
         lines,
         [format!("{silent} no_data firing low !"), format!("{expired} no_data expired low")]
     );
-    assert_eq!(minute(person.changes[0].started_at), 5 * DAY);
+    assert_eq!(minute(person.changes[0].started_at), 7 * DAY);
 }
 
 #[test]
 fn silence_ends_with_live_data() {
     const DAY: i64 = 24 * 60;
     let (lines, _) = told("", |person| {
-        for day in 0..6 {
+        for day in 0..8 {
             person.sends(day * DAY, "heart_rate", 60.0);
         }
-        person.late(7 * DAY, DAY, "heart_rate", 60.0);
-        person.sends(8 * DAY + 1, "heart_rate", 60.0);
+        person.late(9 * DAY, DAY, "heart_rate", 60.0);
+        person.sends(10 * DAY + 1, "heart_rate", 60.0);
     });
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert_eq!(lines[1], format!("{} no_data resolved low", 8 * DAY + 1));
+    assert_eq!(lines[1], format!("{} no_data resolved low", 10 * DAY + 1));
+}
+
+#[test]
+fn what_has_expired_and_goes_on_is_no_news_unless_it_becomes_more_serious() {
+    let (lines, person) = told("", |person| {
+        person.sends(0, "recovery_score", 30.0);
+        person.until(40 * 60);
+        person.sends(40 * 60, "recovery_score", 30.0);
+        person.sends(50 * 60, "recovery_score", 15.0);
+    });
+    assert_eq!(
+        lines,
+        [
+            "0 mode_guardian firing medium !",
+            "2160 mode_guardian expired medium",
+            "3000 mode_guardian firing high !"
+        ]
+    );
+    assert_eq!(person.held(Held::Dismissed), 1);
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn read_when(keys: &mut Keys<'_>) -> Option<When> {
             let after = keys.length("silence", None, MINUTE);
             let days = |node: &Node| u32::read(node, &(1..=31));
             let of_days = keys.read("of_days", Some(7), days);
-            let days = keys.read("days", Some(5), days);
+            let days = keys.read("days", Some(7), days);
             if days > of_days {
                 keys.problems.push("`days` is more than `of_days`".to_owned());
             }
@@ -340,5 +340,62 @@ fn show_grade(grade: &Grade) -> String {
         Some((measure, bound)) => {
             format!("{{is: {is}, of: {}, {}}}", measure.as_str(), show_bound(bound))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Loaded, Policy};
+
+    fn read(rules: &str) -> Result<Policy, String> {
+        let loaded = Loaded::from_yaml(&format!("alerts: {{rules: {rules}}}"));
+        loaded.map(|loaded| loaded.policy).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn rules_that_are_shown_read_back_as_themselves() {
+        let own = "[{id: fast, title: \"it's fast\", reading: heart_rate, above: 150, until: 120, \
+                    severity: critical, fire_after: 2m}, {id: quiet, title: Q, silence: 90m, days: 1, \
+                    severity: low}, {id: odd, title: O, mode: hypothesis, engine_rule: high_hrv_high_hr, \
+                    severity: [{is: high, of: hrv, at_least: 0.5}, {is: low}], remind_after: 1d}]";
+        for policy in [Policy::default(), read(own).expect("valid")] {
+            let shown = policy.alerts.rules.show();
+            let back = read(&shown).expect("valid").alerts.rules;
+            assert_eq!(back, policy.alerts.rules, "{shown}");
+        }
+    }
+
+    #[test]
+    fn rules_make_another_policy() {
+        assert_ne!(read("[]").expect("valid").version, Policy::default().version);
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_rules_is_named() {
+        let problems = read(
+            "[{id: A, title: '', mode: calm, severity: bad, days: 3, after: 1},
+              {id: x, title: X, reading: hrv, above: 30, until: 40, severity: [{is: low, of: hrv, below: 1}]},
+              {id: y, title: Y, mode: reflex, silence: 1h, severity: low, fire_after: 5},
+              7]",
+        )
+        .expect_err("much is wrong");
+        for problem in [
+            "rule 1: `id` is `A`",
+            "rule 1: `title` is ``",
+            "rule 1: `mode` is `calm`; wanted is one of reflex, guardian, pattern, hypothesis",
+            "rule 1: `severity` is `bad`; wanted is one of low, medium, high, critical",
+            "rule 1: `days` is no key of it",
+            "rule 2: `until` is beyond `above`",
+            "rule 2: `severity` wanted are lines of which the last, and no other, has no condition",
+            "rule 3: wanted is one of `mode`, `reading` and `silence`",
+            "rule 3: `fire_after` is `5`",
+            "rule 4: is `7`; wanted are keys",
+        ] {
+            assert!(problems.contains(problem), "{problem} is not in {problems}");
+        }
+        let twice = "[{id: a, title: A, mode: reflex, severity: low}, \
+                      {id: a, title: A, mode: guardian, severity: low}]";
+        assert!(read(twice).expect_err("twice").contains("the rule `a` twice"));
     }
 }
