@@ -71,8 +71,10 @@ impl Audit {
             audit,
             released: decided.released,
             commands: decided.commands,
+            erasures: decided.erasures,
         };
-        let effects = Effects { messages, states: decided.states };
+        let (states, forgotten) = (decided.states, decided.forgotten);
+        let effects = Effects { messages, states, forgotten };
         Audited { passport, batch, effects }
     }
 }

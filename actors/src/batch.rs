@@ -9,7 +9,7 @@ use crate::lane::{FenceToken, Lane, PerSource, Progress, Source, UserNumber};
 use crate::log::{LogError, Outgoing};
 use crate::obey::Commanded;
 use crate::rows::{
-    AlertRow, Batch, CommandRow, DeadLetterRow, RecordRow, ReleasedRow, Sink, UserRow,
+    AlertRow, Batch, CommandRow, DeadLetterRow, ErasureRow, RecordRow, ReleasedRow, Sink, UserRow,
 };
 use crate::user::{Switch, Taken};
 use futures_util::future::BoxFuture;
@@ -27,6 +27,8 @@ pub(crate) struct Passport {
     pub stamp: Timestamp,
     /// When its oldest record entered the log.
     pub oldest: Option<Timestamp>,
+    /// Records of users who were erased: they count as skipped.
+    pub refused: PerSource<i64>,
     /// Ends when every record that was forwarded is safe at its home.
     pub forwarded: Vec<BoxFuture<'static, Result<(), LogError>>>,
 }
@@ -87,6 +89,10 @@ pub(crate) struct Decided {
     pub released: Vec<ReleasedRow>,
     /// The command that is carried out.
     pub commands: Vec<CommandRow>,
+    /// The user who is erased or readmitted.
+    pub erasures: Vec<ErasureRow>,
+    /// Whose keys are destroyed.
+    pub forgotten: Option<String>,
 }
 
 /// From alert to audit: with everything that must leave.
@@ -135,6 +141,8 @@ pub(crate) struct Effects {
     pub messages: Vec<(i64, Sink, Outgoing)>,
     /// States for the cache.
     pub states: Vec<CachedState>,
+    /// Of whom nothing may be left in the cache, and nothing leave any more.
+    pub forgotten: Option<String>,
 }
 
 /// From persist to push: these may leave now.
@@ -145,6 +153,8 @@ pub(crate) struct Committed {
     pub messages: Vec<(i64, Sink, Outgoing)>,
     /// The newest number of the lane's outbox.
     pub head: i64,
+    /// There are no messages, and some that were handed over may open no more: somebody was erased.
+    pub erased: bool,
 }
 
 /// Why a lane's actors end.

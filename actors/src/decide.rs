@@ -14,7 +14,9 @@ use crate::message;
 use crate::obey::{Obeyed, Rebuilt};
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
-use crate::rows::{CommandRow, DeadLetterRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow};
+use crate::rows::{
+    CommandRow, DeadLetterRow, ErasureRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow,
+};
 use crate::user::{Steps, Switch};
 
 /// What the batch's users come to.
@@ -80,9 +82,10 @@ impl Residents {
         let mut modes = before.modes;
         let Worked { gathering, answers, outsiders, obeyed } = worked;
         let Gathering { works, quarantine, .. } = gathering;
+        let is_obeyed = obeyed.is_some();
         for (work, steps) in works.into_iter().zip(answers) {
             // Released records were counted when they were read, as dead letters.
-            if obeyed.is_none() {
+            if !is_obeyed {
                 counts.add(&steps.counts);
             }
             match steps.mode {
@@ -94,7 +97,13 @@ impl Residents {
             self.add(work, steps, &passport, &mut sum)?;
         }
         self.add_outsiders(outsiders, &quarantine, &mut sum)?;
-        let (released, commands) = self.obey(obeyed.unwrap_or_default(), &mut sum, &mut modes);
+        let mut obeyed = obeyed.unwrap_or_default();
+        let (forgotten, erasure) = (obeyed.forgotten.take(), obeyed.erasure.take());
+        if let Some((_, Some(mode))) = erasure {
+            modes.left(mode);
+        }
+        let erasures: Vec<ErasureRow> = erasure.into_iter().map(|(row, _)| row).collect();
+        let (released, commands) = self.obey(obeyed, &mut sum, &mut modes);
         for source in crate::lane::Source::ALL {
             let (found, total) = (counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
@@ -108,7 +117,7 @@ impl Residents {
         after.users = self.progress.users;
         after.outbox = before.outbox + count(&dead_letters) + messages(&sum.switches);
         after.checkpointed = self.checkpointed(passport.stamp);
-        let is_command = !released.is_empty() || !commands.is_empty();
+        let is_command = !(released.is_empty() && commands.is_empty() && erasures.is_empty());
         after.batch = before.batch + 1 - i64::from(is_command && Defect::CommandIsNoBatch.is_on());
         after.stamp = passport.stamp;
         if after.positions == before.positions && sum.users.is_empty() && !is_command {
@@ -135,6 +144,8 @@ impl Residents {
             states,
             released,
             commands,
+            erasures,
+            forgotten,
         }))
     }
 

@@ -2,7 +2,6 @@
 //! elsewhere, and hands the rest to the router. It holds no user's state.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,30 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Dead, End, EndGuard, Passport, Read};
 use crate::command::{Command, Orders};
-use crate::dead_letter::Letter;
 use crate::defect::Defect;
 use crate::incoming::Incoming;
 use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
-use crate::lane::{FenceToken, Lane, Progress, Source};
+use crate::lane::{FenceToken, Lane, PerSource, Progress};
 use crate::log::{LaneReader, LogError};
 use crate::obey::{Commanded, Done};
 use crate::ports::{BatchRules, Ports, Rules};
 use crate::router::Router;
+use crate::suspects::{QUARANTINE, Suspects};
 use crate::turns::Turns;
 use crate::user::Taken;
-
-/// What ingest must not evaluate.
-#[derive(Clone, Default)]
-pub(crate) struct Suspects {
-    /// Records whose evaluation panicked.
-    pub records: BTreeSet<(Source, i64)>,
-    /// The same of dead letters that were tried once more.
-    pub letters: BTreeSet<Letter>,
-    /// Users whose state cannot be restored.
-    pub users: BTreeSet<String>,
-    /// Users in quarantine.
-    pub quarantined: BTreeSet<String>,
-}
 
 /// Reads one lane.
 pub(crate) struct Ingest {
@@ -198,6 +184,13 @@ impl Work {
             }
             Done::Whole(None) => {}
             Done::Part(rest) => self.orders.put_back(rest),
+            Done::Erased(user_id, rest) => {
+                self.suspects.erase(user_id);
+                self.orders.put_back(rest);
+            }
+            Done::Readmitted(user_id) => {
+                self.suspects.erased.remove(&user_id);
+            }
         }
         Ok(())
     }
@@ -277,6 +270,7 @@ impl Work {
                 permit,
                 stamp: self.progress.stamp,
                 oldest: filling.oldest,
+                refused: filling.refused,
                 forwarded,
             },
             applications: filling.applications,
@@ -312,6 +306,8 @@ struct Filling {
     /// Origin and the offset there that must come first.
     out_of_turn: Vec<(i32, i64)>,
     oldest: Option<Timestamp>,
+    /// Records of users who were erased.
+    refused: PerSource<i64>,
     records: usize,
     bytes: usize,
 }
@@ -333,7 +329,12 @@ impl Filling {
             self.bytes += incoming.bytes();
         }
         let (source, offset) = (incoming.source, incoming.offset);
-        match intake.judge(incoming, progress) {
+        let verdict = intake.judge(incoming, progress);
+        if suspects.refuses(&verdict, progress.counts.of_mut(source)) {
+            *self.refused.of_mut(source) += 1;
+            return;
+        }
+        match verdict {
             Verdict::Apply(application) => {
                 let Application { record, traceparent } = application;
                 let record_time = record.record_time;
@@ -364,30 +365,5 @@ impl Filling {
                 tracing::debug!(source = ?source, offset, ?skip, "a forwarded record is skipped");
             }
         }
-    }
-}
-
-const QUARANTINE: &str =
-    "an evaluation of this user has failed; the record waits for the user's release";
-
-impl Suspects {
-    /// Whether a user's record must not be evaluated; a user who is first met so is added to
-    /// `quarantine`.
-    fn hold_back(
-        &mut self,
-        source: Source,
-        offset: i64,
-        user_id: &str,
-        quarantine: &mut Vec<String>,
-    ) -> bool {
-        if self.quarantined.contains(user_id) {
-            return true;
-        }
-        let suspect = self.records.contains(&(source, offset)) || self.users.contains(user_id);
-        if suspect {
-            self.quarantined.insert(user_id.to_owned());
-            quarantine.push(user_id.to_owned());
-        }
-        suspect
     }
 }

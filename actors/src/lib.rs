@@ -15,6 +15,7 @@ pub mod compare;
 pub mod dead_letter;
 mod decide;
 pub mod defect;
+pub mod erase;
 pub mod expansion;
 mod gather;
 pub mod home;
@@ -43,6 +44,7 @@ mod running;
 mod scrub;
 pub mod seal;
 pub mod store;
+mod suspects;
 mod turns;
 pub mod user;
 

@@ -13,15 +13,16 @@ use crate::capacity::RELEASED_PAGE;
 use crate::command::{Command, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
 use crate::dead_letter::{self, Letter};
 use crate::defect::Defect;
+use crate::erase::WAS_ERASED;
 use crate::home::home;
-use crate::ingest::Suspects;
 use crate::intake::{self, Application, QUARANTINED};
 use crate::lane::UserNumber;
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::restore::RestoreError;
 use crate::router::LOST;
-use crate::rows::{CommandRow, Fate, Quarantine, ReleasedRow, UserRow};
+use crate::rows::{CommandRow, ErasureRow, Fate, Quarantine, ReleasedRow, UserRow};
 use crate::store::{Asked, AskedLetters, StoredLetter};
+use crate::suspects::Suspects;
 use crate::user::{Taken, checkpoint_place};
 
 /// A command on its way through the lane, with nothing else in flight.
@@ -39,6 +40,10 @@ pub(crate) enum Done {
     Whole(Option<String>),
     /// A part of it; this is the rest.
     Part(Command),
+    /// This user is erased; destroying their keys is the rest.
+    Erased(String, Command),
+    /// This user may begin anew.
+    Readmitted(String),
 }
 
 /// What is to be written for a command beside the records.
@@ -52,6 +57,10 @@ pub(crate) struct Obeyed {
     pub(crate) freed: Option<(Arc<str>, UserNumber)>,
     /// Whose state was made anew.
     pub(crate) rebuilt: Option<Rebuilt>,
+    /// Who is erased or readmitted, with the mode that they leave.
+    pub(crate) erasure: Option<(ErasureRow, Option<Mode>)>,
+    /// Whose keys are destroyed.
+    pub(crate) forgotten: Option<String>,
 }
 
 /// A state that was made anew.
@@ -88,7 +97,12 @@ impl Residents {
         stamp: Timestamp,
     ) -> Result<Plan, End> {
         let Command { id, order } = command;
+        // Letters may have been sealed by a key that is newer than the lane's claim.
+        self.service_key = self.ports.keys.newest_service_key().await.map_err(keys_end)?;
         match order {
+            Order::Rekey { user_id } => self.plan_rekey(id, user_id.as_deref()).await,
+            Order::Erase { user_id } => self.plan_erase(id, user_id).await,
+            Order::Readmit { user_id } => self.plan_readmit(id, user_id).await,
             Order::Release { user_id } => self.plan_release(id, user_id, suspects).await,
             Order::Redrive(letters) => self.plan_letters(id, letters, Some(suspects)).await,
             Order::Discard(letters) => self.plan_letters(id, letters, None).await,
@@ -104,8 +118,11 @@ impl Residents {
     ) -> Result<Plan, End> {
         let known = self.ports.store.users(Asked::Ids(&[user_id])).await.map_err(store_end)?;
         let Some(stored) = known.first() else { return Ok(Plan::nothing(id, NO_STATE)) };
+        if stored.erased {
+            return Ok(Plan::nothing(id, WAS_ERASED));
+        }
         let keys = self.ports.keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
-        let Some(key) = keys.into_iter().next() else { return Err(LOST) };
+        let Some(key) = keys.into_iter().next().flatten() else { return Err(LOST) };
         let rebuilt = self.restorer.rebuild(stored, &key, i64::MAX).await;
         let person = match rebuilt {
             Ok(person) if person.record_number < stored.record_number => {
@@ -240,8 +257,7 @@ impl Residents {
         }
         let application = self.read_again(letter)?;
         let user_id = application.record.user_id.as_ref();
-        let is_free = !suspects.quarantined.contains(user_id) && !suspects.users.contains(user_id);
-        is_free.then_some(application)
+        (!suspects.holds(user_id)).then_some(application)
     }
 
     /// Whether its evaluation has failed in this process.
@@ -285,7 +301,7 @@ fn outcome_of(letters: &Letters, is_redrive: bool) -> String {
 
 impl Plan {
     /// A command that comes to nothing, so far.
-    fn nothing(id: i64, outcome: &str) -> Self {
+    pub(crate) fn nothing(id: i64, outcome: &str) -> Self {
         let command = CommandRow { id, record_number: None, outcome: outcome.to_owned() };
         let obeyed = Obeyed { command: Some(command), ..Obeyed::default() };
         Self { taken: Vec::new(), obeyed, done: Done::Whole(None) }

@@ -7,6 +7,7 @@ use neuros::{Explain, Kind, Outcome, Policy, State, checkpoint, step};
 use crate::defect::Defect;
 use crate::message;
 use crate::rows::RecordPlace;
+use crate::store::Start;
 
 /// State and numbers after some records; by default after none.
 #[derive(Clone, Default)]
@@ -19,6 +20,8 @@ pub struct Person {
     pub newest: Option<RecordPlace>,
     /// The number of the newest outgoing message.
     pub message_number: i64,
+    /// The number of the newest mode change before the first record.
+    pub seq_before: u64,
 }
 
 /// How a record is applied to a person: [`Person::apply`], unless somebody wants to see what happens when
@@ -46,7 +49,19 @@ impl Person {
         message_number: i64,
     ) -> Result<Self, checkpoint::Error> {
         let state = Some(Box::new(State::from_checkpoint(bytes)?));
-        Ok(Self { state, record_number, newest: None, message_number })
+        Ok(Self { state, record_number, newest: None, message_number, seq_before: 0 })
+    }
+
+    /// A person of whom there is no record yet.
+    pub fn starting(start: Start) -> Self {
+        let Start { record_number, message_number, seq } = start;
+        let seq_before = u64::try_from(seq).unwrap_or(0);
+        Self { record_number, message_number, seq_before, ..Self::default() }
+    }
+
+    /// The number of the newest mode change.
+    pub fn seq(&self) -> u64 {
+        self.state.as_ref().map_or(self.seq_before, |state| state.seq())
     }
 
     /// Applies a record; `outcomes` holds what came of its events, and nothing else.
@@ -57,7 +72,9 @@ impl Person {
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         outcomes.clear();
-        let state = self.state.get_or_insert_with(|| Box::new(State::born(record)));
+        let seq = self.seq_before;
+        let born = || Box::new(State::born_after(record, seq));
+        let state = self.state.get_or_insert_with(born);
         step(policy, state, record, Explain::Switches, outcomes);
         let repeated = outcomes.iter().all(|outcome| outcome.kind == Kind::Duplicate);
         if repeated && !Defect::DedupeRemoved.is_on() {

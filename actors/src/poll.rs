@@ -12,7 +12,7 @@ use crate::command::{self, Command, Order, Orders};
 use crate::ingest::{ClaimAnew, Ingest};
 use crate::lane::{FenceToken, Lane, Routing};
 use crate::ports::Ports;
-use crate::seal::DataKey;
+use crate::seal::{self, KeysAway};
 use crate::store::{Store, StoredCommand, Tenure};
 
 /// How often the store is asked.
@@ -37,7 +37,6 @@ pub(crate) struct Poll {
     pub(crate) lane: Lane,
     pub(crate) token: FenceToken,
     pub(crate) ports: Ports,
-    pub(crate) service_key: DataKey,
     pub(crate) ingest: Addr<Ingest>,
     pub(crate) orders: Rc<Orders>,
     /// From which offset on ingest reads no more events.
@@ -81,9 +80,14 @@ impl Poll {
         };
         for stored in found.into_iter().filter(|stored| self.orders.is_new(stored.id)) {
             let (id, kind) = (stored.id, stored.kind.clone());
-            match self.open(stored) {
-                Some(order) => self.orders.put(Command { id, order }),
-                None => tracing::error!(
+            match self.open(stored).await {
+                Ok(Some(order)) => self.orders.put(Command { id, order }),
+                Err(error) => {
+                    tracing::debug!(lane = self.lane.0, %error, "commands are opened later");
+                    self.orders.forget(id);
+                    return;
+                }
+                Ok(None) => tracing::error!(
                     lane = self.lane.0,
                     id,
                     kind = kind.escape_debug().to_string(),
@@ -93,12 +97,18 @@ impl Poll {
         }
     }
 
-    fn open(&self, stored: StoredCommand) -> Option<Order> {
+    async fn open(&self, stored: StoredCommand) -> Result<Option<Order>, KeysAway> {
         let place = command::place(self.lane, stored.requested_at);
         let body = match stored.body {
-            Some(sealed) => Some(self.ports.seal.open(&self.service_key, place, &sealed).ok()?),
+            Some(sealed) => {
+                let (keys, seal) = (&*self.ports.keys, &*self.ports.seal);
+                let Ok(body) = seal::open_own(keys, seal, place, &sealed).await? else {
+                    return Ok(None);
+                };
+                Some(body)
+            }
             None => None,
         };
-        Order::of_stored(&stored.kind, stored.user_id.as_deref(), body.as_deref())
+        Ok(Order::of_stored(&stored.kind, stored.user_id.as_deref(), body.as_deref()))
     }
 }

@@ -9,11 +9,11 @@ use neuros::time::Timestamp;
 use crate::batch::End;
 use crate::capacity::{RESTORE_PAGE, USERS_PAGE};
 use crate::defect::Defect;
-use crate::ingest::Suspects;
 use crate::lane::UserNumber;
 use crate::person::Person;
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::store::{Asked, StoredRecord, StoredUser};
+use crate::suspects::Suspects;
 
 /// Folds a lane's users on by the records that their checkpoints have not.
 pub(crate) async fn catch_up(residents: &mut Residents, suspects: &Suspects) -> Result<(), End> {
@@ -74,6 +74,8 @@ impl Restoring {
             let numbers: Vec<UserNumber> = stored.iter().map(|stored| stored.user).collect();
             let keys = residents.ports.keys.keys_of(&numbers).await.map_err(keys_end)?;
             for (stored, key) in stored.into_iter().zip(keys) {
+                // Of somebody who was erased nothing is restored, whatever is left.
+                let Some(key) = key.filter(|_| !stored.erased) else { continue };
                 let mut person = None;
                 if !suspects.users.contains(&stored.user_id) {
                     let restored = residents.restorer.person(&stored, &key).await;

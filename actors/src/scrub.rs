@@ -103,6 +103,9 @@ impl Scrub {
             return Ok(());
         };
         self.after = stored.user;
+        if stored.erased {
+            return Ok(());
+        }
         let user_id = stored.user_id.as_str().into();
         if let Some(sampled) = self.sample(Sample::Of(user_id)).await {
             self.look_at_live(sampled).await?;
@@ -163,7 +166,7 @@ impl Scrub {
     }
 
     async fn key(&self, user: UserNumber) -> Result<Option<DataKey>, RestoreError> {
-        Ok(self.ports.keys.keys_of(&[user]).await?.into_iter().next())
+        Ok(self.ports.keys.keys_of(&[user]).await?.into_iter().next().flatten())
     }
 
     async fn is_too_long(&self, stored: &StoredUser, upto: i64) -> Result<bool, RestoreError> {

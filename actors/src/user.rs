@@ -164,6 +164,11 @@ impl User {
         Self { user, key, person, unwritten }
     }
 
+    /// Seals with `key` from now on.
+    pub(crate) fn take_key(&mut self, key: DataKey) {
+        self.key = key;
+    }
+
     fn apply(
         &mut self,
         records: &mut [Taken],
@@ -188,7 +193,8 @@ impl User {
             steps.writes_checkpoint = true;
             self.unwritten = 0;
         }
-        if steps.writes_checkpoint || context.states {
+        // Duplicates change nothing. So there is at most one state for each record: `key_usage` counts on that.
+        if steps.writes_checkpoint || context.states && !steps.records.is_empty() {
             let whole = AssertUnwindSafe(|| self.checkpoint(before.as_ref(), context));
             match (catch_unwind(whole), records.last()) {
                 (Ok(state), _) => steps.state = state,
@@ -208,7 +214,7 @@ impl User {
         steps: &mut Steps,
     ) {
         let state = self.person.state.as_deref();
-        let seq = state.map_or(0, neuros::State::seq);
+        let seq = self.person.seq();
         let since = state.map(neuros::State::mode_since);
         let counts = steps.counts.of_mut(taken.source);
         match (context.evaluate)(&mut self.person, &context.policy, &taken.record, outcomes) {

@@ -7,7 +7,7 @@ use actors::command::{Letters, Order};
 use actors::dead_letter::{self, Letter};
 use actors::home::home;
 use actors::intake;
-use actors::lane::Lane;
+use actors::lane::{Lane, UserNumber};
 
 use super::process::{Ground, wire_of};
 use crate::world::opened_by_service;
@@ -19,6 +19,8 @@ fn ask(ground: &Ground, lane: Lane, order: &Order) {
         Order::Rebuild { .. } => Happening::AskedForRebuild,
         Order::Redrive(_) => Happening::AskedForRedrive,
         Order::Discard(_) => Happening::AskedForDiscard,
+        Order::Rekey { .. } => Happening::KeyRotated,
+        Order::Erase { .. } | Order::Readmit { .. } => unreachable!("no plan has it"),
     };
     ground.auditor.happened(what, format!("lane {lane}"));
     let id = ground.store.look(|tables| tables.commands.len() + 1);
@@ -45,6 +47,21 @@ pub(super) fn release_all(ground: &Ground) {
 
 pub(super) fn rebuild(ground: &Ground, user: &str) {
     ask(ground, home_of(ground, user), &Order::Rebuild { user_id: user.to_owned() });
+}
+
+/// A user's next key, or the service's, is made, and whoever is in memory told to take it.
+pub(super) fn rotate(ground: &Ground, user: Option<&str>) {
+    let Some(user_id) = user else {
+        ground.keys.rotate(UserNumber(0));
+        for lane in 0..ground.store.routing().partition_count {
+            ask(ground, Lane(lane), &Order::Rekey { user_id: None });
+        }
+        return;
+    };
+    let number = ground.store.look(|tables| tables.ids.get(user_id).copied());
+    let Some(number) = number else { return };
+    ground.keys.rotate(number);
+    ask(ground, home_of(ground, user_id), &Order::Rekey { user_id: Some(user_id.to_owned()) });
 }
 
 /// All dead letters are tried once more.

@@ -108,6 +108,10 @@ pub(super) enum Action {
     Redrive,
     /// An operator gives some of them up.
     Discard,
+    /// An operator rotates the key of a user, or the service's own.
+    Rotate {
+        user: Option<String>,
+    },
     /// An operator adds partitions.
     Expand {
         lanes: i32,
@@ -176,6 +180,7 @@ impl Plan {
         add_records(&chance, &setting, &mut actions);
         add_forgeries(&chance, &setting, &mut actions);
         add_faults(&chance, &setting, &mut actions);
+        add_rotations(&setting, &mut actions);
         actions.extend(setting.growth.map(|(at, lanes)| (at, Action::Expand { lanes })));
         actions.extend(setting.adoption.map(|at| (at, Action::Adopt)));
         // The order of those at one time is that in which they were made.
@@ -197,6 +202,20 @@ fn adoption(seed: u64) -> Option<u64> {
     let chance = Chance::of(seed ^ 0x50);
     let at = chance.between(500, TIME - 2_000);
     (chance.one_in(4) && growth(seed, 1).is_none()).then_some(at)
+}
+
+/// In half of the plans keys are rotated, now and then twice.
+fn add_rotations(setting: &Setting, actions: &mut Actions) {
+    let chance = Chance::of(setting.seed ^ 0x60);
+    if chance.one_in(2) {
+        return;
+    }
+    let mut users: Vec<Option<String>> = setting.users.iter().take(3).cloned().map(Some).collect();
+    users.push(None);
+    for _ in 0..chance.between(1, 6) {
+        let user = users[usize::try_from(chance.below(users.len() as u64)).unwrap()].clone();
+        actions.push((chance.below(TIME), Action::Rotate { user }));
+    }
 }
 
 type Actions = Vec<(u64, Action)>;

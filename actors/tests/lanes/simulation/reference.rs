@@ -19,7 +19,7 @@ use super::letters::Freed;
 use super::people::{Applied, People, Switch};
 use super::process::wire_of;
 use crate::world::store::tables::{Change, Tables, UserWrite, Written};
-use crate::world::{PlainSeal, key};
+use crate::world::{PlainSeal, all_keys_of};
 
 /// How much a lane may have read and not committed.
 pub(super) struct Limits {
@@ -266,7 +266,7 @@ impl Reference {
         let book = self.people.books.get(&row.user).ok_or("a record of nobody")?;
         ensure(record.user_id == book.user_id.as_str(), || "another user's record".to_owned())?;
         let sealed =
-            PlainSeal.open(&user_key(row.user), record_place(row.user, row.number), &row.body);
+            PlainSeal.open(&all_keys_of(row.user), record_place(row.user, row.number), &row.body);
         let mut bytes = Vec::new();
         record.to_stored(&mut bytes);
         ensure(sealed.is_ok_and(|opened| opened == bytes), || "not what the log holds".to_owned())
@@ -329,7 +329,7 @@ impl Reference {
                 || format!("I3: seq {:?} where {switch:?} is due", row.seq),
             )?;
             let place = transition_place(*user, switch.n);
-            let body = PlainSeal.open(&user_key(*user), place, &row.body);
+            let body = PlainSeal.open(&all_keys_of(*user), place, &row.body);
             let body = body.map_err(|error| error.to_string())?;
             let body = explained_of_stored(body).ok_or("I5: what is stored is no mode change")?;
             let body: serde_json::Value =
@@ -394,7 +394,7 @@ impl Reference {
         let known = self.people.known(user, number);
         let known = known.ok_or_else(|| format!("I5: a checkpoint of record {number} to come"))?;
         let sealed = row.checkpoint.as_deref().unwrap_or_default();
-        let opened = PlainSeal.open(&user_key(user), checkpoint_place(user, number), sealed);
+        let opened = PlainSeal.open(&all_keys_of(user), checkpoint_place(user, number), sealed);
         ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
             format!("I5: the checkpoint of {} at {number} is not the replay's", row.user_id)
         })?;
@@ -412,13 +412,9 @@ impl Reference {
         let user = user.ok_or("I2: the cache got a state of a user who is not committed")?;
         let known = self.people.known(user, number);
         let known = known.ok_or("I2: the cache got a state that is not committed")?;
-        let opened = PlainSeal.open(&user_key(user), checkpoint_place(user, number), body);
+        let opened = PlainSeal.open(&all_keys_of(user), checkpoint_place(user, number), body);
         ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
             format!("I5: the live state of {user_id} at {number} is not the replay's")
         })
     }
-}
-
-fn user_key(user: UserNumber) -> actors::seal::DataKey {
-    key(u32::try_from(user.0).unwrap())
 }

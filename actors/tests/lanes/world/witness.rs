@@ -73,6 +73,7 @@ happenings! {
     AskedForRebuild,
     AskedForRedrive,
     AskedForDiscard,
+    KeyRotated,
     Died,
     Froze,
     Thawed,
