@@ -218,7 +218,8 @@ impl Starting<'_> {
     ) -> Result<Option<Joined>, Broken> {
         health.watch(self.connection, self.topics.clone(), self.stop.clone()).map_err(broken)?;
         let Some(store) = self.store(migrate).await? else { return Ok(None) };
-        let Some(keys) = self.keys(&store, key_file).await? else { return Ok(None) };
+        let Some(key_store) = self.key_store(&store, migrate).await? else { return Ok(None) };
+        let Some(keys) = self.keys(&key_store, key_file).await? else { return Ok(None) };
         let Some(found) = self.topics().await? else { return Ok(None) };
         let (fatal, fatals) = mpsc::channel(8);
         let positioned = Arc::new(crate::kafka::Positioned::default());
@@ -228,7 +229,7 @@ impl Starting<'_> {
         };
         let Some(policy_number) = self.policy(&store, &policy).await? else { return Ok(None) };
         let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
-        self.watch_parts(&store);
+        self.watch_parts(&store, &key_store);
         let (keys, seal) = (Arc::clone(&ports.keys), Arc::clone(&ports.seal));
         let retention = Retention::new(Arc::clone(&store), keys, seal);
         let house = House::new(Arc::clone(&store), retention, self.settings.store.clone());

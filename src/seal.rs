@@ -70,6 +70,9 @@ impl Seal for Sealer {
 
     fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
         let texts = [place.table, place.column];
+        // Looked up by number, never found by trying; with a number that is not at hand the envelope says which.
+        let number = envelope::key_number(sealed);
+        let key = number.and_then(|number| key.numbered(number)).unwrap_or(key);
         envelope::open(raw(key), binding(place, &texts), sealed)
     }
 }

@@ -181,6 +181,7 @@ mod tests {
         BatchReport {
             lane,
             counts: PerSource::<Counts>::default(),
+            refused: PerSource::default(),
             transitions: 0,
             dead_letters: Vec::new(),
             released: Vec::new(),
@@ -214,7 +215,8 @@ mod tests {
             let problem = "away".to_owned();
             watch.committed(&report(lane));
             watch.live_users(lane, 5);
-            let published = Published { messages: 0, problem: Some(problem.clone()), waiting: 9 };
+            let published =
+                Published { messages: 0, unopened: 0, problem: Some(problem.clone()), waiting: 9 };
             watch.published(lane, Sink::Alerts, &published);
             watch.lane(lane, Condition::Waiting { part: "postgres", problem });
         };

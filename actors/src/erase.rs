@@ -17,7 +17,7 @@ use crate::obey::{Done, Plan};
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::restore::RestoreError;
 use crate::router::LOST;
-use crate::rows::{Erasure, ErasureRow};
+use crate::rows::{Erasure, ErasureRow, RecordPlace};
 use crate::seal::DataKey;
 use crate::store::{Asked, Begin, StoredUser};
 use crate::user::{Copy, User};
@@ -36,6 +36,9 @@ pub const WAS_ERASED: &str = "the user was erased";
 
 /// The outcome of a readmission of somebody who was not erased.
 pub const NOT_ERASED: &str = "the user was not erased";
+
+/// The number of a user's newest record, where it lies, and the mode that the user leaves.
+type Leaves = (i64, Option<RecordPlace>, Option<Mode>);
 
 /// Seal with this key from now on.
 #[derive(Message)]
@@ -78,13 +81,13 @@ impl Residents {
             plan.obeyed.forgotten = Some(user_id);
             return Ok(plan);
         }
-        let (record_number, mode) = self.leaves(stored).await?;
+        let (record_number, newest, mode) = self.leaves(stored).await?;
         self.live.remove(&user_id);
         self.outsiders.remove(user_id.as_str());
         self.withheld.remove(&user_id);
         let mut plan = Plan::nothing(id, ERASED);
         plan.obeyed.command = None;
-        let change = Erasure::Begins { record_number };
+        let change = Erasure::Begins { record_number, newest };
         plan.obeyed.erasure = Some((ErasureRow { user: stored.user, change }, mode));
         let rest = Command { id, order: Order::Erase { user_id: user_id.clone() } };
         plan.done = Done::Erased(user_id, rest);
@@ -104,8 +107,8 @@ impl Residents {
         }
     }
 
-    /// The number of a user's newest record, and the mode that they are in, if that can still be told.
-    async fn leaves(&self, stored: &StoredUser) -> Result<(i64, Option<Mode>), End> {
+    /// A user's newest record, and the mode that they are in, if that can still be told.
+    async fn leaves(&self, stored: &StoredUser) -> Result<Leaves, End> {
         let person = match self.live.find(&stored.user_id) {
             Some(resident) => Some(resident.address.send(Copy).await.map_err(|_| LOST)?),
             None => {
@@ -124,12 +127,15 @@ impl Residents {
             }
         };
         if let Some(person) = person {
-            return Ok((person.record_number, person.state.map(|state| state.mode())));
+            let mode = person.state.map(|state| state.mode());
+            return Ok((person.record_number, person.newest, mode));
         }
         let begin = Begin::Newest { upto: i64::MAX };
         let places = self.ports.store.places_back(stored.user, begin, stored.record_number);
-        let newest = places.await.map_err(store_end)?.first().map(|place| place.number);
-        Ok((newest.unwrap_or(stored.record_number), None))
+        Ok(match places.await.map_err(store_end)?.first() {
+            Some(newest) => (newest.number, Some(newest.place), None),
+            None => (stored.record_number, stored.newest, None),
+        })
     }
 
     pub(crate) async fn plan_readmit(&self, id: i64, user_id: String) -> Result<Plan, End> {

@@ -128,6 +128,8 @@ pub enum Erasure {
     Begins {
         /// The number of the user's newest record.
         record_number: i64,
+        /// Where it lies: from there all of them are found that are to be deleted.
+        newest: Option<RecordPlace>,
     },
     /// The user may begin anew.
     Ends,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::complain;
 use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{block_on, log_access, store_with_keys};
-use super::{complain, servers};
 use crate::export::{ExportError, Exporter, What};
 use crate::seal::Sealer;
 
@@ -60,19 +60,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.layers.load()?.settings;
     block_on(async {
         let (what, table) = arguments.what.what();
-        let (store, keys) = store_with_keys(&settings).await?;
+        let opened = store_with_keys(&settings).await?;
+        let store = &opened.store;
         let seal = Sealer::new(settings.keys.algorithm.into())?;
-        let exporter = Exporter::new(Arc::clone(&store), Arc::new(keys), Arc::new(seal));
+        let keys = Arc::clone(&opened.keys) as _;
+        let exporter = Exporter::new(Arc::clone(store), keys, Arc::new(seal));
         let users = exporter.users(arguments.user.as_deref()).await?;
         let one = arguments.user.as_deref().zip(users.first()).map(|(id, user)| (*user, id));
         let count = i64::try_from(users.len()).unwrap_or(i64::MAX);
-        log_access(&store, table, one, count).await?;
+        log_access(store, table, one, count).await?;
         let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        exporter.write(what, &users, &mut output).await?;
+        let written = exporter.write(what, &users, &mut output).await?;
         if users.is_empty() && arguments.user.is_some() {
             complain(&"nothing is stored of the user asked for");
         }
-        servers::close(&store).await;
+        if written.erased > 0 {
+            complain(&format!("{} users were erased, and nothing of theirs opens", written.erased));
+        }
+        opened.close().await;
         Ok(())
     })
 }

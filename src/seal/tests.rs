@@ -78,6 +78,22 @@ fn nothing_opens_with_another_key() {
 }
 
 #[test]
+fn what_a_key_before_has_sealed_opens_and_the_newest_seals() {
+    let keys = key(3, 3).with_older(vec![key(1, 1), key(2, 2)]);
+    for seal in sealers() {
+        assert_eq!(envelope::key_number(&seal.seal(&keys, PLACE, b"72").0), Some(3));
+        for (byte, number) in [(1, 1), (2, 2), (3, 3)] {
+            let sealed = seal.seal(&key(byte, number), PLACE, b"72").0;
+            assert_eq!(seal.open(&keys, PLACE, &sealed), Ok(b"72".to_vec()));
+        }
+        let sealed = seal.seal(&key(4, 4), PLACE, b"72").0;
+        assert_eq!(seal.open(&keys, PLACE, &sealed), Err(Unopened::OtherKey(4)));
+        let other = seal.seal(&key(9, 2), PLACE, b"72").0;
+        assert_eq!(seal.open(&keys, PLACE, &other), Err(Unopened::NotAuthentic));
+    }
+}
+
+#[test]
 fn the_plaintext_is_not_in_the_envelope() {
     for seal in sealers() {
         let sealed = seal.seal(&key(1, 1), PLACE, b"heart_rate 72").0;

@@ -31,6 +31,7 @@ pub struct Metrics {
     cache_failures: IntCounter,
     published: IntCounterVec,
     publish_failures: IntCounterVec,
+    unopened: IntCounterVec,
     gauges: Gauges,
     histograms: Histograms,
 }
@@ -112,6 +113,11 @@ impl Metrics {
                 "Attempts to publish that failed.",
                 &["sink"],
             )?,
+            unopened: counters(
+                "biometric_outbox_unopened_total",
+                "Messages that open no more and were passed over: their user was erased.",
+                &["sink"],
+            )?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
             registry,
@@ -125,6 +131,7 @@ impl Metrics {
         for sink in Sink::ALL {
             self.published.with_label_values(&[sink.as_str()]);
             self.publish_failures.with_label_values(&[sink.as_str()]);
+            self.unopened.with_label_values(&[sink.as_str()]);
             self.gauges.name_sink(sink);
         }
         for kind in ["fenced", "away", "unknown", "refused"] {
@@ -158,7 +165,8 @@ impl Metrics {
                 ("duplicate", counts.duplicate),
                 ("dead_letter", counts.dead_letter),
                 ("forwarded", counts.forwarded),
-                ("skipped", counts.skipped),
+                ("skipped", counts.skipped - report.refused.of(source)),
+                ("erased", *report.refused.of(source)),
             ] {
                 self.records.with_label_values(&[source.as_str(), outcome]).inc_by(unsigned(count));
             }
@@ -221,6 +229,7 @@ impl Metrics {
 
     pub(super) fn published(&self, sink: Sink, report: &Published) {
         self.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
+        self.unopened.with_label_values(&[sink.as_str()]).inc_by(report.unopened);
         if report.problem.is_some() {
             self.publish_failures.with_label_values(&[sink.as_str()]).inc();
         }
@@ -384,9 +393,11 @@ mod tests {
         counts.events.new = 5;
         counts.events.dead_letter = 1;
         counts.by_user.new = 2;
+        counts.events.skipped = 3;
         metrics.committed(&BatchReport {
             lane: Lane(0),
             counts,
+            refused: PerSource { events: 1, by_user: 0 },
             transitions: 3,
             dead_letters: vec![("not_json", 1)],
             released: vec![("applied", 2)],
@@ -415,6 +426,8 @@ mod tests {
             "biometric_dead_letters_released_total{fate=\"applied\"} 2",
             "biometric_commands_total 1",
             "biometric_records_total{outcome=\"dead_letter\",source=\"events\"} 1",
+            "biometric_records_total{outcome=\"skipped\",source=\"events\"} 2",
+            "biometric_records_total{outcome=\"erased\",source=\"events\"} 1",
             "biometric_checkpoints_total 4",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");

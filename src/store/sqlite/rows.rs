@@ -2,8 +2,8 @@
 
 use actors::lane::Positions;
 use actors::rows::{
-    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, OutboxRow, Quarantine, RecordRow,
-    ReleasedRow, TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, ErasureRow, OutboxRow, Quarantine,
+    RecordRow, ReleasedRow, TransitionRow, UserRow,
 };
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
@@ -41,6 +41,7 @@ pub(super) struct Prepared {
     pub(super) outbox: Vec<outbox::ActiveModel>,
     pub(super) released: Vec<ReleasedRow>,
     pub(super) commands: Vec<CommandRow>,
+    pub(super) erasures: Vec<ErasureRow>,
     pub(super) audit: phi_access_log::ActiveModel,
     /// Whose id goes into the audit row.
     pub(super) audited: Option<i64>,
@@ -76,6 +77,7 @@ impl Prepared {
             outbox: batch.outbox.iter().map(|row| outgoing(row, lane, stamp)).collect(),
             released: batch.released.clone(),
             commands: batch.commands.clone(),
+            erasures: batch.erasures.clone(),
             audit: audit(&batch.audit),
             audited: batch.audit.user.map(|user| user.0),
             stamp,
@@ -118,6 +120,10 @@ fn user(row: &UserRow, stamp: DateTime<Utc>) -> users::Model {
         newest_time: row.newest.map(|newest| instant::of(newest.stamp)),
         newest_lane: row.newest.map(|newest| newest.lane.0),
         newest_position: row.newest.map(|newest| newest.position),
+        erased_at: None,
+        start_record_number: 0,
+        start_message_number: 0,
+        start_seq: 0,
     }
 }
 

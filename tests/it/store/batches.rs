@@ -95,6 +95,7 @@ impl Owner {
             outbox: Vec::new(),
             released: Vec::new(),
             commands: Vec::new(),
+            erasures: Vec::new(),
         }
     }
 

@@ -369,11 +369,11 @@ impl Tables {
         let changes = self.transitions.values().chain(self.alerts.values());
         let n = changes.filter(|change| change.user == row.user).map(|change| change.n).max();
         let user = self.users.get_mut(&row.user).unwrap();
-        let Erasure::Begins { record_number } = row.change else {
+        let Erasure::Begins { record_number, newest } = row.change else {
             user.erased = false;
             return;
         };
-        (user.erased, user.quarantined, user.checkpoint, user.newest) = (true, false, None, None);
+        (user.erased, user.quarantined, user.checkpoint, user.newest) = (true, false, None, newest);
         user.message_number = user.message_number.max(n.unwrap_or(0));
         let seq = user.start.seq.max(seq.unwrap_or(0));
         user.record_number = record_number;
