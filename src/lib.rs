@@ -14,6 +14,7 @@ pub mod replay;
 pub mod retention;
 pub mod seal;
 pub mod settings;
+pub mod signature;
 pub mod store;
 pub mod telemetry;
 pub mod watch;

@@ -24,6 +24,7 @@ mod gaps;
 mod generation;
 mod instant;
 mod key_life;
+mod key_move;
 mod key_schema;
 mod keys;
 mod lease;

@@ -53,6 +53,11 @@ impl Watch {
         });
     }
 
+    /// So much of what one data key may seal is used up, of the key that has sealed most.
+    pub fn key_usage(&self, ratio: f64) {
+        self.metrics.key_usage(ratio);
+    }
+
     /// The service ends: nothing new should be sent to it.
     pub fn drain(&self) {
         self.change(|state| state.draining = true);

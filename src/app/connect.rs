@@ -116,9 +116,13 @@ impl Starting<'_> {
         store: &Arc<SqlStore>,
         migrate: bool,
     ) -> Result<Option<Arc<SqlStore>>, Broken> {
-        let (settings, own) = (self.settings.clone(), Arc::clone(store));
-        let opened = self.runtime.spawn(async move { open_key_store(&settings, &own).await });
-        let key_store = opened.await.map_err(broken)?.map_err(broken)?;
+        let opened = self
+            .patiently("postgres", || {
+                let (settings, own) = (self.settings.clone(), Arc::clone(store));
+                self.carry(async move { Ok(open_key_store(&settings, &own).await?) })
+            })
+            .await?;
+        let Some(key_store) = opened else { return Ok(None) };
         if self.settings.keys.url.is_none() {
             return Ok(Some(key_store));
         }

@@ -18,12 +18,17 @@ use super::store_options;
 ///
 /// # Errors
 ///
-/// When the URL cannot be read, or a SQLite file cannot be opened.
+/// [`StoreError::Refused`] when the keys are no longer in the store; when the URL cannot be read, a SQLite file
+/// cannot be opened, or the store is away.
 pub(crate) async fn open_key_store(
     settings: &Settings,
     store: &Arc<SqlStore>,
 ) -> Result<Arc<SqlStore>, StoreError> {
     match &settings.keys.url {
+        None if store.keys_were_moved().await? => Err(StoreError::Refused(
+            "the data keys were moved to a key store of their own; name it with KEYS_URL"
+                .to_owned(),
+        )),
         None => Ok(Arc::clone(store)),
         Some(url) => store::open(url.expose(), &key_store_options(settings)).await,
     }

@@ -26,6 +26,13 @@ pub(super) struct Patience {
     wait: Duration,
 }
 
+impl Patience {
+    /// Whether nothing is waited for.
+    pub(super) fn is_none(&self) -> bool {
+        self.wait.is_zero()
+    }
+}
+
 /// Whom to ask.
 pub(super) struct Asking {
     pub(super) store: Arc<SqlStore>,
@@ -78,7 +85,7 @@ impl Asking {
         asked: &[Asked],
         patience: &Patience,
     ) -> Result<Vec<String>, Failure> {
-        if patience.wait.is_zero() {
+        if patience.is_none() {
             let noted = |one: &Asked| format!("{NOTED} as command {}", one.id);
             return Ok(asked.iter().map(noted).collect());
         }

@@ -104,6 +104,16 @@ pub(super) async fn log_access(
     Ok(store.log_access(&Access { user_id, ..access("EXPORT", what, records) }).await?)
 }
 
+/// Writes down that a person is erased or readmitted, before it is done.
+pub(super) async fn log_erasure(
+    store: &SqlStore,
+    what: &'static str,
+    user_id: &str,
+) -> Result<(), Failure> {
+    let user_id = Some(user_id.to_owned());
+    Ok(store.log_access(&Access { user_id, ..access(what, "users", 1) }).await?)
+}
+
 /// Writes down what is done with data keys, before it is done.
 pub(super) async fn log_use_of_keys(
     store: &SqlStore,

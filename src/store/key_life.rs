@@ -1,14 +1,17 @@
 //! The life of data keys: rotated, retired, destroyed, and how much each has sealed at most. Never a key in the
 //! clear.
 
+use std::collections::BTreeMap;
+
 use actors::lane::UserNumber;
 use actors::store::StoreError;
 use entities::encryption_keys::{Column, Entity};
+use entities::users;
 use neuros::time::Timestamp;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, Statement,
-    Value,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult,
+    QuerySelect, Statement, Value,
 };
 
 use super::failure::of_database;
@@ -85,47 +88,38 @@ impl SqlStore {
         rows.iter().map(|row| Ok((UserNumber(column(row, 0)?), column(row, 1)?))).collect()
     }
 
-    /// Says of a new key how much the keys before it have sealed.
+    /// Says of the newest key of each owner how much the keys before it have sealed.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn note_sealed_before(
-        &self,
-        user: UserNumber,
-        number: i32,
-        sealed: i64,
-    ) -> Result<(), StoreError> {
-        let done = Entity::update_many()
-            .col_expr(Column::SealedBefore, Expr::value(sealed))
-            .filter(Column::UserNumber.eq(user.0))
-            .filter(Column::KeyNumber.eq(number))
-            .exec(&self.writer)
-            .await;
+    pub async fn note_sealed_before(&self, sealed: &[(UserNumber, i64)]) -> Result<(), StoreError> {
+        let pairs = sealed.iter().map(|(user, sealed)| format!("[{},{sealed}]", user.0));
+        let pairs = format!("[{}]", pairs.collect::<Vec<_>>().join(","));
+        let backend = self.writer.get_database_backend();
+        let noted = match backend {
+            DbBackend::Sqlite => NOTED_SQLITE,
+            _ => NOTED_POSTGRES,
+        };
+        let sql = format!("{NOTE} FROM ({noted}) AS noted {NOTE_WHERE}");
+        let statement = Statement::from_sql_and_values(backend, sql, [pairs.into()]);
+        let done = self.writer.execute_raw(statement).await;
         done.map(|_| ()).map_err(|error| of_database(&error))
     }
 
-    /// How much the keys before the newest of each of these users have sealed; zero of who has one only.
+    /// How much the keys before the newest have sealed, of owners behind `after` up to `upto`; of whoever has had
+    /// one key only nothing is said.
     ///
     /// # Errors
     ///
     /// When the store is away.
     pub async fn sealed_before(
         &self,
-        users: &[UserNumber],
-    ) -> Result<Vec<(UserNumber, i64)>, StoreError> {
-        let rows = Entity::find()
-            .filter(Column::UserNumber.is_in(users.iter().map(|user| user.0)))
-            .order_by_asc(Column::UserNumber)
-            .order_by_desc(Column::KeyNumber)
-            .all(&self.writer)
-            .await;
-        let mut rows = rows.map_err(|error| of_database(&error))?;
-        rows.dedup_by_key(|row| row.user_number);
-        let before = rows
-            .into_iter()
-            .map(|row| (UserNumber(row.user_number.unwrap_or_default()), row.sealed_before));
-        Ok(before.collect())
+        after: UserNumber,
+        upto: UserNumber,
+    ) -> Result<BTreeMap<UserNumber, i64>, StoreError> {
+        let rows = self.key_rows(SEALED_BEFORE, vec![after.0.into(), upto.0.into()]).await?;
+        rows.iter().map(|row| Ok((UserNumber(column(row, 0)?), column(row, 1)?))).collect()
     }
 
     /// Says of every key with a newer one beside it that it seals nothing new; gives how many those were.
@@ -166,28 +160,45 @@ impl SqlStore {
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(fact).collect())
     }
 
-    /// How much users have sealed at most, with all their keys: those who have sealed most, behind the first
-    /// `skip`, at most `limit`. The service's own use is not among them.
+    /// Users behind `after` who have sealed more than `least` with all their keys, by number, at most `limit`.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn most_sealed(&self, skip: i64, limit: i64) -> Result<Vec<KeyUse>, StoreError> {
-        let rows = self.key_rows(MOST_SEALED, vec![limit.into(), skip.into()]).await?;
+    pub async fn sealed_more_than(
+        &self,
+        least: i64,
+        after: UserNumber,
+        limit: i64,
+    ) -> Result<Vec<KeyUse>, StoreError> {
+        let values = vec![after.0.into(), least.into(), limit.into()];
+        let rows = self.key_rows(SEALED_MORE, values).await?;
         let used = |row: &QueryResult| {
             Ok(KeyUse { user: UserNumber(column(row, 0)?), sealed: column(row, 1)? })
         };
         rows.iter().map(used).collect()
     }
 
-    /// How much a user has sealed at most, with all their keys.
+    /// How much these users have sealed at most, with all their keys.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn sealed_by(&self, user: UserNumber) -> Result<i64, StoreError> {
-        let rows = self.key_rows(SEALED_BY, vec![user.0.into()]).await?;
-        rows.first().map_or(Ok(0), |row| column(row, 0))
+    pub async fn sealed_by(
+        &self,
+        users: &[UserNumber],
+    ) -> Result<Vec<(UserNumber, i64)>, StoreError> {
+        use users::Column;
+        let rows = users::Entity::find()
+            .select_only()
+            .columns([Column::UserNumber, Column::RecordNumber, Column::MessageNumber])
+            .filter(Column::UserNumber.is_in(users.iter().map(|user| user.0)))
+            .into_tuple::<(i64, i64, i64)>()
+            .all(&self.writer)
+            .await;
+        let rows = rows.map_err(|error| of_database(&error))?;
+        let sealed = |(user, records, messages)| (UserNumber(user), 6 * records + 4 * messages);
+        Ok(rows.into_iter().map(sealed).collect())
     }
 
     /// How much the service's own keys have sealed at most: dead letters and commands.
@@ -231,12 +242,28 @@ const NEWEST: &str = "
 /// A record is sealed once, its state as a checkpoint at most once, and as a base at most once; a message in
 /// the outbox and in its own table. Twice that, for what a crash or a fence had sealed in vain. Checkpoints lag
 /// behind by a few records, which is of no weight against the limit.
-const MOST_SEALED: &str = "
+const SEALED_MORE: &str = "
     SELECT user_number, 6 * record_number + 4 * message_number FROM users
-    ORDER BY 2 DESC, 1 LIMIT $1 OFFSET $2";
+    WHERE user_number > $1 AND 6 * record_number + 4 * message_number > $2
+    ORDER BY user_number LIMIT $3";
 
-const SEALED_BY: &str = "
-    SELECT 6 * record_number + 4 * message_number FROM users WHERE user_number = $1";
+const SEALED_BEFORE: &str = "
+    SELECT user_number, max(sealed_before) FROM encryption_keys
+    WHERE user_number > $1 AND user_number <= $2 AND sealed_before > 0 GROUP BY user_number";
+
+const NOTE: &str = "UPDATE encryption_keys SET sealed_before = noted.sealed";
+
+const NOTED_POSTGRES: &str = "
+    SELECT (pair ->> 0)::bigint AS user_number, (pair ->> 1)::bigint AS sealed
+    FROM json_array_elements($1::json) AS pair";
+
+const NOTED_SQLITE: &str = "
+    SELECT json_extract(value, '$[0]') AS user_number, json_extract(value, '$[1]') AS sealed
+    FROM json_each($1)";
+
+const NOTE_WHERE: &str = "WHERE encryption_keys.user_number = noted.user_number
+    AND encryption_keys.key_number = (SELECT max(newest.key_number) FROM encryption_keys newest
+        WHERE newest.user_number = noted.user_number)";
 
 /// Counts that no housekeeping takes down; twice, as above.
 const SEALED_BY_SERVICE: &str = "

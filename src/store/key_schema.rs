@@ -4,7 +4,7 @@
 use actors::store::StoreError;
 use entities::encryption_keys;
 use migration::{KeyMigrator, MigratorTrait};
-use sea_orm::{EntityTrait, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use sqlx::Connection as _;
 
 use super::failure::{of_database, of_driver};
@@ -64,6 +64,7 @@ impl SqlStore {
         let one = encryption_keys::Entity::find()
             .select_only()
             .column(encryption_keys::Column::KeyNumber)
+            .filter(encryption_keys::Column::UserNumber.gte(0))
             .into_tuple::<i32>()
             .one(&self.writer)
             .await;

@@ -136,26 +136,51 @@ impl SqlStore {
         connection: &DatabaseConnection,
         before: &SchemaStatus,
     ) -> Result<(), StoreError> {
-        let Some(postgres) = &self.postgres else { return Ok(()) };
         if before.applied.is_empty() || !was_claimed(connection).await? {
             return Ok(());
         }
+        match self.others(connection).await? {
+            None => Ok(()),
+            Some(others) => Err(StoreError::Refused(format!(
+                "{others} are open on this database, and {} can be made only when no instance runs: an older \
+                 one would go on writing as the schema was before; stop all of them, then `biometric-bridge \
+                 migrate up`",
+                ALONE.join(", ")
+            ))),
+        }
+    }
+
+    /// Refuses while other processes of ours are connected, of which each may be an instance.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] then; else when the store is away.
+    pub async fn no_instance_runs(&self) -> Result<(), StoreError> {
+        let connection = self.for_schema();
+        let others = self.others(&connection).await;
+        self.give_back(connection).await?;
+        match others? {
+            None => Ok(()),
+            Some(others) => Err(StoreError::Refused(format!(
+                "{others} are open on this database, and this can be done only when no instance runs; stop \
+                 all of them first"
+            ))),
+        }
+    }
+
+    /// The connections of other processes of ours, in words, if there are any.
+    async fn others(&self, connection: &DatabaseConnection) -> Result<Option<String>, StoreError> {
+        let Some(postgres) = &self.postgres else { return Ok(None) };
         let mut others = 0;
         for _ in 0..SESSIONS_LINGER {
             let sessions = postgres.sessions(connection).await?;
             others = sessions - i64::from(postgres.pool.size());
             if others <= 0 {
-                return Ok(());
+                return Ok(None);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Err(StoreError::Refused(format!(
-            "{others} connections of other processes of `{}` are open on this database, and {} can be made \
-             only when no instance runs: an older one would go on writing as the schema was before; stop all \
-             of them, then `biometric-bridge migrate up`",
-            postgres.name(),
-            ALONE.join(", ")
-        )))
+        Ok(Some(format!("{others} connections of other processes of `{}`", postgres.name())))
     }
 
     /// A connection for the schema alone. Its name is another than that of the instances' connections, so

@@ -6,7 +6,8 @@ use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
+    TextEncoder,
 };
 
 use super::gauges::{Gauges, MODES};
@@ -32,6 +33,7 @@ pub struct Metrics {
     published: IntCounterVec,
     publish_failures: IntCounterVec,
     unopened: IntCounterVec,
+    key_usage: Gauge,
     gauges: Gauges,
     histograms: Histograms,
 }
@@ -117,6 +119,11 @@ impl Metrics {
                 "biometric_outbox_unopened_total",
                 "Messages that open no more and were passed over: their user was erased.",
                 &["sink"],
+            )?,
+            key_usage: gauge(
+                &registry,
+                "biometric_key_usage_ratio_max",
+                "Of all data keys the largest part of 2^30 seals that may be used up; rotate keys before 1.",
             )?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
@@ -216,6 +223,10 @@ impl Metrics {
         }
     }
 
+    pub(super) fn key_usage(&self, ratio: f64) {
+        self.key_usage.set(ratio);
+    }
+
     pub(super) fn rebuilt(&self, users: usize) {
         self.rebuilt.inc_by(users as u64);
     }
@@ -306,6 +317,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let gauge = Gauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
 }
 
 fn counters(
