@@ -1,6 +1,7 @@
 //! What the store holds, in the clear, one JSON object a line: a user's records as a log that `replay`
 //! reads, their states as `replay --state` prints them, their mode changes and alerts as they left.
 
+mod person;
 mod record;
 
 use std::io::{self, Write};
@@ -63,6 +64,7 @@ pub enum What {
 pub struct Exporter {
     store: Arc<SqlStore>,
     keys: Arc<dyn KeyRing>,
+    seal: Arc<dyn Seal>,
     restorer: Restorer,
 }
 
@@ -83,8 +85,8 @@ const ROWS_PAGE: i64 = 2_000;
 impl Exporter {
     /// An exporter of `store`, whose keys `keys` gives.
     pub fn new(store: Arc<SqlStore>, keys: Arc<dyn KeyRing>, seal: Arc<dyn Seal>) -> Self {
-        let restorer = Restorer::new(Arc::clone(&store) as _, seal, Arc::clone(&keys));
-        Self { store, keys, restorer }
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
+        Self { store, keys, seal, restorer }
     }
 
     /// The users with that id, or all, by the bytes of their ids.

@@ -10,6 +10,7 @@ pub mod export;
 pub mod http;
 pub mod kafka;
 pub mod lanes;
+pub mod letters;
 pub mod replay;
 pub mod retention;
 pub mod seal;

@@ -43,7 +43,7 @@ pub use administration::{Access, Administration, Totals};
 pub use checkup::{Checkup, StorePlace, place};
 pub use erasure::{Left, SealedLetter, Swept};
 pub use expansion::Expanded;
-pub use export::{LaneRow, StoredAlert, StoredTransition};
+pub use export::{AskedAbout, LaneRow, StoredAlert, StoredTransition};
 pub use gaps::StoredGap;
 pub use generation::Adoption;
 pub use key_life::{KeyFact, KeyUse};

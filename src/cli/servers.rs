@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use actors::lane::UserNumber;
 use actors::store::StoreError;
 
 use super::failure::Failure;
@@ -97,10 +96,10 @@ pub(super) async fn checked_key_store(
 pub(super) async fn log_access(
     store: &SqlStore,
     what: &'static str,
-    user: Option<(UserNumber, &str)>,
+    user_id: Option<&str>,
     records: i64,
 ) -> Result<(), Failure> {
-    let user_id = user.map(|(_, user_id)| user_id.to_owned());
+    let user_id = user_id.map(str::to_owned);
     Ok(store.log_access(&Access { user_id, ..access("EXPORT", what, records) }).await?)
 }
 

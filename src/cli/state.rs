@@ -122,7 +122,7 @@ async fn look(
     let Some(stored) = users.first() else { return Ok(None) };
     let seal = Arc::new(Sealer::new(Algorithm::default())?);
     let restorer = Restorer::new(Arc::clone(store) as _, seal, Arc::clone(keys) as _);
-    log_access(store, "neuros_checkpoints", Some((stored.user, user_id)), 1).await?;
+    log_access(store, "neuros_checkpoints", Some(user_id), 1).await?;
     let keys = keys.keys_of(&[stored.user]).await;
     let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
     let key = keys.first().and_then(|key| key.as_ref()).filter(|_| !stored.erased);

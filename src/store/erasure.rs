@@ -53,6 +53,8 @@ pub struct SealedLetter {
     pub letter: Letter,
     /// When it entered the log.
     pub record_time: Option<Timestamp>,
+    /// Why it is one.
+    pub reason: String,
     /// Whose, when it was kept for the user's release from quarantine.
     pub user: Option<UserNumber>,
     /// The sealed record.
@@ -173,6 +175,7 @@ impl SqlStore {
         let letter = |row: dead_letters::Model| SealedLetter {
             letter: Letter { lane: Lane(row.lane), number: row.outbox },
             record_time: row.record_time.map(instant::from),
+            reason: row.reason,
             user: row.user_number.map(UserNumber),
             body: row.body,
         };

@@ -48,7 +48,6 @@ impl SqlStore {
     /// [`StoreError::Refused`] when `target` has another key in the place of one; else when a store is away.
     pub async fn move_keys(&self, target: &Self) -> Result<u64, StoreError> {
         let mut moved = 0;
-        self.mark_moved().await?;
         loop {
             let page = self.keys_page(PAGE).await?;
             if page.is_empty() {
@@ -62,6 +61,7 @@ impl SqlStore {
                         .to_owned(),
                 ));
             }
+            self.mark_moved().await?;
             for row in &page {
                 Entity::delete_many()
                     .filter(is(row))

@@ -1,11 +1,10 @@
 //! What is left of an erased person when their lane's owner has done its part: rows, dead letters, the cache. Each
 //! can be done again. Nothing here opens anything of the person but to find out that it is theirs.
 
-use actors::dead_letter::{self, Letter};
-use actors::intake;
-use actors::lane::Lane;
-use actors::seal::{KeyRing as _, Seal as _};
-use neuros::wire::Intake;
+use actors::dead_letter::Letter;
+use actors::lane::{Lane, UserNumber};
+use actors::seal::KeyRing as _;
+use neuros::time::Timestamp;
 use tokio::runtime::Handle;
 
 use super::Erasing;
@@ -13,7 +12,8 @@ use crate::app::now;
 use crate::cache;
 use crate::cli::asking::progress;
 use crate::cli::failure::Failure;
-use crate::store::{KeyFact, SealedLetter, Swept};
+use crate::letters::{Found, Owner};
+use crate::store::{KeyFact, Swept};
 
 /// Dead letters that are opened at once; each may have the size of the largest message.
 const LETTERS_PAGE: i64 = 64;
@@ -21,9 +21,9 @@ const LETTERS_PAGE: i64 = 64;
 /// What a sweep has come to.
 pub(super) struct Sweep {
     /// The person, if anything was ever applied.
-    pub(super) user: Option<actors::lane::UserNumber>,
+    pub(super) user: Option<UserNumber>,
     /// Since when they are erased.
-    pub(super) erased_at: Option<neuros::time::Timestamp>,
+    pub(super) erased_at: Option<Timestamp>,
     /// Their keys, all of them destroyed.
     pub(super) keys: Vec<KeyFact>,
     pub(super) rows: Swept,
@@ -62,10 +62,7 @@ impl Erasing<'_> {
     }
 
     /// A person's keys, when all of them are destroyed.
-    async fn destroyed_keys(
-        &self,
-        user: actors::lane::UserNumber,
-    ) -> Result<Vec<KeyFact>, Failure> {
+    async fn destroyed_keys(&self, user: UserNumber) -> Result<Vec<KeyFact>, Failure> {
         let opened = &self.asking.opened;
         let facts = opened.key_store.key_facts(user).await?;
         let readable = facts.iter().filter(|fact| fact.destroyed_at.is_none()).count();
@@ -82,11 +79,11 @@ impl Erasing<'_> {
     }
 
     /// Opens every dead letter: the service's own key has sealed them, and whose they are stands only in them.
-    async fn destroy_letters(
-        &self,
-        user: Option<actors::lane::UserNumber>,
-    ) -> Result<Letters, Failure> {
+    async fn destroy_letters(&self, user: Option<UserNumber>) -> Result<Letters, Failure> {
         let store = &self.asking.store;
+        let owner = Owner { user_id: self.user_id, user };
+        let service_key = self.asking.opened.keys.newest_service_key().await;
+        let service_key = service_key.map_err(|error| Failure::Unavailable(error.to_string()))?;
         let bar = progress(store.count_sealed_letters().await?, "dead letters");
         let (mut letters, mut after) = (Letters::default(), (Lane(i32::MIN), 0));
         loop {
@@ -95,12 +92,10 @@ impl Erasing<'_> {
             after = (last.letter.lane, last.letter.number);
             let mut theirs: Vec<Letter> = Vec::new();
             for letter in &page {
-                let is_marked = user.is_some() && letter.user == user;
-                match self.owner_of(letter) {
-                    _ if is_marked => theirs.push(letter.letter),
-                    Some(user_id) if user_id == self.user_id => theirs.push(letter.letter),
-                    None => letters.of_nobody += 1,
-                    Some(_) => {}
+                match owner.look_into(letter, &self.asking.seal, &service_key) {
+                    Found::Theirs(_) => theirs.push(letter.letter),
+                    Found::Nobodys => letters.of_nobody += 1,
+                    Found::Others => {}
                 }
             }
             letters.destroyed += store.destroy_letters(&theirs, now()).await?;
@@ -108,17 +103,6 @@ impl Erasing<'_> {
         }
         bar.finish_and_clear();
         Ok(letters)
-    }
-
-    /// Whose a dead letter is, when that much can be read.
-    fn owner_of(&self, letter: &SealedLetter) -> Option<String> {
-        let place = dead_letter::place(letter.letter);
-        let asking = self.asking;
-        let bytes = asking.seal.open(&asking.service_key, place, &letter.body).ok()?;
-        let raw = dead_letter::of_bytes(&bytes)?;
-        // One that was too large may say whose it is all the same.
-        let wire = Intake { bytes_max: usize::MAX, ..Intake::default() };
-        intake::user_of(&raw, letter.record_time, &wire)
     }
 
     async fn clear_cache(&self) -> Cleared {
