@@ -13,8 +13,8 @@ use sea_orm::{
 use super::SqlStore;
 use super::failure::of_database;
 
-/// Rows that are copied at once.
-const PAGE: u64 = 1_000;
+/// Rows that are copied at once: they are found again by their names, and SQLite takes no longer question.
+const PAGE: u64 = 200;
 
 /// Stands where keys were: nobody who looks for them there may make others. It is nobody's key, and destroyed.
 const MOVED: i64 = -1;

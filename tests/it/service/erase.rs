@@ -40,7 +40,8 @@ fn receipt(site: &Site<'_>, user: &str) -> Value {
 }
 
 fn keys_in_redis(site: &Site<'_>, user: &str) -> i64 {
-    let client = redis::Client::open(site.redis.url()).expect("an address");
+    let url = site.variable("REDIS_URL").expect("there is a cache");
+    let client = redis::Client::open(url).expect("an address");
     let mut connection = client.get_connection().expect("Redis takes the connection");
     let key = biometric_bridge::cache::state_key(user);
     redis::cmd("EXISTS").arg(key).query(&mut connection).expect("Redis answers")
@@ -71,6 +72,9 @@ fn of_user<'m>(messages: &'m [Message], user: &str) -> Vec<&'m Message> {
 fn a_person_is_erased_while_events_flow_and_nobody_else_loses_anything() {
     let Some(mut site) = Site::shared(Stamps::Producer) else { return };
     let public = sign(&mut site);
+    // Other tests have people of the same names in the cache.
+    let cache = format!("{}9", site.redis.url());
+    site.set("REDIS_URL", &cache);
     let (first, second) = (site.start(), site.start());
     first.wait_some_lanes();
     second.wait_some_lanes();
@@ -80,11 +84,11 @@ fn a_person_is_erased_while_events_flow_and_nobody_else_loses_anything() {
     let (sent, receipt) = std::thread::scope(|scope| {
         let sending = scope.spawn(|| flow.run(&site, USERS));
         let ends = flow.ends();
-        site.wait_more(1_000);
+        site.wait_more(400);
         assert!(records_of(&site, "user-3") > 0);
         let signed = site.run(&["erase", "user-3", "--receipt", path]);
         let stored = records_of(&site, "user-3");
-        site.wait_more(1_000);
+        site.wait_more(400);
         assert_eq!((stored, records_of(&site, "user-3")), (0, 0), "nothing more is stored");
         drop(ends);
         let signed: Value = serde_json::from_str(&signed).expect("JSON");
@@ -193,10 +197,9 @@ fn a_receipt_says_what_remains_where_and_until_when() {
         "the keys lie beside the data"
     );
     assert!(of("phi_access_log")["what"].as_str().expect("a text").starts_with("the id in"));
-    assert!(
-        of("1 letters of which nobody")["readable"] == json!(true)
-            || of("dead_letters")["readable"] == json!(false)
-    );
+    let unknown = "1 letters of which nobody";
+    let said = |it: &&Value| it["what"].as_str().expect("a text").starts_with(unknown);
+    assert_eq!(remains.iter().find(said).expect("one")["readable"], json!(true));
     // What is left of letters says nothing: of the other person everything is there.
     let bodies = "SELECT count(*) FILTER (WHERE length(body) = 0), count(*) FROM dead_letters";
     assert_eq!(site.sql(bodies), "2|4");
