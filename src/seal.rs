@@ -49,7 +49,7 @@ impl Sealer {
     pub fn works(&self) -> Result<bool, NoRandomness> {
         let mut bytes = [0; 32];
         fill_random(&mut bytes)?;
-        let (key, text) = (DataKey::new(bytes, 1), b"made up to be sealed");
+        let (key, text) = (DataKey::new(&bytes, 1), b"made up to be sealed");
         let place = Place { table: "none", column: "none", user: 1, record: 1 };
         let sealed = self.seal(&key, place, text).0;
         let elsewhere = self.open(&key, Place { record: 2, ..place }, &sealed);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
 
 use crate::lane::UserNumber;
 
@@ -32,45 +32,50 @@ pub struct Place {
 }
 
 /// A key that seals one person's data (or the service's own), in the clear, with the keys before it, which
-/// only open; forgotten with zeros.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct DataKey {
-    bytes: [u8; 32],
-    #[zeroize(skip)]
+/// only open. However often it is handed on, it is in memory once, and forgotten with zeros: what is moved
+/// would leave copies behind.
+#[derive(Clone)]
+pub struct DataKey(Arc<Kept>);
+
+struct Kept {
+    bytes: Zeroizing<[u8; 32]>,
     number: u32,
-    /// Absent for nearly everybody: keys are rotated once in years. Each of them forgets itself.
-    #[zeroize(skip)]
-    older: Option<Arc<[DataKey]>>,
+    /// Empty for nearly everybody: keys are rotated once in years.
+    older: Vec<DataKey>,
 }
 
 impl DataKey {
     /// The key numbered `number` among its owner's.
-    pub fn new(bytes: [u8; 32], number: u32) -> Self {
-        Self { bytes, number, older: None }
+    pub fn new(bytes: &[u8; 32], number: u32) -> Self {
+        Self::with_older(bytes, number, Vec::new())
     }
 
     /// The same, with the keys that its owner had before.
-    pub fn with_older(mut self, older: Vec<DataKey>) -> Self {
-        self.older = (!older.is_empty()).then(|| older.into());
-        self
+    pub fn with_older(bytes: &[u8; 32], number: u32, older: Vec<Self>) -> Self {
+        let mut kept = Arc::new(Kept { bytes: Zeroizing::default(), number, older });
+        // Copied to where it stays, and nowhere in between. Nobody else has it yet.
+        if let Some(kept) = Arc::get_mut(&mut kept) {
+            kept.bytes.copy_from_slice(bytes);
+        }
+        Self(kept)
     }
 
     /// That one of its owner's keys, if it is at hand.
     pub fn numbered(&self, number: u32) -> Option<&Self> {
-        if self.number == number {
+        if self.number() == number {
             return Some(self);
         }
-        self.older.iter().flat_map(|older| older.iter()).find(|key| key.number == number)
+        self.0.older.iter().find(|key| key.number() == number)
     }
 
     /// The key itself.
     pub fn expose(&self) -> &[u8; 32] {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// Its number among its owner's keys, from 1; stands in every envelope.
     pub fn number(&self) -> u32 {
-        self.number
+        self.0.number
     }
 }
 

@@ -120,7 +120,7 @@ impl FileKeyRing {
         kept.live.sort_unstable_by_key(|key| key.key_number);
         let Some(newest) = kept.live.pop() else { return Ok(None) };
         let older = kept.live.iter().map(|key| self.unwrap(key)).collect::<Result<_, _>>()?;
-        Ok(Some(self.unwrap(&newest)?.with_older(older)))
+        self.unwrap_with(&newest, older).map(Some)
     }
 
     /// Makes and keeps a key for each of `users`, who are sorted, distinct and have none.
@@ -181,7 +181,7 @@ impl FileKeyRing {
             })
             .collect::<Option<_>>()
             .ok_or_else(cannot_wrap)?;
-        let keys = owners.iter().zip(keys).map(|((_, number), key)| DataKey::new(*key, *number));
+        let keys = owners.iter().zip(keys).map(|((_, number), key)| DataKey::new(key, *number));
         Ok((keys.collect(), wrapped))
     }
 
@@ -211,6 +211,10 @@ impl FileKeyRing {
     ///
     /// When the key file has not what wraps it, or has another key under that name.
     pub fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, KeysAway> {
+        self.unwrap_with(wrapped, Vec::new())
+    }
+
+    fn unwrap_with(&self, wrapped: &WrappedKey, older: Vec<DataKey>) -> Result<DataKey, KeysAway> {
         let name = &wrapped.wrapped_by;
         let Some(kek) = self.keks.find(name) else {
             return Err(KeysAway(format!(
@@ -218,7 +222,7 @@ impl FileKeyRing {
                  again, below the first"
             )));
         };
-        unwrap(kek, wrapped).ok_or_else(|| {
+        unwrap(kek, wrapped, older).ok_or_else(|| {
             KeysAway(format!(
                 "key {} of user number {} does not unwrap: the key file has another key as {name}, \
                  or the stored key was changed",
@@ -311,13 +315,13 @@ fn wrap(
     Some(WrappedKey { user, key_number, encrypted_key, wrapped_by: kek.name().to_owned() })
 }
 
-fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey) -> Option<DataKey> {
+fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey, older: Vec<DataKey>) -> Option<DataKey> {
     let &WrappedKey { user, key_number, ref encrypted_key, .. } = wrapped;
     let sealer = Key { bytes: kek.bytes(), number: key_number };
     let texts = place(kek.name());
     let opened = envelope::open(sealer, binding(user, key_number, &texts), encrypted_key);
     let opened = Zeroizing::new(opened.ok()?);
-    Some(DataKey::new(opened.as_slice().try_into().ok()?, key_number))
+    Some(DataKey::with_older(opened.as_slice().try_into().ok()?, key_number, older))
 }
 
 /// Where a wrapped key lies; with the name of what wraps it, for a key-encryption key has no number.

@@ -12,7 +12,7 @@ fn sealers() -> [Sealer; 2] {
 }
 
 fn key(byte: u8, number: u32) -> DataKey {
-    DataKey::new([byte; 32], number)
+    DataKey::new(&[byte; 32], number)
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn nothing_opens_with_another_key() {
 
 #[test]
 fn what_a_key_before_has_sealed_opens_and_the_newest_seals() {
-    let keys = key(3, 3).with_older(vec![key(1, 1), key(2, 2)]);
+    let keys = DataKey::with_older(&[3; 32], 3, vec![key(1, 1), key(2, 2)]);
     for seal in sealers() {
         assert_eq!(envelope::key_number(&seal.seal(&keys, PLACE, b"72").0), Some(3));
         for (byte, number) in [(1, 1), (2, 2), (3, 3)] {

@@ -30,9 +30,7 @@ pub struct Metrics {
     rebuilt: IntCounter,
     quarantined: IntCounter,
     cache_failures: IntCounter,
-    published: IntCounterVec,
-    publish_failures: IntCounterVec,
-    unopened: IntCounterVec,
+    outputs: Outputs,
     key_usage: Gauge,
     gauges: Gauges,
     histograms: Histograms,
@@ -43,6 +41,13 @@ struct Scrub {
     scrubbed: IntCounter,
     mismatches: IntCounterVec,
     unreplayable: IntCounter,
+}
+
+/// What becomes of messages.
+struct Outputs {
+    published: IntCounterVec,
+    failures: IntCounterVec,
+    unopened: IntCounterVec,
 }
 
 /// What has a distribution.
@@ -105,21 +110,7 @@ impl Metrics {
                 "biometric_cache_failures_total",
                 "Times the cache did not take states; nothing depends on it.",
             )?,
-            published: counters(
-                "biometric_published_total",
-                "Messages safe at a sink.",
-                &["sink"],
-            )?,
-            publish_failures: counters(
-                "biometric_publish_failures_total",
-                "Attempts to publish that failed.",
-                &["sink"],
-            )?,
-            unopened: counters(
-                "biometric_outbox_unopened_total",
-                "Messages that open no more and were passed over: their user was erased.",
-                &["sink"],
-            )?,
+            outputs: Outputs::new(&registry)?,
             key_usage: gauge(
                 &registry,
                 "biometric_key_usage_ratio_max",
@@ -136,9 +127,9 @@ impl Metrics {
     /// A series that appears only with its first value cannot be alerted on.
     fn name_all_labels(&self) {
         for sink in Sink::ALL {
-            self.published.with_label_values(&[sink.as_str()]);
-            self.publish_failures.with_label_values(&[sink.as_str()]);
-            self.unopened.with_label_values(&[sink.as_str()]);
+            self.outputs.published.with_label_values(&[sink.as_str()]);
+            self.outputs.failures.with_label_values(&[sink.as_str()]);
+            self.outputs.unopened.with_label_values(&[sink.as_str()]);
             self.gauges.name_sink(sink);
         }
         for kind in ["fenced", "away", "unknown", "refused"] {
@@ -239,10 +230,10 @@ impl Metrics {
     }
 
     pub(super) fn published(&self, sink: Sink, report: &Published) {
-        self.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
-        self.unopened.with_label_values(&[sink.as_str()]).inc_by(report.unopened);
+        self.outputs.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
+        self.outputs.unopened.with_label_values(&[sink.as_str()]).inc_by(report.unopened);
         if report.problem.is_some() {
-            self.publish_failures.with_label_values(&[sink.as_str()]).inc();
+            self.outputs.failures.with_label_values(&[sink.as_str()]).inc();
         }
     }
 
@@ -280,6 +271,23 @@ impl Scrub {
                 registry,
                 "biometric_states_unreplayable_total",
                 "States that could not be compared: their stored records cannot be replayed.",
+            )?,
+        })
+    }
+}
+
+impl Outputs {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let of_sinks = |name, help| counters(registry, name, help, &["sink"]);
+        Ok(Self {
+            published: of_sinks("biometric_published_total", "Messages safe at a sink.")?,
+            failures: of_sinks(
+                "biometric_publish_failures_total",
+                "Attempts to publish that failed.",
+            )?,
+            unopened: of_sinks(
+                "biometric_outbox_unopened_total",
+                "Messages that open no more and were passed over: their user was erased.",
             )?,
         })
     }

@@ -106,7 +106,7 @@ async fn key_store(
             }
         }
         Err(error) => {
-            findings.fail(asked, error.to_string(), "look at KEYS_URL and the server's log")
+            findings.fail(asked, error.to_string(), "look at KEYS_URL and the server's log");
         }
     }
     key_store.close().await;

@@ -194,7 +194,7 @@ async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
         wrap(Algorithm::default(), file.active(), UserNumber(1), 1, &key).expect("wrapped");
     assert_eq!(wrapped.encrypted_key.len(), 66);
     assert!(!wrapped.encrypted_key.windows(4).any(|window| window == [5; 4]));
-    assert_eq!(unwrap(file.active(), &wrapped).expect("it unwraps").expose(), &key);
+    assert_eq!(unwrap(file.active(), &wrapped, Vec::new()).expect("it unwraps").expose(), &key);
     let wrong = [
         WrappedKey { user: UserNumber(2), ..wrapped.clone() },
         WrappedKey { key_number: 2, ..wrapped.clone() },
@@ -202,11 +202,11 @@ async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
         WrappedKey { encrypted_key: Vec::new(), ..wrapped.clone() },
     ];
     for wrong in &wrong {
-        assert!(unwrap(file.active(), wrong).is_none(), "{wrong:?}");
+        assert!(unwrap(file.active(), wrong, Vec::new()).is_none(), "{wrong:?}");
     }
     // The same bytes under another name: the name is bound as well.
     let renamed = keks(&[&A.replace("kek-a", "kek-c")]);
-    assert!(unwrap(renamed.active(), &wrapped).is_none());
+    assert!(unwrap(renamed.active(), &wrapped, Vec::new()).is_none());
 }
 
 #[tokio::test]

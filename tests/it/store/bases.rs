@@ -58,7 +58,7 @@ impl KeyRing for OneKey {
 }
 
 fn key() -> DataKey {
-    DataKey::new([7; 32], 1)
+    DataKey::new(&[7; 32], 1)
 }
 
 fn cipher() -> Sealer {

@@ -136,13 +136,13 @@ impl KeyRing for PlainKeys {
 
 /// The key numbered like its user; 0 is the service's own.
 pub(crate) fn key(seed: u32) -> DataKey {
-    numbered(seed, 1)
+    numbered(seed, 1, Vec::new())
 }
 
-fn numbered(seed: u32, number: u32) -> DataKey {
+fn numbered(seed: u32, number: u32, older: Vec<DataKey>) -> DataKey {
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&seed.to_le_bytes());
-    DataKey::new(bytes, number)
+    DataKey::with_older(&bytes, number, older)
 }
 
 /// All keys that a user can have had.
@@ -152,8 +152,8 @@ pub(crate) fn all_keys_of(user: UserNumber) -> DataKey {
 
 fn keys_after(user: UserNumber, destroyed: u32, newest: u32) -> DataKey {
     let seed = u32::try_from(user.0).unwrap();
-    let older = (destroyed + 1..newest).map(|number| numbered(seed, number)).collect();
-    numbered(seed, newest).with_older(older)
+    let older = (destroyed + 1..newest).map(|number| numbered(seed, number, Vec::new())).collect();
+    numbered(seed, newest, older)
 }
 
 /// The policies that the store has: the built-in one, and one that is sooner alarmed.

@@ -124,11 +124,11 @@ pub(super) struct OneKey;
 #[async_trait]
 impl KeyRing for OneKey {
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
-        Ok(users.iter().map(|_| Some(DataKey::new([0; 32], 1))).collect())
+        Ok(users.iter().map(|_| Some(DataKey::new(&[0; 32], 1))).collect())
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
-        Ok(DataKey::new([0; 32], 1))
+        Ok(DataKey::new(&[0; 32], 1))
     }
 
     async fn renew(&self, _: UserNumber) -> Result<(), KeysAway> {
