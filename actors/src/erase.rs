@@ -128,7 +128,8 @@ impl Residents {
         };
         if let Some(person) = person {
             let mode = person.state.map(|state| state.mode());
-            return Ok((person.record_number, person.newest, mode));
+            // Of somebody who has sent nothing since they were let in there may still be what was before.
+            return Ok((person.record_number, person.newest.or(stored.newest), mode));
         }
         let begin = Begin::Newest { upto: i64::MAX };
         let places = self.ports.store.places_back(stored.user, begin, stored.record_number);

@@ -20,7 +20,8 @@ fn ask(ground: &Ground, lane: Lane, order: &Order) {
         Order::Redrive(_) => Happening::AskedForRedrive,
         Order::Discard(_) => Happening::AskedForDiscard,
         Order::Rekey { .. } => Happening::KeyRotated,
-        Order::Erase { .. } | Order::Readmit { .. } => unreachable!("no plan has it"),
+        Order::Erase { .. } => Happening::AskedForErasure,
+        Order::Readmit { .. } => Happening::AskedForReadmission,
     };
     ground.auditor.happened(what, format!("lane {lane}"));
     let id = ground.store.look(|tables| tables.commands.len() + 1);
@@ -47,6 +48,14 @@ pub(super) fn release_all(ground: &Ground) {
 
 pub(super) fn rebuild(ground: &Ground, user: &str) {
     ask(ground, home_of(ground, user), &Order::Rebuild { user_id: user.to_owned() });
+}
+
+pub(super) fn erase(ground: &Ground, user: &str) {
+    ask(ground, home_of(ground, user), &Order::Erase { user_id: user.to_owned() });
+}
+
+pub(super) fn readmit(ground: &Ground, user: &str) {
+    ask(ground, home_of(ground, user), &Order::Readmit { user_id: user.to_owned() });
 }
 
 /// A user's next key, or the service's, is made, and whoever is in memory told to take it.

@@ -108,6 +108,14 @@ pub(super) enum Action {
     Redrive,
     /// An operator gives some of them up.
     Discard,
+    /// An operator erases a user.
+    Erase {
+        user: String,
+    },
+    /// An operator lets an erased user in again.
+    Readmit {
+        user: String,
+    },
     /// An operator rotates the key of a user, or the service's own.
     Rotate {
         user: Option<String>,
@@ -181,6 +189,7 @@ impl Plan {
         add_forgeries(&chance, &setting, &mut actions);
         add_faults(&chance, &setting, &mut actions);
         add_rotations(&setting, &mut actions);
+        add_erasures(&setting, &mut actions);
         actions.extend(setting.growth.map(|(at, lanes)| (at, Action::Expand { lanes })));
         actions.extend(setting.adoption.map(|at| (at, Action::Adopt)));
         // The order of those at one time is that in which they were made.
@@ -215,6 +224,25 @@ fn add_rotations(setting: &Setting, actions: &mut Actions) {
     for _ in 0..chance.between(1, 6) {
         let user = users[usize::try_from(chance.below(users.len() as u64)).unwrap()].clone();
         actions.push((chance.below(TIME), Action::Rotate { user }));
+    }
+}
+
+/// In a third of the plans somebody is erased, and perhaps let in again, and erased once more.
+fn add_erasures(setting: &Setting, actions: &mut Actions) {
+    let chance = Chance::of(setting.seed ^ 0x70);
+    if !chance.one_in(3) {
+        return;
+    }
+    for user in setting.users.iter().take(2) {
+        let mut at = chance.below(TIME / 2);
+        while at < TIME {
+            actions.push((at, Action::Erase { user: user.clone() }));
+            at += chance.between(500, TIME);
+            if at < TIME {
+                actions.push((at, Action::Readmit { user: user.clone() }));
+            }
+            at += chance.between(500, TIME);
+        }
     }
 }
 

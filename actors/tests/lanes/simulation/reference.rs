@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actors::dead_letter::Letter;
+use actors::intake::QUARANTINED;
 use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
 use actors::message::explained_of_stored;
-use actors::rows::Quarantine;
+use actors::rows::{Erasure, ErasureRow, Quarantine};
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
 use actors::user::{checkpoint_place, record_place, transition_place};
@@ -86,7 +87,7 @@ impl Reference {
         })?;
         let unwritten = self.people.books.iter().find(|(user, book)| {
             let newest = i64::try_from(book.states.len()).unwrap();
-            tables.users[user].record_number < newest || !book.held.is_empty()
+            !book.erased && (tables.users[user].record_number < newest || !book.held.is_empty())
         });
         ensure(unwritten.is_none(), || {
             "I5: users found new homes without their checkpoints or with records held back"
@@ -196,6 +197,7 @@ impl Reference {
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }
+        self.check_erasures(written)?;
         let mut freed = self.check_released(written, &wire)?;
         let switches = self.check_records(written, &fates, &mut freed)?;
         self.check_freed(written, &freed)?;
@@ -209,6 +211,35 @@ impl Reference {
         let book = self.lanes.get_mut(&lane).unwrap();
         book.progress = Some(after.clone());
         ensure(after.modes == self.people.modes(lane), || "the counts of modes".to_owned())
+    }
+
+    /// Whoever is erased leaves with all of their records; whatever waited for them waits for nobody.
+    fn check_erasures(&mut self, written: &Written) -> Checked {
+        for ErasureRow { user, change } in &written.erasures {
+            let Erasure::Begins { record_number, newest } = change else {
+                let book = self.people.books.get_mut(user).ok_or("nobody is let in")?;
+                ensure(std::mem::take(&mut book.erased), || "let in without need".to_owned())?;
+                self.judge.erased.remove(&book.user_id);
+                self.count("users readmitted", 1);
+                continue;
+            };
+            let book = self.people.erase(*user).ok_or("nobody is erased")?;
+            let (number, last) = (book.states.len(), book.states.last().map(|known| known.place));
+            ensure(usize::try_from(*record_number) == Ok(number), || {
+                format!("I3: {} is erased at record {record_number}", book.user_id)
+            })?;
+            ensure(number == 0 || *newest == last, || {
+                format!("I3: the newest record of {} is at {newest:?}", book.user_id)
+            })?;
+            let held = std::mem::take(&mut book.held);
+            let user_id = book.user_id.clone();
+            self.refused
+                .extend(held.into_iter().map(|held| (held.letter, (held.place, QUARANTINED))));
+            self.departures.excuse(&user_id);
+            self.judge.erased.insert(user_id);
+            self.count("users erased", 1);
+        }
+        Ok(())
     }
 
     /// I1, I3, I5: the stored records are the log's, in its order, each once; gives the mode changes.
@@ -242,7 +273,7 @@ impl Reference {
                 return Err(format!("I1: {place} was not to be applied in this batch"));
             };
             self.check_fate(row, fate).map_err(|problem| format!("{place}: {problem}"))?;
-            let before = self.people.known(row.user, row.number - 1).map(|known| known.place);
+            let before = self.people.before(row.user, row.number);
             ensure(*previous == before, || {
                 format!("I3: {place} leads to {previous:?}, the record before it is at {before:?}")
             })?;
@@ -379,6 +410,9 @@ impl Reference {
             "a user number was given away and not used".to_owned()
         })?;
         for (user, newest) in self.people.newest_upto(written.lane, after.checkpointed) {
+            if self.people.books[&user].erased {
+                continue;
+            }
             let row = written.users.iter().find(|row| row.user == user && row.checkpoint.is_some());
             let stored = tables.users.get(&user).map_or(0, |stored| stored.record_number);
             let has = row.map_or(stored, |row| row.record_number);

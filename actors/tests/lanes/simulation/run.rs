@@ -248,6 +248,8 @@ fn perform(action: &Action, group: &mut Group) {
         Action::Rebuild { user } => asking::rebuild(ground, user),
         Action::Redrive => asking::redrive(ground),
         Action::Discard => asking::discard(ground),
+        Action::Erase { user } => asking::erase(ground, user),
+        Action::Readmit { user } => asking::readmit(ground, user),
         Action::Rotate { user } => asking::rotate(ground, user.as_deref()),
         // Only an operator, who goes on with them, can.
         Action::Expand { .. } | Action::Adopt => {}

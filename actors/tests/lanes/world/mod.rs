@@ -85,7 +85,7 @@ pub(crate) fn opened_by_service(place: Place, sealed: &[u8]) -> Vec<u8> {
 }
 
 /// Keys that a user can have had, at most.
-const KEYS_MAX: u32 = 9;
+const KEYS_MAX: u32 = 40;
 
 /// The keys of all processes: everybody's first, unless it was rotated or destroyed.
 #[derive(Default)]
@@ -123,7 +123,9 @@ impl KeyRing for PlainKeys {
     }
 
     async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), KeysAway> {
-        self.changed.lock().unwrap().entry(user).or_insert((1, 0)).1 = upto;
+        let mut changed = self.changed.lock().unwrap();
+        let destroyed = &mut changed.entry(user).or_insert((1, 0)).1;
+        *destroyed = upto.max(*destroyed);
         Ok(())
     }
 
