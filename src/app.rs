@@ -3,6 +3,7 @@
 
 mod connect;
 mod housekeeping;
+mod key_usage;
 pub(crate) mod keys;
 mod parts;
 
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::housekeeping::House;
+use self::key_usage::KeyUsage;
 use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
 use crate::lanes::Lanes;
 use crate::retention::Retention;
@@ -218,7 +220,8 @@ impl Starting<'_> {
     ) -> Result<Option<Joined>, Broken> {
         health.watch(self.connection, self.topics.clone(), self.stop.clone()).map_err(broken)?;
         let Some(store) = self.store(migrate).await? else { return Ok(None) };
-        let Some(keys) = self.keys(&store, key_file).await? else { return Ok(None) };
+        let Some(key_store) = self.key_store(&store, migrate).await? else { return Ok(None) };
+        let Some(keys) = self.keys(&key_store, key_file).await? else { return Ok(None) };
         let Some(found) = self.topics().await? else { return Ok(None) };
         let (fatal, fatals) = mpsc::channel(8);
         let positioned = Arc::new(crate::kafka::Positioned::default());
@@ -228,7 +231,13 @@ impl Starting<'_> {
         };
         let Some(policy_number) = self.policy(&store, &policy).await? else { return Ok(None) };
         let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
-        self.watch_parts(&store);
+        self.watch_parts(&store, &key_store);
+        let usage = KeyUsage {
+            store: Arc::clone(&store),
+            key_store: Arc::clone(&key_store),
+            watch: Arc::clone(self.watch),
+        };
+        self.runtime.spawn(usage.watch(self.stop.clone()));
         let (keys, seal) = (Arc::clone(&ports.keys), Arc::clone(&ports.seal));
         let retention = Retention::new(Arc::clone(&store), keys, seal);
         let house = House::new(Arc::clone(&store), retention, self.settings.store.clone());

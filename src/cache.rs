@@ -109,12 +109,24 @@ impl Cache for RedisCache {
             invocation.arg(version).arg(body.0).arg(expire);
             pipeline.invoke_script(&invocation).ignore();
         }
+        self.send(pipeline).await
+    }
+
+    async fn forget(&self, user_id: &str) -> Result<(), CacheAway> {
+        let mut pipeline = redis::pipe();
+        pipeline.del(state_key(user_id)).ignore();
+        self.send(pipeline).await
+    }
+}
+
+impl RedisCache {
+    async fn send(&self, pipeline: redis::Pipeline) -> Result<(), CacheAway> {
         let mut connection = self.connection.clone();
-        let kept = self.runtime.spawn(async move {
-            let kept: Result<(), RedisError> = pipeline.query_async(&mut connection).await;
-            kept
+        let sent = self.runtime.spawn(async move {
+            let sent: Result<(), RedisError> = pipeline.query_async(&mut connection).await;
+            sent
         });
-        match kept.await {
+        match sent.await {
             Ok(Ok(())) => Ok(()),
             // The text of a server's error may quote a key.
             Ok(Err(error)) => Err(CacheAway(format!("{:?}", error.kind()))),

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod dlq;
 mod doctor;
+mod erase;
 mod export;
 mod failure;
 mod gaps;
@@ -58,6 +59,7 @@ enum Command {
     Gaps(gaps::Arguments),
     State(state::Arguments),
     Export(export::Arguments),
+    Erase(erase::Arguments),
     Replay(replay::Arguments),
     Send(send::Arguments),
     Doctor(doctor::Arguments),
@@ -100,6 +102,7 @@ impl Command {
             Self::Gaps(arguments) => gaps::run(&arguments),
             Self::State(arguments) => state::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),
+            Self::Erase(arguments) => erase::run(&arguments),
             Self::Replay(arguments) => replay::run(arguments),
             Self::Send(arguments) => send::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments),

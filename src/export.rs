@@ -1,6 +1,7 @@
 //! What the store holds, in the clear, one JSON object a line: a user's records as a log that `replay`
 //! reads, their states as `replay --state` prints them, their mode changes and alerts as they left.
 
+mod person;
 mod record;
 
 use std::io::{self, Write};
@@ -68,6 +69,15 @@ pub struct Exporter {
     restorer: Restorer,
 }
 
+/// What an export has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Lines that were written.
+    pub lines: u64,
+    /// Users of whom nothing opens: they were erased.
+    pub erased: u64,
+}
+
 /// Users that are looked up at once.
 const USERS_PAGE: usize = 1_000;
 /// Rows of a user that are read at once.
@@ -76,7 +86,7 @@ const ROWS_PAGE: i64 = 2_000;
 impl Exporter {
     /// An exporter of `store`, whose keys `keys` gives.
     pub fn new(store: Arc<SqlStore>, keys: Arc<dyn KeyRing>, seal: Arc<dyn Seal>) -> Self {
-        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal));
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
         Self { store, keys, seal, restorer }
     }
 
@@ -112,15 +122,19 @@ impl Exporter {
         what: What,
         users: &[UserNumber],
         output: &mut impl Write,
-    ) -> Result<u64, ExportError> {
-        let mut lines = 0;
+    ) -> Result<Exported, ExportError> {
+        let mut done = Exported::default();
         for page in users.chunks(USERS_PAGE) {
             let mut stored = self.store.users(Asked::Numbers(page)).await?;
             stored.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
             let numbers: Vec<UserNumber> = stored.iter().map(|stored| stored.user).collect();
             let keys = self.keys.keys_of(&numbers).await?;
             for (stored, key) in stored.iter().zip(&keys) {
-                lines += match what {
+                let Some(key) = key.as_ref().filter(|_| !stored.erased) else {
+                    done.erased += 1;
+                    continue;
+                };
+                done.lines += match what {
                     What::Log => self.log(stored, key, output).await?,
                     What::States => self.state(stored, key, output).await?,
                     What::Transitions => self.transitions(stored, key, output).await?,
@@ -129,7 +143,7 @@ impl Exporter {
             }
         }
         output.flush()?;
-        Ok(lines)
+        Ok(done)
     }
 
     async fn log(
@@ -139,11 +153,13 @@ impl Exporter {
         output: &mut impl Write,
     ) -> Result<u64, ExportError> {
         let store = self.store.as_ref();
-        let mut chain = Chain::find(store, stored.user, 0, i64::MAX).await?;
+        let after = stored.start.record_number;
+        let mut chain = Chain::find(store, stored.user, after, i64::MAX).await?;
         let mut lines = 0;
         while let Some(page) = chain.next(store).await? {
             for row in &page {
-                let bytes = self.open(key, record_place(stored.user, row.number), &row.body)?;
+                let place = record_place(stored.user, row.number);
+                let bytes = self.open(stored.user, key, place, &row.body).await?;
                 if Stored::is_one(&bytes) {
                     // What was done about alerts is told by the changes of alerts.
                     continue;
@@ -179,15 +195,15 @@ impl Exporter {
         key: &DataKey,
         output: &mut impl Write,
     ) -> Result<u64, ExportError> {
-        let (mut after, mut lines) = (0, 0);
+        let (mut after, mut lines) = (stored.start.message_number, 0);
         loop {
             let page = self.store.transitions_of_user(stored.user, after, ROWS_PAGE).await?;
             let Some(last) = page.last() else { return Ok(lines) };
             after = last.n;
             for row in &page {
                 let place = transition_place(stored.user, row.n);
-                let stored = self.open(key, place, &row.body)?;
-                let json = explained_of_stored(stored).ok_or_else(|| ExportError::Unopened {
+                let opened = self.open(stored.user, key, place, &row.body).await?;
+                let json = explained_of_stored(opened).ok_or_else(|| ExportError::Unopened {
                     table: place.table,
                     number: row.n,
                     problem: "what is sealed there is no mode change".to_owned(),
@@ -204,21 +220,28 @@ impl Exporter {
         key: &DataKey,
         output: &mut impl Write,
     ) -> Result<u64, ExportError> {
-        let (mut after, mut lines) = (0, 0);
+        let (mut after, mut lines) = (stored.start.message_number, 0);
         loop {
             let page = self.store.alerts_of_user(stored.user, after, ROWS_PAGE).await?;
             let Some(last) = page.last() else { return Ok(lines) };
             after = last.n;
             for row in &page {
                 let place = alert_place(stored.user, row.n);
-                write_text(&self.open(key, place, &row.body)?, output)?;
+                write_text(&self.open(stored.user, key, place, &row.body).await?, output)?;
                 lines += 1;
             }
         }
     }
 
-    fn open(&self, key: &DataKey, place: Place, body: &[u8]) -> Result<Vec<u8>, ExportError> {
-        self.seal.open(key, place, body).map_err(|problem: Unopened| ExportError::Unopened {
+    async fn open(
+        &self,
+        user: UserNumber,
+        key: &DataKey,
+        place: Place,
+        body: &[u8],
+    ) -> Result<Vec<u8>, ExportError> {
+        let opened = self.restorer.open(user, key, place, body).await?;
+        opened.map_err(|problem: Unopened| ExportError::Unopened {
             table: place.table,
             number: place.record,
             problem: problem.to_string(),

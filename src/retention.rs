@@ -46,7 +46,7 @@ pub struct Retention {
 impl Retention {
     /// One for the records of `store`, whose keys `keys` gives.
     pub fn new(store: Arc<SqlStore>, keys: Arc<dyn KeyRing>, seal: Arc<dyn Seal>) -> Self {
-        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal));
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
         Self { store, keys, seal, restorer }
     }
 
@@ -172,14 +172,21 @@ impl Look<'_> {
         let mut found = Vec::with_capacity(stored.len());
         for (stored, key) in stored.iter().zip(&keys) {
             let user = stored.user;
-            let base = bases.get(&user).filter(|base| {
-                let opened = restorer.based(user, key, base);
-                if let Err(problem) = &opened {
-                    tracing::warn!(user = user.0, %problem, "a base does not open");
+            let Some(key) = key.as_ref().filter(|_| !stored.erased) else {
+                // Nobody can open what was erased: all of it may go.
+                found.push((user, Known { number: i64::MAX, is_last: true }));
+                continue;
+            };
+            let mut number = 0;
+            if let Some(base) = bases.get(&user) {
+                match restorer.based(user, key, base).await? {
+                    Ok(_) => number = base.record_number,
+                    Err(problem) => {
+                        tracing::warn!(user = user.0, %problem, "a base does not open");
+                    }
                 }
-                opened.is_ok()
-            });
-            let mut known = Known { number: base.map_or(0, |b| b.record_number), is_last: false };
+            }
+            let mut known = Known { number, is_last: false };
             if numbers.get(&user).is_some_and(|wanted| known.number < *wanted) {
                 known.is_last = true;
                 match self.make(stored, key).await {

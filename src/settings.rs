@@ -22,7 +22,8 @@ pub use layers::{Inputs, Loaded};
 pub use reference::reference;
 pub use setting::ByteSize;
 pub use table::{
-    Batch, Checkpoint, Coach, Events, Http, KEYS, Kafka, KafkaTopics, Key, Keys, LogSettings,
-    PolicySettings, Push, Quarantine, Redis, Security, Settings, Shutdown, Store, Users,
+    Audit, Batch, Checkpoint, Coach, Events, Http, KEYS, Kafka, KafkaTopics, Key, Keys,
+    LogSettings, PolicySettings, Push, Quarantine, Redis, Security, Settings, Shutdown, Store,
+    Users,
 };
 pub use text::{BootstrapServers, LogFilter};

@@ -53,6 +53,11 @@ impl Watch {
         });
     }
 
+    /// So much of what one data key may seal is used up, of the key that has sealed most.
+    pub fn key_usage(&self, ratio: f64) {
+        self.metrics.key_usage(ratio);
+    }
+
     /// The service ends: nothing new should be sent to it.
     pub fn drain(&self) {
         self.change(|state| state.draining = true);
@@ -181,6 +186,7 @@ mod tests {
         BatchReport {
             lane,
             counts: PerSource::<Counts>::default(),
+            refused: PerSource::default(),
             transitions: 0,
             alerts: Vec::new(),
             held: Default::default(),
@@ -216,7 +222,8 @@ mod tests {
             let problem = "away".to_owned();
             watch.committed(&report(lane));
             watch.live_users(lane, 5);
-            let published = Published { messages: 0, problem: Some(problem.clone()), waiting: 9 };
+            let published =
+                Published { messages: 0, unopened: 0, problem: Some(problem.clone()), waiting: 9 };
             watch.published(lane, Sink::Alerts, &published);
             watch.lane(lane, Condition::Waiting { part: "postgres", problem });
         };

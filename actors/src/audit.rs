@@ -72,8 +72,10 @@ impl Audit {
             released: decided.released,
             commands: decided.commands,
             looks: decided.looks,
+            erasures: decided.erasures,
         };
-        let effects = Effects { messages, states: decided.states };
+        let (states, forgotten) = (decided.states, decided.forgotten);
+        let effects = Effects { messages, states, forgotten };
         Audited { passport, batch, effects }
     }
 }

@@ -11,7 +11,8 @@ use crate::log::{LogError, Outgoing};
 use crate::notice::Notice;
 use crate::obey::Commanded;
 use crate::rows::{
-    AlertRow, Batch, CommandRow, DeadLetterRow, LookRow, RecordRow, ReleasedRow, Sink, UserRow,
+    AlertRow, Batch, CommandRow, DeadLetterRow, ErasureRow, LookRow, RecordRow, ReleasedRow, Sink,
+    UserRow,
 };
 use crate::taken::Taken;
 use crate::user::Switch;
@@ -32,6 +33,8 @@ pub(crate) struct Passport {
     pub oldest: Option<Timestamp>,
     /// What was held back of alerts, by the place of its reason; known once it is decided.
     pub held: [u32; Held::ALL.len()],
+    /// Records of users who were erased: they count as skipped.
+    pub refused: PerSource<i64>,
     /// Ends when every record that was forwarded is safe at its home.
     pub forwarded: Vec<BoxFuture<'static, Result<(), LogError>>>,
 }
@@ -96,6 +99,10 @@ pub(crate) struct Decided {
     pub notices: Vec<Notice>,
     /// When to look at alerts again, by user.
     pub looks: Vec<LookRow>,
+    /// The user who is erased or readmitted.
+    pub erasures: Vec<ErasureRow>,
+    /// Whose keys are destroyed.
+    pub forgotten: Option<String>,
 }
 
 /// From alert to audit: with everything that must leave.
@@ -144,6 +151,8 @@ pub(crate) struct Effects {
     pub messages: Vec<(i64, Sink, Outgoing)>,
     /// States for the cache.
     pub states: Vec<CachedState>,
+    /// Of whom nothing may be left in the cache, and nothing leave any more.
+    pub forgotten: Option<String>,
 }
 
 /// From persist to push: these may leave now.
@@ -154,6 +163,8 @@ pub(crate) struct Committed {
     pub messages: Vec<(i64, Sink, Outgoing)>,
     /// The newest number of the lane's outbox.
     pub head: i64,
+    /// There are no messages, and some that were handed over may open no more: somebody was erased.
+    pub erased: bool,
 }
 
 /// Why a lane's actors end.

@@ -25,6 +25,31 @@ pub trait Cache: Send + Sync {
     ///
     /// When it cannot; the caller goes on without.
     async fn keep(&self, states: Vec<CachedState>) -> Result<(), CacheAway>;
+
+    /// Forgets a user's state.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot: the state stays until it expires, and opens for nobody once its key is destroyed.
+    async fn forget(&self, user_id: &str) -> Result<(), CacheAway>;
+}
+
+/// What the cache is asked for, in order.
+pub(crate) enum CacheWork {
+    /// Keep these.
+    Keep(Vec<CachedState>),
+    /// Forget this user.
+    Forget(String),
+}
+
+impl CacheWork {
+    /// Has it done.
+    pub(crate) async fn run(self, cache: &dyn Cache) -> Result<(), CacheAway> {
+        match self {
+            Self::Keep(states) => cache.keep(states).await,
+            Self::Forget(user_id) => cache.forget(&user_id).await,
+        }
+    }
 }
 
 /// The cache cannot be had; the text quotes no key.
@@ -38,6 +63,10 @@ pub struct NoCache;
 #[async_trait]
 impl Cache for NoCache {
     async fn keep(&self, _: Vec<CachedState>) -> Result<(), CacheAway> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str) -> Result<(), CacheAway> {
         Ok(())
     }
 }

@@ -53,6 +53,21 @@ pub enum Order {
         /// Whose.
         user_id: String,
     },
+    /// Let users in memory take their newest keys.
+    Rekey {
+        /// This one only.
+        user_id: Option<String>,
+    },
+    /// Destroy a user's keys and state, and accept nothing more of them.
+    Erase {
+        /// Whom.
+        user_id: String,
+    },
+    /// Accept a user again who was erased, as somebody new.
+    Readmit {
+        /// Whom.
+        user_id: String,
+    },
 }
 
 /// Dead letters, of this or other lanes, and what became of those before them.
@@ -89,15 +104,21 @@ impl Order {
             Self::Rebuild { .. } => "rebuild",
             Self::Alert { .. } => "alert",
             Self::Tick { .. } => "tick",
+            Self::Rekey { .. } => "rekey",
+            Self::Erase { .. } => "erase",
+            Self::Readmit { .. } => "readmit",
         }
     }
 
     /// The user it is about, when it is about one.
     pub fn user_id(&self) -> Option<&str> {
         match self {
-            Self::Release { user_id } | Self::Rebuild { user_id } | Self::Alert { user_id, .. } => {
-                Some(user_id)
-            }
+            Self::Release { user_id }
+            | Self::Rebuild { user_id }
+            | Self::Alert { user_id, .. }
+            | Self::Erase { user_id }
+            | Self::Readmit { user_id } => Some(user_id),
+            Self::Rekey { user_id } => user_id.as_deref(),
             Self::Redrive(_) | Self::Discard(_) | Self::Tick { .. } => None,
         }
     }
@@ -105,7 +126,12 @@ impl Order {
     /// The particulars that are sealed, if there are any.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Release { .. } | Self::Rebuild { .. } | Self::Tick { .. } => None,
+            Self::Release { .. }
+            | Self::Rebuild { .. }
+            | Self::Rekey { .. }
+            | Self::Erase { .. }
+            | Self::Readmit { .. }
+            | Self::Tick { .. } => None,
             Self::Alert { order, .. } => postcard::to_allocvec(order).ok(),
             Self::Redrive(letters) | Self::Discard(letters) => {
                 let names = letters.names.iter().map(|name| (name.lane.0, name.number));
@@ -124,6 +150,9 @@ impl Order {
         match kind {
             "release" => Some(Self::Release { user_id: user_id?.to_owned() }),
             "rebuild" => Some(Self::Rebuild { user_id: user_id?.to_owned() }),
+            "rekey" => Some(Self::Rekey { user_id: user_id.map(str::to_owned) }),
+            "erase" => Some(Self::Erase { user_id: user_id?.to_owned() }),
+            "readmit" => Some(Self::Readmit { user_id: user_id?.to_owned() }),
             "redrive" => letters().map(Self::Redrive),
             "discard" => letters().map(Self::Discard),
             "alert" => {
@@ -170,6 +199,11 @@ impl Orders {
         self.met.borrow_mut().insert(id)
     }
 
+    /// It was met and cannot be opened now: it is met again.
+    pub(crate) fn forget(&self, id: i64) {
+        self.met.borrow_mut().remove(&id);
+    }
+
     /// Queues a command behind the others.
     pub(crate) fn put(&self, command: Command) {
         self.waiting.borrow_mut().push_back(command);
@@ -208,6 +242,10 @@ mod tests {
         for order in [
             Order::Release { user_id: "u".to_owned() },
             Order::Rebuild { user_id: "u".to_owned() },
+            Order::Rekey { user_id: None },
+            Order::Rekey { user_id: Some("u".to_owned()) },
+            Order::Erase { user_id: "u".to_owned() },
+            Order::Readmit { user_id: "u".to_owned() },
             Order::Redrive(Letters::of([letter(1, 3), letter(0, 1)])),
             Order::Discard(Letters::of([])),
             Order::Alert {
@@ -225,6 +263,7 @@ mod tests {
     fn what_this_release_does_not_know_is_no_order() {
         assert_eq!(Order::of_stored("dance", Some("u"), None), None);
         assert_eq!(Order::of_stored("release", None, None), None);
+        assert_eq!(Order::of_stored("erase", None, None), None);
         assert_eq!(Order::of_stored("redrive", None, Some(&[0xff, 0xff])), None);
     }
 

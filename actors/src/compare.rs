@@ -86,6 +86,7 @@ impl Restorer {
         let there = match &stored.checkpoint {
             Some(sealed) => self
                 .open_checkpoint(stored, key, sealed)
+                .await?
                 .map_or_else(There::Unreadable, There::State),
             None => There::Nothing,
         };

@@ -16,7 +16,8 @@ use crate::person::Look;
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
 use crate::rows::{
-    CommandRow, DeadLetterRow, LookRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow,
+    CommandRow, DeadLetterRow, ErasureRow, LookRow, Quarantine, RecordRow, ReleasedRow, Sink,
+    UserRow,
 };
 use crate::user::{Steps, Switch};
 
@@ -103,7 +104,13 @@ impl Residents {
             self.add(work, steps, &passport, &mut sum)?;
         }
         self.add_outsiders(outsiders, &quarantine, &mut sum)?;
-        let (released, commands) = self.obey(obeyed.unwrap_or_default(), &mut sum, &mut modes);
+        let mut obeyed = obeyed.unwrap_or_default();
+        let (forgotten, erasure) = (obeyed.forgotten.take(), obeyed.erasure.take());
+        if let Some((_, Some(mode))) = erasure {
+            modes.left(mode);
+        }
+        let erasures: Vec<ErasureRow> = erasure.into_iter().map(|(row, _)| row).collect();
+        let (released, commands) = self.obey(obeyed, &mut sum, &mut modes);
         for source in crate::lane::Source::ALL {
             let (found, total) = (counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
@@ -118,7 +125,7 @@ impl Residents {
         after.outbox =
             before.outbox + count(&dead_letters) + count(&sum.switches) + count(&sum.notices);
         after.checkpointed = self.checkpointed(passport.stamp);
-        let is_command = !released.is_empty() || !commands.is_empty();
+        let is_command = !(released.is_empty() && commands.is_empty() && erasures.is_empty());
         let is_asked = is_command || !sum.records.is_empty() || !sum.looks.is_empty();
         after.batch = before.batch + 1 - i64::from(is_command && Defect::CommandIsNoBatch.is_on());
         after.stamp = passport.stamp;
@@ -150,6 +157,8 @@ impl Residents {
             commands,
             notices,
             looks,
+            erasures,
+            forgotten,
         }))
     }
 

@@ -21,12 +21,12 @@ use crate::command::{Command, Orders};
 use crate::defect::Defect;
 use crate::incoming::Incoming;
 use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
-use crate::lane::{FenceToken, Lane, Progress, Provenance};
+use crate::lane::{FenceToken, Lane, PerSource, Progress, Provenance};
 use crate::log::{LaneReader, LogError};
 use crate::obey::{Commanded, Done};
 use crate::ports::{BatchRules, Ports, Rules};
 use crate::router::Router;
-use crate::suspects::Suspects;
+use crate::suspects::{QUARANTINE, Suspects};
 use crate::taken::{Entry, Taken};
 use crate::turns::Turns;
 
@@ -184,6 +184,13 @@ impl Work {
             }
             Done::Whole(None) => {}
             Done::Part(rest) => self.orders.put_back(rest),
+            Done::Erased(user_id, rest) => {
+                self.suspects.erase(user_id);
+                self.orders.put_back(rest);
+            }
+            Done::Readmitted(user_id) => {
+                self.suspects.erased.remove(&user_id);
+            }
         }
         Ok(())
     }
@@ -264,6 +271,7 @@ impl Work {
                 stamp: self.progress.stamp,
                 oldest: filling.oldest,
                 held: Default::default(),
+                refused: filling.refused,
                 forwarded,
             },
             applications: filling.applications,
@@ -299,6 +307,8 @@ struct Filling {
     /// Origin and the offset there that must come first.
     out_of_turn: Vec<(i32, i64)>,
     oldest: Option<Timestamp>,
+    /// Records of users who were erased.
+    refused: PerSource<i64>,
     records: usize,
     bytes: usize,
 }
@@ -320,7 +330,12 @@ impl Filling {
             self.bytes += incoming.bytes();
         }
         let (source, offset) = (incoming.source, incoming.offset);
-        match intake.judge(incoming, progress) {
+        let verdict = intake.judge(incoming, progress);
+        if suspects.refuses(&verdict, progress.counts.of_mut(source)) {
+            *self.refused.of_mut(source) += 1;
+            return;
+        }
+        match verdict {
             Verdict::Apply(application) => {
                 let Application { record, traceparent } = application;
                 let record_time = record.record_time;
@@ -354,6 +369,3 @@ impl Filling {
         }
     }
 }
-
-const QUARANTINE: &str =
-    "an evaluation of this user has failed; the record waits for the user's release";

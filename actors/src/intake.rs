@@ -60,6 +60,8 @@ pub struct DeadLetter {
     pub raw: Raw,
     /// When it entered the log.
     pub record_time: Option<Timestamp>,
+    /// Whose it is, when that much can be read.
+    pub user_id: Option<String>,
 }
 
 /// Why a forwarded record is not applied.
@@ -267,8 +269,8 @@ struct Refused {
 }
 
 impl From<Refused> for Verdict {
-    fn from(refused: Refused) -> Self {
-        Self::DeadLetter(refused.letter)
+    fn from(Refused { letter, user_id }: Refused) -> Self {
+        Self::DeadLetter(Box::new(DeadLetter { user_id, ..*letter }))
     }
 }
 
@@ -293,7 +295,7 @@ pub fn letter(
     if incoming.source == Source::ByUser {
         strip_origin(&mut raw);
     }
-    DeadLetter { reason, detail: detail.into(), raw, record_time }
+    DeadLetter { reason, detail: detail.into(), raw, record_time, user_id: None }
 }
 
 fn misrouted(incoming: &Incoming<'_>, detail: &str) -> Verdict {

@@ -124,7 +124,8 @@ pub struct Counts {
     pub dead_letter: i64,
     /// Sent on to their user's home lane.
     pub forwarded: i64,
-    /// Forwarded records that must not be applied: repeats, of another generation, out of turn.
+    /// Records that must not be applied and are not kept: of users who were erased; and forwarded ones that
+    /// are repeats, of another generation or out of turn.
     pub skipped: i64,
 }
 
@@ -169,6 +170,11 @@ impl ModeCounts {
             *self.of_mut(from) -= 1;
         }
         *self.of_mut(to) += 1;
+    }
+
+    /// A user is no more.
+    pub fn left(&mut self, mode: Mode) {
+        *self.of_mut(mode) -= 1;
     }
 
     const ORDER: [Mode; 4] = [Mode::Reflex, Mode::Guardian, Mode::Pattern, Mode::Hypothesis];

@@ -75,6 +75,13 @@ impl Live {
         seat
     }
 
+    /// Lets go of a user.
+    pub(crate) fn remove(&mut self, user_id: &str) {
+        if let Some(seat) = self.seats.remove(user_id) {
+            self.residents.remove(seat.0);
+        }
+    }
+
     /// Lets go of everybody who does not stay.
     pub(crate) fn retain(&mut self, stays: impl Fn(&Resident) -> bool) {
         let seats = &mut self.seats;

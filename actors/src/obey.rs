@@ -4,25 +4,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use neuros::time::{Micros, Timestamp};
-use neuros::{Mode, alert};
+use neuros::Mode;
+use neuros::time::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::batch::End;
 use crate::capacity::RELEASED_PAGE;
-use crate::command::{Command, DONE, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
+use crate::command::{Command, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
 use crate::dead_letter::{self, Letter};
 use crate::defect::Defect;
+use crate::erase::WAS_ERASED;
+use crate::heed;
 use crate::home::home;
 use crate::intake::{self, Application, QUARANTINED};
 use crate::lane::{Provenance, UserNumber};
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::restore::RestoreError;
 use crate::router::LOST;
-use crate::rows::{CommandRow, Fate, LookRow, Quarantine, ReleasedRow, UserRow};
-use crate::store::{Asked, AskedLetters, StoredLetter, StoredLook};
+use crate::rows::{CommandRow, ErasureRow, Fate, LookRow, Quarantine, ReleasedRow, UserRow};
+use crate::store::{Asked, AskedLetters, StoredLetter};
 use crate::suspects::Suspects;
-use crate::taken::{AskedOf, Entry, Taken};
+use crate::taken::{Entry, Taken};
 use crate::user::{Steps, checkpoint_place};
 
 /// A command on its way through the lane, with nothing else in flight.
@@ -40,6 +42,10 @@ pub(crate) enum Done {
     Whole(Option<String>),
     /// A part of it; this is the rest.
     Part(Command),
+    /// This user is erased; destroying their keys is the rest.
+    Erased(String, Command),
+    /// This user may begin anew.
+    Readmitted(String),
 }
 
 /// What is to be written for a command beside the records.
@@ -55,6 +61,10 @@ pub(crate) struct Obeyed {
     pub(crate) rebuilt: Option<Rebuilt>,
     /// Whose alerts are looked at later.
     pub(crate) looks: Vec<LookRow>,
+    /// Who is erased or readmitted, with the mode that they leave.
+    pub(crate) erasure: Option<(ErasureRow, Option<Mode>)>,
+    /// Whose keys are destroyed.
+    pub(crate) forgotten: Option<String>,
 }
 
 /// A state that was made anew.
@@ -72,9 +82,9 @@ pub(crate) struct Plan {
     pub(crate) done: Done,
 }
 
-const NO_STATE: &str = "the user has no state";
+pub(crate) const NO_STATE: &str = "the user has no state";
 const NO_RECORDS: &str = "stored records that the state holds are missing: it stays as it is";
-const IN_QUARANTINE: &str = "the user is in quarantine: release them first";
+pub(crate) const IN_QUARANTINE: &str = "the user is in quarantine: release them first";
 const NOT_QUARANTINED: &str = "the user is not in quarantine";
 const NOT_RESTORED: &str = "the user's state still cannot be restored by this release";
 const STILL_FAILS: &str =
@@ -92,7 +102,12 @@ impl Residents {
         stamp: Timestamp,
     ) -> Result<Plan, End> {
         let Command { id, order } = command;
+        // Letters may have been sealed by a key that is newer than the lane's claim.
+        self.service_key = self.ports.keys.newest_service_key().await.map_err(keys_end)?;
         match order {
+            Order::Rekey { user_id } => self.plan_rekey(id, user_id.as_deref()).await,
+            Order::Erase { user_id } => self.plan_erase(id, user_id).await,
+            Order::Readmit { user_id } => self.plan_readmit(id, user_id).await,
             Order::Release { user_id } => self.plan_release(id, user_id, suspects).await,
             Order::Redrive(letters) => self.plan_letters(id, letters, Some(suspects)).await,
             Order::Discard(letters) => self.plan_letters(id, letters, None).await,
@@ -100,7 +115,7 @@ impl Residents {
             Order::Alert { user_id, order } => {
                 self.plan_alert((id, stamp), user_id, order, suspects).await
             }
-            Order::Tick { users, at } => Ok(plan_tick(users, at, suspects)),
+            Order::Tick { users, at } => Ok(heed::plan_tick(users, at, suspects)),
         }
     }
 
@@ -112,8 +127,11 @@ impl Residents {
     ) -> Result<Plan, End> {
         let known = self.ports.store.users(Asked::Ids(&[user_id])).await.map_err(store_end)?;
         let Some(stored) = known.first() else { return Ok(Plan::nothing(id, NO_STATE)) };
+        if stored.erased {
+            return Ok(Plan::nothing(id, WAS_ERASED));
+        }
         let keys = self.ports.keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
-        let Some(key) = keys.into_iter().next() else { return Err(LOST) };
+        let Some(key) = keys.into_iter().next().flatten() else { return Err(LOST) };
         let rebuilt = self.restorer.rebuild(stored, &key, i64::MAX).await;
         let person = match rebuilt {
             Ok(person) if person.record_number < stored.record_number => {
@@ -156,26 +174,6 @@ impl Residents {
         });
         self.withheld.remove(user_id);
         self.settle(user_id.into(), stored.user, key, person, true, stamp, 0);
-        Ok(plan)
-    }
-
-    async fn plan_alert(
-        &self,
-        (id, stamp): (i64, Timestamp),
-        user_id: String,
-        order: alert::Order,
-        suspects: &Suspects,
-    ) -> Result<Plan, End> {
-        let store = &self.ports.store;
-        let known = store.users(Asked::Ids(&[&user_id])).await.map_err(store_end)?;
-        if known.is_empty() && self.live.find(&user_id).is_none() {
-            return Ok(Plan::nothing(id, NO_STATE));
-        }
-        if suspects.is_one(&user_id) {
-            return Ok(Plan::nothing(id, IN_QUARANTINE));
-        }
-        let mut plan = Plan::nothing(id, DONE);
-        plan.ask(id, user_id, order, stamp);
         Ok(plan)
     }
 
@@ -267,8 +265,7 @@ impl Residents {
         }
         let application = self.read_again(letter)?;
         let user_id = application.record.user_id.as_ref();
-        let is_free = !suspects.quarantined.contains(user_id) && !suspects.users.contains(user_id);
-        is_free.then_some(application)
+        (!suspects.holds(user_id)).then_some(application)
     }
 
     /// Whether its evaluation has failed in this process.
@@ -291,23 +288,6 @@ impl Residents {
     }
 }
 
-/// Time passes for these users; for those who must not be evaluated it waits.
-fn plan_tick(users: Vec<StoredLook>, at: Timestamp, suspects: &Suspects) -> Plan {
-    let mut plan = Plan { taken: Vec::new(), obeyed: Obeyed::default(), done: Done::Whole(None) };
-    for StoredLook { user, user_id, .. } in users {
-        if suspects.is_one(&user_id) {
-            let due = Some(at + LOOK_AGAIN_AFTER);
-            plan.obeyed.looks.push(LookRow { user, due });
-        } else {
-            plan.ask(0, user_id, alert::Order::Tick, at);
-        }
-    }
-    plan
-}
-
-/// When alerts of somebody in quarantine are looked at again.
-const LOOK_AGAIN_AFTER: Micros = Micros::from_minutes(60);
-
 /// What came of letters, for people.
 fn outcome_of(letters: &Letters, is_redrive: bool) -> String {
     let Letters { done, left, gone, elsewhere, .. } = letters;
@@ -329,19 +309,10 @@ fn outcome_of(letters: &Letters, is_redrive: bool) -> String {
 
 impl Plan {
     /// A command that comes to nothing, so far.
-    fn nothing(id: i64, outcome: &str) -> Self {
+    pub(crate) fn nothing(id: i64, outcome: &str) -> Self {
         let command = CommandRow { id, record_number: None, outcome: outcome.to_owned() };
         let obeyed = Obeyed { command: Some(command), ..Obeyed::default() };
         Self { taken: Vec::new(), obeyed, done: Done::Whole(None) }
-    }
-
-    /// Hands a person an order.
-    fn ask(&mut self, id: i64, user_id: String, order: alert::Order, at: Timestamp) {
-        // A page is small.
-        let position = i32::try_from(self.taken.len()).unwrap_or(i32::MAX);
-        let entry = Entry::Order(Box::new(AskedOf { user_id, order, at }));
-        let provenance = Provenance::Order(id);
-        self.taken.push(Taken { position, provenance, letter: None, traceparent: None, entry });
     }
 
     fn finish(&mut self, id: i64, outcome: String) {

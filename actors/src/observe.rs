@@ -95,6 +95,8 @@ pub struct BatchReport {
     pub lane: Lane,
     /// What became of its records.
     pub counts: PerSource<Counts>,
+    /// Of those skipped: records of users who were erased.
+    pub refused: PerSource<i64>,
     /// Mode changes.
     pub transitions: u64,
     /// Changes of alerts, by where the alert stands then.
@@ -139,6 +141,8 @@ pub enum CommitFailure {
 pub struct Published {
     /// Messages that are safe at the sink.
     pub messages: u64,
+    /// Messages that open no more and were passed over: their user was erased.
+    pub unopened: u64,
     /// Why the rest is not.
     pub problem: Option<String>,
     /// Rows that wait.

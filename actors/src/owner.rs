@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alert::Alerts;
 use crate::audit::Audit;
 use crate::batch::End;
-use crate::cache::CachedState;
+use crate::cache::CacheWork;
 use crate::capacity::CACHE_QUEUE;
 use crate::command::Orders;
 use crate::home::home;
@@ -31,7 +31,6 @@ use crate::ports::{BelowStart, Ports, Rules};
 use crate::push::Push;
 use crate::relay::Relay;
 use crate::residents::{Residents, keys_end, store_end};
-use crate::restore::Restorer;
 use crate::restoring;
 use crate::router::{self, Router};
 use crate::running::Running;
@@ -114,9 +113,7 @@ impl Owner {
         self.ports.observer.claimed(self.lane, modes, positions);
         self.condition(Condition::Restoring);
         let count = self.rules.routing.partition_count;
-        let quarantined = store.quarantined().await.map_err(store_end)?;
-        self.suspects.quarantined =
-            quarantined.into_iter().filter(|user_id| home(user_id, count) == self.lane).collect();
+        self.suspects.look(&self.ports, |user_id| home(user_id, count) == self.lane).await?;
         let committed = Rc::new(Cell::new(claim.progress.stamp));
         let residents = self.restore(&claim, Rc::clone(&committed)).await?;
         let reader = self.ports.log.open(self.lane, claim.progress.positions).await;
@@ -138,7 +135,7 @@ impl Owner {
             lane: self.lane,
             ports: self.ports.clone(),
             rules: Arc::clone(&self.rules),
-            restorer: Restorer::new(Arc::clone(&self.ports.store), Arc::clone(&self.ports.seal)),
+            restorer: self.ports.restorer(),
             progress: claim.progress.clone(),
             service_key,
             live: Live::default(),
@@ -172,7 +169,6 @@ impl Owner {
             lane: self.lane,
             token,
             ports: self.ports.clone(),
-            service_key: residents.service_key.clone(),
             topics: self.rules.topics.clone(),
         });
         let push = Push::start(relay, progress.outbox, &end, &drop_rest);
@@ -191,7 +187,6 @@ impl Owner {
         let audit = Audit { accessor_id, persist, end: end.clone() }.start();
         let alerts = Alerts { ports: self.ports.clone(), audit, end: end.clone() }.start();
         let oldest_unwritten = Rc::clone(&residents.oldest_unwritten);
-        let service_key = residents.service_key.clone();
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
         self.start_scrub(&router, committed, progress.users, &drop_rest);
         let turns = Rc::new(RefCell::new(Turns::default()));
@@ -222,7 +217,7 @@ impl Owner {
         let (lane, ports, asks) = (self.lane, self.ports.clone(), ingest.clone());
         let partition_count = self.rules.routing.partition_count;
         let heard = poll::Heard::new(orders, events_stop);
-        let poll = Poll { lane, token, ports, service_key, ingest: asks, heard, partition_count };
+        let poll = Poll { lane, token, ports, ingest: asks, heard, partition_count };
         actix::spawn(poll.run(drop_rest.clone()));
         Running { ingest, ends, permits, in_flight_max, stop_reading, drop_rest }
     }
@@ -235,32 +230,32 @@ impl Owner {
         stop: &CancellationToken,
     ) {
         let ports = self.ports.clone();
-        let restorer = Restorer::new(Arc::clone(&ports.store), Arc::clone(&ports.seal));
+        let restorer = ports.restorer();
         let after = scrub::somewhere(self.lane, users, ports.clock.now());
         let (rules, router) = (Arc::clone(&self.rules), router.clone());
         let scrub = Scrub { lane: self.lane, ports, rules, restorer, router, committed, after };
         actix::spawn(scrub.run(stop.clone()));
     }
 
-    fn start_cache(&self, stop: &CancellationToken) -> mpsc::Sender<Vec<CachedState>> {
-        let (states, mut waiting) = mpsc::channel::<Vec<CachedState>>(CACHE_QUEUE);
+    fn start_cache(&self, stop: &CancellationToken) -> mpsc::Sender<CacheWork> {
+        let (works, mut waiting) = mpsc::channel::<CacheWork>(CACHE_QUEUE);
         let (ports, stop) = (self.ports.clone(), stop.clone());
         actix::spawn(async move {
             loop {
-                let states = tokio::select! {
+                let work = tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    states = waiting.recv() => states,
+                    work = waiting.recv() => work,
                 };
-                let Some(states) = states else { return };
-                let kept = ports.cache.keep(states).await;
-                ports.observer.cached(kept.is_ok());
-                if let Err(error) = kept {
-                    tracing::debug!(%error, "the cache did not take states");
+                let Some(work) = work else { return };
+                let done = work.run(&*ports.cache).await;
+                ports.observer.cached(done.is_ok());
+                if let Err(error) = done {
+                    tracing::debug!(%error, "the cache did not do what it was asked for");
                 }
             }
         });
-        states
+        works
     }
 
     /// Says whether the lane is to be tried again.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Audited, Committed, Effects, End, Passport};
-use crate::cache::CachedState;
+use crate::cache::CacheWork;
 use crate::capacity::BATCH_MAILBOX;
 use crate::defect::Defect;
 use crate::lane::{Counts, PerSource, Progress, Source};
@@ -36,7 +36,7 @@ pub(crate) struct Persist {
 pub(crate) struct Desk {
     pub(crate) ports: Ports,
     pub(crate) push: Addr<Push>,
-    pub(crate) cache: mpsc::Sender<Vec<CachedState>>,
+    pub(crate) cache: mpsc::Sender<CacheWork>,
     pub(crate) committed: Rc<Cell<Timestamp>>,
     /// The lane ends: what has not been committed by now is read anew.
     pub(crate) drop_rest: CancellationToken,
@@ -112,7 +112,7 @@ impl Desk {
         if Defect::EffectsBeforeCommit.is_on() {
             self.release(
                 &batch,
-                Effects { messages: effects.messages.clone(), states: Vec::new() },
+                Effects { messages: effects.messages.clone(), states: Vec::new(), forgotten: None },
             );
         }
         if let Err(failed) = self.commit(&batch).await {
@@ -198,14 +198,19 @@ impl Desk {
     }
 
     fn release(&self, batch: &Batch, effects: Effects) {
-        let Effects { messages, states } = effects;
-        let head = batch.after.outbox;
-        if !messages.is_empty() && self.push.try_send(Committed { messages, head }).is_err() {
+        let Effects { messages, states, forgotten } = effects;
+        let (head, erased) = (batch.after.outbox, forgotten.is_some());
+        let committed = Committed { messages, head, erased };
+        let is_told = erased || !committed.messages.is_empty();
+        if is_told && self.push.try_send(committed).is_err() {
             // The outbox has them; the next owner's relay finds them there.
             tracing::debug!(lane = batch.lane.0, "the lane's relay has ended already");
         }
-        if !states.is_empty() && self.cache.try_send(states).is_err() {
-            tracing::debug!(lane = batch.lane.0, "the cache is behind and misses a batch");
+        let states = (!states.is_empty()).then_some(CacheWork::Keep(states));
+        for work in states.into_iter().chain(forgotten.map(CacheWork::Forget)) {
+            if self.cache.try_send(work).is_err() {
+                tracing::debug!(lane = batch.lane.0, "the cache is behind and misses a batch");
+            }
         }
     }
 
@@ -221,6 +226,7 @@ impl Desk {
         BatchReport {
             lane: batch.lane,
             counts,
+            refused: passport.refused,
             transitions: batch.transitions.len() as u64,
             dead_letters: counted(reasons),
             released: counted(fates),

@@ -8,6 +8,7 @@ use neuros::{Explain, Kind, Outcome, Policy, State, checkpoint, step};
 
 use crate::defect::Defect;
 use crate::rows::RecordPlace;
+use crate::store::Start;
 
 /// State and numbers after some records; by default after none.
 #[derive(Clone, Default)]
@@ -22,6 +23,8 @@ pub struct Person {
     pub newest: Option<RecordPlace>,
     /// The number of the newest outgoing message.
     pub message_number: i64,
+    /// The number of the newest mode change before the first record.
+    pub seq_before: u64,
 }
 
 /// How a record is applied to a person: [`Person::apply`], unless somebody wants to see what happens when
@@ -94,7 +97,7 @@ impl Person {
             _ => (bytes, Book::default()),
         };
         let state = Some(Box::new(State::from_checkpoint(state)?));
-        Ok(Self { state, alerts, record_number, newest: None, message_number })
+        Ok(Self { state, alerts, record_number, newest: None, message_number, seq_before: 0 })
     }
 
     /// State and alerts as bytes; `None` before the first record.
@@ -110,6 +113,18 @@ impl Person {
         Some(bytes)
     }
 
+    /// A person of whom there is no record yet.
+    pub fn starting(start: Start) -> Self {
+        let Start { record_number, message_number, seq } = start;
+        let seq_before = u64::try_from(seq).unwrap_or(0);
+        Self { record_number, message_number, seq_before, ..Self::default() }
+    }
+
+    /// The number of the newest mode change.
+    pub fn seq(&self) -> u64 {
+        self.state.as_ref().map_or(self.seq_before, |state| state.seq())
+    }
+
     /// Applies a record; `outcomes` holds what came of its events, and nothing else.
     pub fn apply(
         &mut self,
@@ -118,7 +133,9 @@ impl Person {
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         outcomes.clear();
-        let state = self.state.get_or_insert_with(|| Box::new(State::born(record)));
+        let seq = self.seq_before;
+        let born = || Box::new(State::born_after(record, seq));
+        let state = self.state.get_or_insert_with(born);
         step(policy, state, record, Explain::Switches, outcomes);
         let repeated = outcomes.iter().all(|outcome| outcome.kind == Kind::Duplicate);
         if repeated && !Defect::DedupeRemoved.is_on() {

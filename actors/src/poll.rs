@@ -14,7 +14,7 @@ use crate::home::home;
 use crate::ingest::{ClaimAnew, Ingest};
 use crate::lane::{FenceToken, Lane, Positions, Routing};
 use crate::ports::Ports;
-use crate::seal::DataKey;
+use crate::seal::{self, KeysAway};
 use crate::store::{Store, StoredCommand, StoredLook, Tenure};
 
 /// How often the store is asked.
@@ -45,7 +45,6 @@ pub(crate) struct Poll {
     pub(crate) lane: Lane,
     pub(crate) token: FenceToken,
     pub(crate) ports: Ports,
-    pub(crate) service_key: DataKey,
     pub(crate) ingest: Addr<Ingest>,
     pub(crate) heard: Heard,
     pub(crate) partition_count: i32,
@@ -109,9 +108,14 @@ impl Poll {
         };
         for stored in found.into_iter().filter(|stored| self.heard.orders.is_new(stored.id)) {
             let (id, kind) = (stored.id, stored.kind.clone());
-            match self.open(stored) {
-                Some(order) => self.heard.orders.put(Command { id, order }),
-                None => tracing::error!(
+            match self.open(stored).await {
+                Ok(Some(order)) => self.heard.orders.put(Command { id, order }),
+                Err(error) => {
+                    tracing::debug!(lane = self.lane.0, %error, "commands are opened later");
+                    self.heard.orders.forget(id);
+                    return;
+                }
+                Ok(None) => tracing::error!(
                     lane = self.lane.0,
                     id,
                     kind = kind.escape_debug().to_string(),
@@ -174,12 +178,18 @@ impl Poll {
         (has_read_all || self.heard.still >= STILL).then_some(now)
     }
 
-    fn open(&self, stored: StoredCommand) -> Option<Order> {
+    async fn open(&self, stored: StoredCommand) -> Result<Option<Order>, KeysAway> {
         let place = command::place(self.lane, stored.requested_at);
         let body = match stored.body {
-            Some(sealed) => Some(self.ports.seal.open(&self.service_key, place, &sealed).ok()?),
+            Some(sealed) => {
+                let (keys, seal) = (&*self.ports.keys, &*self.ports.seal);
+                let Ok(body) = seal::open_own(keys, seal, place, &sealed).await? else {
+                    return Ok(None);
+                };
+                Some(body)
+            }
             None => None,
         };
-        Order::of_stored(&stored.kind, stored.user_id.as_deref(), body.as_deref())
+        Ok(Order::of_stored(&stored.kind, stored.user_id.as_deref(), body.as_deref()))
     }
 }

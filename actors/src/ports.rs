@@ -14,6 +14,7 @@ use crate::lane::{PerSource, Routing};
 use crate::log::{Forwarder, Log, Publisher};
 use crate::observe::Observer;
 use crate::person::Evaluate;
+use crate::restore::Restorer;
 use crate::seal::{KeyRing, Seal};
 use crate::store::Store;
 
@@ -40,6 +41,14 @@ pub struct Ports {
     pub observer: Arc<dyn Observer>,
     /// Where to say that the process must end, and why.
     pub fatal: mpsc::Sender<String>,
+}
+
+impl Ports {
+    /// What makes states from what is stored.
+    pub(crate) fn restorer(&self) -> Restorer {
+        let (store, seal) = (Arc::clone(&self.store), Arc::clone(&self.seal));
+        Restorer::new(store, seal, Arc::clone(&self.keys))
+    }
 }
 
 /// What lanes are told.

@@ -65,6 +65,17 @@ impl Inbox {
         self.changed.notify_one();
     }
 
+    /// Forgets what it was handed: it is read from the store, which may no longer open all of it.
+    fn read_again(&self, head: i64) {
+        let live = &mut *self.live.borrow_mut();
+        if !live.messages.is_empty() {
+            live.messages.clear();
+            live.complete_after = head;
+        }
+        live.head = head;
+        self.changed.notify_one();
+    }
+
     /// What to do when everything up to `cursor` has left; takes at most `limit` messages.
     pub(crate) fn next(&self, cursor: i64, limit: usize) -> Next {
         let live = &mut *self.live.borrow_mut();
@@ -130,6 +141,10 @@ impl Handler<Committed> for Push {
     type Result = ();
 
     fn handle(&mut self, committed: Committed, _: &mut Self::Context) {
+        if committed.erased {
+            self.sinks.iter().for_each(|(_, inbox)| inbox.read_again(committed.head));
+            return;
+        }
         let mut of_sinks: Vec<Vec<(i64, Outgoing)>> = vec![Vec::new(); self.sinks.len()];
         for (number, sink, outgoing) in committed.messages {
             let place = self.sinks.iter().position(|(known, _)| *known == sink);

@@ -17,8 +17,8 @@ use crate::observe::Published;
 use crate::ports::Ports;
 use crate::push::{Inbox, Next, PAUSE};
 use crate::rows::Sink;
-use crate::seal::DataKey;
-use crate::store::{StoreError, StoredOutbox};
+use crate::seal::{self, DataKey, KeysAway};
+use crate::store::{StoreError, StoredDeadLetter, StoredOutbox};
 use crate::user::outbox_place;
 
 /// Relays a lane's outbox.
@@ -26,7 +26,6 @@ pub(crate) struct Relay {
     pub(crate) lane: Lane,
     pub(crate) token: FenceToken,
     pub(crate) ports: Ports,
-    pub(crate) service_key: DataKey,
     pub(crate) topics: PerSource<String>,
 }
 
@@ -37,8 +36,8 @@ enum Trouble {
     Log(#[from] LogError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
-    Keys(String),
+    #[error(transparent)]
+    Keys(#[from] KeysAway),
     #[error("fenced")]
     Fenced,
 }
@@ -69,7 +68,7 @@ impl Relay {
                     return;
                 }
                 Err(trouble) => {
-                    self.report(sink, 0, Some(trouble.to_string()), inbox, cursor);
+                    self.report(sink, Done::default(), Some(trouble.to_string()), inbox, cursor);
                     if !rest(pause, stop).await {
                         break;
                     }
@@ -102,7 +101,7 @@ impl Relay {
         }
         let from = cursor.number;
         let limit = usize::try_from(OUTBOX_PAGE).unwrap_or(1);
-        let (messages, to) = match inbox.next(from, limit) {
+        let (messages, unopened, to) = match inbox.next(from, limit) {
             Next::Idle => {
                 tokio::select! {
                     biased;
@@ -113,24 +112,24 @@ impl Relay {
             }
             Next::Send(messages) => {
                 let to = messages.last().map_or(from, |(number, _)| *number);
-                (messages.into_iter().map(|(_, outgoing)| outgoing).collect(), to)
+                (messages.into_iter().map(|(_, outgoing)| outgoing).collect(), 0, to)
             }
             Next::CatchUp(upto) => self.page(sink, from, upto).await?,
         };
-        let count = messages.len() as u64;
+        let done = Done { messages: messages.len() as u64, unopened };
         if Defect::CursorBeforeSend.is_on() {
             let mut ahead = *cursor;
             ahead.move_to(to);
             self.write(sink, &mut ahead).await?;
         }
-        if count > 0 {
+        if done.messages > 0 {
             self.ports.publisher.publish(sink, messages).await.inspect_err(|_| {
                 // What was taken from the inbox is read from the outbox next time.
                 inbox.forget(from);
             })?;
         }
         cursor.move_to(to);
-        self.report(sink, count, None, inbox, Some(*cursor));
+        self.report(sink, done, None, inbox, Some(*cursor));
         Ok(())
     }
 
@@ -146,63 +145,72 @@ impl Relay {
         Ok(())
     }
 
-    /// A page of the outbox in the clear, and the number up to which it is complete.
+    /// A page of the outbox in the clear, how much of it does not open, and the number up to which it is
+    /// complete. What was the user's who was erased opens no more; it must hold up nobody else.
     async fn page(
         &self,
         sink: Sink,
         from: i64,
         upto: i64,
-    ) -> Result<(Vec<Outgoing>, i64), Trouble> {
+    ) -> Result<(Vec<Outgoing>, u64, i64), Trouble> {
         let limit = if sink == Sink::DeadLetters { DEAD_LETTERS_PAGE } else { OUTBOX_PAGE };
         let rows = self.ports.store.outbox(self.lane, sink, from, limit).await?;
         let is_last = i64::try_from(rows.len()).unwrap_or(0) < limit;
         let last = rows.last().map_or(upto, |row| row.number);
         let to = if is_last { last.max(upto) } else { last };
         let users: Vec<UserNumber> = rows.iter().filter_map(|row| row.user).collect();
-        let keys = if users.is_empty() {
-            Vec::new()
-        } else {
-            let keys = self.ports.keys.keys_of(&users).await;
-            keys.map_err(|error| Trouble::Keys(error.to_string()))?
-        };
+        let keys =
+            if users.is_empty() { Vec::new() } else { self.ports.keys.keys_of(&users).await? };
         let mut keys = keys.into_iter();
-        let mut messages = Vec::with_capacity(rows.len());
+        let (mut messages, mut unopened) = (Vec::with_capacity(rows.len()), 0);
         for row in rows {
-            let key = row.user.and_then(|_| keys.next());
-            match self.open(sink, &row, key.as_ref()) {
+            let key = row.user.and_then(|_| keys.next()).flatten();
+            let outgoing = match &row.dead_letter {
+                Some(said) => self.open_letter(sink, &row, said).await?,
+                None => self.open(&row, key.as_ref()),
+            };
+            match outgoing {
                 Some(outgoing) => messages.push(outgoing),
-                None => tracing::warn!(
-                    lane = self.lane.0,
-                    number = row.number,
-                    "an outbox row does not open and is passed over"
-                ),
+                None => {
+                    unopened += 1;
+                    tracing::warn!(
+                        lane = self.lane.0,
+                        number = row.number,
+                        "an outbox row does not open and is passed over"
+                    );
+                }
             }
         }
-        Ok((messages, to))
+        Ok((messages, unopened, to))
     }
 
-    fn open(&self, sink: Sink, row: &StoredOutbox, key: Option<&DataKey>) -> Option<Outgoing> {
-        let seal = &self.ports.seal;
-        if let Some(said) = &row.dead_letter {
-            let place = dead_letter::place(Letter { lane: self.lane, number: row.number });
-            let bytes = seal.open(&self.service_key, place, &row.body).ok()?;
-            let failure = Failure {
-                reason: &said.reason,
-                detail: &said.detail,
-                topic: self.topics.of(said.source),
-                lane: self.lane,
-                offset: said.offset,
-                failed_at: said.failed_at,
-            };
-            let bytes_max = self.ports.publisher.bytes_max(sink);
-            return Some(dead_letter::outgoing(
-                dead_letter::of_bytes(&bytes)?,
-                &failure,
-                bytes_max,
-            ));
-        }
+    async fn open_letter(
+        &self,
+        sink: Sink,
+        row: &StoredOutbox,
+        said: &StoredDeadLetter,
+    ) -> Result<Option<Outgoing>, Trouble> {
+        let place = dead_letter::place(Letter { lane: self.lane, number: row.number });
+        let (keys, seal) = (&*self.ports.keys, &*self.ports.seal);
+        let bytes = seal::open_own(keys, seal, place, &row.body).await?;
+        let Some(raw) = bytes.ok().and_then(|bytes| dead_letter::of_bytes(&bytes)) else {
+            return Ok(None);
+        };
+        let failure = Failure {
+            reason: &said.reason,
+            detail: &said.detail,
+            topic: self.topics.of(said.source),
+            lane: self.lane,
+            offset: said.offset,
+            failed_at: said.failed_at,
+        };
+        let bytes_max = self.ports.publisher.bytes_max(sink);
+        Ok(Some(dead_letter::outgoing(raw, &failure, bytes_max)))
+    }
+
+    fn open(&self, row: &StoredOutbox, key: Option<&DataKey>) -> Option<Outgoing> {
         let place = outbox_place(row.user?, row.n?);
-        let message = seal.open(key?, place, &row.body).ok()?;
+        let message = self.ports.seal.open(key?, place, &row.body).ok()?;
         let key = row.user_id.as_ref().map(|user_id| user_id.as_bytes().to_vec());
         Some(Outgoing { key, value: Some(message), headers: Vec::new() })
     }
@@ -210,14 +218,23 @@ impl Relay {
     fn report(
         &self,
         sink: Sink,
-        messages: u64,
+        done: Done,
         problem: Option<String>,
         inbox: &Inbox,
         cursor: Option<Cursor>,
     ) {
         let waiting = inbox.behind(cursor.map_or(0, |cursor| cursor.number));
-        self.ports.observer.published(self.lane, sink, &Published { messages, problem, waiting });
+        let Done { messages, unopened } = done;
+        let published = Published { messages, unopened, problem, waiting };
+        self.ports.observer.published(self.lane, sink, &published);
     }
+}
+
+/// What a turn has done.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    messages: u64,
+    unopened: u64,
 }
 
 /// How far a sink has come.

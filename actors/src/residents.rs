@@ -21,7 +21,7 @@ use crate::live::{Live, Resident, Seat};
 use crate::person::Person;
 use crate::ports::{Ports, Rules};
 use crate::restore::{RestoreError, Restorer};
-use crate::router::Sample;
+use crate::router::{LOST, Sample};
 use crate::seal::{DataKey, KeysAway};
 use crate::store::{Asked, StoreError, StoredUser};
 use crate::user::{BatchContext, Copy, User};
@@ -143,6 +143,8 @@ impl Residents {
         let keys = self.ports.keys.keys_of(&users).await.map_err(keys_end)?;
         let mut rebuilt = 0;
         for ((user_id, stored), key) in old.into_iter().zip(keys) {
+            // Ingest lets nothing through of somebody who was erased: what it knows is out of date.
+            let key = key.filter(|_| !stored.erased).ok_or(LOST)?;
             let (person, anew) = self.restorer.person(stored, &key).await.map_err(end)?;
             rebuilt += usize::from(anew);
             self.settle(Arc::clone(user_id), stored.user, key, person, true, stamp, 0);

@@ -11,8 +11,8 @@ use neuros::{ENGINE_VERSION, Policy};
 use crate::chain::Chain;
 use crate::lane::UserNumber;
 use crate::person::{Person, Reaction};
-use crate::seal::{DataKey, KeysAway, Seal};
-use crate::store::{Asked, Store, StoreError, StoredBase, StoredRecord, StoredUser};
+use crate::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
+use crate::store::{Asked, Start, Store, StoreError, StoredBase, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
 
 /// Why a state cannot be had.
@@ -38,13 +38,14 @@ pub enum RestoreError {
 pub struct Restorer {
     store: Arc<dyn Store>,
     seal: Arc<dyn Seal>,
+    keys: Arc<dyn KeyRing>,
     policies: Mutex<Vec<(i32, Arc<Policy>)>>,
 }
 
 impl Restorer {
     /// A restorer that knows no policy yet.
-    pub fn new(store: Arc<dyn Store>, seal: Arc<dyn Seal>) -> Self {
-        Self { store, seal, policies: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, seal: Arc<dyn Seal>, keys: Arc<dyn KeyRing>) -> Self {
+        Self { store, seal, keys, policies: Mutex::default() }
     }
 
     /// The person whose checkpoint the store has; says with it whether they had to be rebuilt.
@@ -57,11 +58,12 @@ impl Restorer {
         stored: &StoredUser,
         key: &DataKey,
     ) -> Result<(Person, bool), RestoreError> {
-        if stored.record_number == 0 && stored.checkpoint.is_none() {
-            return Ok((Person::default(), false));
+        let Start { record_number, .. } = stored.start;
+        if stored.record_number == record_number && stored.checkpoint.is_none() {
+            return Ok((Person::starting(stored.start), false));
         }
         if let Some(sealed) = &stored.checkpoint {
-            match self.open_checkpoint(stored, key, sealed) {
+            match self.open_checkpoint(stored, key, sealed).await? {
                 Ok(person) => return Ok((person, false)),
                 Err(problem) => {
                     tracing::warn!(user = stored.user.0, %problem, "a checkpoint is rebuilt");
@@ -79,44 +81,69 @@ impl Restorer {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
-    pub(crate) fn open_checkpoint(
+    /// When the keys are away; what is wrong with it is the inner error.
+    pub(crate) async fn open_checkpoint(
         &self,
         stored: &StoredUser,
         key: &DataKey,
         sealed: &[u8],
-    ) -> Result<Person, String> {
+    ) -> Result<Result<Person, String>, KeysAway> {
         let numbers = (stored.record_number, stored.message_number);
-        let person = self.open(stored.user, key, numbers, sealed)?;
-        Ok(Person { newest: stored.newest, ..person })
+        let person = self.open_state(stored.user, key, numbers, sealed).await?;
+        Ok(person.map(|person| Person { newest: stored.newest, ..person }))
     }
 
     /// The person that a base holds.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, when it does not open or holds no state that this release reads.
-    pub fn based(
+    /// When the keys are away; the inner error is what is wrong with it, when it does not open or holds no
+    /// state that this release reads.
+    pub async fn based(
         &self,
         user: UserNumber,
         key: &DataKey,
         base: &StoredBase,
-    ) -> Result<Person, String> {
-        self.open(user, key, (base.record_number, base.message_number), &base.body)
+    ) -> Result<Result<Person, String>, KeysAway> {
+        let numbers = (base.record_number, base.message_number);
+        self.open_state(user, key, numbers, &base.body).await
     }
 
     /// A base is sealed as the checkpoint of the same record is.
-    fn open(
+    async fn open_state(
         &self,
         user: UserNumber,
         key: &DataKey,
         (record_number, message_number): (i64, i64),
         sealed: &[u8],
-    ) -> Result<Person, String> {
+    ) -> Result<Result<Person, String>, KeysAway> {
         let place = checkpoint_place(user, record_number);
-        let bytes = self.seal.open(key, place, sealed).map_err(|error| error.to_string())?;
+        let bytes = match self.open(user, key, place, sealed).await? {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
         let person = Person::of_checkpoint(&bytes, record_number, message_number);
-        person.map_err(|error| error.to_string())
+        Ok(person.map_err(|error| error.to_string()))
+    }
+
+    /// Opens something of a user's. It may have been sealed by a key that was made after `key` was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the keys are away; what does not open is the inner error.
+    pub async fn open(
+        &self,
+        user: UserNumber,
+        key: &DataKey,
+        place: Place,
+        sealed: &[u8],
+    ) -> Result<Result<Vec<u8>, Unopened>, KeysAway> {
+        let opened = self.seal.open(key, place, sealed);
+        if !matches!(opened, Err(Unopened::OtherKey(_))) {
+            return Ok(opened);
+        }
+        let newer = self.keys.keys_of(&[user]).await?.into_iter().next().flatten();
+        Ok(newer.map_or(opened, |newer| self.seal.open(&newer, place, sealed)))
     }
 
     /// The person as the newest base that opens and the records after it, up to number `upto`, make them;
@@ -155,10 +182,11 @@ impl Restorer {
         key: &DataKey,
         upto: i64,
     ) -> Result<Person, RestoreError> {
-        let mut person = Person::default();
+        let mut person = Person::starting(stored.start);
         let mut unopened = None;
-        for base in bases.iter().filter(|base| base.record_number <= upto) {
-            match self.based(stored.user, key, base) {
+        let is_theirs = |base: &&StoredBase| base.record_number > stored.start.record_number;
+        for base in bases.iter().filter(is_theirs).filter(|base| base.record_number <= upto) {
+            match self.based(stored.user, key, base).await? {
                 Ok(based) => {
                     person = based;
                     break;
@@ -242,7 +270,7 @@ impl Restorer {
             return Err(unreadable(stored, problem));
         }
         let place = record_place(stored.user, record.number);
-        let bytes = self.seal.open(key, place, &record.body);
+        let bytes = self.open(stored.user, key, place, &record.body).await?;
         let bytes = bytes.map_err(|error| unreadable(stored, error))?;
         let policy = self.policy(record.policy).await?;
         if Stored::is_one(&bytes) {

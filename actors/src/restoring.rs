@@ -74,6 +74,8 @@ impl Restoring {
             let numbers: Vec<UserNumber> = stored.iter().map(|stored| stored.user).collect();
             let keys = residents.ports.keys.keys_of(&numbers).await.map_err(keys_end)?;
             for (stored, key) in stored.into_iter().zip(keys) {
+                // Of somebody who was erased nothing is restored, whatever is left.
+                let Some(key) = key.filter(|_| !stored.erased) else { continue };
                 let mut person = None;
                 if !suspects.users.contains(&stored.user_id) {
                     let restored = residents.restorer.person(&stored, &key).await;

@@ -37,6 +37,8 @@ pub struct Batch {
     pub commands: Vec<CommandRow>,
     /// When to look at alerts again; by user, each once.
     pub looks: Vec<LookRow>,
+    /// Users who are erased or readmitted.
+    pub erasures: Vec<ErasureRow>,
 }
 
 /// Where a stored record lies.
@@ -116,6 +118,29 @@ pub enum Quarantine {
     /// The user's evaluation panicked: it begins.
     Begins,
     /// An operator has released the user, and the last record that waited is applied: it ends.
+    Ends,
+}
+
+/// A user who is erased, or readmitted. Their row stays, as a tombstone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasureRow {
+    /// Whom.
+    pub user: UserNumber,
+    /// What happens.
+    pub change: Erasure,
+}
+
+/// What a batch does about a user's erasure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erasure {
+    /// The user is erased: the state goes, and whatever comes later is numbered behind what was.
+    Begins {
+        /// The number of the user's newest record.
+        record_number: i64,
+        /// Where it lies: from there all of them are found that are to be deleted.
+        newest: Option<RecordPlace>,
+    },
+    /// The user may begin anew.
     Ends,
 }
 

@@ -103,6 +103,9 @@ impl Scrub {
             return Ok(());
         };
         self.after = stored.user;
+        if stored.erased {
+            return Ok(());
+        }
         let user_id = stored.user_id.as_str().into();
         if let Some(sampled) = self.sample(Sample::Of(user_id)).await {
             self.look_at_live(sampled).await?;
@@ -123,6 +126,11 @@ impl Scrub {
             let user = sampled.user;
             let Some((stored, key)) = self.stored(user).await? else { return Ok(()) };
             let live = sampled.person;
+            // Whoever was erased meanwhile, and perhaps let in again, is somebody else.
+            let begins_anew = stored.start.record_number >= live.record_number;
+            if stored.erased || begins_anew && live.state.is_some() {
+                return Ok(());
+            }
             if self.is_too_long(&stored, live.record_number).await? {
                 return Ok(());
             }
@@ -163,7 +171,7 @@ impl Scrub {
     }
 
     async fn key(&self, user: UserNumber) -> Result<Option<DataKey>, RestoreError> {
-        Ok(self.ports.keys.keys_of(&[user]).await?.into_iter().next())
+        Ok(self.ports.keys.keys_of(&[user]).await?.into_iter().next().flatten())
     }
 
     async fn is_too_long(&self, stored: &StoredUser, upto: i64) -> Result<bool, RestoreError> {

@@ -1,8 +1,10 @@
 //! Sealing: nothing about a person's body leaves the service in the clear. What seals is behind a
 //! port; here is only what is sealed, for whom and where it will lie.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
 
 use crate::lane::UserNumber;
 
@@ -29,28 +31,51 @@ pub struct Place {
     pub record: i64,
 }
 
-/// A key that seals one person's data (or the service's own), in the clear; forgotten with zeros.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct DataKey {
-    bytes: [u8; 32],
-    #[zeroize(skip)]
+/// A key that seals one person's data (or the service's own), in the clear, with the keys before it, which
+/// only open. However often it is handed on, it is in memory once, and forgotten with zeros: what is moved
+/// would leave copies behind.
+#[derive(Clone)]
+pub struct DataKey(Arc<Kept>);
+
+struct Kept {
+    bytes: Zeroizing<[u8; 32]>,
     number: u32,
+    /// Empty for nearly everybody: keys are rotated once in years.
+    older: Vec<DataKey>,
 }
 
 impl DataKey {
     /// The key numbered `number` among its owner's.
-    pub fn new(bytes: [u8; 32], number: u32) -> Self {
-        Self { bytes, number }
+    pub fn new(bytes: &[u8; 32], number: u32) -> Self {
+        Self::with_older(bytes, number, Vec::new())
+    }
+
+    /// The same, with the keys that its owner had before.
+    pub fn with_older(bytes: &[u8; 32], number: u32, older: Vec<Self>) -> Self {
+        let mut kept = Arc::new(Kept { bytes: Zeroizing::default(), number, older });
+        // Copied to where it stays, and nowhere in between. Nobody else has it yet.
+        if let Some(kept) = Arc::get_mut(&mut kept) {
+            kept.bytes.copy_from_slice(bytes);
+        }
+        Self(kept)
+    }
+
+    /// That one of its owner's keys, if it is at hand.
+    pub fn numbered(&self, number: u32) -> Option<&Self> {
+        if self.number() == number {
+            return Some(self);
+        }
+        self.0.older.iter().find(|key| key.number() == number)
     }
 
     /// The key itself.
     pub fn expose(&self) -> &[u8; 32] {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// Its number among its owner's keys, from 1; stands in every envelope.
     pub fn number(&self) -> u32 {
-        self.number
+        self.0.number
     }
 }
 
@@ -65,7 +90,7 @@ pub trait Seal: Send + Sync {
     /// Seals `plaintext` for its place.
     fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed;
 
-    /// Opens what [`Seal::seal`] gave.
+    /// Opens what [`Seal::seal`] gave for this key or one before it.
     ///
     /// # Errors
     ///
@@ -96,13 +121,14 @@ pub enum Unopened {
 /// Gives the data keys of users, wrapped at rest by a key-encryption key.
 #[async_trait]
 pub trait KeyRing: Send + Sync {
-    /// The newest key of each user, in the order asked for; made and kept safe first for a user who
-    /// has none. Asking twice gives the same key, whoever asks.
+    /// The newest key of each user with those before it, in the order asked for; made and kept safe first for a
+    /// user who never had one, and `None` for a user whose keys were destroyed. Asking twice gives the same
+    /// keys, whoever asks.
     ///
     /// # Errors
     ///
     /// When the key store or the key-encryption key cannot be reached, or a key does not unwrap.
-    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway>;
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway>;
 
     /// The same for users whose numbers have just been given, in ascending order: as a rule they have no key
     /// yet, and nobody need look for one.
@@ -111,15 +137,67 @@ pub trait KeyRing: Send + Sync {
     ///
     /// As [`KeyRing::keys_of`].
     async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
-        self.keys_of(users).await
+        let keys = self.keys_of(users).await?;
+        let destroyed = || KeysAway("the key of a user who is new was destroyed".to_owned());
+        keys.into_iter().map(|key| key.ok_or_else(destroyed)).collect()
     }
 
-    /// The service's own key, for what belongs to nobody.
+    /// The service's own key, for what belongs to nobody, as this process knows it.
     ///
     /// # Errors
     ///
     /// As [`KeyRing::keys_of`].
     async fn service_key(&self) -> Result<DataKey, KeysAway>;
+
+    /// The same as it is by now: somebody may have made a newer one.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRing::keys_of`].
+    async fn newest_service_key(&self) -> Result<DataKey, KeysAway> {
+        self.service_key().await
+    }
+
+    /// Makes a user's next key, which seals from now on; also for a user whose keys were destroyed.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRing::keys_of`].
+    async fn renew(&self, user: UserNumber) -> Result<(), KeysAway>;
+
+    /// Destroys all keys of a user with numbers up to `upto`. What they have sealed never opens again, and no
+    /// other key is made but by [`KeyRing::renew`].
+    ///
+    /// # Errors
+    ///
+    /// When the key store cannot be reached: then some may be left.
+    async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), KeysAway>;
+
+    /// Everybody whose keys were destroyed and who has no new one.
+    ///
+    /// # Errors
+    ///
+    /// When the key store cannot be reached.
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, KeysAway>;
+}
+
+/// Opens what the service's own key has sealed, perhaps a newer one than this process has met.
+///
+/// # Errors
+///
+/// When the keys are away; what does not open is the inner error.
+pub async fn open_own(
+    keys: &dyn KeyRing,
+    seal: &dyn Seal,
+    place: Place,
+    sealed: &[u8],
+) -> Result<Result<Vec<u8>, Unopened>, KeysAway> {
+    match seal.open(&keys.service_key().await?, place, sealed) {
+        Err(Unopened::OtherKey(_)) => {
+            Ok(seal.open(&keys.newest_service_key().await?, place, sealed))
+        }
+        opened => Ok(opened),
+    }
 }
 
 /// The keys cannot be had; the text names what is away and quotes no key.

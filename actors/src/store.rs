@@ -11,7 +11,7 @@ use crate::lane::{FenceToken, Lane, Positions, Progress, Routing, UserNumber};
 use crate::rows::{Batch, RecordPlace, Sink};
 
 pub use stored::{
-    StoredBase, StoredCommand, StoredDeadLetter, StoredLetter, StoredLook, StoredOutbox,
+    Start, StoredBase, StoredCommand, StoredDeadLetter, StoredLetter, StoredLook, StoredOutbox,
     StoredRecord, StoredUser,
 };
 
@@ -142,6 +142,13 @@ pub trait Store: Send + Sync {
     ///
     /// When the store is away.
     async fn quarantined(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Ids of all users who were erased and not readmitted.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn erased(&self) -> Result<Vec<String>, StoreError>;
 
     /// Commands of a lane that are not carried out, in order, at most `limit`.
     ///

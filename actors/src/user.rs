@@ -132,6 +132,11 @@ impl User {
         Self { user, key, person, unwritten }
     }
 
+    /// Seals with `key` from now on.
+    pub(crate) fn take_key(&mut self, key: DataKey) {
+        self.key = key;
+    }
+
     fn apply(
         &mut self,
         records: &mut [Taken],
@@ -156,7 +161,8 @@ impl User {
             steps.writes_checkpoint = true;
             self.unwritten = 0;
         }
-        if steps.writes_checkpoint || context.states {
+        // Duplicates change nothing. So there is at most one state for each record: `key_usage` counts on that.
+        if steps.writes_checkpoint || context.states && !steps.records.is_empty() {
             let whole = AssertUnwindSafe(|| self.checkpoint(before.as_ref(), context));
             match (catch_unwind(whole), records.last()) {
                 (Ok(state), _) => steps.state = state,
@@ -180,8 +186,7 @@ impl User {
         let mut reaction = Reaction::default();
         let (body, numbered) = match &mut taken.entry {
             Entry::Record(record) => {
-                let state = self.person.state.as_deref();
-                let seq = state.map_or(0, neuros::State::seq);
+                let seq = self.person.seq();
                 let counts = match provenance {
                     Provenance::Log(source, _) => steps.counts.of_mut(source),
                     Provenance::Order(_) => &mut Counts::default(),

@@ -13,7 +13,7 @@ pub struct Model {
     pub user_number: Option<i64>,
     /// Numbers its owner's keys, from 1.
     pub key_number: i32,
-    /// The key, wrapped.
+    /// The key, wrapped; empty once it is destroyed.
     pub encrypted_key: Vec<u8>,
     /// Names the key that wraps it.
     pub wrapped_by: String,
@@ -21,6 +21,10 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     /// Since when it seals nothing new.
     pub retired_at: Option<DateTimeUtc>,
+    /// Since when it opens nothing, for ever.
+    pub destroyed_at: Option<DateTimeUtc>,
+    /// How much its owner's keys before it had sealed, at most.
+    pub sealed_before: i64,
 }
 
 crate::plain!(Model);

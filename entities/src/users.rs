@@ -32,6 +32,14 @@ pub struct Model {
     pub newest_lane: Option<i32>,
     /// See `newest_time`.
     pub newest_position: Option<i32>,
+    /// Since when nothing of this user is accepted.
+    pub erased_at: Option<DateTimeUtc>,
+    /// The newest record from before an erasure: the user's own come behind it.
+    pub start_record_number: i64,
+    /// The same of messages.
+    pub start_message_number: i64,
+    /// The same of mode changes.
+    pub start_seq: i64,
 }
 
 crate::plain!(Model);

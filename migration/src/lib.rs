@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::*;
 
 mod backend;
+mod key_store;
 mod m0001_lanes;
 mod m0002_users;
 mod m0003_records;
@@ -16,8 +17,10 @@ mod m0010_expansion;
 mod m0011_chain;
 mod m0012_lease;
 mod m0013_indexes;
+mod m0015_erasure;
 mod m0016_alert_looks;
 
+pub use key_store::KeyMigrator;
 pub use sea_orm_migration::MigratorTrait;
 
 /// All changes, in order.
@@ -39,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_chain::Migration),
             Box::new(m0012_lease::Migration),
             Box::new(m0013_indexes::Migration),
+            Box::new(m0015_erasure::Migration),
             Box::new(m0016_alert_looks::Migration),
         ]
     }

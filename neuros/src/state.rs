@@ -115,6 +115,11 @@ pub(crate) struct Indicators(pub(crate) u8);
 redacted_debug!(State, Decision);
 
 impl State {
+    /// The same, of a person whose mode changes are numbered on from `seq`: somebody had their id before.
+    pub fn born_after(record: &Record<'_>, seq: u64) -> Self {
+        Self { seq, ..Self::born(record) }
+    }
+
     /// The state of a person of whom `record` is the first.
     pub fn born(record: &Record<'_>) -> Self {
         let time = record.first_event_time();

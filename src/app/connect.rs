@@ -12,6 +12,7 @@ use neuros::Policy;
 use neuros::time::Timestamp;
 use tokio::runtime::Runtime;
 
+use super::keys::{keys_are_moved, open_key_store};
 use super::{Broken, Starting, StoredKeys, broken, routing_of, store_options};
 use crate::kafka::topics::{self, Found};
 use crate::seal::key_file::KeyFile;
@@ -47,6 +48,17 @@ impl From<StoreError> for Attempt {
             StoreError::Denied(_) => Self::Never(format!("{error}; correct POSTGRES_URL")),
             StoreError::Refused(problem) | StoreError::Outdated(problem) => Self::Never(problem),
         }
+    }
+}
+
+/// What a key store says; whoever reads it must not take it for the other database.
+fn of_keys(error: StoreError) -> Attempt {
+    match Attempt::from(error) {
+        Attempt::Later(problem) => Attempt::Later(format!("the key store (keys.url): {problem}")),
+        Attempt::Never(problem) => Attempt::Never(format!(
+            "the key store (keys.url): {}",
+            problem.replace("POSTGRES_URL", "KEYS_URL")
+        )),
     }
 }
 
@@ -98,6 +110,39 @@ impl Starting<'_> {
         Ok(ready.map(|()| store))
     }
 
+    /// Where the keys are: the store itself, or a database of their own, whose schema must be this program's.
+    pub(super) async fn key_store(
+        &self,
+        store: &Arc<SqlStore>,
+        migrate: bool,
+    ) -> Result<Option<Arc<SqlStore>>, Broken> {
+        let opened = self
+            .patiently("postgres", || {
+                let (settings, own) = (self.settings.clone(), Arc::clone(store));
+                self.carry(async move { Ok(open_key_store(&settings, &own).await?) })
+            })
+            .await?;
+        let Some(key_store) = opened else { return Ok(None) };
+        if self.settings.keys.url.is_none() {
+            return Ok(Some(key_store));
+        }
+        let ready = self
+            .patiently("keys", || {
+                let (store, key_store) = (Arc::clone(store), Arc::clone(&key_store));
+                self.carry(async move {
+                    let status = key_store.key_schema_status().await.map_err(of_keys)?;
+                    if migrate && status.unknown.is_empty() && !status.pending.is_empty() {
+                        key_store.migrate_keys_up().await.map_err(of_keys)?;
+                    } else {
+                        status.check().map_err(of_keys)?;
+                    }
+                    Ok(keys_are_moved(&store).await?)
+                })
+            })
+            .await?;
+        Ok(ready.map(|()| key_store))
+    }
+
     /// Does something on the runtime of the connections.
     async fn carry<T: Send + 'static>(
         &self,
@@ -109,10 +154,10 @@ impl Starting<'_> {
 
     pub(super) async fn keys(
         &self,
-        store: &Arc<SqlStore>,
+        key_store: &Arc<SqlStore>,
         key_file: KeyFile,
     ) -> Result<Option<Arc<FileKeyRing>>, Broken> {
-        let stored = StoredKeys::new(Arc::clone(store), self.runtime.handle().clone());
+        let stored = StoredKeys::new(Arc::clone(key_store), self.runtime.handle().clone());
         let algorithm = self.settings.keys.algorithm.into();
         let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file, algorithm));
         let ready = self

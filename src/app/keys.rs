@@ -1,13 +1,61 @@
 //! Wrapped keys in the table `encryption_keys`.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use actors::lane::UserNumber;
+use actors::store::StoreError;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use crate::seal::key_ring::{WrappedKey, WrappedKeys};
+use crate::settings::Settings;
 use crate::store::{self, Administration as _, SqlStore};
+
+use super::store_options;
+
+/// Opens where the keys are: the store itself, unless the settings name another database.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] when the keys are no longer in the store; when the URL cannot be read, a SQLite file
+/// cannot be opened, or the store is away.
+pub(crate) async fn open_key_store(
+    settings: &Settings,
+    store: &Arc<SqlStore>,
+) -> Result<Arc<SqlStore>, StoreError> {
+    match &settings.keys.url {
+        None if store.keys_were_moved().await? => Err(StoreError::Refused(
+            "the data keys were moved to a key store of their own; name it with KEYS_URL"
+                .to_owned(),
+        )),
+        None => Ok(Arc::clone(store)),
+        Some(url) => store::open(url.expose(), &key_store_options(settings)).await,
+    }
+}
+
+/// Few connections are enough for keys, and no claim must take them for those of an instance.
+fn key_store_options(settings: &Settings) -> store::Options {
+    let options = store_options(settings);
+    let application_name = format!("{}/keys", options.application_name);
+    store::Options { application_name, connections: 4, ..options }
+}
+
+/// Keys that are still where the data is would not be found: others would be made, and nothing opened.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`], with the cure, when there are such keys; else when a store is away.
+pub(crate) async fn keys_are_moved(store: &SqlStore) -> Result<(), StoreError> {
+    if !store.has_keys().await? {
+        return Ok(());
+    }
+    Err(StoreError::Refused(
+        "the database of the data still has data keys, and `keys.url` names where they are to be; stop \
+         all instances, then `biometric-bridge keys move` brings them there"
+            .to_owned(),
+    ))
+}
 
 /// The key ring's view of the store.
 pub struct StoredKeys {
@@ -26,17 +74,35 @@ impl StoredKeys {
 impl WrappedKeys for StoredKeys {
     async fn keys(&self, users: &[UserNumber]) -> Result<Vec<WrappedKey>, String> {
         let (store, users) = (Arc::clone(&self.store), users.to_vec());
-        let found = self.runtime.spawn(async move { store.keys(&users).await }).await;
-        let found = found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let found = carried(&self.runtime, async move { store.keys(&users).await }).await?;
         found.into_iter().map(of_row).collect()
     }
 
     async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String> {
         let rows: Vec<store::WrappedKey> = new.iter().map(to_row).collect();
         let store = Arc::clone(&self.store);
-        let kept = self.runtime.spawn(async move { store.add_keys(&rows).await }).await;
-        kept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        carried(&self.runtime, async move { store.add_keys(&rows).await }).await
     }
+
+    async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
+        let (store, upto) = (Arc::clone(&self.store), i32::try_from(upto).unwrap_or(i32::MAX));
+        let destroyed = async move { store.destroy_keys(user, upto).await };
+        carried(&self.runtime, destroyed).await.map(|_| ())
+    }
+
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, String> {
+        let store = Arc::clone(&self.store);
+        carried(&self.runtime, async move { store.keyless_users().await }).await
+    }
+}
+
+/// Does something on the runtime of the connections.
+async fn carried<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, String> {
+    let done = runtime.spawn(work).await.map_err(|error| error.to_string())?;
+    done.map_err(|error| error.to_string())
 }
 
 /// A stored row as the key that it is.

@@ -168,12 +168,17 @@ impl Starting<'_> {
     }
 
     /// Asks the store from time to time whether it is there.
-    pub(super) fn watch_parts(&self, store: &Arc<SqlStore>) {
+    pub(super) fn watch_parts(&self, store: &Arc<SqlStore>, key_store: &Arc<SqlStore>) {
         let (store, watch, stop) = (Arc::clone(store), Arc::clone(self.watch), self.stop.clone());
+        let apart = self.settings.keys.url.is_some().then(|| Arc::clone(key_store));
         self.runtime.spawn(async move {
             loop {
                 let said = store.ping().await.map_err(|error| error.to_string());
                 watch.part("postgres", said);
+                if let Some(key_store) = &apart {
+                    let said = key_store.ping().await.map_err(|error| error.to_string());
+                    watch.part("keys", said);
+                }
                 tokio::select! {
                     () = tokio::time::sleep(PING_EVERY) => {}
                     () = stop.cancelled() => return,

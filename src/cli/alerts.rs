@@ -16,7 +16,7 @@ use neuros::time::Micros;
 use super::asking::{Asking, NOTED, Patience};
 use super::config::Layers;
 use super::failure::Failure;
-use super::servers::{self, block_on, log_access, whoami};
+use super::servers::{block_on, log_access, whoami};
 use crate::app::now;
 use opened::{Opened, PAGE, changes_of, open};
 
@@ -182,11 +182,11 @@ fn list_open(json: bool, layers: &Layers) -> Result<(), Failure> {
         let mut output = io::stdout().lock();
         let (mut after, mut shown) = ((UserNumber(i64::MIN), 0), 0);
         loop {
-            let page = asking.store.open_alerts(after, PAGE).await?;
+            let page = asking.opened.store.open_alerts(after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = (last.user, last.n);
             let count = i64::try_from(page.len()).unwrap_or(i64::MAX);
-            log_access(&asking.store, "biometric_alerts", None, count).await?;
+            log_access(&asking.opened.store, "biometric_alerts", None, count).await?;
             for opened in open(&asking, page).await? {
                 print(&opened, json, &mut output)?;
                 shown += 1;
@@ -195,7 +195,7 @@ fn list_open(json: bool, layers: &Layers) -> Result<(), Failure> {
         if shown == 0 && !json {
             writeln!(output, "no alert is open")?;
         }
-        servers::close(&asking.store).await;
+        asking.opened.close().await;
         Ok(output.flush()?)
     })
 }
@@ -218,7 +218,7 @@ fn list_of(user_id: &str, all: bool, json: bool, layers: &Layers) -> Result<(), 
         if shown == 0 && !json {
             writeln!(output, "the user has no such alert")?;
         }
-        servers::close(&asking.store).await;
+        asking.opened.close().await;
         Ok(output.flush()?)
     })
 }
@@ -241,7 +241,7 @@ fn show(named: &Named, layers: &Layers) -> Result<(), Failure> {
         for change in changes.iter().filter(|change| change.text("id") == newest.text("id")) {
             writeln!(output, "{}", change.message)?;
         }
-        servers::close(&asking.store).await;
+        asking.opened.close().await;
         Ok(output.flush()?)
     })
 }
@@ -268,7 +268,7 @@ fn act(
         // The number of an episode is that of the first that was said of it.
         let first = changes.iter().find(|change| change.text("id") == id).ok_or_else(no_such)?;
         let asked = ask(&asking, &named.user, order(first.n), patience).await;
-        servers::close(&asking.store).await;
+        asking.opened.close().await;
         asked
     })
 }
@@ -306,7 +306,7 @@ fn quiet(
     block_on(async {
         let asking = Asking::open(&settings).await?;
         let asked = ask(&asking, user_id, alert::Order::Quiet(quiet), patience).await;
-        servers::close(&asking.store).await;
+        asking.opened.close().await;
         asked
     })
 }

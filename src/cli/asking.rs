@@ -1,6 +1,7 @@
 //! Asking the owners of lanes for something, and waiting for what comes of it. Never does it itself.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actors::command::Order;
@@ -9,13 +10,11 @@ use actors::seal::{DataKey, KeyRing as _};
 use actors::store::Store as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::Arc;
 
 use super::failure::Failure;
-use super::servers::{store_with_keys, whoami};
+use super::servers::{Opened, store_with_keys, whoami};
 use crate::app::now;
 use crate::seal::Sealer;
-use crate::seal::key_ring::FileKeyRing;
 use crate::settings::Settings;
 use crate::store::SqlStore;
 
@@ -27,12 +26,19 @@ pub(super) struct Patience {
     wait: Duration,
 }
 
+impl Patience {
+    /// Whether nothing is waited for.
+    pub(super) fn is_none(&self) -> bool {
+        self.wait.is_zero()
+    }
+}
+
 /// Whom to ask.
 pub(super) struct Asking {
     pub(super) store: Arc<SqlStore>,
+    pub(super) opened: Opened,
     pub(super) routing: Routing,
     pub(super) seal: Sealer,
-    pub(super) keys: FileKeyRing,
     pub(super) service_key: DataKey,
 }
 
@@ -52,14 +58,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 impl Asking {
     pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        let (store, keys) = store_with_keys(settings).await?;
+        let opened = store_with_keys(settings).await?;
+        let store = Arc::clone(&opened.store);
         let routing = store.routing().await?.ok_or_else(|| {
             Failure::Broken("the store is empty: no service has run on it yet".to_owned())
         })?;
-        let service_key = keys.service_key().await;
+        let service_key = opened.keys.service_key().await;
         let service_key = service_key.map_err(|error| Failure::Unavailable(error.to_string()))?;
         let seal = Sealer::new(settings.keys.algorithm.into())?;
-        Ok(Self { store, routing, seal, keys, service_key })
+        Ok(Self { store, opened, routing, seal, service_key })
     }
 
     /// Asks a lane's owner.
@@ -78,7 +85,7 @@ impl Asking {
         asked: &[Asked],
         patience: &Patience,
     ) -> Result<Vec<String>, Failure> {
-        if patience.wait.is_zero() {
+        if patience.is_none() {
             let noted = |one: &Asked| format!("{NOTED} as command {}", one.id);
             return Ok(asked.iter().map(noted).collect());
         }

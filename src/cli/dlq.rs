@@ -167,18 +167,19 @@ fn show(letter: Letter, layers: &Layers) -> Result<(), Failure> {
     use actors::seal::{KeyRing as _, Seal as _};
     let settings = layers.load()?.settings;
     let raw = block_on(async {
-        let (store, keys) = servers::store_with_keys(&settings).await?;
+        let opened = servers::store_with_keys(&settings).await?;
+        let (store, keys) = (&opened.store, &opened.keys);
         let body = store.letter_body(letter).await?;
         let body =
             body.ok_or_else(|| Failure::Broken(format!("there is no dead letter {letter}")))?;
         let key = keys.service_key().await;
         let key = key.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        log_access(&store, "dead_letters", None, 1).await?;
+        log_access(store, "dead_letters", None, 1).await?;
         let place = actors::dead_letter::place(letter);
-        let opened = Sealer::new(settings.keys.algorithm.into())?.open(&key, place, &body);
-        servers::close(&store).await;
-        let opened = opened.ok().and_then(|bytes| actors::dead_letter::of_bytes(&bytes));
-        opened.ok_or_else(|| Failure::Broken(format!("dead letter {letter} does not open")))
+        let raw = Sealer::new(settings.keys.algorithm.into())?.open(&key, place, &body);
+        opened.close().await;
+        let raw = raw.ok().and_then(|bytes| actors::dead_letter::of_bytes(&bytes));
+        raw.ok_or_else(|| Failure::Broken(format!("dead letter {letter} does not open")))
     })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers: Vec<_> = raw

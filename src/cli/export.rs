@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::complain;
 use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{block_on, log_access, store_with_keys};
-use super::{complain, servers};
 use crate::export::{ExportError, Exporter, What};
 use crate::seal::Sealer;
 
@@ -21,7 +21,7 @@ use crate::seal::Sealer;
 #[command(after_help = "Examples:
   biometric-bridge export log > log.ndjson
   biometric-bridge export transitions --user u1 | jq -r .reason_text
-  for what in log states transitions alerts; do biometric-bridge export $what --user u1; done")]
+  biometric-bridge export person --user u1 > u1.ndjson")]
 pub(super) struct Arguments {
     /// What to print.
     #[arg(value_enum)]
@@ -43,36 +43,57 @@ enum Kind {
     Transitions,
     /// Changes of alerts.
     Alerts,
+    /// All that is held of one person: what is above, and dead letters, facts about keys, commands and
+    /// accesses; each line says which part it is. It takes --user.
+    Person,
 }
 
 impl Kind {
-    fn what(self) -> (What, &'static str) {
+    /// What is written, unless it is all of one person; and the table that it is from, mainly.
+    fn what(self) -> (Option<What>, &'static str) {
         match self {
-            Self::Log => (What::Log, "biometric_events"),
-            Self::States => (What::States, "neuros_checkpoints"),
-            Self::Transitions => (What::Transitions, "cognitive_mode_transitions"),
-            Self::Alerts => (What::Alerts, "biometric_alerts"),
+            Self::Log => (Some(What::Log), "biometric_events"),
+            Self::States => (Some(What::States), "neuros_checkpoints"),
+            Self::Transitions => (Some(What::Transitions), "cognitive_mode_transitions"),
+            Self::Alerts => (Some(What::Alerts), "biometric_alerts"),
+            Self::Person => (None, "users"),
         }
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if matches!(arguments.what, Kind::Person) && arguments.user.is_none() {
+        return Err(Failure::Usage("whose? say --user ID".to_owned()));
+    }
     let settings = arguments.layers.load()?.settings;
     block_on(async {
         let (what, table) = arguments.what.what();
-        let (store, keys) = store_with_keys(&settings).await?;
+        let opened = store_with_keys(&settings).await?;
+        let store = &opened.store;
         let seal = Sealer::new(settings.keys.algorithm.into())?;
-        let exporter = Exporter::new(Arc::clone(&store), Arc::new(keys), Arc::new(seal));
+        let keys = Arc::clone(&opened.keys) as _;
+        let exporter = Exporter::new(Arc::clone(store), keys, Arc::new(seal));
         let users = exporter.users(arguments.user.as_deref()).await?;
-        let one = arguments.user.as_deref().zip(users.first()).map(|(id, user)| (*user, id));
+        // Of somebody who is not known there may be dead letters.
+        let may_be_known = what.is_none() || !users.is_empty();
+        let one = arguments.user.as_deref().filter(|_| may_be_known);
         let count = i64::try_from(users.len()).unwrap_or(i64::MAX);
-        log_access(&store, table, one, count).await?;
+        log_access(store, table, one, count).await?;
         let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        exporter.write(what, &users, &mut output).await?;
+        let written = match (what, &arguments.user) {
+            (Some(what), _) => exporter.write(what, &users, &mut output).await?,
+            (None, user_id) => {
+                let user_id = user_id.as_deref().unwrap_or_default();
+                exporter.person(user_id, &opened.key_store, &mut output).await?
+            }
+        };
         if users.is_empty() && arguments.user.is_some() {
             complain(&"nothing is stored of the user asked for");
         }
-        servers::close(&store).await;
+        if written.erased > 0 {
+            complain(&format!("{} users were erased, and nothing of theirs opens", written.erased));
+        }
+        opened.close().await;
         Ok(())
     })
 }

@@ -1,6 +1,8 @@
 //! `keys`: the key-encryption keys, and the data keys that they wrap. A key is printed only where the user asked
 //! for it.
 
+mod moving;
+mod rotate;
 mod stored;
 
 use std::fs::{self, File, OpenOptions};
@@ -51,6 +53,23 @@ enum Command {
     #[command(after_help = "Example:
   KEY_FILE=keys.txt biometric-bridge keys rewrap && biometric-bridge keys test")]
     Rewrap(stored::Arguments),
+    /// Makes next data keys for users, while the service runs.
+    ///
+    /// New data is sealed by them within seconds; what older keys have sealed opens as before, and is not
+    /// sealed anew. A key is to be rotated before biometric_key_usage_ratio_max reaches 1, and whenever it may
+    /// have become known.
+    #[command(after_help = "Examples:
+  biometric-bridge keys rotate u1
+  biometric-bridge keys rotate --all --older-than 365d --wait 10m
+  biometric-bridge keys rotate --service")]
+    Rotate(rotate::Arguments),
+    /// Moves the data keys to the database that KEYS_URL names; no instance may run meanwhile.
+    ///
+    /// Makes the table there, copies, compares, and deletes here what is found there. It can be done again when
+    /// it was cut off.
+    #[command(after_help = "Example:
+  KEYS_URL=postgresql://bridge_keys@db2/keys biometric-bridge keys move")]
+    Move(moving::Arguments),
     /// Whether the cipher works here and every data key unwraps.
     ///
     /// Changes nothing but the log of accesses, and prints neither keys nor health data.
@@ -64,6 +83,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Generate { output } => generate(output),
         Command::List(arguments) => stored::list(&arguments),
         Command::Rewrap(arguments) => stored::rewrap(&arguments),
+        Command::Rotate(arguments) => rotate::run(&arguments),
+        Command::Move(arguments) => moving::run(&arguments),
         Command::Test(arguments) => stored::test(&arguments),
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{block_on, close, store};
+use crate::app::keys::open_key_store;
 use crate::store::SchemaStatus;
 
 /// Brings the database's schema up, takes it down, or says where it is.
@@ -71,6 +72,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             turn.end().await?;
         }
         show(&status)?;
+        if settings.keys.url.is_some() {
+            let key_store = open_key_store(&settings, &store).await?;
+            let status = match arguments.command {
+                Command::Up { .. } => key_store.migrate_keys_up().await?,
+                // What is in it is never lost by a step too many.
+                Command::Down { .. } | Command::Status { .. } => {
+                    key_store.key_schema_status().await?
+                }
+            };
+            show(&status)?;
+            close(&key_store).await;
+            if let Command::Status { .. } = arguments.command {
+                status.check()?;
+            }
+        }
         close(&store).await;
         match arguments.command {
             Command::Status { .. } => Ok(status.check()?),

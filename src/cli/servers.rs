@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use actors::lane::UserNumber;
 use actors::store::StoreError;
 
 use super::failure::Failure;
+use crate::app::keys::{keys_are_moved, open_key_store};
 use crate::app::{StoredKeys, store_options};
 use crate::seal::key_file::KeyFile;
 use crate::seal::key_ring::FileKeyRing;
@@ -45,10 +45,26 @@ pub(super) async fn checked_store(settings: &Settings) -> Result<Arc<SqlStore>, 
     Ok(store)
 }
 
+/// The store, and the keys to what is in it.
+pub(super) struct Opened {
+    pub(super) store: Arc<SqlStore>,
+    /// Where the keys are, often the same.
+    pub(super) key_store: Arc<SqlStore>,
+    pub(super) keys: Arc<FileKeyRing>,
+}
+
+impl Opened {
+    /// Ends all connections: a command that simply ends would leave them to time out.
+    pub(super) async fn close(&self) {
+        self.store.close().await;
+        if !Arc::ptr_eq(&self.store, &self.key_store) {
+            self.key_store.close().await;
+        }
+    }
+}
+
 /// Opens the store, and the keys to what is in it.
-pub(super) async fn store_with_keys(
-    settings: &Settings,
-) -> Result<(Arc<SqlStore>, FileKeyRing), Failure> {
+pub(super) async fn store_with_keys(settings: &Settings) -> Result<Opened, Failure> {
     let Some(path) = &settings.keys.file else {
         return Err(Failure::Broken(
             "what is stored is sealed, and there is no key file; name it with KEY_FILE".to_owned(),
@@ -56,20 +72,45 @@ pub(super) async fn store_with_keys(
     };
     let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
     let store = checked_store(settings).await?;
+    let key_store = checked_key_store(settings, &store).await?;
     let algorithm = settings.keys.algorithm.into();
-    let keys = StoredKeys::new(Arc::clone(&store), tokio::runtime::Handle::current());
-    Ok((Arc::clone(&store), FileKeyRing::new(Arc::new(keys), key_file, algorithm)))
+    let keys = StoredKeys::new(Arc::clone(&key_store), tokio::runtime::Handle::current());
+    let keys = Arc::new(FileKeyRing::new(Arc::new(keys), key_file, algorithm));
+    Ok(Opened { store, key_store, keys })
+}
+
+/// Opens where the keys are, whose schema must be this program's.
+pub(super) async fn checked_key_store(
+    settings: &Settings,
+    store: &Arc<SqlStore>,
+) -> Result<Arc<SqlStore>, Failure> {
+    let key_store = open_key_store(settings, store).await?;
+    if settings.keys.url.is_some() {
+        key_store.key_schema_status().await?.check()?;
+        keys_are_moved(store).await?;
+    }
+    Ok(key_store)
 }
 
 /// Writes down who looks at what, before it is shown.
 pub(super) async fn log_access(
     store: &SqlStore,
     what: &'static str,
-    user: Option<(UserNumber, &str)>,
+    user_id: Option<&str>,
     records: i64,
 ) -> Result<(), Failure> {
-    let user_id = user.map(|(_, user_id)| user_id.to_owned());
+    let user_id = user_id.map(str::to_owned);
     Ok(store.log_access(&Access { user_id, ..access("EXPORT", what, records) }).await?)
+}
+
+/// Writes down that a person is erased or readmitted, before it is done.
+pub(super) async fn log_erasure(
+    store: &SqlStore,
+    what: &'static str,
+    user_id: &str,
+) -> Result<(), Failure> {
+    let user_id = Some(user_id.to_owned());
+    Ok(store.log_access(&Access { user_id, ..access(what, "users", 1) }).await?)
 }
 
 /// Writes down what is done with data keys, before it is done.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use actors::command::{Order, REBUILT_ANOTHER, REBUILT_THE_SAME};
 use actors::compare::{Finding, There};
+use actors::erase::WAS_ERASED;
 use actors::home::home;
 use actors::person::Person;
 use actors::restore::Restorer;
@@ -114,17 +115,18 @@ impl fmt::Display for Difference {
 /// Looks at a user's state, of which somebody is told next; `None` when nothing is stored of the user.
 async fn look(
     store: &Arc<SqlStore>,
-    keys: &FileKeyRing,
+    keys: &Arc<FileKeyRing>,
     user_id: &str,
 ) -> Result<Option<Beside>, Failure> {
     let users = store.users(Asked::Ids(&[user_id])).await?;
     let Some(stored) = users.first() else { return Ok(None) };
-    let restorer =
-        Restorer::new(Arc::clone(store) as _, Arc::new(Sealer::new(Algorithm::default())?));
-    log_access(store, "neuros_checkpoints", Some((stored.user, user_id)), 1).await?;
+    let seal = Arc::new(Sealer::new(Algorithm::default())?);
+    let restorer = Restorer::new(Arc::clone(store) as _, seal, Arc::clone(keys) as _);
+    log_access(store, "neuros_checkpoints", Some(user_id), 1).await?;
     let keys = keys.keys_of(&[stored.user]).await;
     let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
-    let key = keys.first().ok_or_else(|| Failure::Broken("the user has no key".to_owned()))?;
+    let key = keys.first().and_then(|key| key.as_ref()).filter(|_| !stored.erased);
+    let key = key.ok_or_else(|| Failure::Broken(WAS_ERASED.to_owned()))?;
     let compared = restorer.compare(stored, key).await.map_err(ExportError::from)?;
     let rebuilt = as_json(&compared.rebuilt);
     let mut differences = Vec::new();
@@ -154,9 +156,9 @@ async fn look(
 fn show(user_id: &str, layers: &Layers) -> Result<(), Failure> {
     let settings = layers.load()?.settings;
     let beside = block_on(async {
-        let (store, keys) = servers::store_with_keys(&settings).await?;
-        let beside = look(&store, &keys, user_id).await?;
-        servers::close(&store).await;
+        let opened = servers::store_with_keys(&settings).await?;
+        let beside = look(&opened.store, &opened.keys, user_id).await?;
+        opened.close().await;
         beside.ok_or_else(|| Failure::Broken("nothing is stored of the user asked for".to_owned()))
     })?;
     let differences: Vec<&str> = beside.differences.iter().map(|its| its.what.as_str()).collect();
@@ -214,11 +216,11 @@ fn rebuild(user_id: &str, patience: &Patience, layers: &Layers) -> Result<(), Fa
     let (outcome, beside) = block_on(async {
         let asking = Asking::open(&settings).await?;
         // Afterwards both are the same. Whoever cannot be looked at, their lane says why.
-        let beside = look(&asking.store, &asking.keys, user_id).await.unwrap_or_default();
+        let beside = look(&asking.store, &asking.opened.keys, user_id).await.unwrap_or_default();
         let lane = home(user_id, asking.routing.partition_count);
         let asked = asking.ask(lane, Order::Rebuild { user_id: user_id.to_owned() }).await?;
         let outcomes = asking.outcomes(&[asked], patience).await;
-        servers::close(&asking.store).await;
+        asking.opened.close().await;
         Ok((outcomes?.join(""), beside))
     })?;
     let is_well = [REBUILT_THE_SAME, REBUILT_ANOTHER].contains(&outcome.as_str());

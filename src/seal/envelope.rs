@@ -149,6 +149,12 @@ pub(super) fn open(key: Key<'_>, binding: Binding<'_>, sealed: &[u8]) -> Result<
     Ok(text)
 }
 
+/// The number of the key that has sealed, as the envelope says; nothing is believed of it until it opens.
+pub(super) fn key_number(sealed: &[u8]) -> Option<u32> {
+    let [_, _, number @ ..] = *sealed.first_chunk::<HEADER_BYTES>()?;
+    Some(u32::from_le_bytes(number))
+}
+
 fn header(algorithm: Algorithm, key_number: u32) -> [u8; HEADER_BYTES] {
     let [a, b, c, d] = key_number.to_le_bytes();
     [VERSION, algorithm as u8, a, b, c, d]

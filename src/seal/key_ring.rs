@@ -4,12 +4,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::lane::UserNumber;
 use actors::seal::{DataKey, KeyRing, KeysAway};
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::envelope::{self, Algorithm, Binding, Key};
@@ -30,7 +29,7 @@ pub struct WrappedKey {
     pub user: UserNumber,
     /// Its number among its owner's keys, from 1.
     pub key_number: u32,
-    /// The sealed key, 66 bytes or 78.
+    /// The sealed key, 66 bytes or 78; empty when it is destroyed.
     pub encrypted_key: Vec<u8>,
     /// The name of the key-encryption key that sealed it.
     pub wrapped_by: String,
@@ -62,6 +61,20 @@ pub trait WrappedKeys: Send + Sync {
     ///
     /// What is away, in words.
     async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String>;
+
+    /// Destroys a user's keys with numbers up to `upto`; their numbers stay taken. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// What is away, in words.
+    async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String>;
+
+    /// Everybody whose keys are destroyed and who has no other.
+    ///
+    /// # Errors
+    ///
+    /// What is away, in words.
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, String>;
 }
 
 /// The data keys of a store, wrapped by the keys of a file. Remembers the service's own key only;
@@ -70,26 +83,44 @@ pub struct FileKeyRing {
     store: Arc<dyn WrappedKeys>,
     keks: KeyFile,
     algorithm: Algorithm,
-    service: OnceCell<DataKey>,
+    service: Mutex<Option<DataKey>>,
+}
+
+/// The keys that a store has of an owner.
+#[derive(Clone, Default)]
+struct Kept {
+    /// Those that are not destroyed.
+    live: Vec<WrappedKey>,
+    /// The newest number of all; 0 before the first.
+    newest: u32,
 }
 
 impl FileKeyRing {
     /// The data keys in `store`, wrapped by `keks`; new ones with `algorithm`.
     pub fn new(store: Arc<dyn WrappedKeys>, keks: KeyFile, algorithm: Algorithm) -> Self {
-        Self { store, keks, algorithm, service: OnceCell::new() }
+        Self { store, keks, algorithm, service: Mutex::default() }
     }
 
-    /// The newest key of each of `users`, who are sorted and distinct, in their order.
-    async fn newest(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+    /// The keys of each of `users`, who are sorted and distinct, in their order; `None` for those whose keys
+    /// are destroyed.
+    async fn newest(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         let stored = self.stored(users).await?;
-        let without = users.iter().zip(&stored).filter(|(_, key)| key.is_none());
+        let without = users.iter().zip(&stored).filter(|(_, kept)| kept.newest == 0);
         let missing: Vec<UserNumber> = without.map(|(user, _)| *user).collect();
         let mut first = self.first(&missing).await?.into_iter();
-        let key = |stored: Option<WrappedKey>| match stored {
-            Some(stored) => self.unwrap(&stored),
-            None => first.next().ok_or_else(not_kept),
+        let key = |kept: Kept| match kept.newest {
+            0 => first.next().ok_or_else(not_kept).map(Some),
+            _ => self.unwrap_all(kept),
         };
         stored.into_iter().map(key).collect()
+    }
+
+    /// An owner's keys in the clear, the newest with those before it.
+    fn unwrap_all(&self, mut kept: Kept) -> Result<Option<DataKey>, KeysAway> {
+        kept.live.sort_unstable_by_key(|key| key.key_number);
+        let Some(newest) = kept.live.pop() else { return Ok(None) };
+        let older = kept.live.iter().map(|key| self.unwrap(key)).collect::<Result<_, _>>()?;
+        self.unwrap_with(&newest, older).map(Some)
     }
 
     /// Makes and keeps a key for each of `users`, who are sorted, distinct and have none.
@@ -97,41 +128,61 @@ impl FileKeyRing {
         if users.is_empty() {
             return Ok(Vec::new());
         }
-        let (keys, wrapped) = self.make(users)?;
+        let owners: Vec<(UserNumber, u32)> = users.iter().map(|user| (*user, FIRST)).collect();
+        let (keys, wrapped) = self.make(&owners)?;
         if self.store.keep(&wrapped).await.map_err(store_away)? == wrapped.len() {
             return Ok(keys);
         }
         // Somebody was first; what is stored is true, not what was made here.
         let stored = self.stored(users).await?.into_iter();
-        stored.map(|key| self.unwrap(&key.ok_or_else(not_kept)?)).collect()
+        stored.map(|kept| self.unwrap_all(kept)?.ok_or_else(not_kept)).collect()
     }
 
-    /// What the store has, the newest of each owner, in the order of `users`.
-    async fn stored(&self, users: &[UserNumber]) -> Result<Vec<Option<WrappedKey>>, KeysAway> {
-        let mut newest: Vec<Option<WrappedKey>> = vec![None; users.len()];
+    /// Makes the next key of each owner whose newest has this number; gives how many were made, for somebody
+    /// may have been first.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRing::keys_of`].
+    pub async fn rotate(&self, owners: &[(UserNumber, u32)]) -> Result<usize, KeysAway> {
+        let next: Vec<_> = owners.iter().map(|(user, newest)| (*user, newest + 1)).collect();
+        let (_, wrapped) = self.make(&next)?;
+        self.store.keep(&wrapped).await.map_err(store_away)
+    }
+
+    /// What the store has of each owner, in the order of `users`.
+    async fn stored(&self, users: &[UserNumber]) -> Result<Vec<Kept>, KeysAway> {
+        let mut all = vec![Kept::default(); users.len()];
         for key in self.store.keys(users).await.map_err(store_away)? {
             let place = users.binary_search(&key.user).ok();
-            let Some(have) = place.and_then(|place| newest.get_mut(place)) else { continue };
-            if have.as_ref().is_none_or(|have| have.key_number < key.key_number) {
-                *have = Some(key);
+            let Some(kept) = place.and_then(|place| all.get_mut(place)) else { continue };
+            kept.newest = kept.newest.max(key.key_number);
+            if !key.encrypted_key.is_empty() {
+                kept.live.push(key);
             }
         }
-        Ok(newest)
+        Ok(all)
     }
 
-    /// First keys for `users`, and the same wrapped by the active key.
-    fn make(&self, users: &[UserNumber]) -> Result<(Vec<DataKey>, Vec<WrappedKey>), KeysAway> {
+    /// New keys with these numbers, and the same wrapped by the active key.
+    fn make(
+        &self,
+        owners: &[(UserNumber, u32)],
+    ) -> Result<(Vec<DataKey>, Vec<WrappedKey>), KeysAway> {
         // From the system itself, and all at once.
-        let mut random = Zeroizing::new(vec![0; users.len() * 32]);
+        let mut random = Zeroizing::new(vec![0; owners.len() * 32]);
         fill_random(&mut random).map_err(|error| KeysAway(error.to_string()))?;
         let (keys, _) = random.as_chunks();
-        let wrapped = users
+        let wrapped = owners
             .iter()
             .zip(keys)
-            .map(|(&user, key)| wrap(self.algorithm, self.keks.active(), user, FIRST, key))
+            .map(|(&(user, number), key)| {
+                wrap(self.algorithm, self.keks.active(), user, number, key)
+            })
             .collect::<Option<_>>()
             .ok_or_else(cannot_wrap)?;
-        Ok((keys.iter().map(|key| DataKey::new(*key, FIRST)).collect(), wrapped))
+        let keys = owners.iter().zip(keys).map(|((_, number), key)| DataKey::new(key, *number));
+        Ok((keys.collect(), wrapped))
     }
 
     /// The same key, wrapped by the active key-encryption key.
@@ -145,6 +196,10 @@ impl FileKeyRing {
             .ok_or_else(cannot_wrap)
     }
 
+    fn service(&self) -> std::sync::MutexGuard<'_, Option<DataKey>> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The names of the key-encryption keys, the active one first.
     pub fn wrappers(&self) -> impl Iterator<Item = &str> {
         self.keks.names()
@@ -156,6 +211,10 @@ impl FileKeyRing {
     ///
     /// When the key file has not what wraps it, or has another key under that name.
     pub fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, KeysAway> {
+        self.unwrap_with(wrapped, Vec::new())
+    }
+
+    fn unwrap_with(&self, wrapped: &WrappedKey, older: Vec<DataKey>) -> Result<DataKey, KeysAway> {
         let name = &wrapped.wrapped_by;
         let Some(kek) = self.keks.find(name) else {
             return Err(KeysAway(format!(
@@ -163,7 +222,7 @@ impl FileKeyRing {
                  again, below the first"
             )));
         };
-        unwrap(kek, wrapped).ok_or_else(|| {
+        unwrap(kek, wrapped, older).ok_or_else(|| {
             KeysAway(format!(
                 "key {} of user number {} does not unwrap: the key file has another key as {name}, \
                  or the stored key was changed",
@@ -175,7 +234,7 @@ impl FileKeyRing {
 
 #[async_trait]
 impl KeyRing for FileKeyRing {
-    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         let mut distinct = users.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
@@ -193,12 +252,32 @@ impl KeyRing for FileKeyRing {
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
-        let ask = async || {
-            let keys = self.newest(&[SERVICE]).await?;
-            let key = keys.into_iter().next();
-            key.ok_or_else(|| KeysAway("the service has no key".to_owned()))
-        };
-        self.service.get_or_try_init(ask).await.cloned()
+        let known = self.service().clone();
+        match known {
+            Some(key) => Ok(key),
+            None => self.newest_service_key().await,
+        }
+    }
+
+    async fn newest_service_key(&self) -> Result<DataKey, KeysAway> {
+        let key = self.newest(&[SERVICE]).await?.into_iter().next().flatten();
+        let key = key.ok_or_else(|| KeysAway("the service has no key".to_owned()))?;
+        *self.service() = Some(key.clone());
+        Ok(key)
+    }
+
+    async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {
+        let kept = self.stored(&[user]).await?;
+        let newest = kept.first().map_or(0, |kept| kept.newest);
+        self.rotate(&[(user, newest)]).await.map(|_| ())
+    }
+
+    async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), KeysAway> {
+        self.store.destroy(user, upto).await.map_err(store_away)
+    }
+
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, KeysAway> {
+        self.store.destroyed().await.map_err(store_away)
     }
 }
 
@@ -236,13 +315,13 @@ fn wrap(
     Some(WrappedKey { user, key_number, encrypted_key, wrapped_by: kek.name().to_owned() })
 }
 
-fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey) -> Option<DataKey> {
+fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey, older: Vec<DataKey>) -> Option<DataKey> {
     let &WrappedKey { user, key_number, ref encrypted_key, .. } = wrapped;
     let sealer = Key { bytes: kek.bytes(), number: key_number };
     let texts = place(kek.name());
     let opened = envelope::open(sealer, binding(user, key_number, &texts), encrypted_key);
     let opened = Zeroizing::new(opened.ok()?);
-    Some(DataKey::new(opened.as_slice().try_into().ok()?, key_number))
+    Some(DataKey::with_older(opened.as_slice().try_into().ok()?, key_number, older))
 }
 
 /// Where a wrapped key lies; with the name of what wraps it, for a key-encryption key has no number.

@@ -41,4 +41,25 @@ impl WrappedKeys for MemoryKeys {
             kept.len() - before
         }))
     }
+
+    async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
+        self.with(|kept| {
+            let theirs = kept.range_mut((user, 0)..=(user, upto));
+            theirs.for_each(|(_, key)| key.encrypted_key.clear());
+        });
+        Ok(())
+    }
+
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, String> {
+        Ok(self.with(|kept| {
+            let mut users: Vec<UserNumber> = kept.keys().map(|(user, _)| *user).collect();
+            users.dedup();
+            let is_live = |user: &UserNumber| {
+                kept.range((*user, 0)..=(*user, u32::MAX))
+                    .any(|(_, key)| !key.encrypted_key.is_empty())
+            };
+            users.retain(|user| !is_live(user));
+            users
+        }))
+    }
 }

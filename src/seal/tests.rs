@@ -12,7 +12,7 @@ fn sealers() -> [Sealer; 2] {
 }
 
 fn key(byte: u8, number: u32) -> DataKey {
-    DataKey::new([byte; 32], number)
+    DataKey::new(&[byte; 32], number)
 }
 
 #[test]
@@ -74,6 +74,22 @@ fn nothing_opens_with_another_key() {
         let mut renumbered = sealed;
         renumbered[2] = 4;
         assert_eq!(seal.open(&key(1, 4), PLACE, &renumbered), Err(Unopened::NotAuthentic));
+    }
+}
+
+#[test]
+fn what_a_key_before_has_sealed_opens_and_the_newest_seals() {
+    let keys = DataKey::with_older(&[3; 32], 3, vec![key(1, 1), key(2, 2)]);
+    for seal in sealers() {
+        assert_eq!(envelope::key_number(&seal.seal(&keys, PLACE, b"72").0), Some(3));
+        for (byte, number) in [(1, 1), (2, 2), (3, 3)] {
+            let sealed = seal.seal(&key(byte, number), PLACE, b"72").0;
+            assert_eq!(seal.open(&keys, PLACE, &sealed), Ok(b"72".to_vec()));
+        }
+        let sealed = seal.seal(&key(4, 4), PLACE, b"72").0;
+        assert_eq!(seal.open(&keys, PLACE, &sealed), Err(Unopened::OtherKey(4)));
+        let other = seal.seal(&key(9, 2), PLACE, b"72").0;
+        assert_eq!(seal.open(&keys, PLACE, &other), Err(Unopened::NotAuthentic));
     }
 }
 

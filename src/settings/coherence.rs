@@ -91,6 +91,14 @@ fn store(settings: &Settings, found: &mut Found) {
             "has a parameter that the database's driver does not know; look behind the `?`",
         );
     }
+    if let Some(url) = settings.keys.url.as_ref().filter(|url| url.scheme() != "sqlite") {
+        let strange = url.strange_parameters(&POSTGRES_PARAMETERS);
+        found.must(
+            strange.is_empty(),
+            &["keys.url"],
+            "has a parameter that the database's driver does not know; look behind the `?`",
+        );
+    }
     found.must(
         store.retain.is_zero() || store.compress_after < store.retain,
         &["store.compress_after", "store.retain"],
@@ -171,11 +179,12 @@ fn sizes(settings: &Settings, found: &mut Found) {
 
 fn files(settings: &Settings, found: &mut Found) {
     let kafka = &settings.kafka;
-    let files: [(&Option<PathBuf>, &'static [&'static str]); 5] = [
+    let files: [(&Option<PathBuf>, &'static [&'static str]); 6] = [
         (&kafka.ca_file, &["kafka.ca_file"]),
         (&kafka.certificate_file, &["kafka.certificate_file"]),
         (&kafka.key_file, &["kafka.key_file"]),
         (&settings.keys.file, &["keys.file"]),
+        (&settings.audit.signing_key_file, &["audit.signing_key_file"]),
         (&settings.policy.file, &["policy.file"]),
     ];
     for (path, keys) in files {
@@ -196,7 +205,10 @@ fn open_channels(settings: &Settings) -> Vec<(Channel, &'static [&'static str], 
     let kafka = &settings.kafka;
     let leaves =
         |url: &super::SecretUrl, scheme: &str| url.scheme() == scheme && !url.is_loopback();
-    let candidates: [(bool, Channel, &'static [&'static str], &'static str); 4] = [
+    let is_open_postgres = |url: &super::SecretUrl| {
+        url.says(&["sslmode", "ssl-mode"], "disable") && !url.is_loopback()
+    };
+    let candidates: [(bool, Channel, &'static [&'static str], &'static str); 5] = [
         (
             !kafka.security_protocol.is_encrypted() && !kafka.bootstrap_servers.are_loopback(),
             Channel::Kafka,
@@ -216,10 +228,15 @@ fn open_channels(settings: &Settings) -> Vec<(Channel, &'static [&'static str], 
             "write wss://",
         ),
         (
-            settings.store.url.says(&["sslmode", "ssl-mode"], "disable")
-                && !settings.store.url.is_loopback(),
+            is_open_postgres(&settings.store.url),
             Channel::Postgres,
             &["store.url", "security.allow_plaintext"],
+            "take sslmode=disable away",
+        ),
+        (
+            settings.keys.url.as_ref().is_some_and(is_open_postgres),
+            Channel::Postgres,
+            &["keys.url", "security.allow_plaintext"],
             "take sslmode=disable away",
         ),
     ];

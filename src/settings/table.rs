@@ -322,6 +322,22 @@ settings! {
         /// What seals from now on; what the other has sealed opens as before, but no release that does not
         /// know the second opens what it has sealed.
         algorithm: SealAlgorithm = SealAlgorithm::Aes256Gcm, ();
+        /// The database that keeps the wrapped data keys, when it is another than that of the data:
+        /// postgresql://USER:PASSWORD@HOST/DATABASE, or sqlite:FILE?mode=rwc. With one, no backup of the data
+        /// opens for somebody who was erased; back it up apart.
+        url: Option<SecretUrl> = None, Form {
+            schemes: &["postgresql", "postgres", "sqlite"],
+            example: "postgresql://user:password@host:5432/keys",
+        }, "KEYS_URL";
+        /// For how many days at most backups of that database are kept: so long somebody could still find the
+        /// keys of who was erased. It is said on the receipt of an erasure.
+        backup_days: u32 = 7, 0..=7;
+    }
+    => /// What signs statements that others must be able to check.
+    audit: Audit {
+        /// The file with the private key (Ed25519, PKCS#8, PEM), which `openssl genpkey -algorithm ed25519`
+        /// makes.
+        signing_key_file: Option<PathBuf> = None, ();
     }
     => /// The policy of the NEUROS engine.
     policy: PolicySettings {

@@ -72,7 +72,7 @@ pub trait Administration: Send + Sync {
     /// are kept under those owners and numbers, whoever made them.
     async fn keep_keys(&self, keys: &[WrappedKey]) -> Result<Vec<WrappedKey>, StoreError>;
 
-    /// How many keys each key-encryption key wraps, by its name.
+    /// How many keys each key-encryption key wraps, by its name; those that are destroyed are wrapped by none.
     async fn wrappers(&self) -> Result<Vec<(String, i64)>, StoreError>;
 
     /// The keys behind `after`, by owner and number, at most `limit`; without those that `wrapper` wraps.

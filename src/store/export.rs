@@ -4,8 +4,8 @@
 use actors::lane::{Lane, Progress, UserNumber};
 use actors::store::{StoreError, StoredUser};
 use entities::{
-    alert_changes, dead_letters, event_records, lanes, mode_transitions, outbox, phi_access_log,
-    users,
+    alert_changes, dead_letters, event_records, lane_commands, lanes, mode_transitions, outbox,
+    phi_access_log, users,
 };
 use neuros::time::Timestamp;
 use sea_orm::ActiveValue::{NotSet, Set};
@@ -78,6 +78,19 @@ pub struct StoredAlert {
     pub recorded_at: Timestamp,
     /// The sealed message.
     pub body: Vec<u8>,
+}
+
+/// Something that was asked about a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedAbout {
+    /// What.
+    pub kind: String,
+    /// Who asked.
+    pub requested_by: String,
+    /// When.
+    pub requested_at: Timestamp,
+    /// What came of it; `None` while it is open.
+    pub outcome: Option<String>,
 }
 
 impl SqlStore {
@@ -186,6 +199,60 @@ impl SqlStore {
         E::Model: Send + Sync,
     {
         E::find().count(&self.reader).await.map_err(|error| of_database(&error))
+    }
+
+    /// Accesses to a user's data, with their numbers: those behind `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn accesses_of(
+        &self,
+        user_id: &str,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<(i64, Access)>, StoreError> {
+        use phi_access_log::Column;
+        let rows = phi_access_log::Entity::find()
+            .filter(Column::UserId.eq(user_id))
+            .filter(Column::Id.gt(after))
+            .order_by_asc(Column::Id)
+            .limit(page(limit))
+            .all(&self.reader)
+            .await;
+        let access = |row: phi_access_log::Model| {
+            let access = Access {
+                user_id: row.user_id,
+                accessor_id: row.accessor_id,
+                access_type: row.access_type,
+                table_name: row.table_name,
+                record_id: row.record_id,
+                records: row.records,
+                time: instant::from(row.access_time),
+            };
+            (row.id, access)
+        };
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(access).collect())
+    }
+
+    /// What was asked about a user, in order.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn commands_about(&self, user_id: &str) -> Result<Vec<AskedAbout>, StoreError> {
+        let rows = lane_commands::Entity::find()
+            .filter(lane_commands::Column::UserId.eq(user_id))
+            .order_by_asc(lane_commands::Column::Id)
+            .all(&self.reader)
+            .await;
+        let asked = |row: lane_commands::Model| AskedAbout {
+            kind: row.kind,
+            requested_by: row.requested_by,
+            requested_at: instant::from(row.requested_at),
+            outcome: row.outcome,
+        };
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(asked).collect())
     }
 
     pub(super) async fn write_access(&self, access: &Access) -> Result<(), StoreError> {

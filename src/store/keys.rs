@@ -27,7 +27,7 @@ pub struct WrappedKey {
     pub user: UserNumber,
     /// Numbers its owner's keys, from 1.
     pub number: i32,
-    /// The key, wrapped.
+    /// The key, wrapped; empty when it is destroyed.
     pub encrypted_key: Vec<u8>,
     /// Names the key that wraps it.
     pub wrapped_by: String,
@@ -89,6 +89,7 @@ impl SqlStore {
     /// How many keys each key-encryption key wraps, by its name.
     pub(super) async fn read_wrappers(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let rows = Entity::find()
+            .filter(Column::DestroyedAt.is_null())
             .select_only()
             .column(Column::WrappedBy)
             .column_as(Column::KeyId.count(), "keys")
@@ -100,7 +101,7 @@ impl SqlStore {
         rows.map_err(|error| of_database(&error))
     }
 
-    /// The keys behind `after`, by owner and number; without those that `wrapper` wraps.
+    /// The keys behind `after`, by owner and number; without those that `wrapper` wraps, or are destroyed.
     pub(super) async fn read_keys_after(
         &self,
         after: (UserNumber, i32),
@@ -118,6 +119,7 @@ impl SqlStore {
         }
         let rows = Entity::find()
             .filter(behind)
+            .filter(Column::DestroyedAt.is_null())
             .order_by_asc(Column::UserNumber)
             .order_by_asc(Column::KeyNumber)
             .limit(limit)
@@ -247,6 +249,8 @@ fn row(key: &WrappedKey) -> encryption_keys::ActiveModel {
         wrapped_by: Set(key.wrapped_by.clone()),
         created_at: NotSet,
         retired_at: NotSet,
+        destroyed_at: NotSet,
+        sealed_before: NotSet,
     }
 }
 

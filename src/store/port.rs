@@ -160,6 +160,10 @@ impl Store for SqlStore {
         self.carry(|store| async move { store.read_quarantined().await }).await
     }
 
+    async fn erased(&self) -> Result<Vec<String>, StoreError> {
+        self.carry(|store| async move { store.read_erased().await }).await
+    }
+
     async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError> {
         self.carry(move |store| async move { store.read_commands(lane, limit).await }).await
     }

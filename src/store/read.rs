@@ -3,7 +3,7 @@
 
 use actors::lane::{FenceToken, Lane, Positions, Provenance, Routing, UserNumber};
 use actors::rows::RecordPlace;
-use actors::store::{Asked, StoreError, StoredBase, StoredRecord, StoredUser, Tenure};
+use actors::store::{Asked, Start, StoreError, StoredBase, StoredRecord, StoredUser, Tenure};
 use chrono::{DateTime, Utc};
 use entities::{base_checkpoints, event_records, lanes, policies, routing, users};
 use neuros::time::Timestamp;
@@ -158,6 +158,18 @@ impl SqlStore {
         ids.map_err(|error| of_database(&error))
     }
 
+    pub(super) async fn read_erased(&self) -> Result<Vec<String>, StoreError> {
+        let ids = users::Entity::find()
+            .filter(users::Column::ErasedAt.is_not_null())
+            .select_only()
+            .column(users::Column::UserId)
+            .order_by_asc(users::Column::UserId)
+            .into_tuple()
+            .all(&self.reader)
+            .await;
+        ids.map_err(|error| of_database(&error))
+    }
+
     pub(super) async fn write_policy(&self, version: &str, text: &str) -> Result<i32, StoreError> {
         if let Some(known) = self.number_of_policy(version, text).await? {
             return Ok(known);
@@ -227,6 +239,12 @@ pub(super) fn user(row: users::Model) -> StoredUser {
         message_number: row.message_number,
         checkpoint: row.checkpoint,
         quarantined: row.quarantined_at.is_some(),
+        erased: row.erased_at.is_some(),
+        start: Start {
+            record_number: row.start_record_number,
+            message_number: row.start_message_number,
+            seq: row.start_seq,
+        },
     }
 }
 

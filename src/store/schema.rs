@@ -136,31 +136,56 @@ impl SqlStore {
         connection: &DatabaseConnection,
         before: &SchemaStatus,
     ) -> Result<(), StoreError> {
-        let Some(postgres) = &self.postgres else { return Ok(()) };
         if before.applied.is_empty() || !was_claimed(connection).await? {
             return Ok(());
         }
+        match self.others(connection).await? {
+            None => Ok(()),
+            Some(others) => Err(StoreError::Refused(format!(
+                "{others} are open on this database, and {} can be made only when no instance runs: an older \
+                 one would go on writing as the schema was before; stop all of them, then `biometric-bridge \
+                 migrate up`",
+                ALONE.join(", ")
+            ))),
+        }
+    }
+
+    /// Refuses while other processes of ours are connected, of which each may be an instance.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] then; else when the store is away.
+    pub async fn no_instance_runs(&self) -> Result<(), StoreError> {
+        let connection = self.for_schema();
+        let others = self.others(&connection).await;
+        self.give_back(connection).await?;
+        match others? {
+            None => Ok(()),
+            Some(others) => Err(StoreError::Refused(format!(
+                "{others} are open on this database, and this can be done only when no instance runs; stop \
+                 all of them first"
+            ))),
+        }
+    }
+
+    /// The connections of other processes of ours, in words, if there are any.
+    async fn others(&self, connection: &DatabaseConnection) -> Result<Option<String>, StoreError> {
+        let Some(postgres) = &self.postgres else { return Ok(None) };
         let mut others = 0;
         for _ in 0..SESSIONS_LINGER {
             let sessions = postgres.sessions(connection).await?;
             others = sessions - i64::from(postgres.pool.size());
             if others <= 0 {
-                return Ok(());
+                return Ok(None);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Err(StoreError::Refused(format!(
-            "{others} connections of other processes of `{}` are open on this database, and {} can be made \
-             only when no instance runs: an older one would go on writing as the schema was before; stop all \
-             of them, then `biometric-bridge migrate up`",
-            postgres.name(),
-            ALONE.join(", ")
-        )))
+        Ok(Some(format!("{others} connections of other processes of `{}`", postgres.name())))
     }
 
     /// A connection for the schema alone. Its name is another than that of the instances' connections, so
     /// that processes which wait for their turn to migrate are not taken for instances.
-    fn for_schema(&self) -> DatabaseConnection {
+    pub(super) fn for_schema(&self) -> DatabaseConnection {
         let Some(pool) = self.pool() else { return self.writer.clone() };
         let options = PgConnectOptions::clone(&pool.connect_options());
         let options = options.application_name(&self.schema_name());
@@ -169,12 +194,12 @@ impl SqlStore {
         DatabaseConnection::from(one.connect_lazy_with(options))
     }
 
-    fn schema_name(&self) -> String {
+    pub(super) fn schema_name(&self) -> String {
         let name = self.postgres.as_ref().map_or("", |postgres| postgres.name());
         format!("{name}/schema")
     }
 
-    async fn give_back(&self, connection: DatabaseConnection) -> Result<(), StoreError> {
+    pub(super) async fn give_back(&self, connection: DatabaseConnection) -> Result<(), StoreError> {
         if self.is_postgres() {
             connection.close().await.map_err(|error| of_database(&error))?;
         }
@@ -190,12 +215,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SESSIONS_LINGER: usize = 10;
 
 async fn status(connection: &DatabaseConnection) -> Result<SchemaStatus, StoreError> {
-    let recorded = recorded(connection).await?;
-    let known = known();
+    let recorded = recorded(connection, "seaql_migrations").await?;
+    Ok(compared(recorded, known()))
+}
+
+/// What is recorded beside what is known.
+pub(super) fn compared(recorded: Vec<String>, known: Vec<String>) -> SchemaStatus {
     let (applied, unknown): (Vec<String>, _) =
         recorded.into_iter().partition(|name| known.contains(name));
     let pending = known.into_iter().filter(|name| !applied.contains(name)).collect();
-    Ok(SchemaStatus { applied, pending, unknown })
+    SchemaStatus { applied, pending, unknown }
 }
 
 /// A process that runs must not take a lane once the schema has gone on without it.
@@ -205,7 +234,8 @@ async fn status(connection: &DatabaseConnection) -> Result<SchemaStatus, StoreEr
 /// [`StoreError::Outdated`] then.
 pub(super) async fn not_outdated(connection: &impl ConnectionTrait) -> Result<(), StoreError> {
     let known = known();
-    let newer = recorded(connection).await?.into_iter().find(|name| !known.contains(name));
+    let recorded = recorded(connection, "seaql_migrations").await?;
+    let newer = recorded.into_iter().find(|name| !known.contains(name));
     newer.map_or(Ok(()), |newer| {
         Err(StoreError::Outdated(format!(
             "the database has a newer schema than this program: it does not know {newer}; the release \
@@ -253,18 +283,21 @@ async fn fence_off(connection: &DatabaseConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Names of the changes that the database has, in order; none when it is empty.
-async fn recorded(connection: &impl ConnectionTrait) -> Result<Vec<String>, StoreError> {
+/// Names of the changes that the database has, in order; none when it is empty. They are recorded in `table`.
+pub(super) async fn recorded(
+    connection: &impl ConnectionTrait,
+    table: &'static str,
+) -> Result<Vec<String>, StoreError> {
     let backend = connection.get_database_backend();
     let exists = match backend {
-        DbBackend::Postgres => "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL",
-        _ => "SELECT 1 FROM sqlite_master WHERE name = 'seaql_migrations'",
+        DbBackend::Postgres => format!("SELECT 1 WHERE to_regclass('{table}') IS NOT NULL"),
+        _ => format!("SELECT 1 FROM sqlite_master WHERE name = '{table}'"),
     };
     let exists = connection.query_one_raw(Statement::from_string(backend, exists)).await;
     if exists.map_err(|error| of_database(&error))?.is_none() {
         return Ok(Vec::new());
     }
-    let names = "SELECT version FROM seaql_migrations ORDER BY version";
+    let names = format!("SELECT version FROM {table} ORDER BY version");
     let names = connection.query_all_raw(Statement::from_string(backend, names)).await;
     let names = names.map_err(|error| of_database(&error))?;
     let names = names.iter().map(|row| row.try_get_by_index(0));
@@ -272,7 +305,7 @@ async fn recorded(connection: &impl ConnectionTrait) -> Result<Vec<String>, Stor
 }
 
 /// A connection that holds the lock of migrations for as long as it lives.
-async fn lock(pool: &PgPool, name: &str) -> Result<PgConnection, StoreError> {
+pub(super) async fn lock(pool: &PgPool, name: &str) -> Result<PgConnection, StoreError> {
     let options = PgConnectOptions::clone(&pool.connect_options()).application_name(name);
     let mut connection = options.connect().await.map_err(|error| of_driver(&error))?;
     sqlx::query("SELECT pg_advisory_lock($1)")

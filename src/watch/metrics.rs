@@ -7,7 +7,8 @@ use actors::rows::Sink;
 use neuros::alert::Held;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
+    TextEncoder,
 };
 
 use super::gauges::{Gauges, MODES};
@@ -31,8 +32,8 @@ pub struct Metrics {
     rebuilt: IntCounter,
     quarantined: IntCounter,
     cache_failures: IntCounter,
-    published: IntCounterVec,
-    publish_failures: IntCounterVec,
+    outputs: Outputs,
+    key_usage: Gauge,
     gauges: Gauges,
     histograms: Histograms,
 }
@@ -81,6 +82,13 @@ struct Scrub {
     scrubbed: IntCounter,
     mismatches: IntCounterVec,
     unreplayable: IntCounter,
+}
+
+/// What becomes of messages.
+struct Outputs {
+    published: IntCounterVec,
+    failures: IntCounterVec,
+    unopened: IntCounterVec,
 }
 
 /// What has a distribution.
@@ -144,15 +152,11 @@ impl Metrics {
                 "biometric_cache_failures_total",
                 "Times the cache did not take states; nothing depends on it.",
             )?,
-            published: counters(
-                "biometric_published_total",
-                "Messages safe at a sink.",
-                &["sink"],
-            )?,
-            publish_failures: counters(
-                "biometric_publish_failures_total",
-                "Attempts to publish that failed.",
-                &["sink"],
+            outputs: Outputs::new(&registry)?,
+            key_usage: gauge(
+                &registry,
+                "biometric_key_usage_ratio_max",
+                "Of all data keys the largest part of 2^30 seals that may be used up; rotate keys before 1.",
             )?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
@@ -165,8 +169,9 @@ impl Metrics {
     /// A series that appears only with its first value cannot be alerted on.
     fn name_all_labels(&self) {
         for sink in Sink::ALL {
-            self.published.with_label_values(&[sink.as_str()]);
-            self.publish_failures.with_label_values(&[sink.as_str()]);
+            self.outputs.published.with_label_values(&[sink.as_str()]);
+            self.outputs.failures.with_label_values(&[sink.as_str()]);
+            self.outputs.unopened.with_label_values(&[sink.as_str()]);
             self.gauges.name_sink(sink);
         }
         for kind in ["fenced", "away", "unknown", "refused"] {
@@ -200,7 +205,8 @@ impl Metrics {
                 ("duplicate", counts.duplicate),
                 ("dead_letter", counts.dead_letter),
                 ("forwarded", counts.forwarded),
-                ("skipped", counts.skipped),
+                ("skipped", counts.skipped - report.refused.of(source)),
+                ("erased", *report.refused.of(source)),
             ] {
                 self.records.with_label_values(&[source.as_str(), outcome]).inc_by(unsigned(count));
             }
@@ -251,6 +257,10 @@ impl Metrics {
         }
     }
 
+    pub(super) fn key_usage(&self, ratio: f64) {
+        self.key_usage.set(ratio);
+    }
+
     pub(super) fn rebuilt(&self, users: usize) {
         self.rebuilt.inc_by(users as u64);
     }
@@ -263,9 +273,10 @@ impl Metrics {
     }
 
     pub(super) fn published(&self, sink: Sink, report: &Published) {
-        self.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
+        self.outputs.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
+        self.outputs.unopened.with_label_values(&[sink.as_str()]).inc_by(report.unopened);
         if report.problem.is_some() {
-            self.publish_failures.with_label_values(&[sink.as_str()]).inc();
+            self.outputs.failures.with_label_values(&[sink.as_str()]).inc();
         }
     }
 
@@ -308,6 +319,23 @@ impl Scrub {
     }
 }
 
+impl Outputs {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let of_sinks = |name, help| counters(registry, name, help, &["sink"]);
+        Ok(Self {
+            published: of_sinks("biometric_published_total", "Messages safe at a sink.")?,
+            failures: of_sinks(
+                "biometric_publish_failures_total",
+                "Attempts to publish that failed.",
+            )?,
+            unopened: of_sinks(
+                "biometric_outbox_unopened_total",
+                "Messages that open no more and were passed over: their user was erased.",
+            )?,
+        })
+    }
+}
+
 impl Histograms {
     fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let histogram = |name, help, bounds: &[f64]| {
@@ -340,6 +368,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    let gauge = Gauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
 }
 
 fn counters(
@@ -427,9 +461,11 @@ mod tests {
         counts.events.new = 5;
         counts.events.dead_letter = 1;
         counts.by_user.new = 2;
+        counts.events.skipped = 3;
         metrics.committed(&BatchReport {
             lane: Lane(0),
             counts,
+            refused: PerSource { events: 1, by_user: 0 },
             transitions: 3,
             alerts: vec![("firing", 2)],
             held: [0, 0, 3, 0, 0, 0, 0, 0],
@@ -463,6 +499,8 @@ mod tests {
             "biometric_dead_letters_released_total{fate=\"applied\"} 2",
             "biometric_commands_total 1",
             "biometric_records_total{outcome=\"dead_letter\",source=\"events\"} 1",
+            "biometric_records_total{outcome=\"skipped\",source=\"events\"} 2",
+            "biometric_records_total{outcome=\"erased\",source=\"events\"} 1",
             "biometric_checkpoints_total 4",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");

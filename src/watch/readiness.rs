@@ -160,7 +160,7 @@ mod tests {
         let readiness = Readiness::of(&state, Ok(()), Ok(()));
         assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));
         let mut state = well();
-        let published = Published { messages: 0, problem: Some(away()), waiting: 7 };
+        let published = Published { messages: 0, unopened: 0, problem: Some(away()), waiting: 7 };
         state.sinks.insert((Lane(0), Sink::Alerts), published);
         let readiness = Readiness::of(&state, Ok(()), Ok(()));
         assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));

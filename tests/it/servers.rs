@@ -7,6 +7,7 @@
 mod bridge;
 mod disk;
 mod kafka;
+mod memory;
 mod messages;
 mod network;
 mod postgres;

@@ -7,6 +7,7 @@ pub(crate) mod check;
 mod commands;
 mod dead_letters;
 mod episodes;
+mod erase;
 mod expand;
 mod faults;
 pub(crate) mod feed;

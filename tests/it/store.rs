@@ -7,6 +7,7 @@ mod chains;
 mod claims;
 mod commands;
 mod commits;
+mod erasures;
 mod expansions;
 mod failures;
 mod generations;

@@ -57,6 +57,22 @@ pub struct StoredUser {
     pub checkpoint: Option<Vec<u8>>,
     /// Nothing of this user is evaluated until an operator releases them.
     pub quarantined: bool,
+    /// The user was erased, and nothing of them is accepted.
+    pub erased: bool,
+    /// Where their numbers begin.
+    pub start: Start,
+}
+
+/// The numbers behind which a user's own begin: zeros, but for somebody who was erased and readmitted. What
+/// is numbered goes on, so that whoever drops repeats by number drops nothing new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Of records.
+    pub record_number: i64,
+    /// Of outgoing messages.
+    pub message_number: i64,
+    /// Of mode changes.
+    pub seq: i64,
 }
 
 /// A record as the store knows it.

@@ -6,6 +6,7 @@ mod boundaries;
 mod clauses;
 mod commands;
 mod facts;
+mod keys;
 mod pressure;
 mod recovery;
 mod scrub;

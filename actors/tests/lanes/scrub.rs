@@ -12,7 +12,7 @@ use neuros::event::Record;
 use neuros::{Outcome, Policy};
 
 use crate::facts::{event, write_story};
-use crate::world::{PlainKeys, World, policy, run};
+use crate::world::{World, policy, run};
 
 const TURN: Duration = Duration::from_millis(100);
 
@@ -129,10 +129,11 @@ fn a_spoilt_checkpoint_does_not_agree_with_what_it_is_rebuilt_to() {
         let finding = async || {
             let store = std::sync::Arc::new(world.store.connect(0));
             let seal = std::sync::Arc::new(crate::world::PlainSeal);
-            let restorer = actors::restore::Restorer::new(store.clone(), seal);
+            let keys = std::sync::Arc::clone(&world.keys);
+            let restorer = actors::restore::Restorer::new(store.clone(), seal, keys.clone());
             let stored = store.users(actors::store::Asked::Ids(&["a"])).await.unwrap().remove(0);
-            let keys = actors::seal::KeyRing::keys_of(&PlainKeys, &[stored.user]).await.unwrap();
-            restorer.compare(&stored, &keys[0]).await.unwrap().finding()
+            let keys = actors::seal::KeyRing::keys_of(&*keys, &[stored.user]).await.unwrap();
+            restorer.compare(&stored, keys[0].as_ref().unwrap()).await.unwrap().finding()
         };
         assert_eq!(finding().await, Finding::Agrees);
         world.store.damage_checkpoints();

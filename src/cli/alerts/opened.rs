@@ -1,7 +1,7 @@
 //! Changes of alerts as people are shown them: opened, and written down before. Changes nothing.
 
 use actors::lane::UserNumber;
-use actors::seal::{DataKey, KeyRing as _, Seal as _};
+use actors::seal::{DataKey, KeyRing as _, Seal as _, Unopened};
 use actors::store::{Asked, Store as _, StoredUser};
 use actors::user::alert_place;
 use serde_json::Value;
@@ -59,50 +59,60 @@ impl Opened {
 
 pub(super) async fn open(asking: &Asking, page: Vec<OpenAlert>) -> Result<Vec<Opened>, Failure> {
     let users: Vec<UserNumber> = page.iter().map(|alert| alert.user).collect();
-    let keys = asking.keys.keys_of(&users).await;
+    let keys = asking.opened.keys.keys_of(&users).await;
     let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
-    let opened = page.into_iter().zip(keys).map(|(alert, key)| {
-        let message = opened(asking, &key, alert.user, alert.n, &alert.body)?;
-        Ok(Opened { user_id: alert.user_id, n: alert.n, message })
-    });
-    opened.collect()
+    let mut all = Vec::with_capacity(page.len());
+    for (alert, key) in page.into_iter().zip(keys) {
+        // Of somebody who was erased nothing opens.
+        let Some(key) = key else { continue };
+        if let Some(message) = opened(asking, &key, alert.user, alert.n, &alert.body)? {
+            all.push(Opened { user_id: alert.user_id, n: alert.n, message });
+        }
+    }
+    Ok(all)
 }
 
+/// A change in the clear; `None` when it is of before its user was erased and let in again.
 fn opened(
     asking: &Asking,
     key: &DataKey,
     user: UserNumber,
     n: i64,
     body: &[u8],
-) -> Result<Value, Failure> {
-    let not_opened = |problem: String| {
-        Failure::Broken(format!("change {n} of an alert of user number {} : {problem}", user.0))
+) -> Result<Option<Value>, Failure> {
+    let not_opened = |problem: &str| {
+        Failure::Broken(format!("change {n} of an alert of user number {}: {problem}", user.0))
     };
-    let place = alert_place(user, n);
-    let bytes =
-        asking.seal.open(key, place, body).map_err(|error| not_opened(error.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|_| not_opened("it is no message".to_owned()))
+    match asking.seal.open(key, alert_place(user, n), body) {
+        Ok(bytes) => {
+            let message = serde_json::from_slice(&bytes);
+            message.map(Some).map_err(|_| not_opened("it is no message"))
+        }
+        Err(Unopened::OtherKey(_)) => Ok(None),
+        Err(error) => Err(not_opened(&error.to_string())),
+    }
 }
 
 /// All changes of a user's alerts, oldest first.
 pub(super) async fn changes_of(asking: &Asking, user_id: &str) -> Result<Vec<Opened>, Failure> {
     let Some(stored) = user_of(asking, user_id).await? else { return Ok(Vec::new()) };
-    let keys = asking.keys.keys_of(&[stored.user]).await;
+    let keys = asking.opened.keys.keys_of(&[stored.user]).await;
     let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
-    let Some(key) = keys.first() else { return Ok(Vec::new()) };
-    log_access(&asking.store, "biometric_alerts", Some((stored.user, user_id)), 1).await?;
+    let Some(key) = keys.into_iter().next().flatten() else { return Ok(Vec::new()) };
+    log_access(&asking.opened.store, "biometric_alerts", Some(user_id), 1).await?;
     let (mut after, mut all) = (0, Vec::new());
     loop {
-        let page = asking.store.alerts_of_user(stored.user, after, PAGE).await?;
+        let page = asking.opened.store.alerts_of_user(stored.user, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(all) };
         after = last.n;
         for row in &page {
-            let message = opened(asking, key, stored.user, row.n, &row.body)?;
-            all.push(Opened { user_id: user_id.to_owned(), n: row.n, message });
+            if let Some(message) = opened(asking, &key, stored.user, row.n, &row.body)? {
+                all.push(Opened { user_id: user_id.to_owned(), n: row.n, message });
+            }
         }
     }
 }
 
 async fn user_of(asking: &Asking, user_id: &str) -> Result<Option<StoredUser>, Failure> {
-    Ok(asking.store.users(Asked::Ids(&[user_id])).await?.into_iter().next())
+    Ok(asking.opened.store.users(Asked::Ids(&[user_id])).await?.into_iter().next())
 }

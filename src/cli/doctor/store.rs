@@ -7,8 +7,10 @@ use actors::store::StoreError;
 
 use crate::seal::key_file::KeyFile;
 use crate::seal::key_ring::SERVICE;
-use crate::settings::Settings;
-use crate::store::{self, Administration as _, Checkup, Options, SqlStore, StorePlace};
+use crate::settings::{SecretUrl, Settings};
+use crate::store::{
+    self, Administration as _, Checkup, Options, SchemaStatus, SqlStore, StorePlace,
+};
 
 use super::finding::Findings;
 use super::reach::reached;
@@ -50,10 +52,64 @@ pub(super) async fn look(settings: &Settings, keys: Option<&KeyFile>, findings: 
         Err(error) => return findings.fail("open", error.to_string(), "see `store.url`"),
     };
     if log_in(&store, settings, findings).await {
-        schema(&store, findings).await;
-        wrapped(&store, keys, findings).await;
+        schema(&store.schema_status().await, findings);
+        match &settings.keys.url {
+            None if matches!(store.keys_were_moved().await, Ok(true)) => findings.fail(
+                "data keys",
+                "they were moved to a key store of their own",
+                "name it with KEYS_URL",
+            ),
+            None => wrapped(&store, keys, findings).await,
+            Some(url) => key_store(&store, url, &options, keys, findings).await,
+        }
     }
     store.close().await;
+}
+
+/// The database of the keys, when it is another.
+async fn key_store(
+    store: &SqlStore,
+    url: &SecretUrl,
+    options: &Options,
+    keys: Option<&KeyFile>,
+    findings: &Findings,
+) {
+    let asked = format!("log in to {url}");
+    match store::place(url.expose()) {
+        Ok(StorePlace::Server { host, port }) if !reached(findings, &host, port).await => return,
+        Ok(StorePlace::File(path)) if !is_there(&path) => {
+            return findings.warn(path.display().to_string(), "not there yet", MIGRATE);
+        }
+        Ok(_) => {}
+        Err(error) => return findings.fail("KEYS_URL", error.to_string(), "see the example"),
+    }
+    let key_store = match store::open(url.expose(), options).await {
+        Ok(key_store) => key_store,
+        Err(error) => {
+            return findings.fail("open the key store", error.to_string(), "see `keys.url`");
+        }
+    };
+    match key_store.ping().await {
+        Ok(()) => {
+            findings.ok(asked, "the key store answers");
+            schema(&key_store.key_schema_status().await, findings);
+            wrapped(&key_store, keys, findings).await;
+            match store.has_keys().await {
+                Ok(true) => findings.fail(
+                    "data keys beside the data",
+                    "there are some, which nobody would find",
+                    "stop all instances, then `biometric-bridge keys move`",
+                ),
+                Ok(false) => findings.ok("data keys beside the data", "none"),
+                // Without a schema there are none, which is told already.
+                Err(_) => {}
+            }
+        }
+        Err(error) => {
+            findings.fail(asked, error.to_string(), "look at KEYS_URL and the server's log");
+        }
+    }
+    key_store.close().await;
 }
 
 fn is_there(path: &Path) -> bool {
@@ -138,8 +194,8 @@ async fn may_write(store: &SqlStore, findings: &Findings) {
     }
 }
 
-async fn schema(store: &SqlStore, findings: &Findings) {
-    match store.schema_status().await {
+fn schema(status: &Result<SchemaStatus, StoreError>, findings: &Findings) {
+    match status {
         Ok(status) if !status.unknown.is_empty() => findings.fail(
             "schema",
             format!("{} changes that this program does not know", status.unknown.len()),

@@ -13,7 +13,7 @@ use crate::app::keys::{of_row, to_row};
 use crate::cli::asking::progress;
 use crate::cli::config::Layers;
 use crate::cli::failure::Failure;
-use crate::cli::servers::{block_on, close, log_use_of_keys, store_with_keys};
+use crate::cli::servers::{block_on, log_use_of_keys, store_with_keys};
 use crate::seal::Sealer;
 use crate::seal::key_ring::FileKeyRing;
 use crate::settings::Settings;
@@ -37,7 +37,8 @@ pub(super) struct Arguments {
 /// The store with its keys, and what is to be said.
 struct Stored {
     store: Arc<SqlStore>,
-    keys: FileKeyRing,
+    key_store: Arc<SqlStore>,
+    keys: Arc<FileKeyRing>,
     settings: Settings,
     json: bool,
 }
@@ -49,10 +50,12 @@ fn with(
 ) -> Result<(), Failure> {
     let settings = arguments.layers.load()?.settings;
     block_on(async {
-        let (store, keys) = store_with_keys(&settings).await?;
-        let stored = Stored { store, keys, settings, json: arguments.json };
+        let opened = store_with_keys(&settings).await?;
+        let (store, keys) = (Arc::clone(&opened.store), Arc::clone(&opened.keys));
+        let key_store = Arc::clone(&opened.key_store);
+        let stored = Stored { store, key_store, keys, settings, json: arguments.json };
         let done = work(&stored).await;
-        close(&stored.store).await;
+        opened.close().await;
         done
     })
 }
@@ -76,7 +79,8 @@ impl Stored {
     }
 
     async fn list(&self) -> Result<(), Failure> {
-        let mut stored: BTreeMap<String, i64> = self.store.wrappers().await?.into_iter().collect();
+        let mut stored: BTreeMap<String, i64> =
+            self.key_store.wrappers().await?.into_iter().collect();
         let mut rows = Vec::new();
         for name in self.keys.wrappers() {
             let is_first = rows.is_empty();
@@ -107,7 +111,7 @@ impl Stored {
         let bar = progress(count.unsigned_abs(), "data keys");
         let mut after = START;
         loop {
-            let page = self.store.keys_after(after, wrapper, PAGE).await?;
+            let page = self.key_store.keys_after(after, wrapper, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = (last.user, last.number);
             bar.inc(page.len() as u64);
@@ -119,7 +123,7 @@ impl Stored {
 
     async fn rewrap(&self) -> Result<(), Failure> {
         let active = self.active();
-        let wrappers = self.store.wrappers().await?;
+        let wrappers = self.key_store.wrappers().await?;
         let others = wrappers.iter().filter(|(name, _)| name != active);
         let count: i64 = others.map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "REWRAP", count).await?;
@@ -132,11 +136,11 @@ impl Stored {
                     Err(problem) => lost.note(problem),
                 }
             }
-            done += self.store.rewrap_keys(&anew).await?;
+            done += self.key_store.rewrap_keys(&anew).await?;
             Ok(())
         };
         self.each_page(Some(active), count, wrap).await?;
-        let mut left = self.store.wrappers().await?;
+        let mut left = self.key_store.wrappers().await?;
         left.retain(|(name, _)| name != active);
         self.say_rewrapped(done, lost, &left)
     }
@@ -188,7 +192,7 @@ impl Stored {
         if !works {
             return Err(Failure::Broken(format!("{algorithm} does not open what it has sealed")));
         }
-        let count: i64 = self.store.wrappers().await?.iter().map(|(_, keys)| keys).sum();
+        let count: i64 = self.key_store.wrappers().await?.iter().map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "TEST", count).await?;
         let (mut good, mut lost) = (0_u64, Lost::default());
         let unwrap = async |page: Vec<WrappedKey>| {

@@ -49,12 +49,13 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.layers.load()?.settings;
     block_on(async {
-        let (store, keys) = servers::store_with_keys(&settings).await?;
-        let seal = Sealer::new(settings.keys.algorithm.into())?;
-        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::new(seal));
+        let opened = servers::store_with_keys(&settings).await?;
+        let (store, keys) = (Arc::clone(&opened.store), Arc::clone(&opened.keys));
+        let seal = Arc::new(Sealer::new(settings.keys.algorithm.into())?);
+        let restorer = Restorer::new(Arc::clone(&store) as _, seal, Arc::clone(&keys) as _);
         let scrub = Scrub { store, keys, restorer, arguments };
         let done = scrub.run().await;
-        servers::close(&scrub.store).await;
+        opened.close().await;
         done
     })
 }
@@ -64,15 +65,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 enum Outcome {
     Found(Finding),
     NotReplayed,
+    Erased,
 }
 
 impl Outcome {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Found(Finding::Agrees),
         Self::Found(Finding::Differs),
         Self::Found(Finding::Unreadable),
         Self::Found(Finding::Nothing),
         Self::NotReplayed,
+        Self::Erased,
     ];
 
     fn as_str(self) -> &'static str {
@@ -82,6 +85,7 @@ impl Outcome {
             Self::Found(Finding::Unreadable) => "unreadable",
             Self::Found(Finding::Nothing) => "no checkpoint",
             Self::NotReplayed => "not replayed",
+            Self::Erased => "erased",
         }
     }
 
@@ -93,17 +97,18 @@ impl Outcome {
             Self::Found(Finding::Unreadable) => "unreadable",
             Self::Found(Finding::Nothing) => "without checkpoint",
             Self::NotReplayed => "not replayed",
+            Self::Erased => "erased",
         }
     }
 
     fn is_well(self) -> bool {
-        matches!(self, Self::Found(Finding::Agrees | Finding::Nothing))
+        matches!(self, Self::Found(Finding::Agrees | Finding::Nothing) | Self::Erased)
     }
 }
 
 struct Scrub<'a> {
     store: Arc<SqlStore>,
-    keys: FileKeyRing,
+    keys: Arc<FileKeyRing>,
     restorer: Restorer,
     arguments: &'a Arguments,
 }
@@ -154,7 +159,9 @@ impl Scrub<'_> {
     async fn look_at(&self, stored: &StoredUser) -> Result<(Outcome, Option<String>), Failure> {
         let keys = self.keys.keys_of(&[stored.user]).await;
         let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        let key = keys.first().ok_or_else(|| Failure::Broken("a user has no key".to_owned()))?;
+        let Some(key) = keys.first().and_then(|key| key.as_ref()).filter(|_| !stored.erased) else {
+            return Ok((Outcome::Erased, None));
+        };
         match self.restorer.compare(stored, key).await {
             Ok(compared) => Ok((Outcome::Found(compared.finding()), None)),
             Err(RestoreError::Unreadable { problem, .. }) => {

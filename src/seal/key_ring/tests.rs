@@ -25,7 +25,7 @@ fn ring(store: &Arc<MemoryKeys>, lines: &[&str]) -> FileKeyRing {
 async fn bytes_of(ring: &FileKeyRing, users: &[i64]) -> Vec<[u8; 32]> {
     let users: Vec<UserNumber> = users.iter().copied().map(UserNumber).collect();
     let keys = ring.keys_of(&users).await.expect("the keys are there");
-    keys.iter().map(|key| *key.expose()).collect()
+    keys.iter().map(|key| *key.as_ref().expect("not destroyed").expose()).collect()
 }
 
 async fn problem(ring: &FileKeyRing, user: i64) -> String {
@@ -69,6 +69,12 @@ async fn thousands_of_users_take_two_queries_and_then_one() {
         async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String> {
             self.1.fetch_add(1, Ordering::Relaxed);
             self.0.keep(new).await
+        }
+        async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
+            self.0.destroy(user, upto).await
+        }
+        async fn destroyed(&self) -> Result<Vec<UserNumber>, String> {
+            self.0.destroyed().await
         }
     }
     let store: Arc<Counting> = Arc::default();
@@ -114,6 +120,12 @@ async fn two_who_make_a_key_at_once_end_with_the_same() {
             self.1.wait().await;
             self.0.keep(new).await
         }
+        async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
+            self.0.destroy(user, upto).await
+        }
+        async fn destroyed(&self) -> Result<Vec<UserNumber>, String> {
+            self.0.destroyed().await
+        }
     }
     let store = Arc::new(Racing(MemoryKeys::default(), Barrier::new(2)));
     let ring = || {
@@ -131,7 +143,7 @@ async fn two_who_make_a_key_at_once_end_with_the_same() {
 }
 
 #[tokio::test]
-async fn the_newest_key_of_a_user_is_given_with_its_number() {
+async fn the_newest_key_of_a_user_is_given_with_those_before_it() {
     let store: Arc<MemoryKeys> = Arc::default();
     let file = keks(&[A]);
     for (number, byte) in [(2, 22), (10, 110), (9, 99)] {
@@ -140,7 +152,13 @@ async fn the_newest_key_of_a_user_is_given_with_its_number() {
         store.keep(&[key]).await.expect("kept");
     }
     let keys = ring(&store, &[A]).keys_of(&[UserNumber(1)]).await.expect("a key");
-    assert_eq!((keys[0].number(), keys[0].expose()), (10, &[110; 32]));
+    let key = keys[0].as_ref().expect("not destroyed");
+    assert_eq!((key.number(), key.expose()), (10, &[110; 32]));
+    for (number, byte) in [(2, 22), (9, 99), (10, 110)] {
+        let older = key.numbered(number).expect("it is at hand");
+        assert_eq!((older.number(), older.expose()), (number, &[byte; 32]));
+    }
+    assert!(key.numbered(3).is_none());
 }
 
 #[tokio::test]
@@ -176,7 +194,7 @@ async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
         wrap(Algorithm::default(), file.active(), UserNumber(1), 1, &key).expect("wrapped");
     assert_eq!(wrapped.encrypted_key.len(), 66);
     assert!(!wrapped.encrypted_key.windows(4).any(|window| window == [5; 4]));
-    assert_eq!(unwrap(file.active(), &wrapped).expect("it unwraps").expose(), &key);
+    assert_eq!(unwrap(file.active(), &wrapped, Vec::new()).expect("it unwraps").expose(), &key);
     let wrong = [
         WrappedKey { user: UserNumber(2), ..wrapped.clone() },
         WrappedKey { key_number: 2, ..wrapped.clone() },
@@ -184,11 +202,11 @@ async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
         WrappedKey { encrypted_key: Vec::new(), ..wrapped.clone() },
     ];
     for wrong in &wrong {
-        assert!(unwrap(file.active(), wrong).is_none(), "{wrong:?}");
+        assert!(unwrap(file.active(), wrong, Vec::new()).is_none(), "{wrong:?}");
     }
     // The same bytes under another name: the name is bound as well.
     let renamed = keks(&[&A.replace("kek-a", "kek-c")]);
-    assert!(unwrap(renamed.active(), &wrapped).is_none());
+    assert!(unwrap(renamed.active(), &wrapped, Vec::new()).is_none());
 }
 
 #[tokio::test]
@@ -202,6 +220,12 @@ async fn a_store_that_is_away_or_forgets_is_told() {
         async fn keep(&self, _: &[WrappedKey]) -> Result<usize, String> {
             Ok(0)
         }
+        async fn destroy(&self, _: UserNumber, _: u32) -> Result<(), String> {
+            Ok(())
+        }
+        async fn destroyed(&self) -> Result<Vec<UserNumber>, String> {
+            Ok(Vec::new())
+        }
     }
     struct Forgetful;
     #[async_trait]
@@ -212,12 +236,59 @@ async fn a_store_that_is_away_or_forgets_is_told() {
         async fn keep(&self, _: &[WrappedKey]) -> Result<usize, String> {
             Ok(0)
         }
+        async fn destroy(&self, _: UserNumber, _: u32) -> Result<(), String> {
+            Ok(())
+        }
+        async fn destroyed(&self) -> Result<Vec<UserNumber>, String> {
+            Ok(Vec::new())
+        }
     }
     let away = FileKeyRing::new(Arc::new(Away), keks(&[A]), Algorithm::default());
     assert_eq!(problem(&away, 1).await, "the key store is away: no route to host");
     assert!(away.service_key().await.is_err());
     let forgetful = FileKeyRing::new(Arc::new(Forgetful), keks(&[A]), Algorithm::default());
     assert_eq!(problem(&forgetful, 1).await, "the key store does not keep the keys given to it");
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_a_new_one_and_is_made_once() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let (one, two) = (ring(&store, &[A]), ring(&store, &[A]));
+    let before = bytes_of(&one, &[1, 2]).await;
+    assert_eq!(one.rotate(&[(UserNumber(1), 1)]).await.expect("made"), 1);
+    assert_eq!(two.rotate(&[(UserNumber(1), 1)]).await.expect("made already"), 0);
+    let after = bytes_of(&two, &[1, 2]).await;
+    assert!(after[0] != before[0] && after[1] == before[1]);
+    let key = two.keys_of(&[UserNumber(1)]).await.expect("keys").remove(0).expect("a key");
+    assert_eq!(key.numbered(1).map(|key| *key.expose()), Some(before[0]));
+}
+
+#[tokio::test]
+async fn a_rotated_key_of_the_service_is_met_by_whoever_asks_anew() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let (one, two) = (ring(&store, &[A]), ring(&store, &[A]));
+    let first = *one.service_key().await.expect("a key").expose();
+    two.renew(SERVICE).await.expect("made");
+    assert_eq!(*one.service_key().await.expect("remembered").expose(), first);
+    assert_eq!(one.newest_service_key().await.expect("a key").number(), 2);
+    assert_eq!(one.service_key().await.expect("remembered").number(), 2);
+}
+
+#[tokio::test]
+async fn a_destroyed_key_stays_destroyed_until_a_new_one_is_asked_for() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let ring = ring(&store, &[A]);
+    let before = bytes_of(&ring, &[1, 2]).await;
+    ring.renew(UserNumber(1)).await.expect("made");
+    ring.destroy(UserNumber(1), 2).await.expect("destroyed");
+    let keys = ring.keys_of(&[1, 2].map(UserNumber)).await.expect("an answer");
+    assert!(keys[0].is_none(), "nor is another made");
+    assert_eq!(keys[1].as_ref().map(|key| *key.expose()), Some(before[1]));
+    assert_eq!(ring.destroyed().await.expect("users"), [UserNumber(1)]);
+    ring.renew(UserNumber(1)).await.expect("made");
+    let key = ring.keys_of(&[UserNumber(1)]).await.expect("keys").remove(0).expect("a key");
+    assert_eq!((key.number(), key.numbered(1).is_none()), (3, true), "no number comes again");
+    assert!(ring.destroyed().await.expect("users").is_empty());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Users by the thousand, in one question whatever their number. Never asks for one user at a time.
 
 use actors::lane::UserNumber;
-use actors::store::{Asked, StoreError, StoredUser};
+use actors::store::{Asked, Start, StoreError, StoredUser};
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 
@@ -10,12 +10,14 @@ use crate::store::read::place;
 
 const BY_ID: &str = "
     SELECT user_number, user_id, record_number, message_number, checkpoint,
-           quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position
+           quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position,
+           erased_at IS NOT NULL, start_record_number, start_message_number, start_seq
     FROM users WHERE user_id = ANY ($1)";
 
 const BY_NUMBER: &str = "
     SELECT user_number, user_id, record_number, message_number, checkpoint,
-           quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position
+           quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position,
+           erased_at IS NOT NULL, start_record_number, start_message_number, start_seq
     FROM users WHERE user_number = ANY ($1)";
 
 /// The users that are known, of those asked for.
@@ -43,5 +45,11 @@ fn user(row: &PgRow) -> Result<StoredUser, sqlx::Error> {
         checkpoint: row.try_get(4)?,
         quarantined: row.try_get(5)?,
         newest: place(row.try_get(6)?, row.try_get(7)?, row.try_get(8)?),
+        erased: row.try_get(9)?,
+        start: Start {
+            record_number: row.try_get(10)?,
+            message_number: row.try_get(11)?,
+            seq: row.try_get(12)?,
+        },
     })
 }

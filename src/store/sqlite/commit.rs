@@ -1,10 +1,15 @@
 //! One batch, one transaction, as on PostgreSQL: the compare-and-set of the lane's row first. Never
 //! commits a part.
 
-use actors::rows::{CommandRow, Quarantine, ReleasedRow};
+use std::cmp::max;
+
+use actors::rows::{CommandRow, Erasure, ErasureRow, Quarantine, ReleasedRow};
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
-use entities::{alert_looks, dead_letters, lane_commands, lanes, phi_access_log, users};
+use entities::{
+    alert_changes, alert_looks, dead_letters, lane_commands, lanes, mode_transitions,
+    phi_access_log, users,
+};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
@@ -13,8 +18,8 @@ use sea_orm::{
 };
 
 use super::rows::{Expected, Prepared};
-use crate::store::begin;
 use crate::store::failure::{before_commit, of_database, of_orm_commit};
+use crate::store::{begin, instant};
 
 /// SQLite takes at most 32,766 parameters a statement.
 const PARAMETERS_MAX: usize = 32_000;
@@ -51,6 +56,9 @@ async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<
     }
     for (user, change) in prepared.quarantines {
         quarantine(transaction, user, change, prepared.stamp).await?;
+    }
+    for row in prepared.erasures {
+        erase(transaction, row, prepared.stamp).await?;
     }
     insert(transaction, prepared.transitions).await?;
     insert(transaction, prepared.alerts).await?;
@@ -144,6 +152,66 @@ async fn quarantine(
         return Ok(());
     }
     Err(CommitError::Refused("a user in quarantine is not in `users`".to_owned()))
+}
+
+/// The row becomes a tombstone, or is none any more.
+async fn erase(
+    transaction: &DatabaseTransaction,
+    row: ErasureRow,
+    stamp: DateTime<Utc>,
+) -> Result<(), CommitError> {
+    use users::Column;
+    let user = users::Entity::find_by_id(row.user.0).one(transaction).await.map_err(broke)?;
+    let user = user.ok_or_else(|| CommitError::Refused("nobody to erase".to_owned()))?;
+    let update = users::Entity::update_many().filter(Column::UserNumber.eq(row.user.0));
+    let update = match row.change {
+        Erasure::Ends => update.col_expr(Column::ErasedAt, Expr::value(None::<DateTime<Utc>>)),
+        Erasure::Begins { record_number, newest } => {
+            let (n, seq) = newest_numbers(transaction, row.user.0).await?;
+            let (n, seq) = (max(user.message_number, n), max(user.start_seq, seq));
+            let newest_time = newest.map(|newest| instant::of(newest.stamp));
+            update
+                .col_expr(Column::ErasedAt, Expr::value(user.erased_at.unwrap_or(stamp)))
+                .col_expr(Column::Checkpoint, Expr::value(None::<Vec<u8>>))
+                .col_expr(Column::QuarantinedAt, Expr::value(None::<DateTime<Utc>>))
+                .col_expr(Column::NewestTime, Expr::value(newest_time))
+                .col_expr(Column::NewestLane, Expr::value(newest.map(|newest| newest.lane.0)))
+                .col_expr(Column::NewestPosition, Expr::value(newest.map(|it| it.position)))
+                .col_expr(Column::RecordNumber, Expr::value(record_number))
+                .col_expr(Column::StartRecordNumber, Expr::value(record_number))
+                .col_expr(Column::MessageNumber, Expr::value(n))
+                .col_expr(Column::StartMessageNumber, Expr::value(n))
+                .col_expr(Column::StartSeq, Expr::value(seq))
+        }
+    };
+    let done = update.exec(transaction).await.map_err(broke)?;
+    written(done.rows_affected, "users")
+}
+
+/// The numbers of a user's newest message and mode change.
+async fn newest_numbers(
+    transaction: &DatabaseTransaction,
+    user: i64,
+) -> Result<(i64, i64), CommitError> {
+    let switches = mode_transitions::Entity::find()
+        .select_only()
+        .column_as(mode_transitions::Column::N.max(), "n")
+        .column_as(mode_transitions::Column::Seq.max(), "seq")
+        .filter(mode_transitions::Column::UserNumber.eq(user))
+        .into_tuple::<(Option<i64>, Option<i64>)>()
+        .one(transaction)
+        .await
+        .map_err(broke)?;
+    let alerts = alert_changes::Entity::find()
+        .select_only()
+        .column_as(alert_changes::Column::N.max(), "n")
+        .filter(alert_changes::Column::UserNumber.eq(user))
+        .into_tuple::<Option<i64>>()
+        .one(transaction)
+        .await
+        .map_err(broke)?;
+    let (n, seq) = switches.unwrap_or_default();
+    Ok((max(n, alerts.flatten()).unwrap_or(0), seq.unwrap_or(0)))
 }
 
 /// Only what is on the list leaves it.

@@ -2,8 +2,8 @@
 
 use actors::lane::Positions;
 use actors::rows::{
-    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, LookRow, OutboxRow, Quarantine,
-    RecordRow, ReleasedRow, TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, ErasureRow, LookRow, OutboxRow,
+    Quarantine, RecordRow, ReleasedRow, TransitionRow, UserRow,
 };
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
@@ -42,6 +42,7 @@ pub(super) struct Prepared {
     pub(super) released: Vec<ReleasedRow>,
     pub(super) commands: Vec<CommandRow>,
     pub(super) looks: Vec<alert_looks::ActiveModel>,
+    pub(super) erasures: Vec<ErasureRow>,
     pub(super) audit: phi_access_log::ActiveModel,
     /// Whose id goes into the audit row.
     pub(super) audited: Option<i64>,
@@ -78,6 +79,7 @@ impl Prepared {
             released: batch.released.clone(),
             commands: batch.commands.clone(),
             looks: batch.looks.iter().map(|row| look(*row, lane)).collect(),
+            erasures: batch.erasures.clone(),
             audit: audit(&batch.audit),
             audited: batch.audit.user.map(|user| user.0),
             stamp,
@@ -128,6 +130,10 @@ fn user(row: &UserRow, stamp: DateTime<Utc>) -> users::Model {
         newest_time: row.newest.map(|newest| instant::of(newest.stamp)),
         newest_lane: row.newest.map(|newest| newest.lane.0),
         newest_position: row.newest.map(|newest| newest.position),
+        erased_at: None,
+        start_record_number: 0,
+        start_message_number: 0,
+        start_seq: 0,
     }
 }
 

@@ -156,6 +156,18 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Runs what `dump` printed in another database.
+    pub(crate) fn restore(&self, url: &str, dump: &str) {
+        let mut command = Command::new(program("psql"));
+        command.args(["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", url]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql runs");
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(dump.as_bytes()).expect("psql reads");
+        drop(input);
+        assert!(child.wait().expect("psql ends").success(), "the dump is restored");
+    }
+
     /// All that the server has logged.
     pub(crate) fn log(&self) -> String {
         self.process.log()

@@ -168,6 +168,13 @@ impl Process {
         kill_all(&mut child);
     }
 
+    /// How often these bytes stand in its memory.
+    pub(crate) fn memory_holds(&self, wanted: &[u8]) -> usize {
+        let child = self.child();
+        let child = child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.recipe.name));
+        super::memory::count(&id(child).to_string(), wanted)
+    }
+
     fn pause(&self) {
         let child = self.child();
         let child = child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.recipe.name));

@@ -2,8 +2,10 @@
 
 use biometric_bridge::seal::key_file::KeyFile;
 
-use super::site::{Site, Stamps};
+use super::feed::Flow;
+use super::site::{LANES, Site, Stamps};
 use super::{check, feed};
+use crate::servers::Server as _;
 use crate::support::{stderr, stdout};
 
 /// The lines of a key file, without those that say something about it.
@@ -84,4 +86,71 @@ fn keys_and_cipher_are_replaced_under_load_and_all_opens() {
     assert!(!output.status.success(), "{}", stdout(&output));
     assert!(stdout(&output).starts_with(&format!("{} data keys", all - 1)), "{}", stdout(&output));
     assert!(stderr(&output).contains("1 data keys do not unwrap"), "{}", stderr(&output));
+}
+
+#[test]
+fn keys_are_rotated_under_load_and_all_that_either_has_sealed_opens() {
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let (first, second) = (site.start(), site.start());
+    first.wait_some_lanes();
+    second.wait_some_lanes();
+    let flow = Flow::default();
+    let sent = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| flow.run(&site, 20));
+        let ends = flow.ends();
+        site.wait_more(300);
+        let told = site.run(&["keys", "rotate", "user-1", "user-2"]);
+        assert!(told.starts_with("2 new data keys seal from now on"), "{told}");
+        site.wait_more(300);
+        let told = site.run(&["keys", "rotate", "--all", "--service"]);
+        assert!(told.starts_with("21 new data keys"), "{told}");
+        let told = site.run(&["keys", "rotate", "--all", "--older-than", "1h"]);
+        assert!(told.starts_with("0 new data keys"), "{told}");
+        // Whatever is sealed from now on is sealed by the newest.
+        let newest = site.number("SELECT coalesce(sum(batch), 0) FROM lanes");
+        site.wait_sql(&format!("SELECT sum(batch) > {newest} + 30 FROM lanes"));
+        let old = "SELECT count(*) FROM event_records r JOIN users u USING (user_number)
+             WHERE get_byte(r.body, 2) <> CASE WHEN u.user_id IN ('user-1', 'user-2') THEN 3 ELSE 2 END
+                 AND r.time > (SELECT max(retired_at) FROM encryption_keys)";
+        assert_eq!(site.number(old), 0);
+        site.wait_more(300);
+        drop(ends);
+        sending.join().expect("sending does not panic")
+    });
+    check::all(&site);
+    assert_eq!(site.sql("SELECT count(*) FROM event_records"), sent.to_string());
+    let numbers = "SELECT count(DISTINCT get_byte(body, 2)) FROM event_records";
+    assert_eq!(site.number(numbers), 3);
+    let retired = "SELECT count(*) FROM encryption_keys WHERE retired_at IS NOT NULL";
+    assert_eq!(site.number(retired), 23);
+    assert_eq!(site.number("SELECT count(*) FROM encryption_keys"), 44);
+    let usage = first.metric("biometric_key_usage_ratio_max");
+    assert!((0.0..1e-4).contains(&usage), "{usage}");
+    first.end();
+    second.kill();
+    second.start_again();
+    second.wait_lanes(LANES);
+    check::all(&site);
+    second.end();
+    // Of who is not known there is no key, and that is said.
+    let output = site.output(&["keys", "rotate", "nobody"], "");
+    assert!(stderr(&output).contains("nothing is stored of 1"), "{}", stderr(&output));
+    assert_eq!(site.output(&["keys", "rotate"], "").status.code(), Some(64));
+}
+
+#[test]
+fn a_command_about_letters_is_carried_out_after_the_services_key_was_rotated() {
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    let message = crate::servers::Outgoing { value: Some(b"no event"), ..Default::default() };
+    site.kafka.produce(&site.topics.events, &[message]);
+    site.wait_caught_up();
+    site.run(&["keys", "rotate", "--service", "--wait", "0s"]);
+    site.run(&["dlq", "discard", "--reason", "not_json"]);
+    site.wait_sql("SELECT count(*) = 1 FROM dead_letters WHERE fate = 'discarded'");
+    let sealed =
+        "SELECT count(*) FROM lane_commands WHERE kind = 'discard' AND get_byte(body, 2) = 2";
+    assert_eq!(site.number(sealed), 1, "by the new key");
+    bridge.end();
 }

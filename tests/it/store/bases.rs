@@ -36,17 +36,29 @@ struct OneKey;
 
 #[async_trait]
 impl KeyRing for OneKey {
-    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
-        Ok(users.iter().map(|_| key()).collect())
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
+        Ok(users.iter().map(|_| Some(key())).collect())
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
         Ok(key())
     }
+
+    async fn renew(&self, _: UserNumber) -> Result<(), KeysAway> {
+        Err(KeysAway("there is one key for all".to_owned()))
+    }
+
+    async fn destroy(&self, _: UserNumber, _: u32) -> Result<(), KeysAway> {
+        Err(KeysAway("there is one key for all".to_owned()))
+    }
+
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, KeysAway> {
+        Ok(Vec::new())
+    }
 }
 
 fn key() -> DataKey {
-    DataKey::new([7; 32], 1)
+    DataKey::new(&[7; 32], 1)
 }
 
 fn cipher() -> Sealer {
@@ -112,7 +124,8 @@ impl Wearer {
 
     /// The state is what all records led to, also when there is no checkpoint.
     async fn is_whole(&self, place: &Place) {
-        let restorer = Restorer::new(Arc::clone(&place.store) as _, Arc::new(cipher()));
+        let restorer =
+            Restorer::new(Arc::clone(&place.store) as _, Arc::new(cipher()), Arc::new(OneKey));
         let mut stored = self.stored(place).await;
         for _ in 0..2 {
             let restored = restorer.person(&stored, &key()).await;

@@ -98,6 +98,7 @@ impl Owner {
             released: Vec::new(),
             commands: Vec::new(),
             looks: Vec::new(),
+            erasures: Vec::new(),
         }
     }
 

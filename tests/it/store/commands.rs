@@ -85,7 +85,7 @@ async fn a_command_is_carried_out_once(place: Place) {
     let store = &place.store;
     let mut owner = Owner::first(store).await;
     let (seal, key) =
-        (Sealer::new(Default::default()).expect("a cipher"), DataKey::new([7; 32], 1));
+        (Sealer::new(Default::default()).expect("a cipher"), DataKey::new(&[7; 32], 1));
     let at = Timestamp::from_micros(START);
     let mut ids = Vec::new();
     for (lane, order) in [

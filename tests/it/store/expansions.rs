@@ -309,7 +309,7 @@ async fn a_command_for_a_home_that_is_over_is_not_taken(place: Place) {
     store.begin(&routing(), &LANES).await.expect("the store begins");
     let seal =
         biometric_bridge::seal::Sealer::new(Default::default()).expect("there is randomness");
-    let key = actors::seal::DataKey::new([7; 32], 1);
+    let key = actors::seal::DataKey::new(&[7; 32], 1);
     let order = actors::command::Order::Release { user_id: "anna".to_owned() };
     let ask = async || store.ask((Lane(0), 1), &order, (&seal, &key), "somebody", at()).await;
     let lease = begin(&place).await;

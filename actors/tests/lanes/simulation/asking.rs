@@ -24,6 +24,9 @@ fn ask(ground: &Ground, lane: Lane, order: &Order) {
         Order::Tick { .. } => unreachable!("the lanes ask this of themselves"),
         Order::Redrive(_) => Happening::AskedForRedrive,
         Order::Discard(_) => Happening::AskedForDiscard,
+        Order::Rekey { .. } => Happening::KeyRotated,
+        Order::Erase { .. } => Happening::AskedForErasure,
+        Order::Readmit { .. } => Happening::AskedForReadmission,
     };
     ground.auditor.happened(what, format!("lane {lane}"));
     let id = ground.store.look(|tables| tables.commands.len() + 1);
@@ -74,6 +77,29 @@ pub(super) fn alert(ground: &Ground, user: &str, what: u64) {
     };
     let user_id = user.to_owned();
     ask(ground, home_of(ground, user), &Order::Alert { user_id, order });
+}
+
+pub(super) fn erase(ground: &Ground, user: &str) {
+    ask(ground, home_of(ground, user), &Order::Erase { user_id: user.to_owned() });
+}
+
+pub(super) fn readmit(ground: &Ground, user: &str) {
+    ask(ground, home_of(ground, user), &Order::Readmit { user_id: user.to_owned() });
+}
+
+/// A user's next key, or the service's, is made, and whoever is in memory told to take it.
+pub(super) fn rotate(ground: &Ground, user: Option<&str>) {
+    let Some(user_id) = user else {
+        ground.keys.rotate(UserNumber(0));
+        for lane in 0..ground.store.routing().partition_count {
+            ask(ground, Lane(lane), &Order::Rekey { user_id: None });
+        }
+        return;
+    };
+    let number = ground.store.look(|tables| tables.ids.get(user_id).copied());
+    let Some(number) = number else { return };
+    ground.keys.rotate(number);
+    ask(ground, home_of(ground, user_id), &Order::Rekey { user_id: Some(user_id.to_owned()) });
 }
 
 /// All dead letters are tried once more.

@@ -67,6 +67,8 @@ pub(super) struct Judge {
     closed: Option<Closed>,
     /// Records of it that were applied since.
     pub late_arrivals: u64,
+    /// Ids of those who were erased.
+    pub erased: BTreeSet<String>,
 }
 
 impl Judge {
@@ -84,6 +86,7 @@ impl Judge {
             left,
             closed,
             late_arrivals,
+            erased: BTreeSet::new(),
         }
     }
 
@@ -148,7 +151,7 @@ impl Judge {
         let decoded = Self::decode(entry, entry.time, wire);
         let home = self.home_of(&decoded).unwrap_or(lane);
         if home == lane {
-            return fate_of(decoded, entry, (lane.0, entry.offset));
+            return self.fate_of(decoded, entry, (lane.0, entry.offset));
         }
         let headers: Vec<(&str, Option<&[u8]>)> =
             entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
@@ -212,7 +215,7 @@ impl Judge {
         if !self.arrived.insert((origin.partition, origin.offset)) {
             return Fate::Skip(Happening::ForwardedRepeat);
         }
-        fate_of(decoded, entry, (origin.partition, origin.offset))
+        self.fate_of(decoded, entry, (origin.partition, origin.offset))
     }
 
     /// What a dead letter is to a process that tries it once more; `None` when it is still refused there.
@@ -225,7 +228,25 @@ impl Judge {
     ) -> Option<Fate> {
         let entry = self.log.entries(lane, source, offset, offset + 1).pop()?;
         let decoded = Self::decode(&entry, letter_time(&entry, source, reason), wire);
-        decoded.is_ok().then(|| fate_of(decoded, &entry, (lane.0, offset)))
+        decoded.is_ok().then(|| self.fate_of(decoded, &entry, (lane.0, offset)))
+    }
+
+    /// The fate of a record at its home.
+    fn fate_of(&self, decoded: Decoded, entry: &Entry, origin: (i32, i64)) -> Fate {
+        let user_id = match &decoded {
+            Ok(record) => Some(&*record.user_id),
+            Err((_, user_id)) => user_id.as_deref(),
+        };
+        if user_id.is_some_and(|user_id| self.erased.contains(user_id)) {
+            return Fate::Skip(Happening::ErasedRefused);
+        }
+        match decoded {
+            Ok(record) => {
+                let content = entry.raw.value.clone().unwrap_or_default();
+                Fate::Apply { record, content, origin }
+            }
+            Err((reason, _)) => Fate::Letter(reason),
+        }
     }
 
     fn home_of(&self, decoded: &Decoded) -> Option<Lane> {
@@ -281,15 +302,4 @@ pub(super) fn letter_time(entry: &Entry, source: Source, reason: &str) -> Option
     let headers: Vec<(&str, Option<&[u8]>)> =
         entry.raw.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
     Origin::of_headers(&headers)?.time.map(Timestamp::from_millis)
-}
-
-/// The fate of a record at its home.
-fn fate_of(decoded: Decoded, entry: &Entry, origin: (i32, i64)) -> Fate {
-    match decoded {
-        Ok(record) => {
-            let content = entry.raw.value.clone().unwrap_or_default();
-            Fate::Apply { record, content, origin }
-        }
-        Err((reason, _)) => Fate::Letter(reason),
-    }
 }

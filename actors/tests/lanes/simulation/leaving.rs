@@ -14,6 +14,14 @@ struct Due {
     lane: Lane,
     number: i64,
     is_published: bool,
+    /// The user was erased: it may leave, and need not.
+    is_excused: bool,
+}
+
+impl Due {
+    fn must_leave(&self) -> bool {
+        !self.is_published && !self.is_excused
+    }
 }
 
 /// Whose a message is: a user's id, or the lane that a dead letter came from.
@@ -55,7 +63,8 @@ impl Departures {
                     (written.lane.to_string(), (source, said.offset))
                 }
             };
-            let due = Due { lane: written.lane, number, is_published: false };
+            let lane = written.lane;
+            let due = Due { lane, number, is_published: false, is_excused: false };
             let name = (row.sink, name);
             self.rows.insert((written.lane, number), (name.clone(), order));
             if self.due.entry(name).or_default().insert(order, due).is_some() {
@@ -80,7 +89,7 @@ impl Departures {
             return Ok(Departure::Again);
         }
         let own = own.number;
-        let skipped = due.values().find(|other| other.number < own && !other.is_published);
+        let skipped = due.values().find(|other| other.number < own && other.must_leave());
         match skipped {
             Some(skipped) => {
                 Err(format!("I9: {sink:?} {name}: row {} was passed over", skipped.number))
@@ -92,19 +101,25 @@ impl Departures {
     /// A cursor moves only behind what is safe.
     pub(super) fn moved(&self, lane: Lane, sink: Sink, to: i64) -> Result<(), String> {
         for (name, order) in self.rows.range((lane, 0)..=(lane, to)).map(|(_, row)| row) {
-            let is_published = self.due[name][order].is_published;
-            if name.0 == sink && !is_published {
+            if name.0 == sink && self.due[name][order].must_leave() {
                 return Err(format!("I9: lane {lane}: the cursor of {sink:?} is at {to}, too far"));
             }
         }
         Ok(())
     }
 
+    /// A user is erased: what has not left opens no more.
+    pub(super) fn excuse(&mut self, user_id: &str) {
+        let of_user = |(sink, name): &Name| *sink != Sink::DeadLetters && name == user_id;
+        let theirs = self.due.iter_mut().filter(|(name, _)| of_user(name));
+        theirs.flat_map(|(_, due)| due.values_mut()).for_each(|due| due.is_excused = true);
+    }
+
     /// What has not left.
     pub(super) fn waiting(&self) -> Vec<String> {
         let rows = self.due.iter().flat_map(|((sink, name), due)| {
             due.values()
-                .filter(|due| !due.is_published)
+                .filter(|due| due.must_leave())
                 .map(move |due| format!("{sink:?} {name} lane {} row {}", due.lane, due.number))
         });
         rows.collect()

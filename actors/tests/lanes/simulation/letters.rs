@@ -16,7 +16,7 @@ use super::people::Held;
 use super::produce::POISON;
 use super::reference::Reference;
 use crate::world::store::tables::{LetterRow, Written};
-use crate::world::{PlainSeal, key};
+use crate::world::{PlainSeal, all_keys_of};
 
 /// A dead letter that leaves the list with a batch.
 pub(super) struct Freed {
@@ -149,7 +149,11 @@ impl Reference {
         ensure(letter.said.reason == QUARANTINED || letter.said.record_time == time, || {
             format!("the time of a dead letter is {time:?}")
         })?;
-        let opened = PlainSeal.open(&key(0), dead_letter::place(name), &letter.body);
+        let opened = PlainSeal.open(
+            &all_keys_of(actors::lane::UserNumber(0)),
+            dead_letter::place(name),
+            &letter.body,
+        );
         let kept = dead_letter::of_bytes(&opened.map_err(|error| error.to_string())?);
         let kept = kept.ok_or("a dead letter that cannot be read")?;
         ensure(kept.key == entry.raw.key && kept.value == entry.raw.value, || {

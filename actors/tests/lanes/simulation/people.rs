@@ -93,6 +93,9 @@ pub(super) struct Book {
     pub early: u64,
     /// So many states were in checkpoints when the person found a new home.
     settled: usize,
+    pub erased: bool,
+    /// So many states were there when the person was erased last.
+    began: usize,
 }
 
 impl Book {
@@ -179,6 +182,8 @@ impl People {
             late: 0,
             early: 0,
             settled: 0,
+            erased: false,
+            began: 0,
         };
         self.books.insert(user, book);
     }
@@ -263,6 +268,30 @@ impl People {
         book.keep(applied.place);
         let alerts = reaction.changes.iter().map(|change| change.n).collect();
         Ok(Given { switches, alerts, look: reaction.look })
+    }
+
+    /// A person is erased: the state is forgotten, and the numbers are not.
+    pub(super) fn erase(&mut self, user: UserNumber) -> Option<&mut Book> {
+        let book = self.books.get_mut(&user)?;
+        if let Some(mode) = book.mode() {
+            self.modes.entry(book.lane).or_default().left(mode);
+        }
+        let Person { record_number, message_number, .. } = book.person;
+        let seq_before = u64::try_from(book.seq).unwrap();
+        book.person = Person { record_number, message_number, seq_before, ..Person::default() };
+        book.remembered.clear();
+        book.contents.clear();
+        (book.erased, book.quarantined, book.began) = (true, false, book.states.len());
+        Some(book)
+    }
+
+    /// Where the record before that one lies.
+    pub(super) fn before(&self, user: UserNumber, number: i64) -> Option<RecordPlace> {
+        let is_first = self
+            .books
+            .get(&user)
+            .is_some_and(|book| i64::try_from(book.began).unwrap() == number - 1);
+        self.known(user, number - 1).filter(|_| !is_first).map(|known| known.place)
     }
 
     /// The state after a record, if the fold has come so far.

@@ -113,6 +113,18 @@ pub(super) enum Action {
     Redrive,
     /// An operator gives some of them up.
     Discard,
+    /// An operator erases a user.
+    Erase {
+        user: String,
+    },
+    /// An operator lets an erased user in again.
+    Readmit {
+        user: String,
+    },
+    /// An operator rotates the key of a user, or the service's own.
+    Rotate {
+        user: Option<String>,
+    },
     /// An operator adds partitions.
     Expand {
         lanes: i32,
@@ -181,6 +193,8 @@ impl Plan {
         add_records(&chance, &setting, &mut actions);
         add_forgeries(&chance, &setting, &mut actions);
         add_faults(&chance, &setting, &mut actions);
+        add_rotations(&setting, &mut actions);
+        add_erasures(&setting, &mut actions);
         actions.extend(setting.growth.map(|(at, lanes)| (at, Action::Expand { lanes })));
         actions.extend(setting.adoption.map(|at| (at, Action::Adopt)));
         add_orders(seed, &setting, &mut actions);
@@ -203,6 +217,39 @@ fn adoption(seed: u64) -> Option<u64> {
     let chance = Chance::of(seed ^ 0x50);
     let at = chance.between(500, TIME - 2_000);
     (chance.one_in(4) && growth(seed, 1).is_none()).then_some(at)
+}
+
+/// In half of the plans keys are rotated, now and then twice.
+fn add_rotations(setting: &Setting, actions: &mut Actions) {
+    let chance = Chance::of(setting.seed ^ 0x60);
+    if chance.one_in(2) {
+        return;
+    }
+    let mut users: Vec<Option<String>> = setting.users.iter().take(3).cloned().map(Some).collect();
+    users.push(None);
+    for _ in 0..chance.between(1, 6) {
+        let user = users[usize::try_from(chance.below(users.len() as u64)).unwrap()].clone();
+        actions.push((chance.below(TIME), Action::Rotate { user }));
+    }
+}
+
+/// In a third of the plans somebody is erased, and perhaps let in again, and erased once more.
+fn add_erasures(setting: &Setting, actions: &mut Actions) {
+    let chance = Chance::of(setting.seed ^ 0x70);
+    if !chance.one_in(3) {
+        return;
+    }
+    for user in setting.users.iter().take(2) {
+        let mut at = chance.below(TIME / 2);
+        while at < TIME {
+            actions.push((at, Action::Erase { user: user.clone() }));
+            at += chance.between(500, TIME);
+            if at < TIME {
+                actions.push((at, Action::Readmit { user: user.clone() }));
+            }
+            at += chance.between(500, TIME);
+        }
+    }
 }
 
 type Actions = Vec<(u64, Action)>;

@@ -58,6 +58,7 @@ impl Clock for SkewedClock {
 pub(super) struct AwayKeys {
     until: std::sync::Mutex<Option<Instant>>,
     auditor: Arc<Auditor>,
+    keys: Arc<PlainKeys>,
 }
 
 impl AwayKeys {
@@ -72,14 +73,29 @@ impl AwayKeys {
 
 #[async_trait]
 impl KeyRing for AwayKeys {
-    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         self.check()?;
-        PlainKeys.keys_of(users).await
+        self.keys.keys_of(users).await
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
         self.check()?;
-        PlainKeys.service_key().await
+        self.keys.service_key().await
+    }
+
+    async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {
+        self.check()?;
+        self.keys.renew(user).await
+    }
+
+    async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), KeysAway> {
+        self.check()?;
+        self.keys.destroy(user, upto).await
+    }
+
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, KeysAway> {
+        self.check()?;
+        self.keys.destroyed().await
     }
 }
 
@@ -135,6 +151,7 @@ pub(super) struct Ground {
     pub store: Arc<MemoryStore>,
     pub auditor: Arc<Auditor>,
     pub rules: Rules,
+    pub keys: Arc<PlainKeys>,
 }
 
 /// What a process is told: it knows the routing as it is now.
@@ -161,7 +178,8 @@ impl Process {
         let senders = Arc::new(senders);
         let clock = Arc::new(SkewedClock { began: ground.began, skew: AtomicI64::new(0) });
         let (until, auditor) = (std::sync::Mutex::default(), Arc::clone(&ground.auditor));
-        let keys = Arc::new(AwayKeys { until, auditor });
+        let keys = Arc::clone(&ground.keys);
+        let keys = Arc::new(AwayKeys { until, auditor, keys });
         let (say, fatal) = mpsc::channel(1);
         let ports = Ports {
             log: Arc::new(SharedLog(Arc::clone(&ground.log))),

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actors::dead_letter::Letter;
+use actors::intake::QUARANTINED;
 use actors::lane::{
     FenceToken, Lane, Positions, Progress, Provenance, Routing, Source, UserNumber,
 };
 use actors::message::explained_of_stored;
 use actors::person::Look;
-use actors::rows::Quarantine;
+use actors::rows::{Erasure, ErasureRow, Quarantine};
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
 use actors::user::{checkpoint_place, record_place, transition_place};
@@ -24,7 +25,7 @@ use super::letters::Freed;
 use super::people::{Applied, Given, People};
 use super::process::wire_of;
 use crate::world::store::tables::{Change, Tables, UserWrite, Written};
-use crate::world::{PlainSeal, key};
+use crate::world::{PlainSeal, all_keys_of};
 
 /// How much a lane may have read and not committed.
 pub(super) struct Limits {
@@ -91,7 +92,7 @@ impl Reference {
         })?;
         let unwritten = self.people.books.iter().find(|(user, book)| {
             let newest = i64::try_from(book.states.len()).unwrap();
-            tables.users[user].record_number < newest || !book.held.is_empty()
+            !book.erased && (tables.users[user].record_number < newest || !book.held.is_empty())
         });
         ensure(unwritten.is_none(), || {
             "I5: users found new homes without their checkpoints or with records held back"
@@ -201,6 +202,7 @@ impl Reference {
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }
+        self.check_erasures(written)?;
         let mut freed = self.check_released(written, &wire)?;
         let given = self.check_records(written, &fates, &mut freed)?;
         self.check_freed(written, &freed)?;
@@ -217,6 +219,35 @@ impl Reference {
         ensure(after.modes == self.people.modes(lane), || "the counts of modes".to_owned())
     }
 
+    /// Whoever is erased leaves with all of their records; whatever waited for them waits for nobody.
+    fn check_erasures(&mut self, written: &Written) -> Checked {
+        for ErasureRow { user, change } in &written.erasures {
+            let Erasure::Begins { record_number, newest } = change else {
+                let book = self.people.books.get_mut(user).ok_or("nobody is let in")?;
+                ensure(std::mem::take(&mut book.erased), || "let in without need".to_owned())?;
+                self.judge.erased.remove(&book.user_id);
+                self.count("users readmitted", 1);
+                continue;
+            };
+            let book = self.people.erase(*user).ok_or("nobody is erased")?;
+            let (number, last) = (book.states.len(), book.states.last().map(|known| known.place));
+            ensure(usize::try_from(*record_number) == Ok(number), || {
+                format!("I3: {} is erased at record {record_number}", book.user_id)
+            })?;
+            ensure(number == 0 || *newest == last, || {
+                format!("I3: the newest record of {} is at {newest:?}", book.user_id)
+            })?;
+            let held = std::mem::take(&mut book.held);
+            let user_id = book.user_id.clone();
+            self.refused
+                .extend(held.into_iter().map(|held| (held.letter, (held.place, QUARANTINED))));
+            self.departures.excuse(&user_id);
+            self.judge.erased.insert(user_id);
+            self.count("users erased", 1);
+        }
+        Ok(())
+    }
+
     /// I1, I3, I5: the stored records are the log's, in its order, each once; gives the mode changes.
     fn check_records(
         &mut self,
@@ -227,7 +258,7 @@ impl Reference {
         let mut all = Vec::new();
         let mut newest: BTreeMap<Source, (i32, i64)> = BTreeMap::new();
         for (row, previous) in written.records.iter().zip(&written.previous) {
-            let before = self.people.known(row.user, row.number - 1).map(|known| known.place);
+            let before = self.people.before(row.user, row.number);
             let place = format!("{:?}", row.provenance);
             ensure(*previous == before, || {
                 format!("I3: {place} leads to {previous:?}, the record before it is at {before:?}")
@@ -269,7 +300,7 @@ impl Reference {
     /// I5: an order is carried out at its batch's time, as the fold does.
     fn check_order(&mut self, row: &StoredRecord) -> Result<Given, String> {
         let place = record_place(row.user, row.number);
-        let body = PlainSeal.open(&user_key(row.user), place, &row.body);
+        let body = PlainSeal.open(&all_keys_of(row.user), place, &row.body);
         let stored = Stored::of_bytes(&body.map_err(|error| error.to_string())?)?;
         let is_tick = *stored.order() == alert::Order::Tick;
         ensure(is_tick || stored.at() == row.place.stamp, || {
@@ -290,7 +321,7 @@ impl Reference {
         let book = self.people.books.get(&row.user).ok_or("a record of nobody")?;
         ensure(record.user_id == book.user_id.as_str(), || "another user's record".to_owned())?;
         let sealed =
-            PlainSeal.open(&user_key(row.user), record_place(row.user, row.number), &row.body);
+            PlainSeal.open(&all_keys_of(row.user), record_place(row.user, row.number), &row.body);
         let mut bytes = Vec::new();
         record.to_stored(&mut bytes);
         ensure(sealed.is_ok_and(|opened| opened == bytes), || "not what the log holds".to_owned())
@@ -365,7 +396,7 @@ impl Reference {
                 || format!("I3: seq {:?} where {switch:?} is due", row.seq),
             )?;
             let place = transition_place(*user, switch.n);
-            let body = PlainSeal.open(&user_key(*user), place, &row.body);
+            let body = PlainSeal.open(&all_keys_of(*user), place, &row.body);
             let body = body.map_err(|error| error.to_string())?;
             let body = explained_of_stored(body).ok_or("I5: what is stored is no mode change")?;
             let body: serde_json::Value =
@@ -408,6 +439,9 @@ impl Reference {
             "a user number was given away and not used".to_owned()
         })?;
         for (user, newest) in self.people.newest_upto(written.lane, after.checkpointed) {
+            if self.people.books[&user].erased {
+                continue;
+            }
             let row = written.users.iter().find(|row| row.user == user && row.checkpoint.is_some());
             let stored = tables.users.get(&user).map_or(0, |stored| stored.record_number);
             let has = row.map_or(stored, |row| row.record_number);
@@ -423,7 +457,7 @@ impl Reference {
         let known = self.people.known(user, number);
         let known = known.ok_or_else(|| format!("I5: a checkpoint of record {number} to come"))?;
         let sealed = row.checkpoint.as_deref().unwrap_or_default();
-        let opened = PlainSeal.open(&user_key(user), checkpoint_place(user, number), sealed);
+        let opened = PlainSeal.open(&all_keys_of(user), checkpoint_place(user, number), sealed);
         ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
             format!("I5: the checkpoint of {} at {number} is not the replay's", row.user_id)
         })?;
@@ -441,7 +475,7 @@ impl Reference {
         let user = user.ok_or("I2: the cache got a state of a user who is not committed")?;
         let known = self.people.known(user, number);
         let known = known.ok_or("I2: the cache got a state that is not committed")?;
-        let opened = PlainSeal.open(&user_key(user), checkpoint_place(user, number), body);
+        let opened = PlainSeal.open(&all_keys_of(user), checkpoint_place(user, number), body);
         ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
             format!("I5: the live state of {user_id} at {number} is not the replay's")
         })
@@ -470,8 +504,4 @@ fn of_log(provenance: Provenance) -> Option<(Source, i64)> {
         Provenance::Log(source, offset) => Some((source, offset)),
         Provenance::Order(_) => None,
     }
-}
-
-fn user_key(user: UserNumber) -> actors::seal::DataKey {
-    key(u32::try_from(user.0).unwrap())
 }

@@ -122,7 +122,7 @@ fn ground(setting: &Setting) -> Ground {
     let limits = Limits { records_max, bytes_max, batches: 2 * setting.in_flight_max };
     auditor.begin(Reference::new(judge, limits));
     let rules = rules(setting, routing);
-    Ground { began: Instant::now(), log, store, auditor, rules }
+    Ground { began: Instant::now(), log, store, auditor, rules, keys: Arc::default() }
 }
 
 /// Runs a plan from its begin to its end.
@@ -250,6 +250,9 @@ fn perform(action: &Action, group: &mut Group) {
         Action::Alert { user, what } => asking::alert(ground, user, *what),
         Action::Redrive => asking::redrive(ground),
         Action::Discard => asking::discard(ground),
+        Action::Erase { user } => asking::erase(ground, user),
+        Action::Readmit { user } => asking::readmit(ground, user),
+        Action::Rotate { user } => asking::rotate(ground, user.as_deref()),
         // Only an operator, who goes on with them, can.
         Action::Expand { .. } | Action::Adopt => {}
         Action::ClockJump { slot, micros } => group.set_clock(*slot, *micros),

@@ -8,15 +8,25 @@ use neuros::wire::Reason;
 use crate::world::witness::Happening;
 
 /// Things that must not happen; one that cannot, since a lane commits its batches one after the other; and
-/// two that are counted where they are skipped.
-const NOT_DUE: [Happening; 4] =
-    [Happening::Refused, Happening::OutOfStep, Happening::OutOfTurn, Happening::OtherGeneration];
+/// three that are counted where they are skipped.
+const NOT_DUE: [Happening; 5] = [
+    Happening::Refused,
+    Happening::OutOfStep,
+    Happening::OutOfTurn,
+    Happening::OtherGeneration,
+    Happening::ErasedRefused,
+];
 
 /// Everything that must happen in enough seeds.
 fn due() -> Vec<String> {
     let happenings = Happening::ALL.iter().filter(|what| !NOT_DUE.contains(what));
     let mut due: Vec<String> = happenings.map(|what| format!("{what:?}")).collect();
-    let skips = [Happening::ForwardedRepeat, Happening::OutOfTurn, Happening::OtherGeneration];
+    let skips = [
+        Happening::ForwardedRepeat,
+        Happening::OutOfTurn,
+        Happening::OtherGeneration,
+        Happening::ErasedRefused,
+    ];
     due.extend(skips.map(|what| format!("skipped {what:?}")));
     // Ten thousand readings do not fit into the messages here.
     let reasons = Reason::ALL.into_iter().filter(|reason| *reason != Reason::TooManyReadings);
@@ -25,6 +35,7 @@ fn due() -> Vec<String> {
     let commands =
         ["commands carried out", "letters released", "quarantines ended", "states rebuilt"];
     due.extend(commands.map(str::to_owned));
+    due.extend(["users erased", "users readmitted"].map(str::to_owned));
     let letters = ["letters redriven", "letters redriven in vain", "letters discarded"];
     due.extend(letters.map(str::to_owned));
     due.extend(["duplicates", "revisions", "mode changes", "checkpoints"].map(str::to_owned));

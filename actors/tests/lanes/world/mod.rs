@@ -7,6 +7,7 @@ mod senders;
 pub(crate) mod store;
 pub(crate) mod witness;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub(crate) struct PlainSeal;
 
 fn label(key: &DataKey, place: Place) -> String {
     let Place { table, column, user, record } = place;
-    format!("{}/{table}/{column}/{user}/{record}|", u32::from_le_bytes(first(key)))
+    let number = key.number();
+    format!("{number}.{}/{table}/{column}/{user}/{record}|", u32::from_le_bytes(first(key)))
 }
 
 fn first(key: &DataKey) -> [u8; 4] {
@@ -55,6 +57,10 @@ impl Seal for PlainSeal {
     }
 
     fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
+        let number = sealed.split(|byte| *byte == b'.').next();
+        let number = number.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let number = number.ok_or(Unopened::Damaged)?;
+        let key = key.numbered(number).ok_or(Unopened::OtherKey(number))?;
         let label = label(key, place);
         let body = sealed.strip_prefix(label.as_bytes()).ok_or(Unopened::NotAuthentic)?;
         Ok(body.iter().map(|byte| !byte).collect())
@@ -66,7 +72,7 @@ pub(crate) fn sealed_by(user: UserNumber, place: Place, plaintext: &[u8]) -> Vec
 }
 
 pub(crate) fn opened(user: UserNumber, place: Place, sealed: &[u8]) -> Vec<u8> {
-    PlainSeal.open(&key(u32::try_from(user.0).unwrap()), place, sealed).unwrap()
+    PlainSeal.open(&all_keys_of(user), place, sealed).unwrap()
 }
 
 /// As the service's own key seals it.
@@ -75,27 +81,81 @@ pub(crate) fn sealed_by_service(place: Place, plaintext: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn opened_by_service(place: Place, sealed: &[u8]) -> Vec<u8> {
-    PlainSeal.open(&key(0), place, sealed).unwrap()
+    PlainSeal.open(&all_keys_of(UserNumber(0)), place, sealed).unwrap()
 }
 
-pub(crate) struct PlainKeys;
+/// Keys that a user can have had, at most.
+const KEYS_MAX: u32 = 40;
+
+/// The keys of all processes: everybody's first, unless it was rotated or destroyed.
+#[derive(Default)]
+pub(crate) struct PlainKeys {
+    /// The newest number of whoever has not the first, and up to which number they are destroyed.
+    changed: Mutex<BTreeMap<UserNumber, (u32, u32)>>,
+}
+
+impl PlainKeys {
+    /// Makes a user's next key, as an operator does.
+    pub(crate) fn rotate(&self, user: UserNumber) {
+        self.changed.lock().unwrap().entry(user).or_insert((1, 0)).0 += 1;
+    }
+
+    fn of(&self, user: UserNumber) -> Option<DataKey> {
+        let changed = self.changed.lock().unwrap();
+        let (newest, destroyed) = changed.get(&user).copied().unwrap_or((1, 0));
+        (newest > destroyed).then(|| keys_after(user, destroyed, newest))
+    }
+}
 
 #[async_trait]
 impl KeyRing for PlainKeys {
-    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
-        Ok(users.iter().map(|user| key(u32::try_from(user.0).unwrap())).collect())
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
+        Ok(users.iter().map(|user| self.of(*user)).collect())
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
-        Ok(key(0))
+        Ok(self.of(UserNumber(0)).unwrap())
+    }
+
+    async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {
+        self.rotate(user);
+        Ok(())
+    }
+
+    async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), KeysAway> {
+        let mut changed = self.changed.lock().unwrap();
+        let destroyed = &mut changed.entry(user).or_insert((1, 0)).1;
+        *destroyed = upto.max(*destroyed);
+        Ok(())
+    }
+
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, KeysAway> {
+        let changed = self.changed.lock().unwrap();
+        let gone = changed.iter().filter(|(_, (newest, destroyed))| newest <= destroyed);
+        Ok(gone.map(|(user, _)| *user).collect())
     }
 }
 
 /// The key numbered like its user; 0 is the service's own.
 pub(crate) fn key(seed: u32) -> DataKey {
+    numbered(seed, 1, Vec::new())
+}
+
+fn numbered(seed: u32, number: u32, older: Vec<DataKey>) -> DataKey {
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&seed.to_le_bytes());
-    DataKey::new(bytes, 1)
+    DataKey::with_older(&bytes, number, older)
+}
+
+/// All keys that a user can have had.
+pub(crate) fn all_keys_of(user: UserNumber) -> DataKey {
+    keys_after(user, 0, KEYS_MAX)
+}
+
+fn keys_after(user: UserNumber, destroyed: u32, newest: u32) -> DataKey {
+    let seed = u32::try_from(user.0).unwrap();
+    let older = (destroyed + 1..newest).map(|number| numbered(seed, number, Vec::new())).collect();
+    numbered(seed, newest, older)
 }
 
 /// The policies that the store has: the built-in one, and one that is sooner alarmed.
@@ -136,6 +196,10 @@ pub(crate) struct Told {
     /// New records of committed batches.
     pub applied: Mutex<i64>,
     pub looks: Mutex<Vec<Looked>>,
+    /// Records of users who were erased.
+    pub refused: Mutex<i64>,
+    /// Messages that were passed over.
+    pub unopened: Mutex<u64>,
 }
 
 impl Observer for Told {
@@ -145,6 +209,7 @@ impl Observer for Told {
     fn claimed(&self, _: Lane, _: ModeCounts, _: Positions) {}
     fn committed(&self, report: &BatchReport) {
         *self.applied.lock().unwrap() += report.counts.events.new + report.counts.by_user.new;
+        *self.refused.lock().unwrap() += report.refused.events + report.refused.by_user;
     }
     fn commit_failed(&self, _: Lane, kind: CommitFailure) {
         self.failures.lock().unwrap().push(kind);
@@ -155,7 +220,9 @@ impl Observer for Told {
     fn live_users(&self, _: Lane, users: usize) {
         *self.live.lock().unwrap() = users;
     }
-    fn published(&self, _: Lane, _: Sink, _: &Published) {}
+    fn published(&self, _: Lane, _: Sink, published: &Published) {
+        *self.unopened.lock().unwrap() += published.unopened;
+    }
     fn cached(&self, _: bool) {}
     fn quarantined(&self, _: Lane) {}
     fn scrubbed(&self, _: Lane, looked: Looked) {
@@ -170,6 +237,7 @@ pub(crate) struct World {
     pub store: Arc<MemoryStore>,
     pub clock: Arc<HandClock>,
     pub told: Arc<Told>,
+    pub keys: Arc<PlainKeys>,
     pub rules: Rules,
 }
 
@@ -212,6 +280,7 @@ impl World {
             store,
             clock: Arc::default(),
             told: Arc::default(),
+            keys: Arc::default(),
             rules,
         }
     }
@@ -226,7 +295,7 @@ impl World {
             store: Arc::new(self.store.connect(0)),
             cache: Arc::new(NoCache),
             seal: Arc::new(PlainSeal),
-            keys: Arc::new(PlainKeys),
+            keys: Arc::clone(&self.keys) as _,
             clock: Arc::clone(&self.clock) as _,
             observer: Arc::clone(&self.told) as _,
             fatal,

@@ -123,12 +123,24 @@ pub(super) struct OneKey;
 
 #[async_trait]
 impl KeyRing for OneKey {
-    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
-        Ok(users.iter().map(|_| DataKey::new([0; 32], 1)).collect())
+    async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
+        Ok(users.iter().map(|_| Some(DataKey::new(&[0; 32], 1))).collect())
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
-        Ok(DataKey::new([0; 32], 1))
+        Ok(DataKey::new(&[0; 32], 1))
+    }
+
+    async fn renew(&self, _: UserNumber) -> Result<(), KeysAway> {
+        Err(KeysAway("there is one key for all".to_owned()))
+    }
+
+    async fn destroy(&self, _: UserNumber, _: u32) -> Result<(), KeysAway> {
+        Err(KeysAway("there is one key for all".to_owned()))
+    }
+
+    async fn destroyed(&self) -> Result<Vec<UserNumber>, KeysAway> {
+        Ok(Vec::new())
     }
 }
 
@@ -233,6 +245,10 @@ impl Store for Forgetful {
     }
 
     async fn quarantined(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn erased(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -407,6 +407,14 @@ impl Store for Connection {
         .await
     }
 
+    async fn erased(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|tables| {
+            let erased = tables.users.values().filter(|user| user.erased);
+            erased.map(|user| user.user_id.clone()).collect()
+        })
+        .await
+    }
+
     async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError> {
         let limit = self.server.store.page(limit);
         self.read(|tables| tables.commands_of(lane, limit)).await

@@ -8,11 +8,11 @@ use actors::defect::Defect;
 use actors::expansion::Standing;
 use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
 use actors::rows::{
-    AlertRow, AuditRow, Batch, CommandRow, Fate, LookRow, OutboxRow, Quarantine, RecordPlace,
-    ReleasedRow, Sink, TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, CommandRow, Erasure, ErasureRow, Fate, LookRow, OutboxRow,
+    Quarantine, RecordPlace, ReleasedRow, Sink, TransitionRow, UserRow,
 };
 use actors::store::{
-    AskedLetters, CommitError, StoredBase, StoredCommand, StoredDeadLetter, StoredLetter,
+    AskedLetters, CommitError, Start, StoredBase, StoredCommand, StoredDeadLetter, StoredLetter,
     StoredLook, StoredOutbox, StoredRecord, StoredUser,
 };
 use neuros::time::Timestamp;
@@ -79,6 +79,7 @@ pub(crate) struct Written {
     pub released: Vec<ReleasedRow>,
     pub commands: Vec<CommandRow>,
     pub looks: Vec<LookRow>,
+    pub erasures: Vec<ErasureRow>,
     /// All that the audit row says.
     pub audit: String,
     /// Rows that came with a number that another row of the batch has.
@@ -181,6 +182,7 @@ impl Written {
             released: batch.released.clone(),
             commands: batch.commands.clone(),
             looks: batch.looks.clone(),
+            erasures: batch.erasures.clone(),
         }
     }
 
@@ -327,6 +329,8 @@ impl Tables {
                 message_number: 0,
                 checkpoint: None,
                 quarantined: false,
+                erased: false,
+                start: Start::default(),
             });
             if row.checkpoint.is_some() {
                 user.checkpoint.clone_from(&row.checkpoint);
@@ -338,6 +342,9 @@ impl Tables {
                 Quarantine::Begins => user.quarantined = true,
                 Quarantine::Ends => user.quarantined = false,
             }
+        }
+        for row in &written.erasures {
+            self.erase(row);
         }
         for row in &written.transitions {
             let key = (row.user, row.seq.unwrap_or_default());
@@ -363,6 +370,23 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    fn erase(&mut self, row: &ErasureRow) {
+        let of_user = |(user, _): &&(UserNumber, i64)| *user == row.user;
+        let seq = self.transitions.keys().filter(of_user).map(|(_, seq)| *seq).max();
+        let changes = self.transitions.values().chain(self.alerts.values());
+        let n = changes.filter(|change| change.user == row.user).map(|change| change.n).max();
+        let user = self.users.get_mut(&row.user).unwrap();
+        let Erasure::Begins { record_number, newest } = row.change else {
+            user.erased = false;
+            return;
+        };
+        (user.erased, user.quarantined, user.checkpoint, user.newest) = (true, false, None, newest);
+        user.message_number = user.message_number.max(n.unwrap_or(0));
+        let seq = user.start.seq.max(seq.unwrap_or(0));
+        user.record_number = record_number;
+        user.start = Start { record_number, message_number: user.message_number, seq };
     }
 
     /// Drops a user's records up to that one.

@@ -1,0 +1,157 @@
+//! What commands about a person's keys come to: a rotation, an erasure, a readmission. Nothing here opens what was
+//! erased, and nothing is numbered twice.
+//!
+//! An erasure takes two batches. With the first the user's row becomes a tombstone: the actor is gone, and from
+//! there on no record of theirs is let in. Only then are the keys destroyed, and with the second the command is
+//! done. In this order the count of users by mode stays right, whenever a process dies: with the key gone
+//! first, nobody could tell any more which mode the user leaves.
+
+use actix::{Handler, Message};
+use neuros::Mode;
+
+use crate::batch::End;
+use crate::capacity::USERS_PAGE;
+use crate::command::{Command, Order};
+use crate::lane::UserNumber;
+use crate::obey::{Done, Plan};
+use crate::residents::{Residents, end, keys_end, store_end};
+use crate::restore::RestoreError;
+use crate::router::LOST;
+use crate::rows::{Erasure, ErasureRow, LookRow, RecordPlace};
+use crate::seal::DataKey;
+use crate::store::{Asked, Begin, StoredUser};
+use crate::user::{Copy, User};
+
+/// The outcome of an erasure.
+pub const ERASED: &str = "erased: the keys are destroyed, and nothing more is accepted";
+
+/// The outcome of an erasure of somebody of whom no record was ever applied.
+pub const NOBODY: &str = "nothing is stored under this id";
+
+/// The outcome of a readmission.
+pub const READMITTED: &str = "readmitted: the next record begins a new state";
+
+/// What is said of somebody who was erased.
+pub const WAS_ERASED: &str = "the user was erased";
+
+/// The outcome of a readmission of somebody who was not erased.
+pub const NOT_ERASED: &str = "the user was not erased";
+
+/// The number of a user's newest record, where it lies, and the mode that the user leaves.
+type Leaves = (i64, Option<RecordPlace>, Option<Mode>);
+
+/// Seal with this key from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Rekey(DataKey);
+
+impl Handler<Rekey> for User {
+    type Result = ();
+
+    fn handle(&mut self, Rekey(key): Rekey, _: &mut Self::Context) {
+        self.take_key(key);
+    }
+}
+
+impl Residents {
+    /// Everybody in memory, or one of them, takes the newest key there is. Those who are not take it when they
+    /// come.
+    pub(crate) async fn plan_rekey(&self, id: i64, only: Option<&str>) -> Result<Plan, End> {
+        let is_meant = |user_id: &str| only.is_none_or(|only| only == user_id);
+        let meant = self.live.iter().filter(|resident| is_meant(&resident.user_id));
+        let meant: Vec<_> = meant.map(|it| (it.user, it.address.clone())).collect();
+        for page in meant.chunks(USERS_PAGE) {
+            let users: Vec<UserNumber> = page.iter().map(|(user, _)| *user).collect();
+            let keys = self.ports.keys.keys_of(&users).await.map_err(keys_end)?;
+            for ((_, address), key) in page.iter().zip(keys) {
+                // Nothing is in flight, so there is room.
+                address.try_send(Rekey(key.ok_or(LOST)?)).map_err(|_| LOST)?;
+            }
+        }
+        let count = meant.len();
+        Ok(Plan::nothing(id, &format!("{count} users in memory seal with their newest key")))
+    }
+
+    pub(crate) async fn plan_erase(&mut self, id: i64, user_id: String) -> Result<Plan, End> {
+        let known = self.ports.store.users(Asked::Ids(&[&user_id])).await.map_err(store_end)?;
+        let Some(stored) = known.first() else { return Ok(Plan::nothing(id, NOBODY)) };
+        if stored.erased {
+            self.destroy_keys(stored).await?;
+            let mut plan = Plan::nothing(id, ERASED);
+            plan.obeyed.forgotten = Some(user_id);
+            return Ok(plan);
+        }
+        let (record_number, newest, mode) = self.leaves(stored).await?;
+        self.live.remove(&user_id);
+        self.outsiders.remove(user_id.as_str());
+        self.withheld.remove(&user_id);
+        let mut plan = Plan::nothing(id, ERASED);
+        plan.obeyed.command = None;
+        let change = Erasure::Begins { record_number, newest };
+        plan.obeyed.erasure = Some((ErasureRow { user: stored.user, change }, mode));
+        plan.obeyed.looks.push(LookRow { user: stored.user, due: None });
+        let rest = Command { id, order: Order::Erase { user_id: user_id.clone() } };
+        plan.done = Done::Erased(user_id, rest);
+        Ok(plan)
+    }
+
+    /// Destroys the keys of somebody who is erased. An owner that was replaced may wake up here when its successor
+    /// has readmitted the user: so the key is asked for first, and must be that of somebody still erased.
+    async fn destroy_keys(&self, stored: &StoredUser) -> Result<(), End> {
+        let keys = self.ports.keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
+        let Some(key) = keys.into_iter().next().flatten() else { return Ok(()) };
+        match self.restorer.again(stored.user).await.map_err(store_end)? {
+            Some(again) if again.erased => {
+                self.ports.keys.destroy(stored.user, key.number()).await.map_err(keys_end)
+            }
+            _ => Err(LOST),
+        }
+    }
+
+    /// A user's newest record, and the mode that they are in, if that can still be told.
+    async fn leaves(&self, stored: &StoredUser) -> Result<Leaves, End> {
+        let person = match self.live.find(&stored.user_id) {
+            Some(resident) => Some(resident.address.send(Copy).await.map_err(|_| LOST)?),
+            None => {
+                let keys = self.ports.keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
+                match keys.into_iter().next().flatten() {
+                    None => None,
+                    Some(key) => match self.restorer.newest(stored, &key).await {
+                        Ok(person) => Some(person),
+                        Err(RestoreError::Unreadable { problem, .. }) => {
+                            tracing::warn!(user = stored.user.0, %problem, "erased unread");
+                            None
+                        }
+                        Err(error) => return Err(end(error)),
+                    },
+                }
+            }
+        };
+        if let Some(person) = person {
+            let mode = person.state.map(|state| state.mode());
+            // Of somebody who has sent nothing since they were let in there may still be what was before.
+            return Ok((person.record_number, person.newest.or(stored.newest), mode));
+        }
+        let begin = Begin::Newest { upto: i64::MAX };
+        let places = self.ports.store.places_back(stored.user, begin, stored.record_number);
+        Ok(match places.await.map_err(store_end)?.first() {
+            Some(newest) => (newest.number, Some(newest.place), None),
+            None => (stored.record_number, stored.newest, None),
+        })
+    }
+
+    pub(crate) async fn plan_readmit(&self, id: i64, user_id: String) -> Result<Plan, End> {
+        let known = self.ports.store.users(Asked::Ids(&[&user_id])).await.map_err(store_end)?;
+        let Some(stored) = known.first() else { return Ok(Plan::nothing(id, NOBODY)) };
+        if !stored.erased {
+            return Ok(Plan::nothing(id, NOT_ERASED));
+        }
+        // Whoever asked for the erasure and did not see it through: the old keys must not open again.
+        self.destroy_keys(stored).await?;
+        self.ports.keys.renew(stored.user).await.map_err(keys_end)?;
+        let mut plan = Plan::nothing(id, READMITTED);
+        plan.obeyed.erasure = Some((ErasureRow { user: stored.user, change: Erasure::Ends }, None));
+        plan.done = Done::Readmitted(user_id);
+        Ok(plan)
+    }
+}
