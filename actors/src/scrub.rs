@@ -126,6 +126,10 @@ impl Scrub {
             let user = sampled.user;
             let Some((stored, key)) = self.stored(user).await? else { return Ok(()) };
             let live = sampled.person;
+            // Erased since they were sampled, and perhaps let in again: nobody is that person any more.
+            if stored.erased || live.record_number <= stored.start.record_number {
+                return Ok(());
+            }
             if self.is_too_long(&stored, live.record_number).await? {
                 return Ok(());
             }
