@@ -126,9 +126,8 @@ impl Scrub {
             let user = sampled.user;
             let Some((stored, key)) = self.stored(user).await? else { return Ok(()) };
             let live = sampled.person;
-            // Whoever was erased meanwhile, and perhaps let in again, is somebody else.
-            let begins_anew = stored.start.record_number >= live.record_number;
-            if stored.erased || begins_anew && live.state.is_some() {
+            // Erased since they were sampled, and perhaps let in again: nobody is that person any more.
+            if stored.erased || live.record_number <= stored.start.record_number {
                 return Ok(());
             }
             if self.is_too_long(&stored, live.record_number).await? {

@@ -15,6 +15,7 @@ use super::copy;
 use crate::store::failure::{before_commit, of_commit, of_driver};
 use crate::store::{ANSWER_TIMEOUT, NO_ANSWER, progress};
 
+mod erase;
 mod lane;
 mod rows;
 
@@ -92,7 +93,10 @@ impl Prepared {
             compare_and_set: lane::compare_and_set(batch),
             records: copy::encode(batch),
             record_count: count(batch.records.len()),
-            statements: rows::statements(batch),
+            statements: rows::statements(batch)
+                .into_iter()
+                .chain(erase::statements(batch))
+                .collect(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The rows of a batch as array parameters, each table's in one command. Never interprets a body.
 
-use actors::rows::{Batch, Erasure, Quarantine, UserRow};
+use actors::rows::{Batch, Quarantine, UserRow};
 use sqlx::{AssertSqlSafe, query};
 
 use super::super::copy;
@@ -80,21 +80,6 @@ fn changed(batch: &Batch, known: &[&UserRow], rebuilt: &[&UserRow]) -> Vec<Writt
         add(Part::new(QUARANTINE, users.len(), refused("users"), |it| {
             quarantine(batch, change, users, it)
         }));
-    }
-    for row in &batch.erasures {
-        add(match row.change {
-            Erasure::Begins { record_number, newest } => {
-                Part::new(ERASE, 1, refused("users"), move |it| {
-                    it.bind(row.user.0)
-                        .bind(record_number)
-                        .bind(instant::of(batch.after.stamp))
-                        .bind(newest.map(|newest| instant::of(newest.stamp)))
-                        .bind(newest.map(|newest| newest.lane.0))
-                        .bind(newest.map(|newest| newest.position))
-                })
-            }
-            Erasure::Ends => Part::new(READMIT, 1, refused("users"), |it| it.bind(row.user.0)),
-        });
     }
     // Letters of another lane may have left the list meanwhile: the lane looks again. Its own may not.
     let is_own = batch.released.iter().all(|row| row.letter.lane == batch.lane);
@@ -248,22 +233,6 @@ fn quarantine(
     let since = (change == Quarantine::Begins).then(|| instant::of(batch.after.stamp));
     statement.bind(users).bind(since)
 }
-
-/// The row becomes a tombstone. Nothing of the lane's is in flight, so all of the user's messages are there to be
-/// counted; those of an erasure before it may be gone.
-const ERASE: &str = "UPDATE users SET erased_at = coalesce(erased_at, $3), checkpoint = NULL,
-         quarantined_at = NULL, newest_time = $4, newest_lane = $5, newest_position = $6,
-         record_number = $2, start_record_number = $2, message_number = last.n,
-         start_message_number = last.n, start_seq = last.seq
-     FROM (SELECT greatest(message_number,
-                  (SELECT max(n) FROM mode_transitions WHERE user_number = $1),
-                  (SELECT max(n) FROM alert_changes WHERE user_number = $1)) AS n,
-              greatest(start_seq,
-                  (SELECT max(seq) FROM mode_transitions WHERE user_number = $1)) AS seq
-          FROM users WHERE user_number = $1) AS last
-     WHERE user_number = $1";
-
-const READMIT: &str = "UPDATE users SET erased_at = NULL WHERE user_number = $1";
 
 /// Only what is on the list leaves it.
 const RELEASED: &str = "UPDATE dead_letters SET released_at = $4, fate = new.fate
