@@ -9,7 +9,7 @@ use crate::lane::{FenceToken, Lane, PerSource, Progress, Source, UserNumber};
 use crate::log::{LogError, Outgoing};
 use crate::obey::Commanded;
 use crate::rows::{
-    AlertRow, Batch, CommandRow, DeadLetterRow, RecordRow, ReleasedRow, Sink, UserRow,
+    AlertRow, Batch, CommandRow, DeadLetterRow, KeysUsed, RecordRow, ReleasedRow, Sink, UserRow,
 };
 use crate::user::{Switch, Taken};
 use futures_util::future::BoxFuture;
@@ -87,6 +87,8 @@ pub(crate) struct Decided {
     pub released: Vec<ReleasedRow>,
     /// The command that is carried out.
     pub commands: Vec<CommandRow>,
+    /// Users' keys that have sealed something of it.
+    pub keys: KeysUsed,
 }
 
 /// From alert to audit: with everything that must leave.

@@ -14,7 +14,9 @@ use crate::message;
 use crate::obey::{Obeyed, Rebuilt};
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
-use crate::rows::{CommandRow, DeadLetterRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow};
+use crate::rows::{
+    CommandRow, DeadLetterRow, KeysUsed, Quarantine, RecordRow, ReleasedRow, Sink, UserRow,
+};
 use crate::user::{Steps, Switch};
 
 /// What the batch's users come to.
@@ -24,6 +26,7 @@ struct Sum {
     users: Vec<UserRow>,
     switches: Vec<Switch>,
     states: Vec<CachedState>,
+    keys: KeysUsed,
 }
 
 impl Sum {
@@ -123,7 +126,7 @@ impl Residents {
         }
         sum.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
         self.progress = after.clone();
-        let Sum { records, users, switches, states } = sum;
+        let Sum { records, users, switches, states, keys } = sum;
         Ok(Some(Decided {
             passport,
             before,
@@ -135,6 +138,7 @@ impl Residents {
             states,
             released,
             commands,
+            keys,
         }))
     }
 
@@ -145,8 +149,9 @@ impl Residents {
         sum: &mut Sum,
         modes: &mut ModeCounts,
     ) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
-        if let Some(Rebuilt { row, mode_before, mode }) = obeyed.rebuilt.take() {
+        if let Some(Rebuilt { row, mode_before, mode, key_number }) = obeyed.rebuilt.take() {
             sum.users.push(row);
+            sum.keys.add(key_number);
             if let Some(mode) = mode {
                 modes.moved(mode_before, mode);
             }
@@ -172,6 +177,9 @@ impl Residents {
         let resident = self.live.get_mut(seat).ok_or(LOST)?;
         let (user, is_new) = (resident.user, !std::mem::replace(&mut resident.is_stored, true));
         let user_id = Arc::clone(&resident.user_id);
+        if steps.writes_checkpoint || !steps.records.is_empty() {
+            sum.keys.add(steps.key_number);
+        }
         if steps.writes_checkpoint {
             self.written(seat, passport.stamp);
         } else if !steps.records.is_empty() {

@@ -17,6 +17,7 @@ mod decide;
 pub mod defect;
 pub mod expansion;
 mod gather;
+pub mod hash_chain;
 pub mod home;
 pub mod incoming;
 mod ingest;

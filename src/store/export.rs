@@ -1,14 +1,12 @@
 //! What leaves for people: lanes, users, decisions and counts, a page at a time. Bodies stay sealed, and
-//! nothing is written but who looked.
+//! nothing is written.
 
 use actors::lane::{Lane, Progress, UserNumber};
 use actors::store::{StoreError, StoredUser};
 use entities::{
-    alert_changes, dead_letters, event_records, lanes, mode_transitions, outbox, phi_access_log,
-    users,
+    alert_changes, dead_letters, event_records, lanes, mode_transitions, outbox, users,
 };
 use neuros::time::Timestamp;
-use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, Statement,
@@ -17,7 +15,7 @@ use uuid::Uuid;
 
 use super::failure::of_database;
 use super::read::{page, user};
-use super::{Access, SqlStore, Totals, instant, progress};
+use super::{SqlStore, Totals, instant, progress};
 
 /// A lane as its row says.
 #[derive(Clone, Debug)]
@@ -186,20 +184,5 @@ impl SqlStore {
         E::Model: Send + Sync,
     {
         E::find().count(&self.reader).await.map_err(|error| of_database(&error))
-    }
-
-    pub(super) async fn write_access(&self, access: &Access) -> Result<(), StoreError> {
-        let row = phi_access_log::ActiveModel {
-            id: NotSet,
-            user_id: Set(access.user_id.clone()),
-            accessor_id: Set(access.accessor_id.clone()),
-            access_type: Set(access.access_type.clone()),
-            table_name: Set(access.table_name.clone()),
-            record_id: Set(access.record_id.clone()),
-            records: Set(access.records),
-            access_time: Set(instant::of(access.time)),
-        };
-        let done = phi_access_log::Entity::insert(row).exec_without_returning(&self.writer).await;
-        done.map(|_| ()).map_err(|error| of_database(&error))
     }
 }

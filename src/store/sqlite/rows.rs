@@ -1,5 +1,6 @@
 //! A batch as rows of the tables' entities. Never interprets a body.
 
+use actors::hash_chain::RowHash;
 use actors::lane::Positions;
 use actors::rows::{
     AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, OutboxRow, Quarantine, RecordRow,
@@ -42,8 +43,6 @@ pub(super) struct Prepared {
     pub(super) released: Vec<ReleasedRow>,
     pub(super) commands: Vec<CommandRow>,
     pub(super) audit: phi_access_log::ActiveModel,
-    /// Whose id goes into the audit row.
-    pub(super) audited: Option<i64>,
     pub(super) stamp: DateTime<Utc>,
 }
 
@@ -77,7 +76,6 @@ impl Prepared {
             released: batch.released.clone(),
             commands: batch.commands.clone(),
             audit: audit(&batch.audit),
-            audited: batch.audit.user.map(|user| user.0),
             stamp,
         })
     }
@@ -190,5 +188,9 @@ fn audit(row: &AuditRow) -> phi_access_log::ActiveModel {
         record_id: Set(Some(row.record_id.clone())),
         records: Set(row.records),
         access_time: Set(instant::of(row.time)),
+        writer: Set(Some(row.writer.clone())),
+        sequence: Set(Some(row.link.sequence)),
+        previous_hash: Set(row.link.previous.map(RowHash::to_bytes)),
+        hash: Set(Some(row.link.hash.to_bytes())),
     }
 }
