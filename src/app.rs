@@ -1,6 +1,7 @@
 //! The service: the only place where the parts are joined. It starts them in order, waits for what is
 //! away, and ends them in order.
 
+mod audit;
 mod connect;
 mod housekeeping;
 pub(crate) mod keys;
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::audit::Auditing;
 use self::housekeeping::House;
 use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
 use crate::lanes::Lanes;
@@ -65,6 +67,7 @@ pub struct Service {
     store: Arc<SqlStore>,
     group: Group,
     membership: Membership,
+    audit: Auditing,
     http: ServerHandle,
     fatal: mpsc::Receiver<String>,
     stop: CancellationToken,
@@ -110,7 +113,7 @@ impl Service {
         };
         let joined = starting.join(key_file, policy, migrate, adopt, &health).await;
         match joined {
-            Ok(Some((store, group, fatal))) => {
+            Ok(Some(Running { store, group, audit, fatal })) => {
                 let deadline = settings.shutdown.deadline;
                 let membership = membership_of(&settings);
                 Ok(Some(Self {
@@ -118,6 +121,7 @@ impl Service {
                     store,
                     group,
                     membership,
+                    audit,
                     http,
                     fatal,
                     stop,
@@ -162,12 +166,13 @@ impl Service {
 
     /// Ends the service within its deadline: first no new work, then what is in flight, then the rest.
     pub async fn end(self) -> Ended {
-        let Self { watch, store, group, http, stop, deadline, runtime, .. } = self;
+        let Self { watch, store, group, audit, http, stop, deadline, runtime, .. } = self;
         watch.drain();
         let left = tokio::task::spawn_blocking(move || group.leave());
         let left = tokio::time::timeout(deadline, left).await;
         stop.cancel();
         http.stop(true).await;
+        audit.end().await;
         // The lanes have left, so nothing that is to be written is on its way: who waits for a connection that
         // hears nothing any more is no reason to be late.
         if tokio::time::timeout(CLOSING, store.close()).await.is_err() {
@@ -204,7 +209,13 @@ struct Starting<'s> {
     stop: &'s CancellationToken,
 }
 
-type Joined = (Arc<SqlStore>, Group, mpsc::Receiver<String>);
+/// A service that is there.
+struct Running {
+    store: Arc<SqlStore>,
+    group: Group,
+    audit: Auditing,
+    fatal: mpsc::Receiver<String>,
+}
 
 impl Starting<'_> {
     /// Connects everything in the order in which it is needed; `None` when it was told to stop.
@@ -215,23 +226,44 @@ impl Starting<'_> {
         migrate: bool,
         adopt: bool,
         health: &Arc<Health>,
-    ) -> Result<Option<Joined>, Broken> {
+    ) -> Result<Option<Running>, Broken> {
         health.watch(self.connection, self.topics.clone(), self.stop.clone()).map_err(broken)?;
         let Some(store) = self.store(migrate).await? else { return Ok(None) };
-        let Some(keys) = self.keys(&store, key_file).await? else { return Ok(None) };
-        let Some(found) = self.topics().await? else { return Ok(None) };
-        let (fatal, fatals) = mpsc::channel(8);
-        let positioned = Arc::new(crate::kafka::Positioned::default());
-        let ports = self.ports(&store, keys, &positioned, fatal)?;
-        let Some(routing) = self.routing(&store, &ports, &found, adopt).await? else {
+        let Some(audit) = self.begin_audit(&store, &policy.version).await? else {
             return Ok(None);
         };
-        let Some(policy_number) = self.policy(&store, &policy).await? else { return Ok(None) };
+        match self.join_lanes(&store, key_file, policy, adopt, health).await {
+            Ok(Some((group, fatal))) => Ok(Some(Running { store, group, audit, fatal })),
+            other => {
+                audit.end().await;
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// The same from the keys on.
+    async fn join_lanes(
+        &self,
+        store: &Arc<SqlStore>,
+        key_file: KeyFile,
+        policy: neuros::Policy,
+        adopt: bool,
+        health: &Arc<Health>,
+    ) -> Result<Option<(Group, mpsc::Receiver<String>)>, Broken> {
+        let Some(keys) = self.keys(store, key_file).await? else { return Ok(None) };
+        let Some(found) = self.topics().await? else { return Ok(None) };
+        let (fatal, told) = mpsc::channel(8);
+        let positioned = Arc::new(crate::kafka::Positioned::default());
+        let ports = self.ports(store, keys, &positioned, fatal)?;
+        let Some(routing) = self.routing(store, &ports, &found, adopt).await? else {
+            return Ok(None);
+        };
+        let Some(policy_number) = self.policy(store, &policy).await? else { return Ok(None) };
         let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
-        self.watch_parts(&store);
+        self.watch_parts(store);
         let (keys, seal) = (Arc::clone(&ports.keys), Arc::clone(&ports.seal));
-        let retention = Retention::new(Arc::clone(&store), keys, seal);
-        let house = House::new(Arc::clone(&store), retention, self.settings.store.clone());
+        let retention = Retention::new(Arc::clone(store), keys, seal);
+        let house = House::new(Arc::clone(store), retention, self.settings.store.clone());
         self.runtime.spawn(house.keep(self.stop.clone()));
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(
@@ -245,7 +277,7 @@ impl Starting<'_> {
         let group = group.map_err(broken)?;
         self.look_at_timestamps();
         self.watch.part("start", Ok(()));
-        Ok(Some((store, group, fatals)))
+        Ok(Some((group, told)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: commands, their help, and how they end.
 
 mod asking;
+mod audit;
 mod completions;
 mod config;
 mod demo;
@@ -62,6 +63,7 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     Policy(policy::Arguments),
     Keys(keys::Arguments),
+    Audit(audit::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
@@ -103,6 +105,7 @@ impl Command {
             Self::Healthcheck(arguments) => healthcheck::run(&arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),
+            Self::Audit(arguments) => audit::run(&arguments),
             Self::Config(arguments) => config::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }

@@ -148,6 +148,11 @@ impl SqlStore {
         }
     }
 
+    /// The writer of our own chain in the log of accesses.
+    pub fn own_writer(&self) -> &str {
+        self.own_chain.writer()
+    }
+
     /// What this process has added to the log of accesses.
     pub fn audited(&self) -> &Arc<Audited> {
         &self.audited

@@ -142,6 +142,7 @@ fn kafka(settings: &Settings, found: &mut Found) {
         &topics.dead_letters,
         &topics.alerts,
         &topics.transitions,
+        &topics.audit,
     ];
     found.must(
         all.iter().collect::<BTreeSet<_>>().len() == all.len(),
@@ -171,12 +172,13 @@ fn sizes(settings: &Settings, found: &mut Found) {
 
 fn files(settings: &Settings, found: &mut Found) {
     let kafka = &settings.kafka;
-    let files: [(&Option<PathBuf>, &'static [&'static str]); 5] = [
+    let files: [(&Option<PathBuf>, &'static [&'static str]); 6] = [
         (&kafka.ca_file, &["kafka.ca_file"]),
         (&kafka.certificate_file, &["kafka.certificate_file"]),
         (&kafka.key_file, &["kafka.key_file"]),
         (&settings.keys.file, &["keys.file"]),
         (&settings.policy.file, &["policy.file"]),
+        (&settings.audit.signing_key_file, &["audit.signing_key_file"]),
     ];
     for (path, keys) in files {
         let Some(path) = path else { continue };
@@ -252,6 +254,12 @@ pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
              reads it; {cure}"
         );
         notices.push(Notice { key: keys.first().copied().unwrap_or_default(), text });
+    }
+    if settings.audit.signing_key_file.is_none() && !settings.development {
+        let text = "not set: no checkpoint of the log of accesses is signed, and whoever can write to the \
+                    database can cut the log's end off unseen; `biometric-bridge audit init` makes a key"
+            .to_owned();
+        notices.push(Notice { key: "audit.signing_key_file", text });
     }
     if settings.coach.openai_api_key.is_some() && !settings.coach.enabled {
         let text = "OPENAI_API_KEY is unused: `coach.enabled` is false".to_owned();

@@ -37,6 +37,10 @@ impl OwnChain {
         let known = Known { head: Head::default(), is_certain: false };
         Self { writer: options.writer.clone(), known: Mutex::new(known) }
     }
+
+    pub(super) fn writer(&self) -> &str {
+        &self.writer
+    }
 }
 
 /// A row as it is stored.
@@ -201,9 +205,7 @@ impl SqlStore {
     pub async fn unchained(&self) -> Result<Unchained, StoreError> {
         let rows = Entity::find().filter(is_unchained()).count(&self.reader).await;
         let newest = Entity::find().filter(is_unchained()).order_by_desc(Column::Id);
-        let first = Entity::find()
-            .filter(is_unchained().not())
-            .order_by_asc(Column::Id);
+        let first = Entity::find().filter(is_unchained().not()).order_by_asc(Column::Id);
         let mut ids = [None; 2];
         for (id, query) in ids.iter_mut().zip([newest, first]) {
             let query = query.select_only().column(Column::Id).limit(1).into_tuple::<i64>();

@@ -9,6 +9,7 @@ use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
+use super::audit::AuditMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
@@ -31,6 +32,7 @@ pub struct Metrics {
     cache_failures: IntCounter,
     published: IntCounterVec,
     publish_failures: IntCounterVec,
+    pub(super) audit: AuditMetrics,
     gauges: Gauges,
     histograms: Histograms,
 }
@@ -112,6 +114,7 @@ impl Metrics {
                 "Attempts to publish that failed.",
                 &["sink"],
             )?,
+            audit: AuditMetrics::new(&registry)?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
             registry,
@@ -235,6 +238,7 @@ impl Metrics {
         topics: &TopicNames,
     ) -> Result<String, prometheus::Error> {
         self.gauges.set(state, readiness, lags, topics);
+        self.audit.set();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
@@ -293,13 +297,17 @@ impl Histograms {
     }
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+pub(super) fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+) -> Result<IntCounter, prometheus::Error> {
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     name: &str,
     help: &str,

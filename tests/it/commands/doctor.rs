@@ -28,6 +28,7 @@ async fn topics(prefix: &str, servers: &str) -> TopicNames {
         dead_letters: name("dlq"),
         alerts: name("alerts"),
         transitions: name("transitions"),
+        audit: name("audit"),
     };
     let connection = Connection {
         bootstrap_servers: servers.to_owned(),
@@ -61,6 +62,7 @@ impl Doctor {
             .set("BRIDGE__KAFKA__TOPICS__DEAD_LETTERS", &names.dead_letters)
             .set("BRIDGE__KAFKA__TOPICS__ALERTS", &names.alerts)
             .set("BRIDGE__KAFKA__TOPICS__TRANSITIONS", &names.transitions)
+            .set("BRIDGE__KAFKA__TOPICS__AUDIT", &names.audit)
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
