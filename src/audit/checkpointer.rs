@@ -75,15 +75,16 @@ impl Checkpointer {
     /// Signs from time to time until `stop`, and then once more; returns when all of it is safe.
     pub async fn run(mut self, stop: CancellationToken) {
         let audited = Arc::clone(self.store.audited());
-        while !stop.is_cancelled() {
+        loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => break,
                 () = audited.many() => {}
                 () = tokio::time::sleep(self.every) => {}
             }
             self.sign().await;
         }
+        self.sign().await;
         self.sinks.clear();
         while self.deliveries.join_next().await.is_some() {}
     }

@@ -1,6 +1,6 @@
 //! What the database has of the log of accesses, listed and exported. The log goes on meanwhile.
 
-use std::fs::OpenOptions;
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use crate::audit::stored::{chains, count, each_row, each_unchained};
 use crate::cli::asking::progress;
 use crate::cli::config::Layers;
 use crate::cli::failure::Failure;
+use crate::cli::keys::new_file;
 use crate::cli::servers::{block_on, checked_store, close, log_access};
 use crate::store::SqlStore;
 
@@ -45,29 +46,33 @@ pub(super) fn list(json: bool, layers: &Layers) -> Result<(), Failure> {
 
 pub(super) fn export(path: &Path, layers: &Layers) -> Result<(), Failure> {
     let settings = layers.load()?.settings;
-    let output: Box<dyn Write> = if path == Path::new("-") {
-        Box::new(io::stdout().lock())
-    } else {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let made = options.open(path);
-        Box::new(made.map_err(|source| Failure::NotCreated { path: path.to_owned(), source })?)
+    let file = Some(path).filter(|path| *path != Path::new("-"));
+    let output: Box<dyn Write> = match file {
+        Some(path) => Box::new(
+            new_file(path)
+                .map_err(|source| Failure::NotCreated { path: path.to_owned(), source })?,
+        ),
+        None => Box::new(io::stdout().lock()),
     };
-    block_on(async {
+    let written = block_on(async {
         let store = checked_store(&settings).await?;
         let written = write(&store, output).await;
         close(&store).await;
-        if path != Path::new("-") {
-            let (rows, path) = (written?, path.display());
-            writeln!(
-                io::stdout(),
-                "{rows} rows are in {path}; it says who has looked at whose data"
-            )?;
+        written
+    });
+    let Some(path) = file else { return written.map(drop) };
+    match written {
+        Ok(rows) => {
+            let path = path.display();
+            let and = "it says who has looked at whose data";
+            Ok(writeln!(io::stdout(), "{rows} rows are in {path}; {and}")?)
         }
-        Ok(())
-    })
+        Err(failure) => {
+            // Half an export would only be in the way of the next attempt; that it stays is no worse.
+            drop(fs::remove_file(path));
+            Err(failure)
+        }
+    }
 }
 
 async fn write(store: &SqlStore, output: Box<dyn Write>) -> Result<u64, Failure> {

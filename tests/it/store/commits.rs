@@ -82,7 +82,7 @@ async fn everything_of_a_batch_comes_back(place: Place) {
     let totals = store.totals().await.expect("totals");
     assert_eq!((totals.users, totals.records, totals.outbox), (1, 2, 4));
     assert_eq!((totals.transitions, totals.alerts, totals.dead_letters), (1, 2, 1));
-    let audited = "phi_access_log WHERE writer = 'lane/0' AND sequence = 2 AND user_id IS NULL";
+    let audited = "phi_access_log WHERE writer = 'lane/0' AND sequence = 1 AND user_id IS NULL";
     assert_eq!(place.count(audited).await, 1);
 }
 
