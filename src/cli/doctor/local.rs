@@ -104,7 +104,7 @@ pub(super) fn audit(settings: &Settings) -> Vec<Finding> {
     if let Some(path) = &settings.audit.signing_key_file {
         match SigningKey::read(path) {
             Ok(key) => {
-                findings.ok(path.display().to_string(), format!("signs as {}", key.public().id()))
+                findings.ok(path.display().to_string(), format!("signs as {}", key.public().id()));
             }
             Err(error) => {
                 findings.fail(
