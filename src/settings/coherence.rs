@@ -255,12 +255,6 @@ pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
         );
         notices.push(Notice { key: keys.first().copied().unwrap_or_default(), text });
     }
-    if settings.audit.signing_key_file.is_none() && !settings.development {
-        let text = "not set: no checkpoint of the log of accesses is signed, and whoever can write to the \
-                    database can cut the log's end off unseen; `biometric-bridge audit init` makes a key"
-            .to_owned();
-        notices.push(Notice { key: "audit.signing_key_file", text });
-    }
     if settings.coach.openai_api_key.is_some() && !settings.coach.enabled {
         let text = "OPENAI_API_KEY is unused: `coach.enabled` is false".to_owned();
         notices.push(Notice { key: "coach.openai_api_key", text });
@@ -272,6 +266,12 @@ pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
     if settings.push.websocket_url.is_some() {
         let text = "reserved for a later release: nothing is sent there yet".to_owned();
         notices.push(Notice { key: "push.websocket_url", text });
+    }
+    if settings.audit.signing_key_file.is_none() && !settings.development {
+        let text = "not set: no checkpoint of the log of accesses is signed, and whoever can write to the \
+                    database can cut the log's end off unseen; `biometric-bridge audit init` makes a key"
+            .to_owned();
+        notices.push(Notice { key: "audit.signing_key_file", text });
     }
     notices
 }
