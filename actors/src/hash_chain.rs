@@ -82,7 +82,8 @@ pub struct Link {
 impl Head {
     /// The place of the row that comes next.
     pub fn follow(self, writer: &str, content: &Content<'_>) -> Link {
-        let (sequence, previous) = (self.sequence + 1, self.hash);
+        // A number that somebody has set to the last one there is must not stop a lane.
+        let (sequence, previous) = (self.sequence.wrapping_add(1), self.hash);
         Link { sequence, previous, hash: hash_of(writer, sequence, previous, content) }
     }
 }

@@ -37,7 +37,8 @@ pub async fn chains(store: &SqlStore) -> Result<Vec<Chain>, StoreError> {
 
 /// How many rows these chains have, as far as their numbers say.
 pub fn count(chains: &[Chain]) -> u64 {
-    chains.iter().map(|(_, head)| u64::try_from(head.sequence).unwrap_or(0)).sum()
+    let rows = chains.iter().map(|(_, head)| u64::try_from(head.sequence).unwrap_or(0));
+    rows.fold(0, u64::saturating_add)
 }
 
 /// Gives every row of these chains, each chain's in order.

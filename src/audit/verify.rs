@@ -2,6 +2,7 @@
 //! say. Holds one row of a chain at a time, and writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use actors::hash_chain::{Head, RowHash, hash_of};
 use serde::Serialize;
@@ -99,6 +100,12 @@ pub struct Verifier {
     report: Report,
 }
 
+/// What helps to say what is wrong with a row.
+struct Known<'v> {
+    writers: &'v BTreeSet<String>,
+    claims: &'v Claims,
+}
+
 /// How far from where it stands it is looked where a row was.
 const MOVED_MAX: i64 = 10_000;
 
@@ -126,17 +133,18 @@ impl Verifier {
         }
         self.report.rows += 1;
         let Some(chain) = &mut self.chain else { return };
+        let known = Known { writers: &self.writers, claims: &self.claims };
         if !chain.is_bad
-            && let Err((wrong, sequence, text)) =
-                check(chain, row, sequence, &self.writers, &self.claims)
+            && let Err(Bad(wrong, sequence, text)) = chain.check(row, &known)
         {
             chain.is_bad = true;
-            let id = (sequence == row.sequence.unwrap_or_default()).then_some(row.id);
-            let id = id.or((sequence == chain.end.sequence).then_some(chain.end_id));
+            let there = [(row.sequence, row.id), (Some(chain.end.sequence), chain.end_id)];
+            let id = there.into_iter().find(|(number, _)| *number == Some(sequence));
             let (writer, sequence) = (Some(writer.clone()), Some(sequence));
+            let id = id.map(|(_, id)| id);
             self.report.findings.push(Finding { wrong, writer, sequence, id, text });
         }
-        chain.end = Head { sequence, hash: row.hash.as_deref().and_then(RowHash::from_bytes) };
+        chain.end = Head { sequence, hash: hash_in(row) };
         chain.end_id = row.id;
         chain.batch = batch_of(row);
         chain.has_ended = row.access.access_type == ENDED;
@@ -200,7 +208,7 @@ impl Verifier {
             self.report.chains += 1;
         }
         self.report.open += u64::from(chain.writer.starts_with("service/") && !chain.has_ended);
-        self.report.unsigned += u64::try_from(last - chain.signed).unwrap_or(0);
+        self.report.unsigned += u64::try_from(last.saturating_sub(chain.signed)).unwrap_or(0);
         if chain.is_bad {
             return;
         }
@@ -233,86 +241,120 @@ impl Verifier {
     }
 }
 
-/// What is wrong with a row, with which one, and in words.
-type Bad = (Wrong, i64, String);
+/// What is wrong, with the row of which number, and in words.
+struct Bad(Wrong, i64, String);
 
-fn check(
-    chain: &mut Chain,
-    row: &StoredAccess,
-    sequence: i64,
-    writers: &BTreeSet<String>,
-    claims: &Claims,
-) -> Result<(), Bad> {
-    let writer = escaped(&chain.writer);
-    let name = |wrong, what: String| {
-        Err((wrong, sequence, format!("{writer}, row {sequence} (id {}): {what}", row.id)))
-    };
-    let expected = chain.end.sequence + 1;
-    if sequence > expected {
+impl Chain {
+    /// Whether the next row is the one that was written there.
+    fn check(&mut self, row: &StoredAccess, known: &Known<'_>) -> Result<(), Bad> {
+        self.check_number(row)?;
+        let hash = self.check_hash(row, known)?;
+        self.check_predecessor(row)?;
+        self.check_claims(row, hash, known)
+    }
+
+    fn bad(&self, row: &StoredAccess, wrong: Wrong, what: impl fmt::Display) -> Bad {
+        let (writer, sequence) = (escaped(&self.writer), row.sequence.unwrap_or_default());
+        Bad(wrong, sequence, format!("{writer}, row {sequence} (id {}): {what}", row.id))
+    }
+
+    fn check_number(&self, row: &StoredAccess) -> Result<(), Bad> {
+        let (expected, sequence) = (self.end.sequence + 1, row.sequence.unwrap_or_default());
+        if sequence < expected {
+            return Err(self.bad(row, Wrong::Inserted, "it stands behind a row that came later"));
+        }
+        if sequence == expected {
+            return Ok(());
+        }
+        let writer = escaped(&self.writer);
         let what = match sequence - expected {
             1 => format!("{writer}: row {expected} is missing"),
             _ => format!("{writer}: the rows {expected} to {} are missing", sequence - 1),
         };
-        return Err((Wrong::Missing, expected, what));
+        Err(Bad(Wrong::Missing, expected, what))
     }
-    if sequence < expected {
-        return name(Wrong::Inserted, "it stands behind a row that came later".to_owned());
-    }
-    let content = row.access.content();
-    let previous = row.previous_hash.as_deref().map(RowHash::from_bytes);
-    let hash = row.hash.as_deref().and_then(RowHash::from_bytes);
-    let (Some(hash), Some(previous)) = (hash, previous.map_or(Some(None), |it| it.map(Some)))
-    else {
-        return name(Wrong::Changed, "it has no hash that this release knows".to_owned());
-    };
-    let hash_at = |writer: &str, sequence| hash_of(writer, sequence, previous, &content);
-    if hash_at(&chain.writer, sequence) != hash {
-        let near = (sequence - MOVED_MAX).max(1)..=sequence.saturating_add(MOVED_MAX);
-        if let Some(own) = near.into_iter().find(|place| hash_at(&chain.writer, *place) == hash) {
-            return name(Wrong::Moved, format!("it was written as row {own} of this chain"));
+
+    /// The row's hash, which must be that of what it says and where it stands.
+    fn check_hash(&self, row: &StoredAccess, known: &Known<'_>) -> Result<RowHash, Bad> {
+        let sequence = row.sequence.unwrap_or_default();
+        let (Some(hash), Ok(previous)) = (hash_in(row), previous_in(row)) else {
+            return Err(self.bad(row, Wrong::Changed, "it has no hash that this release knows"));
+        };
+        let content = row.access.content();
+        let is_of = |writer: &str, place: i64| hash_of(writer, place, previous, &content) == hash;
+        if is_of(&self.writer, sequence) {
+            return Ok(hash);
         }
-        if let Some(other) = writers.iter().find(|other| hash_at(other, sequence) == hash) {
-            let other = escaped(other);
-            return name(Wrong::Moved, format!("it was written as a row of the chain {other}"));
+        let mut near = (sequence - MOVED_MAX).max(1)..=sequence.saturating_add(MOVED_MAX);
+        if let Some(own) = near.find(|place| is_of(&self.writer, *place)) {
+            let what = format!("it was written as row {own} of this chain");
+            return Err(self.bad(row, Wrong::Moved, what));
+        }
+        if let Some(other) = known.writers.iter().find(|other| is_of(other, sequence)) {
+            let what = format!("it was written as a row of the chain {}", escaped(other));
+            return Err(self.bad(row, Wrong::Moved, what));
         }
         let what = "it was changed: it is not what its hash was made of";
-        return name(Wrong::Changed, what.to_owned());
+        Err(self.bad(row, Wrong::Changed, what))
     }
-    if previous != chain.end.hash {
-        let Head { sequence: before, .. } = chain.end;
-        if before == 0 {
-            let what = "it is not the first row that was written: what was before it is gone";
-            return name(Wrong::Missing, what.to_owned());
-        }
-        let what = format!(
-            "{writer}, row {before} (id {}): it is not the row after which row {sequence} (id {}) was \
-             written: one of the two was inserted, or changed together with its hash",
-            chain.end_id, row.id
-        );
-        return Err((Wrong::Inserted, before, what));
-    }
-    if chain.has_ended {
-        return name(Wrong::Inserted, "the chain had ended before it".to_owned());
-    }
-    if let Some((before, batch)) = chain.batch.zip(batch_of(row))
-        && batch != before + 1
-    {
-        return name(Wrong::Inserted, format!("batch {batch} does not follow on batch {before}"));
-    }
-    while let Some(claim) = chain.claims.last().filter(|claim| claim.sequence == sequence).copied()
-    {
-        if claim.hash != hash {
-            let checkpoint = claims.name(&claim);
+
+    fn check_predecessor(&self, row: &StoredAccess) -> Result<(), Bad> {
+        let Head { sequence: before, hash } = self.end;
+        if previous_in(row) != Ok(hash) {
+            if before == 0 {
+                let what = "it is not the first row that was written: what was before it is gone";
+                return Err(self.bad(row, Wrong::Missing, what));
+            }
             let what = format!(
-                "it is not the row that {checkpoint} has seen: from some row on, at the latest this one, \
-                 the chain was made anew, or an older copy of the log was put back"
+                "{}, row {before} (id {}): it is not the row after which row {} (id {}) was written: one \
+                 of the two was inserted, or changed together with its hash",
+                escaped(&self.writer),
+                self.end_id,
+                before + 1,
+                row.id
             );
-            return name(Wrong::Rewritten, what);
+            return Err(Bad(Wrong::Inserted, before, what));
         }
-        chain.claims.pop();
-        chain.signed = sequence;
+        if self.has_ended {
+            return Err(self.bad(row, Wrong::Inserted, "the chain had ended before it"));
+        }
+        match self.batch.zip(batch_of(row)) {
+            Some((before, batch)) if before.checked_add(1) != Some(batch) => {
+                let what = format!("batch {batch} does not follow on batch {before}");
+                Err(self.bad(row, Wrong::Inserted, what))
+            }
+            _ => Ok(()),
+        }
     }
-    Ok(())
+
+    fn check_claims(
+        &mut self,
+        row: &StoredAccess,
+        hash: RowHash,
+        known: &Known<'_>,
+    ) -> Result<(), Bad> {
+        while let Some(claim) = self.claims.pop_if(|claim| Some(claim.sequence) == row.sequence) {
+            if claim.hash != hash {
+                let what = format!(
+                    "it is not the row that {} has seen: from some row on, at the latest this one, the \
+                     chain was made anew, or an older copy of the log was put back",
+                    known.claims.name(&claim)
+                );
+                return Err(self.bad(row, Wrong::Rewritten, what));
+            }
+            self.signed = claim.sequence;
+        }
+        Ok(())
+    }
+}
+
+fn hash_in(row: &StoredAccess) -> Option<RowHash> {
+    row.hash.as_deref().and_then(RowHash::from_bytes)
+}
+
+/// The hash of the row before it, if it names one; an error when that is none.
+fn previous_in(row: &StoredAccess) -> Result<Option<RowHash>, ()> {
+    row.previous_hash.as_deref().map(|hash| RowHash::from_bytes(hash).ok_or(())).transpose()
 }
 
 /// The number of the batch that a lane's row is about.

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::failure::of_database;
 use super::{Access, Options, SqlStore, instant};
+use crate::audit::ENDED;
 
 /// The chain of this process: what it writes down that is no batch.
 pub(super) struct OwnChain {
@@ -27,6 +28,8 @@ struct Known {
     head: Head,
     /// Nothing can have been added since: no insert was given up, and nobody else writes to the chain.
     is_certain: bool,
+    /// Its last row is written: nothing may follow.
+    has_ended: bool,
 }
 
 /// How often the end is looked for while others add to the same chain.
@@ -34,7 +37,7 @@ const ATTEMPTS_MAX: usize = 100;
 
 impl OwnChain {
     pub(super) fn of(options: &Options) -> Self {
-        let known = Known { head: Head::default(), is_certain: false };
+        let known = Known { head: Head::default(), is_certain: false, has_ended: false };
         Self { writer: options.writer.clone(), known: Mutex::new(known) }
     }
 
@@ -89,6 +92,9 @@ impl SqlStore {
     async fn append(&self, access: Access) -> Result<(), StoreError> {
         let writer = &self.own_chain.writer;
         let mut known = self.own_chain.known.lock().await;
+        if known.has_ended {
+            return Err(StoreError::Away("the service ends, and shows nothing more".to_owned()));
+        }
         for _ in 0..ATTEMPTS_MAX {
             if !known.is_certain {
                 let stored = head_of(&self.writer, writer).await?;
@@ -105,7 +111,8 @@ impl SqlStore {
                 .await
                 .map_err(|error| of_database(&error))?;
             if added == 1 {
-                *known = Known { head: link.head(), is_certain: true };
+                let has_ended = access.access_type == ENDED;
+                *known = Known { head: link.head(), is_certain: true, has_ended };
                 self.audited.note(writer, link.head());
                 return Ok(());
             }

@@ -77,10 +77,10 @@ pub(super) fn export(path: &Path, layers: &Layers) -> Result<(), Failure> {
 
 async fn write(store: &SqlStore, output: Box<dyn Write>) -> Result<u64, Failure> {
     let unchained = store.unchained().await?.rows;
-    let rows = unchained + count(&chains(store).await?);
+    let rows = unchained.saturating_add(count(&chains(store).await?));
     log_access(store, "phi_access_log", None, i64::try_from(rows).unwrap_or(i64::MAX)).await?;
     let chains = chains(store).await?;
-    let bar = progress(unchained + count(&chains), "rows");
+    let bar = progress(unchained.saturating_add(count(&chains)), "rows");
     let mut exporting = Exporting::begin(BufWriter::with_capacity(1 << 16, output))?;
     let mut take = |row| {
         bar.inc(1);

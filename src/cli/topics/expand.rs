@@ -77,9 +77,9 @@ async fn expand(
     }
     let log = KafkaLog::new(connection_of(settings), topics_of(settings), Arc::default());
     let log = log.map_err(|error| Failure::Unavailable(error.to_string()))?;
-    let lease = store.begin_expansion(stored.generation, LEASE).await?;
     let how = format!("topics expanded from {} to {wanted} partitions", stored.partition_count);
     log_change_of_topics(store, how).await?;
+    let lease = store.begin_expansion(stored.generation, LEASE).await?;
     let expansion = Expansion { store, log, lease, known: stored.partition_count, wanted };
     let moved = tokio::select! {
         moved = expansion.conduct(arguments, settings, found) => moved,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::lane::Lane;
-use actors::store::{CommitError, Store as _};
+use actors::store::{CommitError, Store as _, StoreError};
 use biometric_bridge::audit::stored::{chains, verify};
-use biometric_bridge::audit::{Checkpoint, Claims, Finding, Report, SigningKey, Wrong};
+use biometric_bridge::audit::{Checkpoint, Claims, ENDED, Finding, Report, SigningKey, Wrong};
 use biometric_bridge::store::{Access, Administration as _, Options, SqlStore, open};
 use neuros::time::Timestamp;
 
@@ -23,6 +23,7 @@ facts!(
     an_insert_that_nobody_waits_for_leaves_the_chain_whole,
     a_row_that_lands_late_is_followed_and_not_overwritten,
     a_batch_that_is_not_committed_leaves_no_row,
+    nothing_follows_on_the_end_of_a_chain,
     a_row_without_a_chain_is_found_unless_it_is_of_before,
 );
 
@@ -102,7 +103,7 @@ async fn batches_and_accesses_are_chains_that_hold(place: Place) {
 }
 
 /// Statements that change the log, with what must be found: what is wrong, in whose chain, with which row.
-const DEEDS: [(&str, &[&str], Wrong, &str, i64); 12] = [
+const DEEDS: [(&str, &[&str], Wrong, &str, i64); 14] = [
     (
         "edit",
         &["UPDATE phi_access_log SET user_id = 'nobody' WHERE writer = 'command-line' AND sequence = 4"],
@@ -195,6 +196,20 @@ const DEEDS: [(&str, &[&str], Wrong, &str, i64); 12] = [
         Wrong::Missing,
         "command-line",
         5,
+    ),
+    (
+        "give a row the last number that there is",
+        &["UPDATE phi_access_log SET sequence = 9223372036854775807 WHERE writer = 'lane/0' AND sequence = 3"],
+        Wrong::Missing,
+        "lane/0",
+        3,
+    ),
+    (
+        "give a row the first number that there is",
+        &["UPDATE phi_access_log SET sequence = -9223372036854775807 WHERE writer = 'lane/0' AND sequence = 3"],
+        Wrong::Inserted,
+        "lane/0",
+        -9_223_372_036_854_775_807,
     ),
     (
         "take a hash away",
@@ -329,6 +344,25 @@ async fn a_batch_that_is_not_committed_leaves_no_row(place: Place) {
     next.commit(batch).await.expect("it is committed");
     assert_eq!(next.audited.sequence, 2);
     assert_eq!(look(&place.store, none()).await.findings, []);
+}
+
+async fn nothing_follows_on_the_end_of_a_chain(place: Place) {
+    let options = Options { writer: "service/it".to_owned(), ..Options::default() };
+    let store = open(&place.url, &options).await.expect("the store opens");
+    store.log_access(&access(1)).await.expect("it is written");
+    assert_eq!(look(&place.store, none()).await.open, 1);
+    let end = Access { access_type: ENDED.to_owned(), ..access(2) };
+    store.log_access(&end).await.expect("it is written");
+    let report = look(&place.store, none()).await;
+    assert_eq!((report.open, report.findings), (0, Vec::new()));
+    let late = store.log_access(&access(3)).await;
+    assert!(matches!(late, Err(StoreError::Away(_))), "whoever reads now is not answered");
+    assert_eq!(store.audited().counts(), (2, 1));
+    // Somebody else who takes the name.
+    let other = open(&place.url, &options).await.expect("the store opens");
+    other.log_access(&access(4)).await.expect("it is written");
+    let findings = look(&place.store, none()).await.findings;
+    assert_eq!((findings[0].wrong, findings[0].sequence), (Wrong::Inserted, Some(3)));
 }
 
 async fn a_row_without_a_chain_is_found_unless_it_is_of_before(place: Place) {
