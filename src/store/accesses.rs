@@ -1,26 +1,35 @@
 //! The log of accesses: rows in chains, one chain for each writer. Only ever added to; no row of it is
 //! changed or removed.
 
+use std::sync::PoisonError;
+
 use actors::hash_chain::{Content, Head, Link, RowHash};
 use actors::store::StoreError;
 use entities::phi_access_log::{ActiveModel, Column, Entity, Model};
 use neuros::time::Timestamp;
 use sea_orm::ActiveValue::{NotSet, Set};
-use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, SqlErr,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use super::failure::of_database;
-use super::{Access, Options, SqlStore, instant};
+use super::{Access, NO_ANSWER, Options, SqlStore, instant};
 use crate::audit::ENDED;
 
 /// The chain of this process: what it writes down that is no batch.
 pub(super) struct OwnChain {
     writer: String,
+    /// Few: each is a request or a command that is not answered before.
+    waiting: std::sync::Mutex<Vec<Waiting>>,
     known: Mutex<Known>,
+}
+
+/// An access that is to be written down, and who waits for that.
+struct Waiting {
+    access: Access,
+    told: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// The chain's end, as far as this process knows.
@@ -35,14 +44,30 @@ struct Known {
 /// How often the end is looked for while others add to the same chain.
 const ATTEMPTS_MAX: usize = 100;
 
+/// Rows that one statement adds, at most: SQLite takes 32,766 parameters.
+const ROWS_MAX: usize = 1_000;
+
 impl OwnChain {
     pub(super) fn of(options: &Options) -> Self {
         let known = Known { head: Head::default(), is_certain: false, has_ended: false };
-        Self { writer: options.writer.clone(), known: Mutex::new(known) }
+        let waiting = std::sync::Mutex::default();
+        Self { writer: options.writer.clone(), waiting, known: Mutex::new(known) }
     }
 
     pub(super) fn writer(&self) -> &str {
         &self.writer
+    }
+
+    fn put(&self, waiting: Waiting) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+    }
+
+    /// Those who have waited longest; nobody behind the end.
+    fn take(&self) -> (Vec<Access>, Vec<oneshot::Sender<Result<(), StoreError>>>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = waiting.iter().position(|it| it.access.access_type == ENDED);
+        let count = end.map_or(waiting.len(), |end| end + 1).min(ROWS_MAX);
+        waiting.drain(..count).map(|Waiting { access, told }| (access, told)).unzip()
     }
 }
 
@@ -76,22 +101,46 @@ pub struct Unchained {
 
 impl SqlStore {
     pub(super) async fn write_access(&self, access: &Access) -> Result<(), StoreError> {
-        let access = access.clone();
-        let written = self.carry(|store| async move { store.append(access).await }).await;
+        let (told, written) = oneshot::channel();
+        self.own_chain.put(Waiting { access: access.clone(), told });
+        let work = async |store: Self| {
+            store.write_waiting().await;
+            Ok(())
+        };
+        let written = match self.carry(work).await {
+            // Whoever had the chain before us has written ours, or we have.
+            Ok(()) => written.await.unwrap_or_else(|_| Err(StoreError::Away(NO_ANSWER.to_owned()))),
+            Err(error) => Err(error),
+        };
         if written.is_err() {
             self.audited.note_failure();
         }
         written
     }
 
-    /// Adds a row behind the newest of our chain. One at a time in this process; of two processes with one
-    /// chain the database's key lets one pass, and the other looks again.
+    /// Writes whatever waits, as many rows at once as there are: a crowd does not wait for one commit each.
+    async fn write_waiting(&self) {
+        let mut known = self.own_chain.known.lock().await;
+        loop {
+            let (accesses, tellers) = self.own_chain.take();
+            if accesses.is_empty() {
+                return;
+            }
+            let written = self.append(&mut known, &accesses).await;
+            for told in tellers {
+                // Whoever has gone away was not shown anything.
+                told.send(written.clone()).ok();
+            }
+        }
+    }
+
+    /// Adds rows behind the newest of our chain, all or none. Of two processes with one chain the database's
+    /// key lets one pass, and the other looks again.
     ///
     /// An insert of which nobody knows what became of it leaves the end uncertain: it is looked for before
     /// anything follows. If the insert lands even later, the key refuses what would have its place.
-    async fn append(&self, access: Access) -> Result<(), StoreError> {
+    async fn append(&self, known: &mut Known, accesses: &[Access]) -> Result<(), StoreError> {
         let writer = &self.own_chain.writer;
-        let mut known = self.own_chain.known.lock().await;
         if known.has_ended {
             return Err(StoreError::Away("the service ends, and shows nothing more".to_owned()));
         }
@@ -104,17 +153,22 @@ impl SqlStore {
                 }
             }
             known.is_certain = false;
-            let link = known.head.follow(writer, &access.content());
-            let added = Entity::insert(row_of(&access, writer, link))
-                .on_conflict(OnConflict::new().do_nothing().to_owned())
-                .exec_without_returning(&self.writer)
-                .await
-                .map_err(|error| of_database(&error))?;
-            if added == 1 {
-                let has_ended = access.access_type == ENDED;
-                *known = Known { head: link.head(), is_certain: true, has_ended };
-                self.audited.note(writer, link.head());
-                return Ok(());
+            let mut head = known.head;
+            let rows = accesses.iter().map(|access| {
+                let link = head.follow(writer, &access.content());
+                head = link.head();
+                row_of(access, writer, link)
+            });
+            let rows: Vec<ActiveModel> = rows.collect();
+            match Entity::insert_many(rows).exec_without_returning(&self.writer).await {
+                Ok(_) => {
+                    let has_ended = accesses.last().is_some_and(|it| it.access_type == ENDED);
+                    *known = Known { head, is_certain: true, has_ended };
+                    self.audited.note(writer, head, accesses.len());
+                    return Ok(());
+                }
+                Err(error) if is_taken(&error) => {}
+                Err(error) => return Err(of_database(&error)),
             }
         }
         Err(StoreError::Away(format!("others write to the chain {writer} all the time")))
@@ -221,6 +275,11 @@ impl SqlStore {
         let [newest, first_chained] = ids;
         Ok(Unchained { rows: rows.map_err(|error| of_database(&error))?, newest, first_chained })
     }
+}
+
+/// Whether another row has the place.
+fn is_taken(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }
 
 fn is_unchained() -> Condition {

@@ -28,12 +28,14 @@ struct Changed {
 }
 
 impl Audited {
-    /// A row was committed.
-    pub(super) fn note(&self, writer: &str, head: Head) {
-        self.rows.fetch_add(1, Ordering::Relaxed);
+    /// So many rows were committed, up to there.
+    pub(super) fn note(&self, writer: &str, head: Head, rows: usize) {
+        let rows = rows as u64;
+        self.rows.fetch_add(rows, Ordering::Relaxed);
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.rows += 1;
-        if changed.rows == ROWS_MAX {
+        let before = changed.rows;
+        changed.rows += rows;
+        if before < ROWS_MAX && changed.rows >= ROWS_MAX {
             self.many.notify_one();
         }
         put(&mut changed.heads, writer, head);
@@ -99,8 +101,8 @@ mod tests {
     #[test]
     fn each_end_is_told_once_and_the_newest_counts() {
         let audited = Audited::default();
-        audited.note("lane/0", head(1));
-        audited.note("lane/0", head(2));
+        audited.note("lane/0", head(1), 1);
+        audited.note("lane/0", head(2), 1);
         audited.found("lane/1", head(7));
         audited.found("lane/2", Head::default());
         let told = audited.take();
@@ -113,10 +115,10 @@ mod tests {
     fn a_thousand_rows_are_told_of_and_one_less_is_not() {
         let audited = Audited::default();
         for row in 1..ROWS_MAX {
-            audited.note("lane/0", head(i64::try_from(row).expect("few")));
+            audited.note("lane/0", head(i64::try_from(row).expect("few")), 1);
         }
         assert!(audited.many().now_or_never().is_none());
-        audited.note("lane/0", head(1_000));
+        audited.note("lane/0", head(1_000), 1);
         assert!(audited.many().now_or_never().is_some());
     }
 }

@@ -98,7 +98,7 @@ impl Store for SqlStore {
         // The transaction itself goes on; the next claim waits for it, or ends it.
         let committed = tokio::time::timeout(ANSWER_TIMEOUT, committed).await;
         committed.unwrap_or_else(|_| Err(CommitError::Unknown(NO_ANSWER.to_owned())))?;
-        self.audited.note(&batch.audit.writer, batch.audit.link.head());
+        self.audited.note(&batch.audit.writer, batch.audit.link.head(), 1);
         Ok(())
     }
 

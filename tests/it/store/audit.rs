@@ -20,6 +20,7 @@ facts!(
     a_cut_tail_shows_by_a_checkpoint_and_by_the_lane,
     a_copy_that_is_put_back_shows_even_when_the_service_goes_on,
     processes_that_share_a_chain_take_turns,
+    a_crowd_is_written_down_together_and_each_is_told,
     an_insert_that_nobody_waits_for_leaves_the_chain_whole,
     a_row_that_lands_late_is_followed_and_not_overwritten,
     a_batch_that_is_not_committed_leaves_no_row,
@@ -299,6 +300,35 @@ async fn processes_that_share_a_chain_take_turns(place: Place) {
     }
     let report = look(&place.store, none()).await;
     assert_eq!((report.findings, report.rows, report.chains), (Vec::new(), 40, 1));
+}
+
+async fn a_crowd_is_written_down_together_and_each_is_told(place: Place) {
+    let options = Options { writer: "service/it".to_owned(), ..Options::default() };
+    let store = open(&place.url, &options).await.expect("the store opens");
+    let crowd = |from: i64| {
+        let one = |number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.log_access(&access(number)).await })
+        };
+        (from..from + 2_500).map(one).collect::<Vec<_>>()
+    };
+    for one in crowd(0) {
+        one.await.expect("it goes well").expect("it is written");
+    }
+    let report = look(&place.store, none()).await;
+    assert_eq!((report.rows, report.findings), (2_500, Vec::new()));
+    let written = "phi_access_log WHERE writer = 'service/it' AND records < 2500";
+    assert_eq!(place.count(written).await, 2_500);
+    // Where it cannot be written down, each is refused, and nothing of theirs is there.
+    place.run("ALTER TABLE phi_access_log RENAME TO away").await;
+    for one in crowd(2_500) {
+        one.await.expect("it goes well").expect_err("there is no such table");
+    }
+    place.run("ALTER TABLE away RENAME TO phi_access_log").await;
+    store.log_access(&access(5_000)).await.expect("it is written");
+    let report = look(&place.store, none()).await;
+    assert_eq!((report.rows, report.findings), (2_501, Vec::new()));
+    assert_eq!(store.audited().counts(), (2_501, 2_500));
 }
 
 async fn an_insert_that_nobody_waits_for_leaves_the_chain_whole(place: Place) {
