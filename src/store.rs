@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 mod accesses;
 mod administration;
+mod alerts;
 mod audited;
 mod checkup;
 mod claim;
@@ -39,6 +40,7 @@ mod turn;
 
 pub use accesses::{StoredAccess, Unchained};
 pub use administration::{Access, Administration, Totals};
+pub use alerts::OpenAlert;
 pub use audited::Audited;
 pub use checkup::{Checkup, StorePlace, place};
 pub use expansion::Expanded;

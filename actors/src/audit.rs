@@ -78,6 +78,7 @@ impl Audit {
             audit,
             released: decided.released,
             commands: decided.commands,
+            looks: decided.looks,
         };
         let effects = Effects { messages, states: decided.states };
         Audited { passport, batch, effects }
@@ -130,6 +131,7 @@ impl Writer {
             (keys.users, "users"),
             (decided.users.iter().filter(|row| row.is_new).count() as u64, "new users"),
             (decided.switches.len() as u64, "mode changes"),
+            (decided.notices.len() as u64, "alert changes"),
             (decided.dead_letters.len() as u64, "dead letters"),
             (decided.released.len() as u64, "released"),
             (decided.commands.len() as u64, "commands"),

@@ -17,6 +17,7 @@ mod m0011_chain;
 mod m0012_lease;
 mod m0013_indexes;
 mod m0014_audit_chain;
+mod m0016_alert_looks;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_lease::Migration),
             Box::new(m0013_indexes::Migration),
             Box::new(m0014_audit_chain::Migration),
+            Box::new(m0016_alert_looks::Migration),
         ]
     }
 }

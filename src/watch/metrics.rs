@@ -4,6 +4,7 @@
 use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
+use neuros::alert::Held;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
@@ -20,6 +21,8 @@ pub struct Metrics {
     events: IntCounter,
     records: IntCounterVec,
     transitions: IntCounter,
+    alerts: IntCounterVec,
+    alerts_held: IntCounterVec,
     dead_letters: IntCounterVec,
     released: IntCounterVec,
     scrub: Scrub,
@@ -30,8 +33,7 @@ pub struct Metrics {
     rebuilt: IntCounter,
     quarantined: IntCounter,
     cache_failures: IntCounter,
-    published: IntCounterVec,
-    publish_failures: IntCounterVec,
+    outputs: Outputs,
     pub(super) audit: AuditMetrics,
     gauges: Gauges,
     histograms: Histograms,
@@ -42,6 +44,12 @@ struct Scrub {
     scrubbed: IntCounter,
     mismatches: IntCounterVec,
     unreplayable: IntCounter,
+}
+
+/// What leaves.
+struct Outputs {
+    published: IntCounterVec,
+    failures: IntCounterVec,
 }
 
 /// What has a distribution.
@@ -73,6 +81,16 @@ impl Metrics {
                 &["source", "outcome"],
             )?,
             transitions: counter("cognitive_mode_transitions", "Mode changes committed.")?,
+            alerts: counters(
+                "biometric_alert_changes_total",
+                "Changes of alerts committed, by where the alert stands then.",
+                &["status"],
+            )?,
+            alerts_held: counters(
+                "biometric_alerts_held_back_total",
+                "Times that something was found and nobody was notified, by reason.",
+                &["reason"],
+            )?,
             dead_letters: counters(
                 "biometric_dead_letters_total",
                 "Dead letters committed, by reason.",
@@ -104,16 +122,7 @@ impl Metrics {
                 "biometric_cache_failures_total",
                 "Times the cache did not take states; nothing depends on it.",
             )?,
-            published: counters(
-                "biometric_published_total",
-                "Messages safe at a sink.",
-                &["sink"],
-            )?,
-            publish_failures: counters(
-                "biometric_publish_failures_total",
-                "Attempts to publish that failed.",
-                &["sink"],
-            )?,
+            outputs: Outputs::new(&registry)?,
             audit: AuditMetrics::new(&registry)?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
@@ -126,8 +135,8 @@ impl Metrics {
     /// A series that appears only with its first value cannot be alerted on.
     fn name_all_labels(&self) {
         for sink in Sink::ALL {
-            self.published.with_label_values(&[sink.as_str()]);
-            self.publish_failures.with_label_values(&[sink.as_str()]);
+            self.outputs.published.with_label_values(&[sink.as_str()]);
+            self.outputs.failures.with_label_values(&[sink.as_str()]);
             self.gauges.name_sink(sink);
         }
         for kind in ["fenced", "away", "unknown", "refused"] {
@@ -138,6 +147,12 @@ impl Metrics {
         }
         for reason in [actors::intake::MISROUTED, actors::intake::QUARANTINED] {
             self.dead_letters.with_label_values(&[reason]);
+        }
+        for status in ["firing", "acknowledged", "resolved", "expired"] {
+            self.alerts.with_label_values(&[status]);
+        }
+        for held in Held::ALL {
+            self.alerts_held.with_label_values(&[held.as_str()]);
         }
         for fate in ["applied", "duplicate", "discarded"] {
             self.released.with_label_values(&[fate]);
@@ -167,6 +182,12 @@ impl Metrics {
             }
         }
         self.transitions.inc_by(report.transitions);
+        for (status, count) in &report.alerts {
+            self.alerts.with_label_values(&[status]).inc_by(*count);
+        }
+        for (held, count) in Held::ALL.into_iter().zip(report.held) {
+            self.alerts_held.with_label_values(&[held.as_str()]).inc_by(count.into());
+        }
         for (reason, count) in &report.dead_letters {
             self.dead_letters.with_label_values(&[reason]).inc_by(*count);
         }
@@ -223,9 +244,9 @@ impl Metrics {
     }
 
     pub(super) fn published(&self, sink: Sink, report: &Published) {
-        self.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
+        self.outputs.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
         if report.problem.is_some() {
-            self.publish_failures.with_label_values(&[sink.as_str()]).inc();
+            self.outputs.failures.with_label_values(&[sink.as_str()]).inc();
         }
     }
 
@@ -264,6 +285,25 @@ impl Scrub {
                 registry,
                 "biometric_states_unreplayable_total",
                 "States that could not be compared: their stored records cannot be replayed.",
+            )?,
+        })
+    }
+}
+
+impl Outputs {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            published: counters(
+                registry,
+                "biometric_published_total",
+                "Messages safe at a sink.",
+                &["sink"],
+            )?,
+            failures: counters(
+                registry,
+                "biometric_publish_failures_total",
+                "Attempts to publish that failed.",
+                &["sink"],
             )?,
         })
     }
@@ -396,6 +436,8 @@ mod tests {
             lane: Lane(0),
             counts,
             transitions: 3,
+            alerts: vec![("firing", 2)],
+            held: [0, 0, 3, 0, 0, 0, 0, 0],
             dead_letters: vec![("not_json", 1)],
             released: vec![("applied", 2)],
             commands: 1,
@@ -415,6 +457,9 @@ mod tests {
         for line in [
             "biometric_events_processed_total 7",
             "cognitive_mode_transitions 3",
+            "biometric_alert_changes_total{status=\"firing\"} 2",
+            "biometric_alert_changes_total{status=\"expired\"} 0",
+            "biometric_alerts_held_back_total{reason=\"snoozed\"} 3",
             "cognitive_mode_current{mode=\"reflex\"} 11",
             "cognitive_mode_current{mode=\"hypothesis\"} 4",
             "kafka_consumer_lag{partition=\"1\",topic=\"biometric.events\"} 7",

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::hash_chain::{Content, Head, writer_of};
-use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
+use actors::lane::{
+    FenceToken, Lane, Positions, Progress, Provenance, Routing, Source, UserNumber,
+};
 use actors::rows::{
     AlertRow, AuditRow, Batch, DeadLetterRow, OutboxRow, Quarantine, RecordPlace, RecordRow, Sink,
     TransitionRow, UserRow,
@@ -91,6 +93,7 @@ impl Owner {
             outbox: Vec::new(),
             released: Vec::new(),
             commands: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -152,8 +155,10 @@ pub(crate) fn record(user: UserNumber, number: i64, position: i32) -> RecordRow 
         user,
         number,
         previous: None,
-        source: if number % 2 == 0 { Source::ByUser } else { Source::Events },
-        offset: 1_000 + number,
+        provenance: Provenance::Log(
+            if number % 2 == 0 { Source::ByUser } else { Source::Events },
+            1_000 + number,
+        ),
         record_time: Timestamp::from_micros(START - number),
         policy: 1,
         engine: 1,
