@@ -1,6 +1,7 @@
 //! The service: the only place where the parts are joined. It starts them in order, waits for what is
 //! away, and ends them in order.
 
+mod audit;
 mod connect;
 mod housekeeping;
 mod key_usage;
@@ -17,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::audit::Auditing;
 use self::housekeeping::House;
 use self::key_usage::KeyUsage;
 use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
@@ -67,6 +69,7 @@ pub struct Service {
     store: Arc<SqlStore>,
     group: Group,
     membership: Membership,
+    audit: Auditing,
     http: ServerHandle,
     fatal: mpsc::Receiver<String>,
     stop: CancellationToken,
@@ -112,7 +115,7 @@ impl Service {
         };
         let joined = starting.join(key_file, policy, migrate, adopt, &health).await;
         match joined {
-            Ok(Some((store, group, fatal))) => {
+            Ok(Some(Running { store, group, audit, fatal })) => {
                 let deadline = settings.shutdown.deadline;
                 let membership = membership_of(&settings);
                 Ok(Some(Self {
@@ -120,6 +123,7 @@ impl Service {
                     store,
                     group,
                     membership,
+                    audit,
                     http,
                     fatal,
                     stop,
@@ -164,12 +168,13 @@ impl Service {
 
     /// Ends the service within its deadline: first no new work, then what is in flight, then the rest.
     pub async fn end(self) -> Ended {
-        let Self { watch, store, group, http, stop, deadline, runtime, .. } = self;
+        let Self { watch, store, group, audit, http, stop, deadline, runtime, .. } = self;
         watch.drain();
         let left = tokio::task::spawn_blocking(move || group.leave());
         let left = tokio::time::timeout(deadline, left).await;
         stop.cancel();
         http.stop(true).await;
+        audit.end().await;
         // The lanes have left, so nothing that is to be written is on its way: who waits for a connection that
         // hears nothing any more is no reason to be late.
         if tokio::time::timeout(CLOSING, store.close()).await.is_err() {
@@ -206,7 +211,13 @@ struct Starting<'s> {
     stop: &'s CancellationToken,
 }
 
-type Joined = (Arc<SqlStore>, Group, mpsc::Receiver<String>);
+/// A service that is there.
+struct Running {
+    store: Arc<SqlStore>,
+    group: Group,
+    audit: Auditing,
+    fatal: mpsc::Receiver<String>,
+}
 
 impl Starting<'_> {
     /// Connects everything in the order in which it is needed; `None` when it was told to stop.
@@ -217,30 +228,52 @@ impl Starting<'_> {
         migrate: bool,
         adopt: bool,
         health: &Arc<Health>,
-    ) -> Result<Option<Joined>, Broken> {
+    ) -> Result<Option<Running>, Broken> {
         health.watch(self.connection, self.topics.clone(), self.stop.clone()).map_err(broken)?;
         let Some(store) = self.store(migrate).await? else { return Ok(None) };
-        let Some(key_store) = self.key_store(&store, migrate).await? else { return Ok(None) };
-        let Some(keys) = self.keys(&key_store, key_file).await? else { return Ok(None) };
-        let Some(found) = self.topics().await? else { return Ok(None) };
-        let (fatal, fatals) = mpsc::channel(8);
-        let positioned = Arc::new(crate::kafka::Positioned::default());
-        let ports = self.ports(&store, keys, &positioned, fatal)?;
-        let Some(routing) = self.routing(&store, &ports, &found, adopt).await? else {
+        let Some(audit) = self.begin_audit(&store, &policy.version).await? else {
             return Ok(None);
         };
-        let Some(policy_number) = self.policy(&store, &policy).await? else { return Ok(None) };
+        let stores = (&store, migrate);
+        match self.join_lanes(stores, key_file, policy, adopt, health).await {
+            Ok(Some((group, fatal))) => Ok(Some(Running { store, group, audit, fatal })),
+            other => {
+                audit.end().await;
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// The same from the keys on.
+    async fn join_lanes(
+        &self,
+        (store, migrate): (&Arc<SqlStore>, bool),
+        key_file: KeyFile,
+        policy: neuros::Policy,
+        adopt: bool,
+        health: &Arc<Health>,
+    ) -> Result<Option<(Group, mpsc::Receiver<String>)>, Broken> {
+        let Some(key_store) = self.key_store(store, migrate).await? else { return Ok(None) };
+        let Some(keys) = self.keys(&key_store, key_file).await? else { return Ok(None) };
+        let Some(found) = self.topics().await? else { return Ok(None) };
+        let (fatal, told) = mpsc::channel(8);
+        let positioned = Arc::new(crate::kafka::Positioned::default());
+        let ports = self.ports(store, keys, &positioned, fatal)?;
+        let Some(routing) = self.routing(store, &ports, &found, adopt).await? else {
+            return Ok(None);
+        };
+        let Some(policy_number) = self.policy(store, &policy).await? else { return Ok(None) };
         let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
-        self.watch_parts(&store, &key_store);
+        self.watch_parts(store, &key_store);
         let usage = KeyUsage {
-            store: Arc::clone(&store),
+            store: Arc::clone(store),
             key_store: Arc::clone(&key_store),
             watch: Arc::clone(self.watch),
         };
         self.runtime.spawn(usage.watch(self.stop.clone()));
         let (keys, seal) = (Arc::clone(&ports.keys), Arc::clone(&ports.seal));
-        let retention = Retention::new(Arc::clone(&store), keys, seal);
-        let house = House::new(Arc::clone(&store), retention, self.settings.store.clone());
+        let retention = Retention::new(Arc::clone(store), keys, seal);
+        let house = House::new(Arc::clone(store), retention, self.settings.store.clone());
         self.runtime.spawn(house.keep(self.stop.clone()));
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(
@@ -254,7 +287,7 @@ impl Starting<'_> {
         let group = group.map_err(broken)?;
         self.look_at_timestamps();
         self.watch.part("start", Ok(()));
-        Ok(Some((store, group, fatals)))
+        Ok(Some((group, told)))
     }
 }
 

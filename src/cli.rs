@@ -2,6 +2,7 @@
 
 mod alerts;
 mod asking;
+mod audit;
 mod completions;
 mod config;
 mod demo;
@@ -66,6 +67,7 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     Policy(policy::Arguments),
     Keys(keys::Arguments),
+    Audit(audit::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
@@ -109,6 +111,7 @@ impl Command {
             Self::Healthcheck(arguments) => healthcheck::run(&arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),
+            Self::Audit(arguments) => audit::run(&arguments),
             Self::Config(arguments) => config::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }

@@ -11,6 +11,7 @@ mod log;
 mod producer;
 mod sender;
 pub mod topics;
+mod whole;
 
 pub use connection::{Connection, Limits};
 pub use group::{Group, Lost, Member, Membership, Positioned};
@@ -20,3 +21,4 @@ pub use log::KafkaLog;
 pub use producer::{KafkaForwarder, KafkaPublisher};
 pub use sender::{Event, Sender, Sent};
 pub use topics::TopicNames;
+pub use whole::read_whole;

@@ -3,6 +3,7 @@
 //! The decisions are made in the crate `neuros`; this crate joins it to the outside.
 
 pub mod app;
+pub mod audit;
 pub mod cache;
 pub mod cli;
 pub mod demo;

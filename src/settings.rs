@@ -22,7 +22,7 @@ pub use layers::{Inputs, Loaded};
 pub use reference::reference;
 pub use setting::ByteSize;
 pub use table::{
-    Audit, Batch, Checkpoint, Coach, Events, Http, KEYS, Kafka, KafkaTopics, Key, Keys,
+    AuditSettings, Batch, Checkpoint, Coach, Events, Http, KEYS, Kafka, KafkaTopics, Key, Keys,
     LogSettings, PolicySettings, Push, Quarantine, Redis, Security, Settings, Shutdown, Store,
     Users,
 };

@@ -13,8 +13,10 @@ use sea_orm::{
 use sqlx::postgres::PgPool;
 use tokio::runtime::Handle;
 
+mod accesses;
 mod administration;
 mod alerts;
+mod audited;
 mod checkup;
 mod claim;
 mod erasure;
@@ -40,8 +42,10 @@ mod schema;
 mod sqlite;
 mod turn;
 
+pub use accesses::{StoredAccess, Unchained};
 pub use administration::{Access, Administration, Totals};
 pub use alerts::OpenAlert;
+pub use audited::Audited;
 pub use checkup::{Checkup, StorePlace, place};
 pub use erasure::{Left, SealedLetter, Swept};
 pub use expansion::Expanded;
@@ -56,6 +60,7 @@ pub use retention::{NewBase, Span, Upto};
 pub use schema::SchemaStatus;
 pub use turn::Turn;
 
+use accesses::OwnChain;
 use failure::of_database;
 use postgres::Postgres;
 
@@ -77,7 +82,13 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
+    /// Whose chain the accesses go into that are written down here: one that only this process has, or one
+    /// that processes share.
+    pub writer: String,
 }
+
+/// The chain of all that commands show.
+pub const COMMAND_LINE: &str = "command-line";
 
 impl Default for Options {
     fn default() -> Self {
@@ -86,6 +97,7 @@ impl Default for Options {
             connections: 8,
             lock_timeout: Duration::from_secs(3),
             acquire_timeout: Duration::from_secs(5),
+            writer: COMMAND_LINE.to_owned(),
         }
     }
 }
@@ -102,6 +114,8 @@ pub struct SqlStore {
     writer: DatabaseConnection,
     /// What only PostgreSQL has; `None` on SQLite.
     postgres: Option<Arc<Postgres>>,
+    own_chain: Arc<OwnChain>,
+    audited: Arc<Audited>,
 }
 
 /// Opens the store at `url`: `postgresql://…`, `postgres://…`, `sqlite:path` or `sqlite::memory:`.
@@ -114,16 +128,18 @@ pub struct SqlStore {
 /// When the URL cannot be read, or a SQLite file cannot be opened.
 pub async fn open(url: &str, options: &Options) -> Result<Arc<SqlStore>, StoreError> {
     let runtime = Handle::current();
+    let (own_chain, audited) = (Arc::new(OwnChain::of(options)), Arc::default());
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         let pool = postgres::pool(url, options)?;
         let connection = DatabaseConnection::from(pool.clone());
         let postgres = Some(Arc::new(Postgres::new(pool, options)));
         let (reader, writer) = (connection.clone(), connection);
-        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres }));
+        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres, own_chain, audited }));
     }
     if url.starts_with("sqlite:") {
         let (reader, writer) = sqlite::connections(url, options).await?;
-        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres: None }));
+        let postgres = None;
+        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres, own_chain, audited }));
     }
     Err(StoreError::Refused(
         "the store's URL begins with neither `postgresql:` nor `sqlite:`".to_owned(),
@@ -138,6 +154,16 @@ impl SqlStore {
                 tracing::debug!(error = %of_database(&error), "a connection did not end cleanly");
             }
         }
+    }
+
+    /// The writer of our own chain in the log of accesses.
+    pub fn own_writer(&self) -> &str {
+        self.own_chain.writer()
+    }
+
+    /// What this process has added to the log of accesses.
+    pub fn audited(&self) -> &Arc<Audited> {
+        &self.audited
     }
 
     fn is_postgres(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What the service knows about itself: conditions of its lanes and parts, and its metrics. Numbers only,
 //! and no label that says whose.
 
+mod audit;
 mod gauges;
 mod metrics;
 mod readiness;
@@ -12,7 +13,10 @@ use actors::lane::{Lane, ModeCounts};
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::rows::Sink;
 
+use tokio::time::Instant;
+
 use crate::kafka::Health;
+use crate::store::Audited;
 pub use metrics::Metrics;
 pub use readiness::{Part, Readiness};
 
@@ -56,6 +60,24 @@ impl Watch {
     /// So much of what one data key may seal is used up, of the key that has sealed most.
     pub fn key_usage(&self, ratio: f64) {
         self.metrics.key_usage(ratio);
+    }
+
+    /// Whose rows of the log of accesses are counted.
+    pub fn count_audited(&self, audited: Arc<Audited>) {
+        self.metrics.audit.count(audited);
+    }
+
+    /// From now on checkpoints of the log of accesses are due at `sink`.
+    pub fn expect_checkpoints(&self, sink: &'static str) {
+        self.metrics.audit.expect(sink);
+    }
+
+    /// A checkpoint is safe at `sink`, signed then; or why it is not.
+    pub fn checkpointed(&self, sink: &'static str, safe: Result<Instant, String>) {
+        if let Err(problem) = &safe {
+            tracing::warn!(sink, %problem, "a checkpoint of the log of accesses waits");
+        }
+        self.metrics.audit.checkpointed(sink, safe.ok());
     }
 
     /// The service ends: nothing new should be sent to it.

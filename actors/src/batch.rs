@@ -11,8 +11,8 @@ use crate::log::{LogError, Outgoing};
 use crate::notice::Notice;
 use crate::obey::Commanded;
 use crate::rows::{
-    AlertRow, Batch, CommandRow, DeadLetterRow, ErasureRow, LookRow, RecordRow, ReleasedRow, Sink,
-    UserRow,
+    AlertRow, Batch, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, RecordRow,
+    ReleasedRow, Sink, UserRow,
 };
 use crate::taken::Taken;
 use crate::user::Switch;
@@ -95,6 +95,8 @@ pub(crate) struct Decided {
     pub released: Vec<ReleasedRow>,
     /// The command that is carried out.
     pub commands: Vec<CommandRow>,
+    /// Users' keys that have sealed something of it.
+    pub keys: KeysUsed,
     /// Changes of alerts, by user and number.
     pub notices: Vec<Notice>,
     /// When to look at alerts again, by user.

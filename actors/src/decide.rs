@@ -16,8 +16,8 @@ use crate::person::Look;
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
 use crate::rows::{
-    CommandRow, DeadLetterRow, ErasureRow, LookRow, Quarantine, RecordRow, ReleasedRow, Sink,
-    UserRow,
+    CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, Quarantine, RecordRow, ReleasedRow,
+    Sink, UserRow,
 };
 use crate::user::{Steps, Switch};
 
@@ -30,6 +30,7 @@ struct Sum {
     notices: Vec<Notice>,
     looks: Vec<LookRow>,
     states: Vec<CachedState>,
+    keys: KeysUsed,
 }
 
 impl Sum {
@@ -82,8 +83,7 @@ impl Residents {
         let before = self.progress.clone();
         let mut after = read;
         let mut sum = Sum::default();
-        let mut counts = before.counts;
-        let mut modes = before.modes;
+        let (mut counts, mut modes) = (before.counts, before.modes);
         let Worked { gathering, answers, outsiders, mut obeyed } = worked;
         let Gathering { works, quarantine, .. } = gathering;
         for (work, steps) in works.into_iter().zip(answers) {
@@ -143,7 +143,7 @@ impl Residents {
         sum.notices.sort_unstable_by_key(|notice| (notice.user, notice.change.n));
         sum.looks.sort_unstable_by_key(|look| look.user);
         self.progress = after.clone();
-        let Sum { records, users, switches, notices, looks, states } = sum;
+        let Sum { records, users, switches, notices, looks, states, keys } = sum;
         Ok(Some(Decided {
             passport,
             before,
@@ -155,6 +155,7 @@ impl Residents {
             states,
             released,
             commands,
+            keys,
             notices,
             looks,
             erasures,
@@ -169,8 +170,9 @@ impl Residents {
         sum: &mut Sum,
         modes: &mut ModeCounts,
     ) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
-        if let Some(Rebuilt { row, mode_before, mode }) = obeyed.rebuilt.take() {
+        if let Some(Rebuilt { row, mode_before, mode, key_number }) = obeyed.rebuilt.take() {
             sum.users.push(row);
+            sum.keys.add(key_number);
             if let Some(mode) = mode {
                 modes.moved(mode_before, mode);
             }
@@ -197,6 +199,9 @@ impl Residents {
         let resident = self.live.get_mut(seat).ok_or(LOST)?;
         let (user, is_new) = (resident.user, !std::mem::replace(&mut resident.is_stored, true));
         let user_id = Arc::clone(&resident.user_id);
+        if steps.writes_checkpoint || !steps.records.is_empty() || !steps.notices.is_empty() {
+            sum.keys.add(steps.key_number);
+        }
         if steps.writes_checkpoint {
             self.written(seat, passport.stamp);
         } else if !steps.records.is_empty() {

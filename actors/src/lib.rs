@@ -18,6 +18,7 @@ pub mod defect;
 pub mod erase;
 pub mod expansion;
 mod gather;
+pub mod hash_chain;
 mod heed;
 pub mod home;
 pub mod incoming;

@@ -73,6 +73,8 @@ pub(crate) struct Rebuilt {
     /// The mode of the state that was there.
     pub(crate) mode_before: Option<Mode>,
     pub(crate) mode: Option<Mode>,
+    /// The number of the key that has sealed it.
+    pub(crate) key_number: u32,
 }
 
 /// A command thought through: what to apply, what to write, what to tell.
@@ -171,6 +173,7 @@ impl Residents {
             },
             mode_before: there.and_then(|there| there.state).map(|state| state.mode()),
             mode: person.state.as_ref().map(|state| state.mode()),
+            key_number: key.number(),
         });
         self.withheld.remove(user_id);
         self.settle(user_id.into(), stored.user, key, person, true, stamp, 0);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Alerts;
-use crate::audit::Audit;
+use crate::audit::{Audit, Writer};
 use crate::batch::End;
 use crate::cache::CacheWork;
 use crate::capacity::CACHE_QUEUE;
@@ -160,7 +160,7 @@ impl Owner {
         committed: Rc<Cell<Timestamp>>,
         reader: Box<dyn crate::log::LaneReader>,
     ) -> Running {
-        let Claim { token, progress, .. } = claim;
+        let Claim { token, progress, audited, .. } = claim;
         let (end, ends) = mpsc::channel(16);
         let (stop_reading, drop_rest) = (CancellationToken::new(), CancellationToken::new());
         let in_flight_max = self.rules.batch.in_flight_max.max(1);
@@ -183,8 +183,8 @@ impl Owner {
             unsettled: Rc::clone(&self.unsettled),
         };
         let persist = Persist::new(desk, end.clone()).start();
-        let accessor_id = self.rules.owner.clone();
-        let audit = Audit { accessor_id, persist, end: end.clone() }.start();
+        let writer = Writer::new(self.lane, &self.rules.owner, &residents.service_key, audited);
+        let audit = Audit { writer, persist, end: end.clone() }.start();
         let alerts = Alerts { ports: self.ports.clone(), audit, end: end.clone() }.start();
         let oldest_unwritten = Rc::clone(&residents.oldest_unwritten);
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();

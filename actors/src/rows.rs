@@ -4,6 +4,7 @@ use neuros::time::Timestamp;
 use uuid::Uuid;
 
 use crate::dead_letter::Letter;
+use crate::hash_chain::Link;
 use crate::lane::{FenceToken, Lane, Progress, Provenance, Source, UserNumber};
 use crate::seal::Sealed;
 
@@ -301,6 +302,10 @@ pub struct OutboxRow {
 
 /// One row for each batch: the service wrote these people's data.
 pub struct AuditRow {
+    /// Whose chain it is in.
+    pub writer: String,
+    /// Its place there.
+    pub link: Link,
     /// The process, as `service/instance`.
     pub accessor_id: String,
     /// What it did.
@@ -309,10 +314,26 @@ pub struct AuditRow {
     pub table_name: &'static str,
     /// To which part of it.
     pub record_id: String,
-    /// Whose, when it is one person's.
-    pub user: Option<UserNumber>,
     /// How many records.
     pub records: i64,
     /// When.
     pub time: Timestamp,
+}
+
+/// Which keys have sealed what a batch writes of users: of how many users, and the numbers of their keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeysUsed {
+    /// Users.
+    pub users: u64,
+    /// The lowest number and the highest among those of each user's keys.
+    pub numbers: Option<(u32, u32)>,
+}
+
+impl KeysUsed {
+    /// A user's key has sealed something.
+    pub fn add(&mut self, number: u32) {
+        self.users += 1;
+        let (lowest, highest) = self.numbers.unwrap_or((number, number));
+        self.numbers = Some((lowest.min(number), highest.max(number)));
+    }
 }

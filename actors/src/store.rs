@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use neuros::time::Timestamp;
 
 use crate::dead_letter::Letter;
+use crate::hash_chain::Head;
 use crate::lane::{FenceToken, Lane, Positions, Progress, Routing, UserNumber};
 use crate::rows::{Batch, RecordPlace, Sink};
 
@@ -241,6 +242,8 @@ pub struct Claim {
     pub epoch: i64,
     /// How far the lane has come.
     pub progress: Progress,
+    /// Where the lane's rows in the log of accesses end.
+    pub audited: Head,
 }
 
 /// What an owner is told while it owns its lane.

@@ -103,6 +103,8 @@ pub struct Steps {
     pub state: Option<Sealed>,
     /// The state is to be written as the user's checkpoint.
     pub writes_checkpoint: bool,
+    /// The number of the key that has sealed them.
+    pub key_number: u32,
 }
 
 /// A mode change, ready to be written and to leave.
@@ -156,6 +158,7 @@ impl User {
         steps.record_number = self.person.record_number;
         steps.newest = self.person.newest;
         steps.message_number = self.person.message_number;
+        steps.key_number = self.key.number();
         steps.mode = self.person.state.as_ref().map(|state| state.mode());
         if self.unwritten > 0 && (checkpoint || self.unwritten >= context.checkpoint_every) {
             steps.writes_checkpoint = true;

@@ -23,6 +23,14 @@ pub struct Model {
     pub records: i64,
     /// When.
     pub access_time: DateTimeUtc,
+    /// Whose chain it is in; in none before there were chains.
+    pub writer: Option<String>,
+    /// Numbers the chain's rows, from 1.
+    pub sequence: Option<i64>,
+    /// The hash of the row before it; none for the first.
+    pub previous_hash: Option<Vec<u8>>,
+    /// The hash of all this but `id`, behind the version of how it is made.
+    pub hash: Option<Vec<u8>>,
 }
 
 crate::plain!(Model);

@@ -17,6 +17,7 @@ mod m0010_expansion;
 mod m0011_chain;
 mod m0012_lease;
 mod m0013_indexes;
+mod m0014_audit_chain;
 mod m0015_erasure;
 mod m0016_alert_looks;
 
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_chain::Migration),
             Box::new(m0012_lease::Migration),
             Box::new(m0013_indexes::Migration),
+            Box::new(m0014_audit_chain::Migration),
             Box::new(m0015_erasure::Migration),
             Box::new(m0016_alert_looks::Migration),
         ]

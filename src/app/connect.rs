@@ -17,7 +17,7 @@ use super::{Broken, Starting, StoredKeys, broken, routing_of, store_options};
 use crate::kafka::topics::{self, Found};
 use crate::seal::key_file::KeyFile;
 use crate::seal::key_ring::FileKeyRing;
-use crate::store::{Administration as _, Adoption, SqlStore};
+use crate::store::{Administration as _, Adoption, Options, SqlStore};
 
 /// Pauses between attempts, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -34,7 +34,7 @@ pub(super) fn runtime() -> Result<Runtime, Broken> {
 }
 
 /// An attempt that may be worth another.
-enum Attempt {
+pub(super) enum Attempt {
     /// It may work later.
     Later(String),
     /// It will not.
@@ -64,7 +64,7 @@ fn of_keys(error: StoreError) -> Attempt {
 
 impl Starting<'_> {
     /// Tries until it works, it can never work, or the service is to stop (`None`).
-    async fn patiently<T, F: Future<Output = Result<T, Attempt>>>(
+    pub(super) async fn patiently<T, F: Future<Output = Result<T, Attempt>>>(
         &self,
         part: &'static str,
         mut attempt: impl FnMut() -> F,
@@ -91,7 +91,8 @@ impl Starting<'_> {
     pub(super) async fn store(&self, migrate: bool) -> Result<Option<Arc<SqlStore>>, Broken> {
         self.watch.part("postgres", Err("not connected yet".to_owned()));
         let url = self.settings.store.url.expose().to_owned();
-        let options = store_options(self.settings);
+        let writer = format!("service/{}", uuid::Uuid::new_v4());
+        let options = Options { writer, ..store_options(self.settings) };
         let opened = self.runtime.spawn(async move { crate::store::open(&url, &options).await });
         let store = opened.await.map_err(broken)?.map_err(broken)?;
         let ready = self

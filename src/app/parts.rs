@@ -69,6 +69,7 @@ pub fn topics_of(settings: &Settings) -> TopicNames {
         dead_letters: topics.dead_letters.clone(),
         alerts: topics.alerts.clone(),
         transitions: topics.transitions.clone(),
+        audit: topics.audit.clone(),
     }
 }
 
@@ -189,7 +190,7 @@ impl Starting<'_> {
 }
 
 /// This process, in claims and audit rows: the service, the machine (in a cluster the pod), the process.
-fn owner() -> String {
+pub(super) fn owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("biometric-bridge/{host}/{}", std::process::id())
 }

@@ -137,6 +137,7 @@ fn broker(
     broker.create_topic(&topics.transitions, LANES, 1)?;
     broker.create_topic(&topics.alerts, 1, 1)?;
     broker.create_topic(&topics.dead_letters, 1, 1)?;
+    broker.create_topic(&topics.audit, 1, 1)?;
     Ok(broker)
 }
 

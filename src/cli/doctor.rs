@@ -65,6 +65,7 @@ async fn look(loaded: &Loaded, faults: &Faults) -> Vec<Finding> {
     all.extend(local::policy(settings.policy.file.as_deref()));
     let (keys, found) = local::keys(settings);
     all.extend(found);
+    all.extend(local::audit(settings));
     // A wrong word about protection would otherwise send a secret in the clear.
     let valid = |section| !faults.0.iter().any(|fault| is_in(fault, &[section, "security"]));
     let store = async {

@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::keys::create;
 use super::servers::{block_on, log_erasure};
 use crate::settings::Settings;
-use crate::signature::{PublicKey, SignatureError, SigningKey};
+use crate::signature::{PublicKey, SigningKey, SigningKeyError};
 
 /// Erases a person, and gives a signed receipt of it.
 ///
@@ -166,7 +166,7 @@ impl Erasing<'_> {
         let remains = self.remains(&swept).await?;
         let statement = self.receipt(&swept, remains);
         Ok(Ended::Receipt(match key {
-            Some(key) => key.sign(receipt::KIND, statement),
+            Some(key) => key.state(receipt::KIND, statement),
             None => serde_json::json!({ "kind": receipt::KIND, "statement": statement }),
         }))
     }
@@ -206,14 +206,14 @@ fn signing_key(unsigned: bool, settings: &Settings) -> Result<Option<SigningKey>
         _ if unsigned => Ok(None),
         Some(path) => Ok(Some(SigningKey::read(path).map_err(broken)?)),
         None => Err(Failure::Broken(
-            "there is no key to sign the receipt with; make one with `openssl genpkey -algorithm ed25519 \
-             -out signing.pem` and name it in `audit.signing_key_file`, or say --unsigned"
+            "there is no key to sign the receipt with; make one with `biometric-bridge audit init \
+             --output signing.pem` and name it in `audit.signing_key_file`, or say --unsigned"
                 .to_owned(),
         )),
     }
 }
 
-fn broken(error: SignatureError) -> Failure {
+fn broken(error: SigningKeyError) -> Failure {
     Failure::Broken(error.to_string())
 }
 
@@ -225,7 +225,8 @@ fn verify(receipt: &Path, public_key: &Path) -> Result<(), Failure> {
         .map_err(|source| Failure::Input { input: receipt.display().to_string(), source })?;
     let bad = |problem: String| Failure::Unhealthy(format!("{}: {problem}", receipt.display()));
     let signed = serde_json::from_str(&text).map_err(|_| bad("it is no JSON".to_owned()))?;
-    let statement = key.verify(receipt::KIND, &signed).map_err(|error| bad(error.to_string()))?;
+    let statement =
+        key.statement(receipt::KIND, &signed).map_err(|error| bad(error.to_string()))?;
     let said = |name: &str| statement[name].as_str().unwrap_or_default().to_owned();
     let mut output = io::stdout().lock();
     writeln!(

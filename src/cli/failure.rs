@@ -18,6 +18,9 @@ pub(super) enum Failure {
     /// A line of a log is malformed (`EX_DATAERR`).
     #[error("{input}, line {line}: {problem}; mend it, or skip such lines with --keep-going")]
     MalformedLine { input: String, line: u64, problem: crate::replay::Malformed },
+    /// A file is not what it is taken for (`EX_DATAERR`).
+    #[error("{0}")]
+    Malformed(String),
     /// A file cannot be opened (`EX_NOINPUT`).
     #[error("cannot open {}: {source}", .path.display())]
     NoInput { path: PathBuf, source: io::Error },
@@ -75,7 +78,7 @@ impl Failure {
         let code = match self {
             Self::TooLate | Self::Unhealthy(_) => 1,
             Self::Usage(_) => USAGE,
-            Self::MalformedLine { .. } => 65,
+            Self::MalformedLine { .. } | Self::Malformed(_) => 65,
             Self::NoInput { .. } => 66,
             Self::Unavailable(_) => 69,
             Self::Fatal(_) => 70,

@@ -113,7 +113,8 @@ pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
     })
 }
 
-fn new_file(path: &Path) -> io::Result<File> {
+/// Makes a file for its owner only, which must not exist.
+pub(super) fn new_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // To overwrite keys is to lose what they seal.
     options.write(true).create_new(true);

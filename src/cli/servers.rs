@@ -122,6 +122,12 @@ pub(super) async fn log_use_of_keys(
     Ok(store.log_access(&access(what, "encryption_keys", keys)).await?)
 }
 
+/// Writes down how users are to find their homes, before it is changed.
+pub(super) async fn log_change_of_topics(store: &SqlStore, how: String) -> Result<(), Failure> {
+    let change = access("CONFIGURE", "routing", 0);
+    Ok(store.log_access(&Access { record_id: Some(how), ..change }).await?)
+}
+
 /// An access of whoever gave the command, now.
 fn access(kind: &str, table: &str, records: i64) -> Access {
     Access {

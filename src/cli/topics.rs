@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use super::config::Layers;
 use super::failure::Failure;
-use super::servers::{block_on, checked_store, close};
+use super::servers::{block_on, checked_store, close, log_change_of_topics};
 use crate::app::{connection_of, now, routing_of, topics_of};
 use crate::kafka::topics::{self, Created, Found, Plan};
 use crate::kafka::{KafkaLog, Positioned};
@@ -151,6 +151,8 @@ fn run_adopt(adopt: &Adopt) -> Result<(), Failure> {
         }
         let store = checked_store(&settings).await?;
         let adoption = adoption(&settings, &found, adopt, &store).await?;
+        let lanes = adoption.routing.partition_count;
+        log_change_of_topics(&store, format!("topics adopted with {lanes} partitions")).await?;
         let routing = store.adopt(&adoption).await?;
         close(&store).await;
         let (generation, lanes) = (routing.generation, routing.partition_count);

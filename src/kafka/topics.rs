@@ -27,6 +27,8 @@ pub struct TopicNames {
     pub alerts: String,
     /// Mode changes.
     pub transitions: String,
+    /// Checkpoints of the log of accesses.
+    pub audit: String,
 }
 
 impl Default for TopicNames {
@@ -37,6 +39,7 @@ impl Default for TopicNames {
             dead_letters: "biometric.events.dlq".to_owned(),
             alerts: "biometric.alerts".to_owned(),
             transitions: "neuros.mode.transitions".to_owned(),
+            audit: "biometric.audit.checkpoints".to_owned(),
         }
     }
 }
@@ -125,6 +128,10 @@ pub async fn create(
         topic(&names.dead_letters, 1).set("max.message.bytes", &message_bytes),
         topic(&names.alerts, 1),
         topic(&names.transitions, 3),
+        // Evidence: kept for ever, with the brokers' own times beside the signers'.
+        topic(&names.audit, 1)
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("retention.ms", "-1"),
     ];
     let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT));
     let made = admin.create_topics(&topics, &options).await;
@@ -208,7 +215,7 @@ pub fn find(
         cluster_id: asker.client().fetch_cluster_id(timeout),
         missing: Vec::new(),
     };
-    for name in [&names.dead_letters, &names.alerts, &names.transitions] {
+    for name in [&names.dead_letters, &names.alerts, &names.transitions, &names.audit] {
         if count(name)? == 0 {
             found.missing.push(name.clone());
         }

@@ -150,6 +150,7 @@ fn kafka(settings: &Settings, found: &mut Found) {
         &topics.dead_letters,
         &topics.alerts,
         &topics.transitions,
+        &topics.audit,
     ];
     found.must(
         all.iter().collect::<BTreeSet<_>>().len() == all.len(),
@@ -184,8 +185,8 @@ fn files(settings: &Settings, found: &mut Found) {
         (&kafka.certificate_file, &["kafka.certificate_file"]),
         (&kafka.key_file, &["kafka.key_file"]),
         (&settings.keys.file, &["keys.file"]),
-        (&settings.audit.signing_key_file, &["audit.signing_key_file"]),
         (&settings.policy.file, &["policy.file"]),
+        (&settings.audit.signing_key_file, &["audit.signing_key_file"]),
     ];
     for (path, keys) in files {
         let Some(path) = path else { continue };
@@ -281,6 +282,12 @@ pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
     if settings.push.websocket_url.is_some() {
         let text = "reserved for a later release: nothing is sent there yet".to_owned();
         notices.push(Notice { key: "push.websocket_url", text });
+    }
+    if settings.audit.signing_key_file.is_none() && !settings.development {
+        let text = "not set: no checkpoint of the log of accesses is signed, and whoever can write to the \
+                    database can cut the log's end off unseen; `biometric-bridge audit init` makes a key"
+            .to_owned();
+        notices.push(Notice { key: "audit.signing_key_file", text });
     }
     notices
 }

@@ -255,6 +255,8 @@ settings! {
             alerts: String = "biometric.alerts".to_owned(), TOPIC;
             /// Mode changes, out.
             transitions: String = "neuros.mode.transitions".to_owned(), TOPIC;
+            /// Checkpoints of the log of accesses, out.
+            audit: String = "biometric.audit.checkpoints".to_owned(), TOPIC;
         }
     }
     => /// How events are read.
@@ -333,11 +335,16 @@ settings! {
         /// keys of who was erased. It is said on the receipt of an erasure.
         backup_days: u32 = 7, 0..=7;
     }
-    => /// What signs statements that others must be able to check.
-    audit: Audit {
-        /// The file with the private key (Ed25519, PKCS#8, PEM), which `openssl genpkey -algorithm ed25519`
-        /// makes.
+    => /// The log of accesses: who has seen or changed what.
+    audit: AuditSettings {
+        /// The private key (Ed25519, PEM) that signs checkpoints of the log, and receipts of erasures; `audit init`
+        /// makes one. Without it none are signed, and nobody can tell whether the end of the log was cut off.
         signing_key_file: Option<PathBuf> = None, ();
+        /// A file to which checkpoints are appended, beside the topic: on a disk that whoever can write to the
+        /// database cannot write to.
+        checkpoint_file: Option<PathBuf> = None, ();
+        /// So often a checkpoint is signed, and sooner when 1,000 rows have come.
+        checkpoint_every: Duration = MINUTE, between(SECOND, HOUR);
     }
     => /// The policy of the NEUROS engine.
     policy: PolicySettings {

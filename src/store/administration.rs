@@ -87,7 +87,8 @@ pub trait Administration: Send + Sync {
     /// how many those were.
     async fn rewrap_keys(&self, keys: &[(WrappedKey, WrappedKey)]) -> Result<usize, StoreError>;
 
-    /// Writes an access down.
+    /// Writes an access down, in the chain of this process; it is committed when this returns. Nobody is shown
+    /// what cannot be written down.
     async fn log_access(&self, access: &Access) -> Result<(), StoreError>;
 
     /// All lanes, by number.

@@ -2,6 +2,7 @@
 //! has in flight. Never writes the routing.
 
 use actors::defect::Defect;
+use actors::hash_chain::writer_of;
 use actors::lane::{FenceToken, Lane, Positions, Routing};
 use actors::store::{Claim, StoreError};
 use entities::{lanes, routing};
@@ -10,7 +11,9 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelec
 
 use super::failure::of_database;
 use super::locks::Locks;
-use super::{ANSWER_TIMEOUT, NO_ANSWER, SqlStore, begin, now, progress, schema, unbroken};
+use super::{
+    ANSWER_TIMEOUT, NO_ANSWER, SqlStore, accesses, begin, now, progress, schema, unbroken,
+};
 
 impl SqlStore {
     pub(super) async fn claim_lane(
@@ -30,8 +33,10 @@ impl SqlStore {
             let take = take(&transaction, lane, &owner);
             let (token, row) = locks.behind_what_is_in_flight(take).await?;
             let progress = progress::of_row(&row)?;
+            // Behind the row's lock: what a predecessor had in flight is in it, or never will be.
+            let audited = accesses::head_of(&transaction, &writer_of(lane)).await?;
             transaction.commit().await.map_err(|error| of_database(&error))?;
-            Ok(Claim { token, epoch: row.epoch, progress })
+            Ok(Claim { token, epoch: row.epoch, progress, audited })
         };
         // Given up, it lets its connection go; what it has locked meanwhile the next claim frees.
         unbroken(async move {

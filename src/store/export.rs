@@ -1,5 +1,5 @@
 //! What leaves for people: lanes, users, decisions and counts, a page at a time. Bodies stay sealed, and
-//! nothing is written but who looked.
+//! nothing is written.
 
 use actors::lane::{Lane, Progress, UserNumber};
 use actors::store::{StoreError, StoredUser};
@@ -8,7 +8,6 @@ use entities::{
     phi_access_log, users,
 };
 use neuros::time::Timestamp;
-use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, Statement,
@@ -253,20 +252,5 @@ impl SqlStore {
             outcome: row.outcome,
         };
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(asked).collect())
-    }
-
-    pub(super) async fn write_access(&self, access: &Access) -> Result<(), StoreError> {
-        let row = phi_access_log::ActiveModel {
-            id: NotSet,
-            user_id: Set(access.user_id.clone()),
-            accessor_id: Set(access.accessor_id.clone()),
-            access_type: Set(access.access_type.clone()),
-            table_name: Set(access.table_name.clone()),
-            record_id: Set(access.record_id.clone()),
-            records: Set(access.records),
-            access_time: Set(instant::of(access.time)),
-        };
-        let done = phi_access_log::Entity::insert(row).exec_without_returning(&self.writer).await;
-        done.map(|_| ()).map_err(|error| of_database(&error))
     }
 }

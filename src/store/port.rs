@@ -6,6 +6,7 @@
 use std::future::Future;
 
 use actors::dead_letter::Letter;
+use actors::hash_chain::writer_of;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
@@ -31,7 +32,7 @@ enum OwnedLetters {
 
 impl SqlStore {
     /// Does `work` on the store's own runtime, to its end.
-    async fn carry<T: Send + 'static, F>(
+    pub(super) async fn carry<T: Send + 'static, F>(
         &self,
         work: impl FnOnce(Self) -> F + Send + 'static,
     ) -> Result<T, StoreError>
@@ -61,7 +62,11 @@ impl Store for SqlStore {
 
     async fn claim(&self, lane: Lane, owner: &str, routing: &Routing) -> Result<Claim, StoreError> {
         let (owner, routing) = (owner.to_owned(), routing.clone());
-        self.carry(move |store| async move { store.claim_lane(lane, &owner, &routing).await }).await
+        let claimed = self
+            .carry(move |store| async move { store.claim_lane(lane, &owner, &routing).await })
+            .await?;
+        self.audited.found(&writer_of(lane), claimed.audited);
+        Ok(claimed)
     }
 
     async fn skip_gap(
@@ -92,7 +97,9 @@ impl Store for SqlStore {
         };
         // The transaction itself goes on; the next claim waits for it, or ends it.
         let committed = tokio::time::timeout(ANSWER_TIMEOUT, committed).await;
-        committed.unwrap_or_else(|_| Err(CommitError::Unknown(NO_ANSWER.to_owned())))
+        committed.unwrap_or_else(|_| Err(CommitError::Unknown(NO_ANSWER.to_owned())))?;
+        self.audited.note(&batch.audit.writer, batch.audit.link.head(), 1);
+        Ok(())
     }
 
     async fn records_of_lane(

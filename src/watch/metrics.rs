@@ -11,6 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::audit::AuditMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
@@ -34,6 +35,7 @@ pub struct Metrics {
     cache_failures: IntCounter,
     outputs: Outputs,
     key_usage: Gauge,
+    pub(super) audit: AuditMetrics,
     gauges: Gauges,
     histograms: Histograms,
 }
@@ -158,6 +160,7 @@ impl Metrics {
                 "biometric_key_usage_ratio_max",
                 "Of all data keys the largest part of 2^30 seals that may be used up; rotate keys before 1.",
             )?,
+            audit: AuditMetrics::new(&registry)?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
             registry,
@@ -289,6 +292,7 @@ impl Metrics {
         topics: &TopicNames,
     ) -> Result<String, prometheus::Error> {
         self.gauges.set(state, readiness, lags, topics);
+        self.audit.set();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
@@ -364,7 +368,11 @@ impl Histograms {
     }
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+pub(super) fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+) -> Result<IntCounter, prometheus::Error> {
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
@@ -376,7 +384,7 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheu
     Ok(gauge)
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     name: &str,
     help: &str,

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod alerts;
+mod audit;
 pub(crate) mod check;
 mod commands;
 mod dead_letters;

@@ -1,6 +1,7 @@
 //! The contract of the store, the same facts on SQLite and on PostgreSQL. Never a fact about how it is
 //! done.
 
+mod audit;
 mod bases;
 mod batches;
 mod chains;

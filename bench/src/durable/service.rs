@@ -57,6 +57,7 @@ pub(super) fn topics_of(place: &str) -> TopicNames {
         dead_letters: own(names.dead_letters),
         alerts: own(names.alerts),
         transitions: own(names.transitions),
+        audit: own(names.audit),
     }
 }
 
@@ -92,6 +93,7 @@ impl Service {
             .env("BRIDGE__KAFKA__TOPICS__DEAD_LETTERS", &topics.dead_letters)
             .env("BRIDGE__KAFKA__TOPICS__ALERTS", &topics.alerts)
             .env("BRIDGE__KAFKA__TOPICS__TRANSITIONS", &topics.transitions)
+            .env("BRIDGE__KAFKA__TOPICS__AUDIT", &topics.audit)
             .envs(settings.iter().map(|(name, value)| (name, value)));
         let is_ready = || metrics(&http).is_ok();
         let process = Process::start("service", command, &folder, Signal::TERM, is_ready)?;

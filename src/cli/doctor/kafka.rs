@@ -108,8 +108,9 @@ fn ask(connection: &Connection, names: &TopicNames) -> Result<Told, String> {
     Ok(Told { cluster, topics })
 }
 
-fn all(names: &TopicNames) -> [&str; 5] {
-    [&names.events, &names.by_user, &names.dead_letters, &names.alerts, &names.transitions]
+fn all(names: &TopicNames) -> [&str; 6] {
+    let TopicNames { events, by_user, dead_letters, alerts, transitions, audit } = names;
+    [events, by_user, dead_letters, alerts, transitions, audit]
 }
 
 struct Place {
@@ -182,7 +183,7 @@ impl Place {
         findings: &Findings,
     ) {
         let get = |topic: &str, key: &str| set.get(topic)?.get(key).map(String::as_str);
-        let TopicNames { events, by_user, dead_letters, .. } = &self.names;
+        let TopicNames { events, by_user, dead_letters, audit, .. } = &self.names;
         if let Some(kind) = get(events, "message.timestamp.type") {
             let asked = format!("message.timestamp.type of {events}");
             match kind {
@@ -220,12 +221,19 @@ impl Place {
                 }
             }
         }
-        for topic in [events, by_user] {
+        for (topic, lost) in [(events, "events"), (by_user, "events"), (audit, "checkpoints")] {
             let policy = get(topic, "cleanup.policy").unwrap_or("delete");
             if policy.contains("compact") {
                 let asked = format!("cleanup.policy of {topic}");
-                findings.fail(asked, format!("{policy}: events would be lost"), "set it to delete");
+                findings.fail(asked, format!("{policy}: {lost} would be lost"), "set it to delete");
             }
+        }
+        if let Some(kept) = get(audit, "retention.ms").filter(|kept| *kept != "-1") {
+            findings.warn(
+                format!("retention.ms of {audit}"),
+                format!("{kept}: what checkpoints show goes with them"),
+                "set it to -1, or keep the checkpoints elsewhere for as long as the log",
+            );
         }
         self.retention(set, findings);
         self.copies_in_sync(set, topics, findings);

@@ -7,6 +7,7 @@ use crate::cli::{healthcheck, policy};
 use crate::http;
 use crate::seal::key_file::KeyFile;
 use crate::settings::{Fault, Faults, Loaded, Settings, Source};
+use crate::signature::SigningKey;
 
 use super::finding::{Finding, Findings};
 
@@ -94,6 +95,38 @@ fn read_keys(path: &Path, findings: &Findings) -> Option<KeyFile> {
         );
     }
     Some(file)
+}
+
+/// The key that signs checkpoints of the log of accesses, and the file that they go to.
+pub(super) fn audit(settings: &Settings) -> Vec<Finding> {
+    let findings = Findings::of("audit");
+    // That there is none the settings say.
+    if let Some(path) = &settings.audit.signing_key_file {
+        match SigningKey::read(path) {
+            Ok(key) => {
+                findings.ok(path.display().to_string(), format!("signs as {}", key.public().id()));
+            }
+            Err(error) => {
+                findings.fail(
+                    path.display().to_string(),
+                    error.to_string(),
+                    "without it no checkpoint is signed",
+                );
+            }
+        }
+    }
+    if let Some(path) = &settings.audit.checkpoint_file {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match folder.is_none_or(Path::is_dir) {
+            true => findings.ok(path.display().to_string(), "its folder is there"),
+            false => findings.fail(
+                path.display().to_string(),
+                "its folder is not there",
+                "make the folder",
+            ),
+        }
+    }
+    findings.into_found()
 }
 
 /// Whether the service could listen, or listens already.

@@ -16,7 +16,7 @@ use super::find_topics;
 use crate::app::{connection_of, now, topics_of};
 use crate::cli::config::Layers;
 use crate::cli::failure::Failure;
-use crate::cli::servers::{block_on, checked_store, close};
+use crate::cli::servers::{block_on, checked_store, close, log_change_of_topics};
 use crate::kafka::KafkaLog;
 use crate::kafka::topics::{self, Found};
 use crate::settings::Settings;
@@ -77,6 +77,8 @@ async fn expand(
     }
     let log = KafkaLog::new(connection_of(settings), topics_of(settings), Arc::default());
     let log = log.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let how = format!("topics expanded from {} to {wanted} partitions", stored.partition_count);
+    log_change_of_topics(store, how).await?;
     let lease = store.begin_expansion(stored.generation, LEASE).await?;
     let expansion = Expansion { store, log, lease, known: stored.partition_count, wanted };
     let moved = tokio::select! {

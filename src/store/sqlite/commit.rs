@@ -7,10 +7,8 @@ use actors::rows::{CommandRow, Erasure, ErasureRow, Quarantine, ReleasedRow};
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
 use entities::{
-    alert_changes, alert_looks, dead_letters, lane_commands, lanes, mode_transitions,
-    phi_access_log, users,
+    alert_changes, alert_looks, dead_letters, lane_commands, lanes, mode_transitions, users,
 };
-use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, DatabaseConnection, DatabaseTransaction, DbErr,
@@ -73,7 +71,7 @@ async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<
     for row in prepared.commands {
         carry_out(transaction, &expected, row).await?;
     }
-    audit(transaction, prepared.audit, prepared.audited).await
+    insert(transaction, vec![prepared.audit]).await
 }
 
 /// The compare-and-set hit nothing: is the lane somebody else's, or elsewhere?
@@ -276,23 +274,4 @@ fn written(rows: u64, table: &str) -> Result<(), CommitError> {
         1 => Ok(()),
         _ => Err(CommitError::Refused(format!("table {table}: not every row was written"))),
     }
-}
-
-/// The user's id is looked up among the users, those of this batch included.
-async fn audit(
-    transaction: &DatabaseTransaction,
-    mut row: phi_access_log::ActiveModel,
-    user: Option<i64>,
-) -> Result<(), CommitError> {
-    if let Some(user) = user {
-        let id = users::Entity::find_by_id(user)
-            .select_only()
-            .column(users::Column::UserId)
-            .into_tuple::<String>()
-            .one(transaction)
-            .await
-            .map_err(broke)?;
-        row.user_id = Set(id);
-    }
-    insert(transaction, vec![row]).await
 }

@@ -1,5 +1,6 @@
 //! A batch as rows of the tables' entities. Never interprets a body.
 
+use actors::hash_chain::RowHash;
 use actors::lane::Positions;
 use actors::rows::{
     AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, ErasureRow, LookRow, OutboxRow,
@@ -44,8 +45,6 @@ pub(super) struct Prepared {
     pub(super) looks: Vec<alert_looks::ActiveModel>,
     pub(super) erasures: Vec<ErasureRow>,
     pub(super) audit: phi_access_log::ActiveModel,
-    /// Whose id goes into the audit row.
-    pub(super) audited: Option<i64>,
     pub(super) stamp: DateTime<Utc>,
 }
 
@@ -81,7 +80,6 @@ impl Prepared {
             looks: batch.looks.iter().map(|row| look(*row, lane)).collect(),
             erasures: batch.erasures.clone(),
             audit: audit(&batch.audit),
-            audited: batch.audit.user.map(|user| user.0),
             stamp,
         })
     }
@@ -206,5 +204,9 @@ fn audit(row: &AuditRow) -> phi_access_log::ActiveModel {
         record_id: Set(Some(row.record_id.clone())),
         records: Set(row.records),
         access_time: Set(instant::of(row.time)),
+        writer: Set(Some(row.writer.clone())),
+        sequence: Set(Some(row.link.sequence)),
+        previous_hash: Set(row.link.previous.map(RowHash::to_bytes)),
+        hash: Set(Some(row.link.hash.to_bytes())),
     }
 }

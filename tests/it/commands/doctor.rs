@@ -19,6 +19,13 @@ fn key_file(folder: &Path) -> String {
     path
 }
 
+/// A key that signs, for one test.
+fn signing_key(folder: &Path) -> String {
+    let path = folder.join("audit.pem").to_str().expect("UTF-8").to_owned();
+    assert!(run(&["audit", "init", "--output", &path], "").status.success());
+    path
+}
+
 /// Topics with a prefix of their own, as the service wants them.
 async fn topics(prefix: &str, servers: &str) -> TopicNames {
     let name = |end: &str| format!("{prefix}.{end}");
@@ -28,6 +35,7 @@ async fn topics(prefix: &str, servers: &str) -> TopicNames {
         dead_letters: name("dlq"),
         alerts: name("alerts"),
         transitions: name("transitions"),
+        audit: name("audit"),
     };
     let connection = Connection {
         bootstrap_servers: servers.to_owned(),
@@ -61,6 +69,7 @@ impl Doctor {
             .set("BRIDGE__KAFKA__TOPICS__DEAD_LETTERS", &names.dead_letters)
             .set("BRIDGE__KAFKA__TOPICS__ALERTS", &names.alerts)
             .set("BRIDGE__KAFKA__TOPICS__TRANSITIONS", &names.transitions)
+            .set("BRIDGE__KAFKA__TOPICS__AUDIT", &names.audit)
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -97,6 +106,8 @@ async fn with_everything_in_its_place_nothing_fails() {
         .set("POSTGRES_URL", &url)
         .set("REDIS_URL", servers.redis.url())
         .set("KEY_FILE", key_file(folder.path()))
+        .set("BRIDGE__AUDIT__SIGNING_KEY_FILE", signing_key(folder.path()))
+        .set("BRIDGE__AUDIT__CHECKPOINT_FILE", folder.path().join("c").to_str().expect("UTF-8"))
         .with_topics(&names);
     let output = doctor.run(&[]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
@@ -104,6 +115,9 @@ async fn with_everything_in_its_place_nothing_fails() {
         "ok    settings  the settings, without a file: valid",
         "ok    policy    the built-in policy: valid, version ",
         " wraps new keys",
+        "ok    audit     ",
+        ": signs as ",
+        "its folder is there",
         "takes us",
         "PostgreSQL ",
         "write to a temporary table: done",

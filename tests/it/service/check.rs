@@ -47,6 +47,8 @@ pub(crate) fn topics_and_replays(site: &Site<'_>, policy: &Policy) {
     messages::all_left(site);
     dead_letters::all_left(site);
     accounts::all(site);
+    // Rows of all those who have written meanwhile, and of those who were killed while they wrote.
+    site.run(&["audit", "verify"]);
 }
 
 /// Checks states and mode changes against the log alone, for stored records that may be gone.

@@ -61,6 +61,8 @@ fn partitions_are_added_in_mid_stream_and_nothing_is_lost() {
     check::all(&site);
     assert_eq!(site.sql("SELECT count(*) FROM event_records"), sent.to_string());
     assert_eq!(site.sql("SELECT count(*) FROM lane_gaps"), "0");
+    let written = "SELECT record_id FROM phi_access_log WHERE access_type = 'CONFIGURE'";
+    assert_eq!(site.sql(written), "topics expanded from 3 to 5 partitions");
     // Those who moved were there before, and go on in their new homes.
     let moved = "SELECT count(DISTINCT r.user_number) FROM event_records r
                  WHERE r.lane >= 3 AND r.user_number & 16383 < 3 AND r.number > 1";

@@ -130,6 +130,8 @@ fn topics_that_were_made_anew_stop_the_lanes_until_they_are_adopted() {
 
     let adopted = site.run(&["topics", "adopt", "--reason", WHY, "--yes"]);
     assert_eq!(adopted, "generation 2 begins with 3 lanes\n");
+    let written = "SELECT record_id FROM phi_access_log WHERE access_type = 'CONFIGURE'";
+    assert_eq!(site.sql(written), "topics adopted with 3 partitions");
     // A new process goes on, which is the platform's to start.
     assert_eq!(bridge.wait_ended().code(), Some(70), "{}", bridge.log());
     let bridge = site.start();

@@ -56,6 +56,8 @@ fn with_the_documented_roles_the_service_works_and_cannot_change_what_was_writte
         );
     }
     let auditor = by("auditor");
+    let verified = site.output_from(&auditor, &["audit", "verify"], "");
+    assert!(verified.status.success(), "{}", stderr(&verified));
     let written = postgres.psql(&auditor, "SELECT count(*) FROM phi_access_log");
     assert!(written.parse::<u64>().expect("a count") > 0);
     for table in ["event_records", "users", "encryption_keys", "mode_transitions"] {

@@ -26,6 +26,7 @@ pub(crate) struct Topics {
     pub(crate) dead_letters: String,
     pub(crate) alerts: String,
     pub(crate) transitions: String,
+    pub(crate) audit: String,
 }
 
 /// An installation of the bridge.
@@ -90,6 +91,7 @@ impl<'s> Site<'s> {
             dead_letters: topic("events.dlq"),
             alerts: topic("alerts"),
             transitions: topic("transitions"),
+            audit: topic("audit"),
         };
         let key_file = folder().join(format!("{name}.keys"));
         let database = postgres.database();
@@ -105,6 +107,7 @@ impl<'s> Site<'s> {
             ("BRIDGE__KAFKA__TOPICS__DEAD_LETTERS", &topics.dead_letters),
             ("BRIDGE__KAFKA__TOPICS__ALERTS", &topics.alerts),
             ("BRIDGE__KAFKA__TOPICS__TRANSITIONS", &topics.transitions),
+            ("BRIDGE__KAFKA__TOPICS__AUDIT", &topics.audit),
             // A killed instance's lanes are free after the shortest time that brokers allow.
             ("BRIDGE__KAFKA__SESSION_TIMEOUT", "6s"),
         ];

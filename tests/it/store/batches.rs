@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actors::hash_chain::{Content, Head, writer_of};
 use actors::lane::{
     FenceToken, Lane, Positions, Progress, Provenance, Routing, Source, UserNumber,
 };
@@ -50,6 +51,8 @@ pub(crate) struct Owner {
     pub(crate) lane: Lane,
     pub(crate) token: FenceToken,
     pub(crate) progress: Progress,
+    /// Where the lane's rows in the log of accesses end.
+    pub(crate) audited: Head,
     /// Where each user's records lie, by number.
     pub(crate) places: BTreeMap<(UserNumber, i64), RecordPlace>,
 }
@@ -64,7 +67,8 @@ impl Owner {
     pub(crate) async fn of(store: &Arc<SqlStore>, lane: Lane) -> Self {
         let claim = store.claim(lane, "it", &routing()).await.expect("the lane is free");
         let (store, places) = (Arc::clone(store), BTreeMap::new());
-        Self { store, lane, token: claim.token, progress: claim.progress, places }
+        let (token, progress, audited) = (claim.token, claim.progress, claim.audited);
+        Self { store, lane, token, progress, audited, places }
     }
 
     /// The next batch, with nothing in it yet.
@@ -79,15 +83,7 @@ impl Owner {
             lane: self.lane,
             token: self.token,
             before,
-            audit: AuditRow {
-                accessor_id: "bridge/it".to_owned(),
-                access_type: "WRITE",
-                table_name: "event_records",
-                record_id: format!("lane {} batch {}", self.lane, after.batch),
-                user: None,
-                records: 0,
-                time: after.stamp,
-            },
+            audit: self.audit_row(&after),
             after,
             records: Vec::new(),
             users: Vec::new(),
@@ -102,10 +98,29 @@ impl Owner {
         }
     }
 
+    fn audit_row(&self, after: &Progress) -> AuditRow {
+        let (access_type, table_name) = ("WRITE", "event_records");
+        let (accessor_id, writer) = ("bridge/it".to_owned(), writer_of(self.lane));
+        let record_id = format!("lane {} batch {}", self.lane, after.batch);
+        let (time, records) = (after.stamp, 0);
+        let content = Content {
+            user_id: None,
+            accessor_id: &accessor_id,
+            access_type,
+            table_name,
+            record_id: Some(&record_id),
+            records,
+            time_us: time.as_micros(),
+        };
+        let link = self.audited.follow(&writer, &content);
+        AuditRow { writer, link, accessor_id, access_type, table_name, record_id, records, time }
+    }
+
     /// Commits, and is where the batch ends.
     pub(crate) async fn commit(&mut self, mut batch: Batch) -> Result<(), CommitError> {
         self.link(&mut batch);
         self.store.commit(&batch).await?;
+        self.audited = batch.audit.link.head();
         self.progress = batch.after;
         Ok(())
     }

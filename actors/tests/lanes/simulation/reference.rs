@@ -166,7 +166,7 @@ impl Reference {
         let letters = written.letters.values();
         let said = letters.flat_map(|letter| [&letter.said.reason, &letter.said.detail]);
         let outcomes = written.commands.iter().map(|row| &row.outcome);
-        let texts = said.chain(outcomes).chain([&written.audit]).map(|text| text.as_bytes());
+        let texts = said.chain(outcomes).chain([&written.audit.0]).map(|text| text.as_bytes());
         let changes = written.alerts.iter().chain(&written.transitions).map(|row| &*row.body);
         let leaving = written.outbox.values().filter_map(|row| row.body.as_deref());
         match texts.chain(changes).chain(leaving).find_map(readable) {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use actors::hash_chain::Head;
 use actors::lane::{FenceToken, Lane, ModeCounts, Positions, Progress, Routing, UserNumber};
 use actors::log::{LogError, Outgoing, Publisher};
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
@@ -172,6 +173,7 @@ impl Store for Forgetful {
             token: FenceToken(uuid::Uuid::nil()),
             epoch: 1,
             progress: Progress::starting_at(Positions::default()),
+            audited: Head::default(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The rows of a batch as array parameters, each table's in one command. Never interprets a body.
 
+use actors::hash_chain::RowHash;
 use actors::rows::{Batch, Quarantine, UserRow};
 use sqlx::{AssertSqlSafe, query};
 
@@ -358,24 +359,24 @@ fn looks(batch: &Batch, statement: Statement) -> Statement {
         .bind(batch.lane.0)
 }
 
-/// The user's id is looked up, unless the batch itself brings it: then the command does not see it yet.
 const AUDIT: &str =
-    "INSERT INTO phi_access_log (user_id, accessor_id, access_type, table_name, record_id,
-         records, access_time)
-     SELECT coalesce($8, (SELECT user_id FROM users WHERE user_number = $1)), $2, $3, $4, $5, $6, $7";
+    "INSERT INTO phi_access_log (accessor_id, access_type, table_name, record_id, records,
+         access_time, writer, sequence, previous_hash, hash)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 fn audit(batch: &Batch, statement: Statement) -> Statement {
     let row = &batch.audit;
-    let new = batch.users.iter().find(|new| new.is_new && Some(new.user) == row.user);
     statement
-        .bind(row.user.map(|user| user.0))
         .bind(row.accessor_id.clone())
         .bind(row.access_type)
         .bind(row.table_name)
         .bind(row.record_id.clone())
         .bind(row.records)
         .bind(instant::of(row.time))
-        .bind(new.map(|new| new.user_id.as_str()))
+        .bind(row.writer.clone())
+        .bind(row.link.sequence)
+        .bind(row.link.previous.map(RowHash::to_bytes))
+        .bind(row.link.hash.to_bytes())
 }
 
 #[cfg(test)]

@@ -282,7 +282,8 @@ impl Server {
         let token = self.store.chance.token();
         row.token = Some(token);
         row.epoch += 1;
-        let claim = Claim { token, epoch: row.epoch, progress: row.progress.clone() };
+        let (epoch, progress) = (row.epoch, row.progress.clone());
+        let claim = Claim { token, epoch, progress, audited: row.audited };
         drop(tables);
         self.store.witness.claimed(lane, token);
         self.happened(Happening::Claimed, lane, &format!("epoch {}", claim.epoch));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use actors::dead_letter::Letter;
 use actors::defect::Defect;
 use actors::expansion::Standing;
+use actors::hash_chain::{Head, Link};
 use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
 use actors::rows::{
     AlertRow, AuditRow, Batch, CommandRow, Erasure, ErasureRow, Fate, LookRow, OutboxRow,
@@ -23,6 +24,8 @@ pub(crate) struct LaneRow {
     pub token: Option<FenceToken>,
     pub epoch: i64,
     pub progress: Progress,
+    /// Where its rows in the log of accesses end.
+    pub audited: Head,
     /// Where it is to stop, while partitions are added.
     pub stops: Option<Positions>,
 }
@@ -30,7 +33,7 @@ pub(crate) struct LaneRow {
 impl LaneRow {
     pub(super) fn starting_at(positions: Positions) -> Self {
         let progress = Progress::starting_at(positions);
-        Self { token: None, epoch: 0, progress, stops: None }
+        Self { token: None, epoch: 0, progress, audited: Head::default(), stops: None }
     }
 }
 
@@ -80,8 +83,8 @@ pub(crate) struct Written {
     pub commands: Vec<CommandRow>,
     pub looks: Vec<LookRow>,
     pub erasures: Vec<ErasureRow>,
-    /// All that the audit row says.
-    pub audit: String,
+    /// All that the audit row says, and its place in the lane's chain.
+    pub audit: (String, Link),
     /// Rows that came with a number that another row of the batch has.
     pub repeated: usize,
 }
@@ -177,7 +180,8 @@ impl Written {
             outbox,
             audit: {
                 let AuditRow { accessor_id, access_type, table_name, record_id, .. } = &batch.audit;
-                format!("{accessor_id} {access_type} {table_name} {record_id}")
+                let said = format!("{accessor_id} {access_type} {table_name} {record_id}");
+                (said, batch.audit.link)
             },
             released: batch.released.clone(),
             commands: batch.commands.clone(),
@@ -313,7 +317,13 @@ impl Tables {
     /// Writes a batch; an error is one of a key, and an alarm.
     pub(super) fn write(&mut self, written: &Written) -> Result<(), CommitError> {
         let (lane, stamp) = (written.lane, written.after.stamp);
-        self.lanes.get_mut(&lane).unwrap().progress = written.after.clone();
+        let row = self.lanes.get_mut(&lane).unwrap();
+        let (_, link) = &written.audit;
+        if (link.sequence, link.previous) != (row.audited.sequence + 1, row.audited.hash) {
+            return Err(CommitError::Refused("table phi_access_log: the chain breaks".to_owned()));
+        }
+        row.audited = link.head();
+        row.progress = written.after.clone();
         for row in &written.records {
             let key = (row.user, row.number);
             put(&mut self.records, "event_records", key, row.clone())?;
