@@ -20,6 +20,7 @@ mod run;
 mod send;
 mod servers;
 mod state;
+mod tokens;
 mod topics;
 
 use std::io::{self, Write as _};
@@ -62,6 +63,7 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     Policy(policy::Arguments),
     Keys(keys::Arguments),
+    Tokens(tokens::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
@@ -103,6 +105,7 @@ impl Command {
             Self::Healthcheck(arguments) => healthcheck::run(&arguments),
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),
+            Self::Tokens(arguments) => tokens::run(&arguments),
             Self::Config(arguments) => config::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }

@@ -117,6 +117,18 @@ impl Starting<'_> {
         })
     }
 
+    /// From now on what is stored can be asked for.
+    pub(super) fn show(
+        &self,
+        store: &Arc<SqlStore>,
+        keys: &Arc<FileKeyRing>,
+    ) -> Result<(), Broken> {
+        let seal = Arc::new(Sealer::new(self.settings.keys.algorithm.into()).map_err(broken)?);
+        let (store, keys) = (Arc::clone(store), Arc::clone(keys));
+        self.archive.open(store, keys, seal, self.runtime.handle().clone());
+        Ok(())
+    }
+
     pub(super) fn rules(&self, routing: Routing, policy: Policy, policy_number: i32) -> Rules {
         let settings = self.settings;
         let wire = Intake {

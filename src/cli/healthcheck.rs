@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::config::Layers;
 use super::failure::Failure;
+use crate::http::client;
+use crate::settings::Settings;
 use crate::telemetry::escaped;
 
 /// Asks the service on this machine whether it is well.
@@ -41,12 +43,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let url = match &arguments.url {
         Some(url) => url.clone(),
         None => {
-            let loaded = arguments.layers.load_sections(&["http"], &[]).map_err(|_| {
+            let loaded = arguments.layers.load_sections(&["http.bind"], &[]).map_err(|_| {
                 let cure = "`biometric-bridge config check` says why";
                 Failure::Unhealthy(format!("the settings are not valid; {cure}"))
             })?;
             let path = if arguments.ready { "ready" } else { "health" };
-            format!("http://{}/{path}", from_here(loaded.settings.http.bind))
+            let settings = &loaded.settings;
+            format!("{}://{}/{path}", scheme(settings), from_here(settings.http.bind))
         }
     };
     let answer = ask(&url).map_err(|problem| Failure::Unhealthy(format!("{url}: {problem}")))?;
@@ -81,31 +84,22 @@ pub(super) struct Answer {
     pub(super) is_bridge: bool,
 }
 
+/// How our own port is spoken to.
+pub(super) fn scheme(settings: &Settings) -> &'static str {
+    if settings.http.tls.certificate_file.is_some() { "https" } else { "http" }
+}
+
 /// Asks for a URL; the error says why nobody answers.
 pub(super) fn ask(url: &str) -> Result<Answer, String> {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        // Whatever the environment says: what is asked for is near.
-        .proxy(None)
-        .build();
-    let unanswered = |error: ureq::Error| match error {
-        ureq::Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
-        ureq::Error::Io(error) => escaped(&error.to_string()),
-        error => escaped(&error.to_string()),
-    };
-    let mut response = ureq::Agent::new_with_config(config).get(url).call().map_err(unanswered)?;
-    let status = response.status();
-    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-    let body: Value = serde_json::from_slice(&body.map_err(unanswered)?).unwrap_or_default();
+    let (status, body) = client::get_near(url, TIMEOUT, ANSWER_BYTES_MAX)?;
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let word = body.get("status").and_then(Value::as_str);
     let said = match word {
         Some(word) => escaped(word),
-        None => format!("it answered {}", status.as_u16()),
+        None => format!("it answered {status}"),
     };
     let said = failing(&body).map_or(said.clone(), |failing| format!("{said}: {failing}"));
-    Ok(Answer { is_well: status.is_success(), said, is_bridge: word.is_some() })
+    Ok(Answer { is_well: (200..300).contains(&status), said, is_bridge: word.is_some() })
 }
 
 /// The part that fails, of an answer of /ready, and what is wrong with it.

@@ -33,6 +33,13 @@ pub struct Metrics {
     publish_failures: IntCounterVec,
     gauges: Gauges,
     histograms: Histograms,
+    asked: Asked,
+}
+
+/// What comes of being asked over HTTP.
+struct Asked {
+    requests: IntCounterVec,
+    failures: IntCounterVec,
 }
 
 /// What comes of comparing states with their records.
@@ -114,6 +121,7 @@ impl Metrics {
             )?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
+            asked: Asked::new(&registry)?,
             registry,
         };
         metrics.name_all_labels();
@@ -141,6 +149,9 @@ impl Metrics {
         }
         for kind in ["memory", "checkpoint", "unreadable"] {
             self.scrub.mismatches.with_label_values(&[kind]);
+        }
+        for reason in crate::http::REFUSALS {
+            self.asked.failures.with_label_values(&[reason]);
         }
         for mode in MODES {
             self.gauges.name_mode(mode);
@@ -219,6 +230,14 @@ impl Metrics {
         self.quarantined.inc();
     }
 
+    pub(super) fn answered(&self, route: &str, status: u16) {
+        self.asked.requests.with_label_values(&[route, &status.to_string()]).inc();
+    }
+
+    pub(super) fn authentication_failed(&self, reason: &str) {
+        self.asked.failures.with_label_values(&[reason]).inc();
+    }
+
     pub(super) fn published(&self, sink: Sink, report: &Published) {
         self.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
         if report.problem.is_some() {
@@ -260,6 +279,25 @@ impl Scrub {
                 registry,
                 "biometric_states_unreplayable_total",
                 "States that could not be compared: their stored records cannot be replayed.",
+            )?,
+        })
+    }
+}
+
+impl Asked {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            requests: counters(
+                registry,
+                "biometric_http_requests_total",
+                "Requests answered, by the pattern of their route and by status.",
+                &["route", "status"],
+            )?,
+            failures: counters(
+                registry,
+                "biometric_authentication_failures_total",
+                "Requests for health data of whom nobody knows who they are, by reason.",
+                &["reason"],
             )?,
         })
     }

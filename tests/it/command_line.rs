@@ -23,6 +23,7 @@ fn every_command_has_help_with_an_example() {
         &["keys", "list"],
         &["keys", "rewrap"],
         &["keys", "test"],
+        &["tokens", "new"],
         &["config", "check"],
         &["config", "defaults"],
         &["doctor"],

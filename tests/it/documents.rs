@@ -70,6 +70,7 @@ fn the_readme_names_every_command() {
         "policy check",
         "policy show",
         "keys generate",
+        "tokens new",
         "config check",
         "config defaults",
         "doctor",

@@ -86,6 +86,7 @@ impl Service {
             .env("KAFKA_BOOTSTRAP_SERVERS", &setup.kafka.bootstrap)
             .env("KEY_FILE", &setup.key_file)
             .env("HTTP_BIND", &http)
+            .env("BRIDGE__SECURITY__ALLOW_PLAINTEXT", "websocket")
             .env("BRIDGE__KAFKA__GROUP_ID", &place.name)
             .env("BRIDGE__KAFKA__TOPICS__EVENTS", &topics.events)
             .env("BRIDGE__KAFKA__TOPICS__BY_USER", &topics.by_user)

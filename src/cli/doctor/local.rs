@@ -97,16 +97,16 @@ fn read_keys(path: &Path, findings: &Findings) -> Option<KeyFile> {
 }
 
 /// Whether the service could listen, or listens already.
-pub(super) fn port(mut bound: SocketAddr, development: bool) -> Vec<Finding> {
+pub(super) fn port(mut bound: SocketAddr, scheme: &str, development: bool) -> Vec<Finding> {
     let findings = Findings::of("http");
-    if development {
+    if development && !bound.ip().is_loopback() {
         bound.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     let asked = format!("listen on {bound}");
-    match http::bind(&bound.to_string()).map(drop::<TcpListener>) {
+    match http::bind_to(bound).map(drop::<TcpListener>) {
         Ok(()) => findings.ok(asked, "free"),
         Err(problem) => {
-            let url = format!("http://{}/health", healthcheck::from_here(bound));
+            let url = format!("{scheme}://{}/health", healthcheck::from_here(bound));
             match healthcheck::ask(&url) {
                 Ok(answer) if answer.is_bridge && answer.is_well => {
                     findings.ok(asked, "a bridge listens there already, and is well");
