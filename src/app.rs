@@ -225,7 +225,6 @@ impl Starting<'_> {
         health.watch(self.connection, self.topics.clone(), self.stop.clone()).map_err(broken)?;
         let Some(store) = self.store(migrate).await? else { return Ok(None) };
         let Some(keys) = self.keys(&store, key_file).await? else { return Ok(None) };
-        self.show(&store, &keys)?;
         let Some(found) = self.topics().await? else { return Ok(None) };
         let (fatal, fatals) = mpsc::channel(8);
         let positioned = Arc::new(crate::kafka::Positioned::default());

@@ -1,7 +1,6 @@
 //! The HTTP server: TLS 1.3, probes for everybody, and what is stored of a person for who may see it. No
 //! handler reaches health data but through a [`reader::Reader`].
 
-mod archive;
 mod authentication;
 mod certificate;
 pub(crate) mod client;
@@ -42,8 +41,8 @@ use crate::kafka::TopicNames;
 use crate::settings::{Http, Settings};
 use crate::watch::Watch;
 
-pub use archive::Archive;
 pub use authentication::operators::{NewToken, NoToken};
+pub use reader::Archive;
 pub use routes::{Audience, ROUTES, Route};
 
 /// Every reason why somebody is not known, in one word.

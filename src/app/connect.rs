@@ -115,6 +115,7 @@ impl Starting<'_> {
         let stored = StoredKeys::new(Arc::clone(store), self.runtime.handle().clone());
         let algorithm = self.settings.keys.algorithm.into();
         let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file, algorithm));
+        self.show(store, &ring)?;
         let ready = self
             .patiently("keys", || {
                 let ring = Arc::clone(&ring);

@@ -125,7 +125,8 @@ impl Starting<'_> {
     ) -> Result<(), Broken> {
         let seal = Arc::new(Sealer::new(self.settings.keys.algorithm.into()).map_err(broken)?);
         let (store, keys) = (Arc::clone(store), Arc::clone(keys));
-        self.archive.open(store, keys, seal, self.runtime.handle().clone());
+        let readers = usize::try_from(self.settings.store.connections_max / 2).unwrap_or(1);
+        self.archive.open(store, keys, seal, self.runtime.handle().clone(), readers);
         Ok(())
     }
 

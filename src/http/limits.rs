@@ -39,7 +39,7 @@ impl std::fmt::Display for Network {
 
 /// Refusals that are written down a minute, at most, by this process: nobody fills the disk with what is
 /// refused. All of them are counted.
-const WRITTEN_A_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+const WRITTEN_A_MINUTE: u32 = 60;
 
 /// What is counted of everybody.
 pub(super) struct Limits {
@@ -56,7 +56,7 @@ impl Limits {
             probes: Counted::new(settings.requests_per_address),
             requests: Counted::new(settings.requests_per_address),
             subjects: Counted::new(settings.requests_per_subject),
-            refusals: RateLimiter::direct(Quota::per_minute(WRITTEN_A_MINUTE)),
+            refusals: RateLimiter::direct(Quota::per_minute(at_least_one(WRITTEN_A_MINUTE))),
             seats: Arc::new(Seats {
                 most: settings.connections_per_address,
                 taken: Mutex::default(),
@@ -97,14 +97,16 @@ impl Limits {
     }
 }
 
+fn at_least_one(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
+}
+
 /// Requests of each of many.
 struct Counted<K: Clone + Hash + Eq>(DefaultKeyedRateLimiter<K>);
 
 impl<K: Clone + Hash + Eq> Counted<K> {
     fn new(a_second: u32) -> Self {
-        Self(RateLimiter::keyed(Quota::per_second(
-            NonZeroU32::new(a_second).unwrap_or(NonZeroU32::MIN),
-        )))
+        Self(RateLimiter::keyed(Quota::per_second(at_least_one(a_second))))
     }
 
     fn admit(&self, key: &K) -> Result<(), Duration> {

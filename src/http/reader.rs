@@ -1,6 +1,8 @@
 //! Somebody who may see a person's data: the one way from a request to what is stored. Making one knows who
 //! asks and whether they may; each of its answers is written down, durably, before it is given.
 
+mod archive;
+
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
@@ -14,12 +16,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use self::archive::{File, Opened, Unread};
 use super::Desk;
-use super::archive::{Archive, File, Opened, Unread};
 use super::authentication::Identity;
 use super::limits::Network;
 use super::problem::Problem;
 use crate::store::{Access, Administration as _};
+
+pub use archive::Archive;
 
 /// Whoever asks, and about whom.
 pub(super) struct Reader {

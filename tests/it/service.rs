@@ -13,6 +13,7 @@ mod frozen;
 mod gaps;
 mod golden;
 mod guide;
+mod http;
 mod instances;
 mod keys;
 mod links;

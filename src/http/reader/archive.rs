@@ -1,5 +1,5 @@
-//! What is stored of people, for whoever may see it. A [`Reader`](super::reader::Reader) alone opens it, and
-//! each access is in `phi_access_log` before anything is shown.
+//! What is stored of people. A [`Reader`](super::Reader) alone can open it, for nothing else of this is visible to
+//! anybody else, and each access is in `phi_access_log` before anything is shown.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -9,8 +9,9 @@ use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
-use super::problem::Problem;
+use crate::http::problem::Problem;
 use crate::store::{Access, Administration as _, SqlStore};
 
 /// What is stored, once the service has reached it.
@@ -25,6 +26,8 @@ pub(super) struct Opened {
     keys: Arc<dyn KeyRing>,
     /// Where the store's connections live.
     runtime: Handle,
+    /// So many read at a time: the lanes need connections too.
+    turns: Semaphore,
 }
 
 /// A person's row and the key to what is theirs.
@@ -45,20 +48,24 @@ pub(super) enum Unread {
     Broken(String),
 }
 
-/// How long reading may take.
+/// How long reading may take, with waiting for a turn.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long whoever is refused waits until that is written down.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Archive {
-    /// From now on there is something to read.
+    /// From now on there is something to read, by so many at a time.
     pub fn open(
         &self,
         store: Arc<SqlStore>,
         keys: Arc<dyn KeyRing>,
         seal: Arc<dyn Seal>,
         runtime: Handle,
+        readers: usize,
     ) {
         let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal));
-        let opened = Opened { store, seal, restorer, keys, runtime };
+        let turns = Semaphore::new(readers.max(1));
+        let opened = Opened { store, seal, restorer, keys, runtime, turns };
         // Whoever was first has the same.
         let _opened = self.0.set(Arc::new(opened));
     }
@@ -78,12 +85,13 @@ impl Archive {
         let runtime = opened.runtime.clone();
         // On the runtime of the connections, to its end: who asked may have gone.
         let work = runtime.spawn(async move {
+            let _turn = opened.turns.acquire().await;
             opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
             let users = opened.store.users(Asked::Ids(&[&user_id])).await?;
             let stored = users.into_iter().next().ok_or(Unread::Nobody)?;
             let keys = opened.keys.keys_of(&[stored.user]).await?;
             let key = keys.into_iter().next().ok_or(Unread::Nobody)?;
-            read(opened, File { stored, key }).await
+            read(Arc::clone(&opened), File { stored, key }).await
         });
         match tokio::time::timeout(PATIENCE, work).await {
             Ok(Ok(done)) => done.map_err(told),
@@ -97,7 +105,7 @@ impl Archive {
         let Ok(opened) = self.opened() else { return };
         let runtime = opened.runtime.clone();
         let written = runtime.spawn(async move { opened.store.log_access(&access).await });
-        let problem = match tokio::time::timeout(PATIENCE, written).await {
+        let problem = match tokio::time::timeout(REFUSAL_PATIENCE, written).await {
             Ok(Ok(Ok(()))) => return,
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) | Err(_) => "no answer".to_owned(),
