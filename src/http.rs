@@ -108,6 +108,17 @@ impl Listener {
     }
 }
 
+/// Reads the files by which whoever connects would be met, and keeps nothing of them.
+///
+/// # Errors
+///
+/// One sentence that names what is wrong, and the cure.
+pub fn examine(settings: &Settings) -> Result<(), String> {
+    Certificate::of(&settings.http.tls)?;
+    Authentication::of(settings)?;
+    Ok(())
+}
+
 /// Binds the server's socket.
 ///
 /// # Errors

@@ -15,7 +15,6 @@ use clap::Args;
 
 use super::config::Layers;
 use super::failure::Failure;
-use super::healthcheck;
 use super::servers::block_on;
 use crate::settings::{Faults, Loaded};
 use finding::{Finding, Findings, Status};
@@ -84,9 +83,8 @@ async fn look(loaded: &Loaded, faults: &Faults) -> Vec<Finding> {
         asked(valid("redis"), &findings, cache::look(settings, &findings)).await;
         findings.into_found()
     };
-    let (bind, development) = (settings.http.bind, settings.development);
-    let scheme = healthcheck::scheme(settings);
-    let port = tokio::task::spawn_blocking(move || local::port(bind, scheme, development));
+    let listening = settings.clone();
+    let port = tokio::task::spawn_blocking(move || local::port(&listening));
     let (store, kafka, cache, port) = tokio::join!(store, kafka, cache, port);
     all.extend(store.into_iter().chain(kafka).chain(cache));
     all.extend(port.unwrap_or_default());

@@ -1,6 +1,6 @@
 //! What can be looked at without a server: settings, policy, key file, the port.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use crate::cli::{healthcheck, policy};
@@ -97,15 +97,24 @@ fn read_keys(path: &Path, findings: &Findings) -> Option<KeyFile> {
 }
 
 /// Whether the service could listen, or listens already.
-pub(super) fn port(mut bound: SocketAddr, scheme: &str, development: bool) -> Vec<Finding> {
+pub(super) fn port(settings: &Settings) -> Vec<Finding> {
     let findings = Findings::of("http");
-    if development && !bound.ip().is_loopback() {
+    match http::examine(settings) {
+        Ok(()) => findings.ok("certificate, keys and tokens", "read"),
+        Err(problem) => {
+            let (answer, cure) = problem.split_once("; ").unwrap_or((&problem, "mend that file"));
+            findings.fail("certificate, keys and tokens", answer, cure);
+        }
+    }
+    let mut bound = settings.http.bind;
+    if settings.development && !bound.ip().is_loopback() {
         bound.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     let asked = format!("listen on {bound}");
     match http::bind_to(bound).map(drop::<TcpListener>) {
         Ok(()) => findings.ok(asked, "free"),
         Err(problem) => {
+            let scheme = healthcheck::scheme(settings);
             let url = format!("{scheme}://{}/health", healthcheck::from_here(bound));
             match healthcheck::ask(&url) {
                 Ok(answer) if answer.is_bridge && answer.is_well => {
