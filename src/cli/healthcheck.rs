@@ -40,24 +40,34 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let url = match &arguments.url {
-        Some(url) => url.clone(),
+    let (url, answer) = match &arguments.url {
+        Some(url) => {
+            let answer = client::get(url, TIMEOUT, ANSWER_BYTES_MAX).map(answer_of);
+            (url.clone(), answer)
+        }
         None => {
-            let loaded = arguments.layers.load_sections(&["http.bind"], &[]).map_err(|_| {
-                let cure = "`biometric-bridge config check` says why";
-                Failure::Unhealthy(format!("the settings are not valid; {cure}"))
-            })?;
-            let path = if arguments.ready { "ready" } else { "health" };
-            let settings = &loaded.settings;
-            format!("{}://{}/{path}", scheme(settings), from_here(settings.http.bind))
+            let url = own_url(arguments)?;
+            let answer = ask_near(&url);
+            (url, answer)
         }
     };
-    let answer = ask(&url).map_err(|problem| Failure::Unhealthy(format!("{url}: {problem}")))?;
+    let answer = answer.map_err(|problem| Failure::Unhealthy(format!("{url}: {problem}")))?;
     if !answer.is_well {
         return Err(Failure::Unhealthy(format!("{url}: {}", answer.said)));
     }
     writeln!(io::stdout(), "{url}: {}", answer.said)?;
     Ok(())
+}
+
+/// Where the service on this machine is asked.
+fn own_url(arguments: &Arguments) -> Result<String, Failure> {
+    let loaded = arguments.layers.load_sections(&["http.bind"], &[]).map_err(|_| {
+        let cure = "`biometric-bridge config check` says why";
+        Failure::Unhealthy(format!("the settings are not valid; {cure}"))
+    })?;
+    let path = if arguments.ready { "ready" } else { "health" };
+    let settings = &loaded.settings;
+    Ok(format!("{}://{}/{path}", scheme(settings), from_here(settings.http.bind)))
 }
 
 /// An address on which somebody listens, as this machine reaches it.
@@ -89,9 +99,12 @@ pub(super) fn scheme(settings: &Settings) -> &'static str {
     if settings.http.tls.certificate_file.is_some() { "https" } else { "http" }
 }
 
-/// Asks for a URL; the error says why nobody answers.
-pub(super) fn ask(url: &str) -> Result<Answer, String> {
-    let (status, body) = client::get_near(url, TIMEOUT, ANSWER_BYTES_MAX)?;
+/// Asks for a URL of this machine; the error says why nobody answers.
+pub(super) fn ask_near(url: &str) -> Result<Answer, String> {
+    client::get_near(url, TIMEOUT, ANSWER_BYTES_MAX).map(answer_of)
+}
+
+fn answer_of((status, body): (u16, Vec<u8>)) -> Answer {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let word = body.get("status").and_then(Value::as_str);
     let said = match word {
@@ -99,7 +112,7 @@ pub(super) fn ask(url: &str) -> Result<Answer, String> {
         None => format!("it answered {status}"),
     };
     let said = failing(&body).map_or(said.clone(), |failing| format!("{said}: {failing}"));
-    Ok(Answer { is_well: (200..300).contains(&status), said, is_bridge: word.is_some() })
+    Answer { is_well: (200..300).contains(&status), said, is_bridge: word.is_some() }
 }
 
 /// The part that fails, of an answer of /ready, and what is wrong with it.

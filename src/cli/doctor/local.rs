@@ -116,7 +116,7 @@ pub(super) fn port(settings: &Settings) -> Vec<Finding> {
         Err(problem) => {
             let scheme = healthcheck::scheme(settings);
             let url = format!("{scheme}://{}/health", healthcheck::from_here(bound));
-            match healthcheck::ask(&url) {
+            match healthcheck::ask_near(&url) {
                 Ok(answer) if answer.is_bridge && answer.is_well => {
                     findings.ok(asked, "a bridge listens there already, and is well");
                 }

@@ -194,3 +194,72 @@ fn is_for(jwk: &Jwk, algorithm: Algorithm) -> bool {
     };
     is_stated && signs && verifies && fits
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Public keys of RFC 7517 (appendix A.1) and RFC 8037 (appendix A.2).
+    const RSA: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+    const EDWARDS: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    const X: &str = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4";
+    const Y: &str = "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM";
+
+    fn found(keys: &Value, id: Option<&str>, algorithm: Algorithm) -> bool {
+        let set = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).expect("a set");
+        set.find(id, algorithm).is_some()
+    }
+
+    #[test]
+    fn a_key_is_used_for_what_it_is_for_and_nothing_else() {
+        let rsa = |name: &str, value: Value| {
+            let mut key = json!({"kty": "RSA", "kid": "k", "n": RSA, "e": "AQAB"});
+            key[name] = value;
+            json!([key])
+        };
+        let curve = |name: &str| json!([{"kty": "EC", "crv": name, "kid": "k", "x": X, "y": Y}]);
+        let edwards = json!([{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": EDWARDS}]);
+        let secret = json!([{"kty": "oct", "kid": "k", "k": X, "alg": "HS256"}]);
+        for (keys, algorithm, is_found) in [
+            (rsa("use", json!("sig")), Algorithm::RS256, true),
+            (rsa("use", json!("sig")), Algorithm::PS512, true),
+            (rsa("use", json!("enc")), Algorithm::RS256, false),
+            (rsa("alg", json!("RS256")), Algorithm::RS256, true),
+            (rsa("alg", json!("RS256")), Algorithm::PS256, false),
+            (rsa("alg", json!("RSA-OAEP")), Algorithm::RS256, false),
+            (rsa("key_ops", json!(["verify"])), Algorithm::RS256, true),
+            (rsa("key_ops", json!(["encrypt"])), Algorithm::RS256, false),
+            (rsa("use", json!("sig")), Algorithm::HS256, false),
+            (curve("P-256"), Algorithm::ES256, true),
+            (curve("P-384"), Algorithm::ES256, false),
+            (curve("P-256"), Algorithm::EdDSA, false),
+            (edwards.clone(), Algorithm::EdDSA, true),
+            (edwards, Algorithm::ES256, false),
+            (secret, Algorithm::HS256, false),
+        ] {
+            assert_eq!(found(&keys, Some("k"), algorithm), is_found, "{algorithm:?} {keys}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_by_just_its_id_and_one_of_two_by_none() {
+        let key = |id: Value| json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "x": EDWARDS});
+        for (keys, id, is_found) in [
+            (json!([key(json!("a")), key(json!("b"))]), Some("b"), true),
+            (json!([key(json!("a")), key(json!("b"))]), Some("c"), false),
+            (json!([key(json!("a")), key(json!("b"))]), None, false),
+            (json!([key(json!("a")), key(json!("a"))]), Some("a"), false),
+            (json!([key(Value::Null)]), None, true),
+            (json!([key(Value::Null)]), Some("a"), false),
+            // What is of no use, or broken, keeps nobody from using the others.
+            (json!([{"kty": "AKP"}, 7, {"kty": "RSA"}, key(json!("a"))]), Some("a"), true),
+        ] {
+            assert_eq!(found(&keys, id, Algorithm::EdDSA), is_found, "{id:?} in {keys}");
+        }
+        for garbage in ["", "[]", "{}", "{\"keys\": 1}"] {
+            assert!(KeySet::parse(garbage.as_bytes()).is_err(), "{garbage}");
+        }
+    }
+}

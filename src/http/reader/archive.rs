@@ -95,6 +95,7 @@ impl Archive {
         });
         match tokio::time::timeout(PATIENCE, work).await {
             Ok(Ok(done)) => done.map_err(told),
+            Ok(Err(error)) if error.is_panic() => Err(Problem::broken()),
             Ok(Err(_)) => Err(Problem::unavailable("the service is ending")),
             Err(_) => Err(Problem::unavailable("the store takes too long to answer")),
         }

@@ -97,6 +97,31 @@ fn state_and_mode_changes_are_shown_as_they_are_stored() {
 }
 
 #[test]
+fn the_same_is_shown_from_a_store_without_a_server() {
+    let key = SigningKey::elliptic("e");
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    trust_at(&mut site, &set_of(&[&key]));
+    let file = site.key_file.with_extension("db");
+    site.set("POSTGRES_URL", &format!("sqlite:{}?mode=rwc", file.display()));
+    site.run(&["migrate", "up"]);
+    let events: Vec<Event> = (0..40).map(|number| Event::of("ada", 3, number)).collect();
+    let bridge = site.start();
+    stream(site.kafka, &site.topics.events, &events, 100);
+    let token = key.token("ada", "self");
+    let read = "biometric_events_processed_total";
+    bridge.wait_metric(read, |count| count >= 40.0);
+    let shown = ask(&bridge, &path("ada", "state"), &token).json();
+    let changes = ask(&bridge, &path("ada", "transitions"), &token).json();
+    bridge.end();
+    let state = lines(&site.run(&["export", "states"])).remove(0);
+    for (name, value) in state.as_object().expect("an object") {
+        assert_eq!(&shown[name], value, "{name}");
+    }
+    assert_eq!(changes["transitions"], json!(lines(&site.run(&["export", "transitions"]))));
+    assert_eq!(shown["seq"], changes["transitions"].as_array().expect("a list").len());
+}
+
+#[test]
 fn scopes_say_whom_somebody_may_see() {
     let key = SigningKey::elliptic("e");
     let Some((_site, bridge)) = peopled(&key) else { return };
