@@ -1,7 +1,7 @@
 //! Somebody who issues tokens: keys of each kind, the set of their public halves, tokens as they should be
 //! and as nobody should take them, and a server for the set.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use rcgen::{KeyPair, RsaKeySize};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::office::Office;
@@ -129,7 +132,8 @@ pub(crate) fn name(office: &mut Office) {
 
 /// A server that gives a set of keys, and counts how often it is asked.
 pub(crate) struct SetServer {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
+    is_secure: bool,
     shared: Arc<Shared>,
 }
 
@@ -142,6 +146,24 @@ struct Shared {
 
 impl SetServer {
     pub(crate) fn start(set: &str) -> Self {
+        Self::start_with(set, None)
+    }
+
+    /// One that shows this certificate (PEM), whose key this is.
+    pub(crate) fn start_tls(set: &str, certificate: &str, key: &str) -> Self {
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("known versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key);
+        Self::start_with(set, Some(Arc::new(config.expect("a pair"))))
+    }
+
+    fn start_with(set: &str, tls: Option<Arc<ServerConfig>>) -> Self {
+        let is_secure = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared { answer: Mutex::new(set.to_owned()), ..Shared::default() });
@@ -149,15 +171,23 @@ impl SetServer {
         // It ends with the test process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                drop(stream.set_read_timeout(Some(Duration::from_secs(5))));
                 serving.asked.fetch_add(1, Ordering::SeqCst);
-                serving.serve(stream);
+                match &tls {
+                    None => serving.serve(stream),
+                    Some(tls) => {
+                        let connection = ServerConnection::new(Arc::clone(tls)).expect("a server");
+                        serving.serve(StreamOwned::new(connection, stream));
+                    }
+                }
             }
         });
-        Self { address, shared }
+        Self { address, is_secure, shared }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/jwks.json", self.address)
+        let scheme = if self.is_secure { "https" } else { "http" };
+        format!("{scheme}://{}/jwks.json", self.address)
     }
 
     /// Gives another set from now on.
@@ -177,11 +207,10 @@ impl SetServer {
 }
 
 impl Shared {
-    fn serve(&self, mut stream: std::net::TcpStream) {
+    fn serve(&self, mut stream: impl Read + Write) {
         if self.is_away.load(Ordering::SeqCst) {
             return;
         }
-        drop(stream.set_read_timeout(Some(Duration::from_secs(5))));
         let mut request = [0; 4_096];
         if stream.read(&mut request).is_err() {
             return;

@@ -82,6 +82,32 @@ fn keys_stay_known_while_their_server_is_away() {
 }
 
 #[test]
+fn keys_are_taken_only_from_a_server_that_the_system_trusts() {
+    let key = SigningKey::edwards("o");
+    let [real, stranger] = [(); 2].map(|()| {
+        let names = vec!["127.0.0.1".to_owned()];
+        let issued = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        (issued.cert.pem(), issued.signing_key.serialize_pem())
+    });
+    let server = SetServer::start_tls(&set_of(&[&key]), &real.0, &real.1);
+    let mut office = office(&server, "1s", "1s");
+    for (trusted, wanted) in [(&stranger.0, 503), (&real.0, 404)] {
+        let file = office.file("trusted.pem", trusted);
+        office.set("SSL_CERT_FILE", &file);
+        let bridge = office.open();
+        wait_status(&bridge, &key.token("ada", "self"), wanted);
+        assert_eq!(
+            bridge.log().contains("invalid peer certificate"),
+            wanted == 503,
+            "{}",
+            bridge.log()
+        );
+        bridge.end();
+    }
+    assert!(server.asked() >= 2);
+}
+
+#[test]
 fn tokens_with_made_up_keys_ask_the_issuer_no_more_than_the_floor_allows() {
     let key = SigningKey::edwards("o");
     let server = SetServer::start(&set_of(&[&key]));
