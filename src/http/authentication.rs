@@ -6,8 +6,10 @@ pub(super) mod operators;
 mod signed;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
+use actix_web::http::uri::Authority;
 
 use self::operators::{OperatorTokens, PREFIX};
 use self::signed::Signed;
@@ -107,11 +109,13 @@ pub(super) enum Refused {
     Claims,
     /// The issuer's keys cannot be had.
     KeysAway,
+    /// In development: it was asked for by a name that is not this machine's.
+    Host,
 }
 
 impl Refused {
     /// Every reason.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Unconfigured,
         Self::Missing,
         Self::Unknown,
@@ -126,6 +130,7 @@ impl Refused {
         Self::NotYetValid,
         Self::Claims,
         Self::KeysAway,
+        Self::Host,
     ];
 
     /// The reason in one word, in metrics, in the log of accesses and in answers.
@@ -145,6 +150,7 @@ impl Refused {
             Self::NotYetValid => "not_yet_valid",
             Self::Claims => "claims",
             Self::KeysAway => "keys_away",
+            Self::Host => "host",
         }
     }
 
@@ -160,6 +166,10 @@ impl Refused {
             }
             Self::Missing => {
                 let detail = "send a token: `Authorization: Bearer TOKEN`, once";
+                Problem::unauthorized(detail.to_owned(), CHALLENGE)
+            }
+            Self::Host => {
+                let detail = "in development ask for localhost or 127.0.0.1";
                 Problem::unauthorized(detail.to_owned(), CHALLENGE)
             }
             Self::KeysAway => Problem::unavailable("the keys that tokens are signed with are away"),
@@ -204,7 +214,7 @@ impl Authentication {
     /// Why that is not known.
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Refused> {
         if self.is_open() {
-            return Ok(Identity::development());
+            return if is_near(headers) { Ok(Identity::development()) } else { Err(Refused::Host) };
         }
         if self.signed.is_none() && self.operators.is_none() {
             return Err(Refused::Unconfigured);
@@ -229,6 +239,17 @@ impl Authentication {
             signed.refresh().await;
         }
     }
+}
+
+/// Whether this machine is asked for by a name of its own. A page in a developer's browser can let its own name lead
+/// here, and would then be taken for this service's.
+fn is_near(headers: &HeaderMap) -> bool {
+    let asked = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    asked.is_some_and(|asked| {
+        let host = asked.host().trim_matches(['[', ']']);
+        let address = host.parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// The one token of a request (RFC 6750, section 2.1).
@@ -291,6 +312,26 @@ mod tests {
         for values in [&[][..], &["Bearer"], &["abc"], &["Basic abc"], &["Bearer a", "Bearer b"]] {
             assert_eq!(bearer(&headers(values)), Err(Refused::Missing), "{values:?}");
         }
+    }
+
+    #[test]
+    fn this_machine_is_asked_for_by_its_own_names() {
+        for (host, is_own) in [
+            ("localhost", true),
+            ("LOCALHOST:8002", true),
+            ("127.0.0.1:8002", true),
+            ("[::1]:8002", true),
+            ("evil.example:8002", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("10.0.0.7", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().expect("a value"));
+            assert_eq!(is_near(&headers), is_own, "{host}");
+        }
+        assert!(!is_near(&HeaderMap::new()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::issuer::{SigningKey, trust};
-use super::office::{Office, ask, ask_with, state_of};
+use super::office::{Answer, Office, ask, ask_with, send, state_of};
 use crate::servers::Bridge;
 use crate::support::{bridge, stderr};
 
@@ -24,6 +24,11 @@ fn in_development_whoever_is_on_this_machine_sees_everything_and_the_log_says_so
         404,
         "nobody was asked who they are"
     );
+    // A page of somebody else in a browser of this machine has another name.
+    let page =
+        "GET /api/v1/users/ada/state HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let answer = Answer::of(&send(bridge.address(), page.as_bytes())).expect("an answer");
+    assert_eq!((answer.status, answer.detail().contains("localhost")), (401, true));
     let log = bridge.log();
     for said in ["only this machine is served", "may see everybody's health data"] {
         let line = log.lines().find(|line| line.contains(said)).expect("said");
