@@ -1,5 +1,5 @@
 //! The HTTP server: TLS 1.3, probes for everybody, and what is stored of a person for who may see it. No
-//! handler reaches health data but through a [`reader::Reader`].
+//! handler reaches health data but through a reader.
 
 mod authentication;
 mod certificate;

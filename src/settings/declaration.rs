@@ -43,7 +43,7 @@ pub(super) fn derived_variable(path: &str) -> String {
     format!("{PREFIX}{}", path.to_uppercase().replace('.', "__"))
 }
 
-/// Declares one entry of [`KEYS`]: its name in parts, its place in [`Settings`], and the rest.
+/// Declares one entry of the table: its name in parts, its place in [`Settings`], and the rest.
 macro_rules! key {
     ($path:expr, [$($place:ident).+], $Kind:ty, $limits:expr, [$($doc:literal)+], [$($variable:literal)?]) => {
         Key {
