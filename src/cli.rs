@@ -1,5 +1,6 @@
 //! The command line: commands, their help, and how they end.
 
+mod alerts;
 mod asking;
 mod completions;
 mod config;
@@ -54,6 +55,7 @@ enum Command {
     Topics(topics::Arguments),
     Dlq(dlq::Arguments),
     Quarantine(quarantine::Arguments),
+    Alerts(alerts::Arguments),
     Gaps(gaps::Arguments),
     State(state::Arguments),
     Export(export::Arguments),
@@ -96,6 +98,7 @@ impl Command {
             Self::Topics(arguments) => topics::run(&arguments),
             Self::Dlq(arguments) => dlq::run(&arguments),
             Self::Quarantine(arguments) => quarantine::run(&arguments),
+            Self::Alerts(arguments) => alerts::run(&arguments),
             Self::Gaps(arguments) => gaps::run(&arguments),
             Self::State(arguments) => state::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),

@@ -13,6 +13,7 @@ use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use actors::user::{alert_place, record_place, transition_place};
+use neuros::alert::Stored;
 use neuros::event::Record;
 
 use crate::store::{Administration as _, SqlStore};
@@ -143,6 +144,10 @@ impl Exporter {
         while let Some(page) = chain.next(store).await? {
             for row in &page {
                 let bytes = self.open(key, record_place(stored.user, row.number), &row.body)?;
+                if Stored::is_one(&bytes) {
+                    // What was done about alerts is told by the changes of alerts.
+                    continue;
+                }
                 let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
                 let record = record.map_err(|error| ExportError::Unopened {
                     table: "event_records",

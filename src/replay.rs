@@ -1,5 +1,6 @@
 //! Replays recorded logs through the wire formats and the engine, in the order of their lines.
 
+mod alerts;
 mod log;
 mod output;
 
@@ -8,6 +9,7 @@ use hashbrown::HashMap;
 use neuros::wire::{self, Intake, Rejection};
 use neuros::{Explain, Outcome, Policy, State, StateSummary, step};
 
+pub use alerts::{AlertLine, AlertReplay, AlertSummary};
 pub use log::{LINE_BYTES_MAX, Line, Lines, Malformed, Numbered};
 pub use output::OutcomeLine;
 

@@ -210,13 +210,13 @@ impl Look<'_> {
         key: &DataKey,
     ) -> Result<Option<NewBase>, RestoreError> {
         let (person, _) = self.of.restorer.person(stored, key).await?;
-        let Some(state) = &person.state else { return Ok(None) };
+        let Some(bytes) = person.to_checkpoint() else { return Ok(None) };
         let place = checkpoint_place(stored.user, person.record_number);
         let base = StoredBase {
             record_number: person.record_number,
             message_number: person.message_number,
             engine: ENGINE_VERSION.cast_signed(),
-            body: self.of.seal.seal(key, place, &state.to_checkpoint()).0,
+            body: self.of.seal.seal(key, place, &bytes).0,
         };
         let newest = person.newest.map_or(self.horizon, |place| place.stamp);
         Ok(Some(NewBase { user: stored.user, base, newest }))

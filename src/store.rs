@@ -14,6 +14,7 @@ use sqlx::postgres::PgPool;
 use tokio::runtime::Handle;
 
 mod administration;
+mod alerts;
 mod checkup;
 mod claim;
 mod expansion;
@@ -36,6 +37,7 @@ mod sqlite;
 mod turn;
 
 pub use administration::{Access, Administration, Totals};
+pub use alerts::OpenAlert;
 pub use checkup::{Checkup, StorePlace, place};
 pub use expansion::Expanded;
 pub use export::{LaneRow, StoredAlert, StoredTransition};

@@ -192,6 +192,8 @@ mod tests {
             lane,
             counts: PerSource::<Counts>::default(),
             transitions: 0,
+            alerts: Vec::new(),
+            held: Default::default(),
             dead_letters: Vec::new(),
             released: Vec::new(),
             commands: 0,

@@ -1,5 +1,5 @@
-//! The alert actor: turns entries into reflex and guardian, and the ways out of them, into changes of
-//! alerts, and lines up everything of a batch that must leave. It knows no baseline and no rule.
+//! The alert actor: makes messages of the changes of alerts that a batch has led to, and lines up everything of the
+//! batch that must leave. Which changes those are, each person's alerts have decided.
 
 use actix::{Actor, Addr, Context, Handler};
 use tokio::sync::mpsc;
@@ -7,14 +7,14 @@ use tokio::sync::mpsc;
 use crate::audit::Audit;
 use crate::batch::{Alerted, Decided, End, Leaving};
 use crate::capacity::BATCH_MAILBOX;
-use crate::lane::UserNumber;
 use crate::log::Outgoing;
-use crate::message::{self, Alert, AlertCause, to_json};
+use crate::message::to_json;
+use crate::notice::Notice;
 use crate::ports::Ports;
 use crate::rows::{AlertRow, Sink};
 use crate::user::{Switch, alert_place, outbox_place};
 
-/// Finds the alerts of one lane's batches.
+/// Finds what leaves of one lane's batches.
 pub(crate) struct Alerts {
     pub(crate) ports: Ports,
     pub(crate) audit: Addr<Audit>,
@@ -45,9 +45,16 @@ impl Handler<Decided> for Alerts {
                 outgoing: std::mem::take(outgoing),
             })
             .collect();
-        let mut alerts = Vec::new();
-        for switch in &mut decided.switches {
-            self.line_up(switch, &mut alerts, &mut leaving);
+        let of_letters = leaving.len();
+        leaving.extend(decided.switches.iter_mut().map(of_switch));
+        let mut alerts = Vec::with_capacity(decided.notices.len());
+        for notice in &decided.notices {
+            let (row, left) = self.line_up(notice);
+            alerts.push(row);
+            leaving.push(left);
+        }
+        if let Some(of_users) = leaving.get_mut(of_letters..) {
+            of_users.sort_unstable_by_key(|leaving| (leaving.user, leaving.n));
         }
         for (leaving, number) in leaving.iter_mut().zip(decided.before.outbox + 1..) {
             leaving.number = number;
@@ -59,57 +66,49 @@ impl Handler<Decided> for Alerts {
     }
 }
 
-impl Alerts {
-    fn line_up(&self, switch: &mut Switch, alerts: &mut Vec<AlertRow>, leaving: &mut Vec<Leaving>) {
-        let user = switch.row.user;
-        let cause = &switch.alert;
-        let message = std::mem::take(&mut switch.message);
-        let sealed = switch.outgoing.clone();
-        leaving.push(leave(Sink::Transitions, user, cause, switch.row.n, sealed, message));
-        for alert in message::alerts_of(cause) {
-            let json = to_json(&alert);
-            let seal = |place| self.ports.seal.seal(&switch.key, place, &json);
-            let sealed = seal(outbox_place(user, alert.n));
-            alerts.push(row(
-                &alert,
-                user,
-                switch.row.record_number,
-                seal(alert_place(user, alert.n)),
-            ));
-            leaving.push(leave(Sink::Alerts, user, cause, alert.n, sealed, json));
-        }
+/// What leaves for a mode change.
+fn of_switch(switch: &mut Switch) -> Leaving {
+    let (user, n) = (switch.row.user, switch.row.n);
+    let message = std::mem::take(&mut switch.message);
+    let key = Some(std::mem::take(&mut switch.user_id).into_bytes());
+    Leaving {
+        number: 0,
+        sink: Sink::Transitions,
+        user: Some(user),
+        n: Some(n),
+        sealed: Some(switch.outgoing.clone()),
+        outgoing: Outgoing { key, value: Some(message), headers: Vec::new() },
     }
 }
 
-fn leave(
-    sink: Sink,
-    user: UserNumber,
-    cause: &AlertCause,
-    n: i64,
-    sealed: crate::seal::Sealed,
-    message: Vec<u8>,
-) -> Leaving {
-    let key = Some(cause.user_id.as_bytes().to_vec());
-    let outgoing = Outgoing { key, value: Some(message), headers: Vec::new() };
-    Leaving { number: 0, sink, user: Some(user), n: Some(n), sealed: Some(sealed), outgoing }
-}
-
-fn row(
-    alert: &Alert<'_>,
-    user: UserNumber,
-    record_number: i64,
-    body: crate::seal::Sealed,
-) -> AlertRow {
-    AlertRow {
-        user,
-        n: alert.n,
-        record_number,
-        alert_id: alert.id,
-        message_id: alert.message_id,
-        status: alert.status,
-        started_at: alert.started_at,
-        updated_at: alert.updated_at,
-        ended_at: alert.ended_at,
-        body,
+impl Alerts {
+    fn line_up(&self, notice: &Notice) -> (AlertRow, Leaving) {
+        let (user, n) = (notice.user, notice.change.n);
+        let json = to_json(&notice.message());
+        let seal = |place| self.ports.seal.seal(&notice.key, place, &json);
+        let row = AlertRow {
+            user,
+            n,
+            record_number: notice.record_number,
+            alert_id: notice.alert_id(),
+            message_id: notice.message_id(),
+            status: notice.change.status.as_str(),
+            started_at: notice.change.started_at,
+            updated_at: notice.change.updated_at,
+            ended_at: notice.change.ended_at,
+            body: seal(alert_place(user, n)),
+        };
+        let sealed = Some(seal(outbox_place(user, n)));
+        let key = Some(notice.user_id.as_bytes().to_vec());
+        let outgoing = Outgoing { key, value: Some(json), headers: Vec::new() };
+        let leaving = Leaving {
+            number: 0,
+            sink: Sink::Alerts,
+            user: Some(user),
+            n: Some(n),
+            sealed,
+            outgoing,
+        };
+        (row, leaving)
     }
 }

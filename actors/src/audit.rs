@@ -71,6 +71,7 @@ impl Audit {
             audit,
             released: decided.released,
             commands: decided.commands,
+            looks: decided.looks,
         };
         let effects = Effects { messages, states: decided.states };
         Audited { passport, batch, effects }

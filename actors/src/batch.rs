@@ -1,5 +1,6 @@
 //! A batch on its way: a new name and a new shape at every station, one batch of one lane throughout.
 
+use neuros::alert::Held;
 use neuros::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -7,11 +8,13 @@ use crate::cache::CachedState;
 use crate::intake::DeadLetter;
 use crate::lane::{FenceToken, Lane, PerSource, Progress, Source, UserNumber};
 use crate::log::{LogError, Outgoing};
+use crate::notice::Notice;
 use crate::obey::Commanded;
 use crate::rows::{
-    AlertRow, Batch, CommandRow, DeadLetterRow, RecordRow, ReleasedRow, Sink, UserRow,
+    AlertRow, Batch, CommandRow, DeadLetterRow, LookRow, RecordRow, ReleasedRow, Sink, UserRow,
 };
-use crate::user::{Switch, Taken};
+use crate::taken::Taken;
+use crate::user::Switch;
 use futures_util::future::BoxFuture;
 
 /// What belongs to a batch wherever it is.
@@ -27,6 +30,8 @@ pub(crate) struct Passport {
     pub stamp: Timestamp,
     /// When its oldest record entered the log.
     pub oldest: Option<Timestamp>,
+    /// What was held back of alerts, by the place of its reason; known once it is decided.
+    pub held: [u32; Held::ALL.len()],
     /// Ends when every record that was forwarded is safe at its home.
     pub forwarded: Vec<BoxFuture<'static, Result<(), LogError>>>,
 }
@@ -87,6 +92,10 @@ pub(crate) struct Decided {
     pub released: Vec<ReleasedRow>,
     /// The command that is carried out.
     pub commands: Vec<CommandRow>,
+    /// Changes of alerts, by user and number.
+    pub notices: Vec<Notice>,
+    /// When to look at alerts again, by user.
+    pub looks: Vec<LookRow>,
 }
 
 /// From alert to audit: with everything that must leave.
@@ -156,7 +165,7 @@ pub(crate) enum End {
         fenced: bool,
     },
     /// A record's evaluation panicked.
-    Panicked(crate::user::Panicked),
+    Panicked(crate::taken::Panicked),
     /// A user's state cannot be restored by this release.
     Unreadable {
         /// Who.

@@ -4,12 +4,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 
+use neuros::alert;
 use neuros::time::Timestamp;
 use tokio::sync::Notify;
 
 use crate::dead_letter::Letter;
 use crate::lane::Lane;
 use crate::seal::Place;
+use crate::store::StoredLook;
 
 /// A command that is not carried out yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,20 @@ pub enum Order {
     Redrive(Letters),
     /// Give dead letters up.
     Discard(Letters),
+    /// Do something about a user's alerts.
+    Alert {
+        /// Whose.
+        user_id: String,
+        /// What.
+        order: alert::Order,
+    },
+    /// Time has passed for these users' alerts. The lane asks it of itself: it is no row.
+    Tick {
+        /// Whose.
+        users: Vec<StoredLook>,
+        /// Up to when all that came is known.
+        at: Timestamp,
+    },
     /// Make a user's state anew from their stored records, and put it in the place of the one there is.
     Rebuild {
         /// Whose.
@@ -71,21 +87,26 @@ impl Order {
             Self::Redrive(_) => "redrive",
             Self::Discard(_) => "discard",
             Self::Rebuild { .. } => "rebuild",
+            Self::Alert { .. } => "alert",
+            Self::Tick { .. } => "tick",
         }
     }
 
     /// The user it is about, when it is about one.
     pub fn user_id(&self) -> Option<&str> {
         match self {
-            Self::Release { user_id } | Self::Rebuild { user_id } => Some(user_id),
-            Self::Redrive(_) | Self::Discard(_) => None,
+            Self::Release { user_id } | Self::Rebuild { user_id } | Self::Alert { user_id, .. } => {
+                Some(user_id)
+            }
+            Self::Redrive(_) | Self::Discard(_) | Self::Tick { .. } => None,
         }
     }
 
     /// The particulars that are sealed, if there are any.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Release { .. } | Self::Rebuild { .. } => None,
+            Self::Release { .. } | Self::Rebuild { .. } | Self::Tick { .. } => None,
+            Self::Alert { order, .. } => postcard::to_allocvec(order).ok(),
             Self::Redrive(letters) | Self::Discard(letters) => {
                 let names = letters.names.iter().map(|name| (name.lane.0, name.number));
                 postcard::to_allocvec(&names.collect::<Vec<_>>()).ok()
@@ -105,10 +126,17 @@ impl Order {
             "rebuild" => Some(Self::Rebuild { user_id: user_id?.to_owned() }),
             "redrive" => letters().map(Self::Redrive),
             "discard" => letters().map(Self::Discard),
+            "alert" => {
+                let order = postcard::from_bytes(body?).ok()?;
+                Some(Self::Alert { user_id: user_id?.to_owned(), order })
+            }
             _ => None,
         }
     }
 }
+
+/// The outcome of an order about alerts that was carried out.
+pub const DONE: &str = "done";
 
 /// The outcome of a release that has ended the quarantine.
 pub const RELEASED: &str = "released";
@@ -182,6 +210,10 @@ mod tests {
             Order::Rebuild { user_id: "u".to_owned() },
             Order::Redrive(Letters::of([letter(1, 3), letter(0, 1)])),
             Order::Discard(Letters::of([])),
+            Order::Alert {
+                user_id: "u".to_owned(),
+                order: alert::Order::Acknowledge { episode: 3, by: "somebody".to_owned() },
+            },
         ] {
             let body = order.to_bytes();
             let read = Order::of_stored(order.kind(), order.user_id(), body.as_deref());

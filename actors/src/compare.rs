@@ -40,13 +40,12 @@ pub enum Finding {
 impl Comparison {
     /// What it comes to.
     pub fn finding(&self) -> Finding {
-        let bytes = |person: &Person| person.state.as_ref().map(|state| state.to_checkpoint());
         let rebuilt = &self.rebuilt;
         match &self.there {
             There::State(there)
                 if there.record_number == rebuilt.record_number
                     && there.message_number == rebuilt.message_number
-                    && bytes(there) == bytes(rebuilt) =>
+                    && there.to_checkpoint() == rebuilt.to_checkpoint() =>
             {
                 Finding::Agrees
             }

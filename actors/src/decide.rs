@@ -10,11 +10,14 @@ use crate::defect::Defect;
 use crate::gather::Gathering;
 use crate::lane::{ModeCounts, Progress, UserNumber};
 use crate::log::Outgoing;
-use crate::message;
+use crate::notice::Notice;
 use crate::obey::{Obeyed, Rebuilt};
+use crate::person::Look;
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
-use crate::rows::{CommandRow, DeadLetterRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow};
+use crate::rows::{
+    CommandRow, DeadLetterRow, LookRow, Quarantine, RecordRow, ReleasedRow, Sink, UserRow,
+};
 use crate::user::{Steps, Switch};
 
 /// What the batch's users come to.
@@ -23,6 +26,8 @@ struct Sum {
     records: Vec<RecordRow>,
     users: Vec<UserRow>,
     switches: Vec<Switch>,
+    notices: Vec<Notice>,
+    looks: Vec<LookRow>,
     states: Vec<CachedState>,
 }
 
@@ -68,7 +73,7 @@ impl Residents {
     /// the router knows better.
     pub(crate) fn decide(
         &mut self,
-        passport: Passport,
+        mut passport: Passport,
         worked: Worked,
         dead: Vec<Dead>,
         read: Progress,
@@ -78,12 +83,16 @@ impl Residents {
         let mut sum = Sum::default();
         let mut counts = before.counts;
         let mut modes = before.modes;
-        let Worked { gathering, answers, outsiders, obeyed } = worked;
+        let Worked { gathering, answers, outsiders, mut obeyed } = worked;
         let Gathering { works, quarantine, .. } = gathering;
         for (work, steps) in works.into_iter().zip(answers) {
             // Released records were counted when they were read, as dead letters.
-            if obeyed.is_none() {
-                counts.add(&steps.counts);
+            match &mut obeyed {
+                None => counts.add(&steps.counts),
+                Some(obeyed) => obeyed.refused(&steps),
+            }
+            for (sum, held) in passport.held.iter_mut().zip(steps.held) {
+                *sum += held;
             }
             match steps.mode {
                 Some(mode) if steps.mode_before != Some(mode) => {
@@ -106,12 +115,14 @@ impl Residents {
         let dead_letters = self.dead_letters(dead, &passport, before.outbox);
         after.modes = modes;
         after.users = self.progress.users;
-        after.outbox = before.outbox + count(&dead_letters) + messages(&sum.switches);
+        after.outbox =
+            before.outbox + count(&dead_letters) + count(&sum.switches) + count(&sum.notices);
         after.checkpointed = self.checkpointed(passport.stamp);
         let is_command = !released.is_empty() || !commands.is_empty();
+        let is_asked = is_command || !sum.records.is_empty() || !sum.looks.is_empty();
         after.batch = before.batch + 1 - i64::from(is_command && Defect::CommandIsNoBatch.is_on());
         after.stamp = passport.stamp;
-        if after.positions == before.positions && sum.users.is_empty() && !is_command {
+        if after.positions == before.positions && sum.users.is_empty() && !is_asked {
             // Only a quiet lane's look after checkpoints, and there were none to write.
             return Ok(None);
         }
@@ -122,8 +133,10 @@ impl Residents {
             sum.users.reverse();
         }
         sum.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
+        sum.notices.sort_unstable_by_key(|notice| (notice.user, notice.change.n));
+        sum.looks.sort_unstable_by_key(|look| look.user);
         self.progress = after.clone();
-        let Sum { records, users, switches, states } = sum;
+        let Sum { records, users, switches, notices, looks, states } = sum;
         Ok(Some(Decided {
             passport,
             before,
@@ -135,6 +148,8 @@ impl Residents {
             states,
             released,
             commands,
+            notices,
+            looks,
         }))
     }
 
@@ -151,6 +166,7 @@ impl Residents {
                 modes.moved(mode_before, mode);
             }
         }
+        sum.looks.append(&mut obeyed.looks);
         if let Some((user_id, user)) = &obeyed.freed {
             if let Some(command) = &mut obeyed.command {
                 command.record_number = sum.records.iter().map(|record| record.number).max();
@@ -197,8 +213,14 @@ impl Residents {
             let user_id = user_id.as_ref().to_owned();
             sum.states.push(CachedState { user_id, version: steps.record_number, body });
         }
+        match steps.look {
+            Look::Unchanged => {}
+            Look::At(due) => sum.looks.push(LookRow { user, due: Some(due) }),
+            Look::Never => sum.looks.push(LookRow { user, due: None }),
+        }
         sum.records.extend(steps.records);
         sum.switches.extend(steps.switches);
+        sum.notices.extend(steps.notices);
         Ok(())
     }
 
@@ -259,9 +281,4 @@ impl Residents {
 
 fn count<T>(items: &[T]) -> i64 {
     i64::try_from(items.len()).unwrap_or(i64::MAX)
-}
-
-fn messages(switches: &[Switch]) -> i64 {
-    let of = |switch: &Switch| message::count(switch.alert.previous_mode, switch.alert.mode);
-    switches.iter().map(of).sum()
 }

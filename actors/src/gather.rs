@@ -14,7 +14,7 @@ use crate::capacity::USERS_PAGE;
 use crate::live::Seat;
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
-use crate::user::Taken;
+use crate::taken::Taken;
 
 /// The users of a batch with their work.
 pub(crate) struct Gathering {

@@ -2,7 +2,6 @@
 //! elsewhere, and hands the rest to the router. It holds no user's state.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,30 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Dead, End, EndGuard, Passport, Read};
 use crate::command::{Command, Orders};
-use crate::dead_letter::Letter;
 use crate::defect::Defect;
 use crate::incoming::Incoming;
 use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
-use crate::lane::{FenceToken, Lane, Progress, Source};
+use crate::lane::{FenceToken, Lane, Progress, Provenance};
 use crate::log::{LaneReader, LogError};
 use crate::obey::{Commanded, Done};
 use crate::ports::{BatchRules, Ports, Rules};
 use crate::router::Router;
+use crate::suspects::Suspects;
+use crate::taken::{Entry, Taken};
 use crate::turns::Turns;
-use crate::user::Taken;
-
-/// What ingest must not evaluate.
-#[derive(Clone, Default)]
-pub(crate) struct Suspects {
-    /// Records whose evaluation panicked.
-    pub records: BTreeSet<(Source, i64)>,
-    /// The same of dead letters that were tried once more.
-    pub letters: BTreeSet<Letter>,
-    /// Users whose state cannot be restored.
-    pub users: BTreeSet<String>,
-    /// Users in quarantine.
-    pub quarantined: BTreeSet<String>,
-}
 
 /// Reads one lane.
 pub(crate) struct Ingest {
@@ -277,6 +263,7 @@ impl Work {
                 permit,
                 stamp: self.progress.stamp,
                 oldest: filling.oldest,
+                held: Default::default(),
                 forwarded,
             },
             applications: filling.applications,
@@ -348,8 +335,9 @@ impl Filling {
                 } else {
                     // A batch has at most `records_max` records.
                     let position = i32::try_from(self.applications.len()).unwrap_or(i32::MAX);
-                    let letter = None;
-                    let taken = Taken { position, source, offset, letter, traceparent, record };
+                    let (provenance, letter) = (Provenance::Log(source, offset), None);
+                    let entry = Entry::Record(record);
+                    let taken = Taken { position, provenance, letter, traceparent, entry };
                     self.applications.push(taken);
                 }
             }
@@ -369,25 +357,3 @@ impl Filling {
 
 const QUARANTINE: &str =
     "an evaluation of this user has failed; the record waits for the user's release";
-
-impl Suspects {
-    /// Whether a user's record must not be evaluated; a user who is first met so is added to
-    /// `quarantine`.
-    fn hold_back(
-        &mut self,
-        source: Source,
-        offset: i64,
-        user_id: &str,
-        quarantine: &mut Vec<String>,
-    ) -> bool {
-        if self.quarantined.contains(user_id) {
-            return true;
-        }
-        let suspect = self.records.contains(&(source, offset)) || self.users.contains(user_id);
-        if suspect {
-            self.quarantined.insert(user_id.to_owned());
-            quarantine.push(user_id.to_owned());
-        }
-        suspect
-    }
-}

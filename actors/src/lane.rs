@@ -45,6 +45,44 @@ impl Source {
     }
 }
 
+/// Where one of a person's records comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Provenance {
+    /// A lane's topic, and the offset there.
+    Log(Source, i64),
+    /// The command of that number; 0 is time itself.
+    Order(i64),
+}
+
+impl Provenance {
+    /// What stands for orders in the column of sources.
+    const ORDER: i16 = 2;
+
+    /// The source's number in tables.
+    pub fn number(self) -> i16 {
+        match self {
+            Self::Log(source, _) => source.number(),
+            Self::Order(_) => Self::ORDER,
+        }
+    }
+
+    /// The offset there, or the command's number.
+    pub fn offset(self) -> i64 {
+        match self {
+            Self::Log(_, offset) | Self::Order(offset) => offset,
+        }
+    }
+
+    /// What these stand for; `None` when there is no such source.
+    pub fn of_numbers(number: i16, offset: i64) -> Option<Self> {
+        if number == Self::ORDER {
+            return Some(Self::Order(offset));
+        }
+        let mut sources = Source::ALL.into_iter();
+        sources.find(|source| source.number() == number).map(|source| Self::Log(source, offset))
+    }
+}
+
 /// One value for each of a lane's two sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerSource<T> {

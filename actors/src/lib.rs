@@ -25,6 +25,7 @@ pub mod lane;
 mod live;
 pub mod log;
 pub mod message;
+pub mod notice;
 mod obey;
 pub mod observe;
 mod owner;
@@ -43,6 +44,8 @@ mod running;
 mod scrub;
 pub mod seal;
 pub mod store;
+mod suspects;
+pub mod taken;
 mod turns;
 pub mod user;
 

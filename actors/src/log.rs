@@ -35,6 +35,14 @@ pub trait Log: Send + Sync {
     /// When the log cannot be reached.
     async fn by_user_end(&self, lane: Lane) -> Result<i64, LogError>;
 
+    /// The offsets of the next records of both, when the log itself says when records came; `None` when their
+    /// producers do, and then time that passes is not theirs.
+    ///
+    /// # Errors
+    ///
+    /// When the log is away.
+    async fn ends(&self, lane: Lane) -> Result<Option<Positions>, LogError>;
+
     /// Tells the log's own tools how far a lane has come; nothing depends on it.
     fn note_position(&self, lane: Lane, next: i64);
 }

@@ -4,25 +4,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use neuros::Mode;
-use neuros::time::Timestamp;
+use neuros::time::{Micros, Timestamp};
+use neuros::{Mode, alert};
 use tokio::sync::oneshot;
 
 use crate::batch::End;
 use crate::capacity::RELEASED_PAGE;
-use crate::command::{Command, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
+use crate::command::{Command, DONE, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME, RELEASED};
 use crate::dead_letter::{self, Letter};
 use crate::defect::Defect;
 use crate::home::home;
-use crate::ingest::Suspects;
 use crate::intake::{self, Application, QUARANTINED};
-use crate::lane::UserNumber;
+use crate::lane::{Provenance, UserNumber};
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::restore::RestoreError;
 use crate::router::LOST;
-use crate::rows::{CommandRow, Fate, Quarantine, ReleasedRow, UserRow};
-use crate::store::{Asked, AskedLetters, StoredLetter};
-use crate::user::{Taken, checkpoint_place};
+use crate::rows::{CommandRow, Fate, LookRow, Quarantine, ReleasedRow, UserRow};
+use crate::store::{Asked, AskedLetters, StoredLetter, StoredLook};
+use crate::suspects::Suspects;
+use crate::taken::{AskedOf, Entry, Taken};
+use crate::user::{Steps, checkpoint_place};
 
 /// A command on its way through the lane, with nothing else in flight.
 pub(crate) struct Commanded {
@@ -52,6 +53,8 @@ pub(crate) struct Obeyed {
     pub(crate) freed: Option<(Arc<str>, UserNumber)>,
     /// Whose state was made anew.
     pub(crate) rebuilt: Option<Rebuilt>,
+    /// Whose alerts are looked at later.
+    pub(crate) looks: Vec<LookRow>,
 }
 
 /// A state that was made anew.
@@ -71,6 +74,7 @@ pub(crate) struct Plan {
 
 const NO_STATE: &str = "the user has no state";
 const NO_RECORDS: &str = "stored records that the state holds are missing: it stays as it is";
+const IN_QUARANTINE: &str = "the user is in quarantine: release them first";
 const NOT_QUARANTINED: &str = "the user is not in quarantine";
 const NOT_RESTORED: &str = "the user's state still cannot be restored by this release";
 const STILL_FAILS: &str =
@@ -93,6 +97,10 @@ impl Residents {
             Order::Redrive(letters) => self.plan_letters(id, letters, Some(suspects)).await,
             Order::Discard(letters) => self.plan_letters(id, letters, None).await,
             Order::Rebuild { user_id } => self.plan_rebuild(id, &user_id, stamp).await,
+            Order::Alert { user_id, order } => {
+                self.plan_alert((id, stamp), user_id, order, suspects).await
+            }
+            Order::Tick { users, at } => Ok(plan_tick(users, at, suspects)),
         }
     }
 
@@ -123,11 +131,10 @@ impl Residents {
             Err(RestoreError::Unreadable { .. }) => None,
             Err(error) => return Err(end(error)),
         };
-        let bytes = person.state.as_ref().map(|state| state.to_checkpoint());
-        let Some(bytes) = bytes else { return Ok(Plan::nothing(id, NO_STATE)) };
+        let Some(bytes) = person.to_checkpoint() else { return Ok(Plan::nothing(id, NO_STATE)) };
         let is_same = there.as_ref().is_some_and(|there| {
-            let state = there.state.as_ref().map(|state| state.to_checkpoint());
-            state.as_ref() == Some(&bytes) && there.message_number == person.message_number
+            there.to_checkpoint().as_ref() == Some(&bytes)
+                && there.message_number == person.message_number
         });
         let outcome = if is_same { REBUILT_THE_SAME } else { REBUILT_ANOTHER };
         let mut plan = Plan::nothing(id, outcome);
@@ -149,6 +156,26 @@ impl Residents {
         });
         self.withheld.remove(user_id);
         self.settle(user_id.into(), stored.user, key, person, true, stamp, 0);
+        Ok(plan)
+    }
+
+    async fn plan_alert(
+        &self,
+        (id, stamp): (i64, Timestamp),
+        user_id: String,
+        order: alert::Order,
+        suspects: &Suspects,
+    ) -> Result<Plan, End> {
+        let store = &self.ports.store;
+        let known = store.users(Asked::Ids(&[&user_id])).await.map_err(store_end)?;
+        if known.is_empty() && self.live.find(&user_id).is_none() {
+            return Ok(Plan::nothing(id, NO_STATE));
+        }
+        if suspects.is_one(&user_id) {
+            return Ok(Plan::nothing(id, IN_QUARANTINE));
+        }
+        let mut plan = Plan::nothing(id, DONE);
+        plan.ask(id, user_id, order, stamp);
         Ok(plan)
     }
 
@@ -264,6 +291,23 @@ impl Residents {
     }
 }
 
+/// Time passes for these users; for those who must not be evaluated it waits.
+fn plan_tick(users: Vec<StoredLook>, at: Timestamp, suspects: &Suspects) -> Plan {
+    let mut plan = Plan { taken: Vec::new(), obeyed: Obeyed::default(), done: Done::Whole(None) };
+    for StoredLook { user, user_id, .. } in users {
+        if suspects.is_one(&user_id) {
+            let due = Some(at + LOOK_AGAIN_AFTER);
+            plan.obeyed.looks.push(LookRow { user, due });
+        } else {
+            plan.ask(0, user_id, alert::Order::Tick, at);
+        }
+    }
+    plan
+}
+
+/// When alerts of somebody in quarantine are looked at again.
+const LOOK_AGAIN_AFTER: Micros = Micros::from_minutes(60);
+
 /// What came of letters, for people.
 fn outcome_of(letters: &Letters, is_redrive: bool) -> String {
     let Letters { done, left, gone, elsewhere, .. } = letters;
@@ -291,6 +335,15 @@ impl Plan {
         Self { taken: Vec::new(), obeyed, done: Done::Whole(None) }
     }
 
+    /// Hands a person an order.
+    fn ask(&mut self, id: i64, user_id: String, order: alert::Order, at: Timestamp) {
+        // A page is small.
+        let position = i32::try_from(self.taken.len()).unwrap_or(i32::MAX);
+        let entry = Entry::Order(Box::new(AskedOf { user_id, order, at }));
+        let provenance = Provenance::Order(id);
+        self.taken.push(Taken { position, provenance, letter: None, traceparent: None, entry });
+    }
+
     fn finish(&mut self, id: i64, outcome: String) {
         self.obeyed.command = Some(CommandRow { id, record_number: None, outcome });
         self.done = Done::Whole(None);
@@ -303,7 +356,8 @@ impl Plan {
         let position = i32::try_from(self.taken.len()).unwrap_or(i32::MAX);
         let (source, offset) = (letter.source, letter.offset);
         let name = Some(letter.letter);
-        self.taken.push(Taken { position, source, offset, letter: name, traceparent, record });
+        let (provenance, entry) = (Provenance::Log(source, offset), Entry::Record(record));
+        self.taken.push(Taken { position, provenance, letter: name, traceparent, entry });
         self.release(letter, Some(position), Fate::Applied);
     }
 
@@ -314,6 +368,13 @@ impl Plan {
 }
 
 impl Obeyed {
+    /// What a person has made of the order that the command is.
+    pub(crate) fn refused(&mut self, steps: &Steps) {
+        if let (Some(refusal), Some(command)) = (steps.refusal, &mut self.command) {
+            command.outcome = refusal.to_string();
+        }
+    }
+
     /// The rows, now that it is known which letters were new to their users.
     pub(crate) fn rows(self, new: &BTreeSet<i32>) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
         let rows = self.released.into_iter().map(|(position, row)| match position {

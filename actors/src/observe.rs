@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use neuros::alert::Held;
+
 use crate::lane::{Counts, Lane, ModeCounts, PerSource, Positions};
 use crate::rows::Sink;
 
@@ -95,6 +97,10 @@ pub struct BatchReport {
     pub counts: PerSource<Counts>,
     /// Mode changes.
     pub transitions: u64,
+    /// Changes of alerts, by where the alert stands then.
+    pub alerts: Vec<(&'static str, u64)>,
+    /// What was held back of alerts, by the place of its reason in [`Held::ALL`].
+    pub held: [u32; Held::ALL.len()],
     /// Dead letters by reason.
     pub dead_letters: Vec<(&'static str, u64)>,
     /// Dead letters that left the list, by what became of them.

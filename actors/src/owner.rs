@@ -20,7 +20,7 @@ use crate::cache::CachedState;
 use crate::capacity::CACHE_QUEUE;
 use crate::command::Orders;
 use crate::home::home;
-use crate::ingest::{self, Ingest, Suspects};
+use crate::ingest::{self, Ingest};
 use crate::lane::{FenceToken, Lane, Progress};
 use crate::live::Live;
 use crate::log::LogError;
@@ -37,6 +37,7 @@ use crate::router::{self, Router};
 use crate::running::Running;
 use crate::scrub::{self, Scrub};
 use crate::store::Claim;
+use crate::suspects::Suspects;
 use crate::turns::{self, Turns};
 
 /// Owns one lane until `stop`; must run on the thread on which its users shall live.
@@ -219,7 +220,9 @@ impl Owner {
         })
         .start();
         let (lane, ports, asks) = (self.lane, self.ports.clone(), ingest.clone());
-        let poll = Poll { lane, token, ports, service_key, ingest: asks, orders, events_stop };
+        let partition_count = self.rules.routing.partition_count;
+        let heard = poll::Heard::new(orders, events_stop);
+        let poll = Poll { lane, token, ports, service_key, ingest: asks, heard, partition_count };
         actix::spawn(poll.run(drop_rest.clone()));
         Running { ingest, ends, permits, in_flight_max, stop_reading, drop_rest }
     }
@@ -273,16 +276,10 @@ impl Owner {
             End::Panicked(panicked) => {
                 tracing::error!(
                     lane = self.lane.0,
-                    source = ?panicked.source,
-                    offset = panicked.offset,
+                    provenance = ?panicked.provenance,
                     "the evaluation of a record has failed; its user goes into quarantine"
                 );
-                match panicked.letter {
-                    Some(letter) => _ = self.suspects.letters.insert(letter),
-                    None => {
-                        _ = self.suspects.records.insert((panicked.source, panicked.offset));
-                    }
-                }
+                self.suspects.add(panicked);
                 return self.put_aside().await;
             }
             End::Unreadable { user_id, problem } => {

@@ -229,6 +229,8 @@ impl Desk {
             modes: batch.after.modes,
             commit_time,
             event_age: age.and_then(|age| u64::try_from(age).ok()).map(Duration::from_micros),
+            alerts: counted(batch.alerts.iter().map(|alert| alert.status)),
+            held: passport.held,
             checkpoints: batch.users.iter().filter(|row| row.checkpoint.is_some()).count() as u64,
             queued: self.in_flight_max.saturating_sub(self.permits.available_permits() + 1),
         }

@@ -1,11 +1,12 @@
-//! A person as their lane holds them: the state and the numbers that go with it. One way to apply a
-//! record, for the live path, for restoring and for rebuilding alike; that is why they agree.
+//! A person as their lane holds them: the state, the alerts and the numbers that go with them. One way to apply a
+//! record or an order, for the live path, for restoring and for rebuilding alike; that is why they agree.
 
+use neuros::alert::{Book, Change, Held, Meeting, Refusal, Stored};
 use neuros::event::Record;
+use neuros::time::Timestamp;
 use neuros::{Explain, Kind, Outcome, Policy, State, checkpoint, step};
 
 use crate::defect::Defect;
-use crate::message;
 use crate::rows::RecordPlace;
 
 /// State and numbers after some records; by default after none.
@@ -13,6 +14,8 @@ use crate::rows::RecordPlace;
 pub struct Person {
     /// `None` before the first record.
     pub state: Option<Box<State>>,
+    /// The alerts.
+    pub alerts: Book,
     /// The number of the newest record.
     pub record_number: i64,
     /// Where it lies in the store; set by whoever knows.
@@ -34,6 +37,34 @@ pub enum Applied {
     Numbered(i64),
 }
 
+/// What is to be said of a person after a record or an order.
+#[derive(Default)]
+pub struct Reaction {
+    /// The numbers of the messages of mode changes, in the order of the outcomes that switched.
+    pub switches: Vec<i64>,
+    /// Changes of alerts.
+    pub changes: Vec<Change>,
+    /// What was held back, by the place of its reason in [`Held::ALL`].
+    pub held: [u32; Held::ALL.len()],
+    /// When somebody must look at the person's alerts again.
+    pub look: Look,
+}
+
+/// When somebody must look at a person's alerts again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// As was said before.
+    #[default]
+    Unchanged,
+    /// Then.
+    At(Timestamp),
+    /// Not by time alone.
+    Never,
+}
+
+/// The first byte of a checkpoint with alerts; a checkpoint of a state alone begins with its version, a smaller one.
+const WITH_ALERTS: u8 = 0x81;
+
 impl Person {
     /// A person whose checkpoint is `bytes`.
     ///
@@ -45,8 +76,38 @@ impl Person {
         record_number: i64,
         message_number: i64,
     ) -> Result<Self, checkpoint::Error> {
-        let state = Some(Box::new(State::from_checkpoint(bytes)?));
-        Ok(Self { state, record_number, newest: None, message_number })
+        const DAMAGED: checkpoint::Error = checkpoint::Error::Damaged("its alerts do not open");
+        let (state, alerts) = match bytes {
+            [WITH_ALERTS, rest @ ..] => {
+                let (length, rest) = rest.split_first_chunk().ok_or(DAMAGED)?;
+                let length = usize::from(u16::from_le_bytes(*length));
+                let (alerts, state) = rest.split_at_checked(length).ok_or(DAMAGED)?;
+                let (alerts, rest) = postcard::take_from_bytes(alerts).map_err(|_| DAMAGED)?;
+                if !rest.is_empty() {
+                    return Err(DAMAGED);
+                }
+                (state, alerts)
+            }
+            [first, ..] if *first > WITH_ALERTS => {
+                return Err(checkpoint::Error::UnknownVersion(*first));
+            }
+            _ => (bytes, Book::default()),
+        };
+        let state = Some(Box::new(State::from_checkpoint(state)?));
+        Ok(Self { state, alerts, record_number, newest: None, message_number })
+    }
+
+    /// State and alerts as bytes; `None` before the first record.
+    pub fn to_checkpoint(&self) -> Option<Vec<u8>> {
+        let state = self.state.as_ref()?.to_checkpoint();
+        let mut bytes = vec![WITH_ALERTS, 0, 0];
+        // Writing into a vector cannot fail, and no part of a book refuses to be written.
+        bytes = postcard::to_extend(&self.alerts, bytes).unwrap_or_default();
+        // A policy has at most 32 rules, each with one open episode at most.
+        let length = u16::try_from(bytes.len() - 3).unwrap_or(u16::MAX).to_le_bytes();
+        bytes.splice(1..3, length);
+        bytes.extend_from_slice(&state);
+        Some(bytes)
     }
 
     /// Applies a record; `outcomes` holds what came of its events, and nothing else.
@@ -67,11 +128,72 @@ impl Person {
         Applied::Numbered(self.record_number)
     }
 
+    /// Numbers what is to be said after a record was applied, mode changes and what they do to alerts.
+    pub fn react(
+        &mut self,
+        policy: &Policy,
+        record: &Record<'_>,
+        outcomes: &[Outcome],
+        reaction: &mut Reaction,
+    ) {
+        let Some(state) = self.state.as_deref() else { return };
+        let mut meeting = Meeting {
+            policy,
+            state,
+            now: record.record_time,
+            message_number: &mut self.message_number,
+            changes: &mut reaction.changes,
+            held: &mut reaction.held,
+        };
+        self.alerts.begin(&mut meeting);
+        let mut evaluated = false;
+        for outcome in outcomes {
+            if outcome.kind == Kind::Switched {
+                *meeting.message_number += 1;
+                reaction.switches.push(*meeting.message_number);
+            }
+            evaluated |= !matches!(outcome.kind, Kind::Duplicate | Kind::NotEvaluated);
+            self.alerts.meet(outcome, &mut meeting);
+        }
+        if let Some(at) = self.alerts.finish(evaluated, &mut meeting) {
+            reaction.look = Look::At(at);
+        }
+    }
+
+    /// Carries out an order, as the person's next record.
+    ///
+    /// # Errors
+    ///
+    /// When it comes to nothing; then it is no record, and nothing has changed.
+    pub fn obey(
+        &mut self,
+        policy: &Policy,
+        stored: &Stored,
+        reaction: &mut Reaction,
+    ) -> Result<(), Refusal> {
+        let state = self.state.as_deref().ok_or(Refusal::NotOpen)?;
+        let mut meeting = Meeting {
+            policy,
+            state,
+            now: stored.at(),
+            message_number: &mut self.message_number,
+            changes: &mut reaction.changes,
+            held: &mut reaction.held,
+        };
+        let is_tick = *stored.order() == neuros::alert::Order::Tick;
+        match self.alerts.obey(stored.order(), &mut meeting)? {
+            Some(at) => reaction.look = Look::At(at),
+            None if is_tick => reaction.look = Look::Never,
+            None => {}
+        }
+        self.record_number += 1;
+        Ok(())
+    }
+
     /// Applies a record that was applied before, without its effects.
     pub fn replay(&mut self, policy: &Policy, record: &Record<'_>, outcomes: &mut Vec<Outcome>) {
-        self.apply(policy, record, outcomes);
-        for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
-            self.message_number += message::count(outcome.previous_mode, outcome.mode);
+        if let Applied::Numbered(_) = self.apply(policy, record, outcomes) {
+            self.react(policy, record, outcomes, &mut Reaction::default());
         }
     }
 }

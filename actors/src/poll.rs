@@ -6,20 +6,28 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Addr;
+use neuros::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{self, Command, Order, Orders};
+use crate::home::home;
 use crate::ingest::{ClaimAnew, Ingest};
-use crate::lane::{FenceToken, Lane, Routing};
+use crate::lane::{FenceToken, Lane, Positions, Routing};
 use crate::ports::Ports;
 use crate::seal::DataKey;
-use crate::store::{Store, StoredCommand, Tenure};
+use crate::store::{Store, StoredCommand, StoredLook, Tenure};
 
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Commands that are read at once.
 const COMMANDS_PAGE: i64 = 64;
+
+/// A lane that has not moved for so many questions, and whose log has not grown, has read all that it can.
+const STILL: u32 = 5;
+
+/// Users whose alerts are looked at in one batch: it waits for all before it.
+const LOOKS_PAGE: i64 = 1_000;
 
 /// Returns when the store is at another generation than `known`.
 pub(crate) async fn until_adopted(store: &dyn Store, known: &Routing) {
@@ -39,20 +47,38 @@ pub(crate) struct Poll {
     pub(crate) ports: Ports,
     pub(crate) service_key: DataKey,
     pub(crate) ingest: Addr<Ingest>,
+    pub(crate) heard: Heard,
+    pub(crate) partition_count: i32,
+}
+
+/// What the store has said.
+pub(crate) struct Heard {
     pub(crate) orders: Rc<Orders>,
     /// From which offset on ingest reads no more events.
     pub(crate) events_stop: Rc<Cell<Option<i64>>>,
+    /// Whose alerts were due when that was asked last.
+    pub(crate) asked: Vec<StoredLook>,
+    /// How far the lane had come then, and where its log ended; and how often that has been the same.
+    pub(crate) standing: Option<(Positions, Positions)>,
+    pub(crate) still: u32,
+}
+
+impl Heard {
+    pub(crate) fn new(orders: Rc<Orders>, events_stop: Rc<Cell<Option<i64>>>) -> Self {
+        Self { orders, events_stop, asked: Vec::new(), standing: None, still: 0 }
+    }
 }
 
 impl Poll {
     /// Asks until `stop`, or until the lane is somebody else's.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             if let Some(anew) = self.look_at_tenure().await {
                 let _ended = self.ingest.try_send(anew);
                 return;
             }
             self.look_for_commands().await;
+            self.look_for_ticks().await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -65,8 +91,10 @@ impl Poll {
     /// read on, perhaps up to another stop. A store that is away is found out by whoever writes.
     async fn look_at_tenure(&self) -> Option<ClaimAnew> {
         let tenure = self.ports.store.tenure(self.lane, self.token).await.ok()?;
-        let Some(Tenure { events_stop }) = tenure else { return Some(ClaimAnew { fenced: true }) };
-        let before = self.events_stop.replace(events_stop);
+        let Some(Tenure { events_stop, .. }) = tenure else {
+            return Some(ClaimAnew { fenced: true });
+        };
+        let before = self.heard.events_stop.replace(events_stop);
         let goes_on = before.is_some_and(|before| events_stop.is_none_or(|stop| stop > before));
         goes_on.then_some(ClaimAnew { fenced: false })
     }
@@ -79,10 +107,10 @@ impl Poll {
                 return;
             }
         };
-        for stored in found.into_iter().filter(|stored| self.orders.is_new(stored.id)) {
+        for stored in found.into_iter().filter(|stored| self.heard.orders.is_new(stored.id)) {
             let (id, kind) = (stored.id, stored.kind.clone());
             match self.open(stored) {
-                Some(order) => self.orders.put(Command { id, order }),
+                Some(order) => self.heard.orders.put(Command { id, order }),
                 None => tracing::error!(
                     lane = self.lane.0,
                     id,
@@ -91,6 +119,59 @@ impl Poll {
                 ),
             }
         }
+    }
+
+    /// Whoever's alerts are due is handed time as an order; who lives elsewhere by now is left to that lane.
+    async fn look_for_ticks(&mut self) {
+        let (store, lane) = (&self.ports.store, self.lane);
+        let due = match store.looks(lane, self.ports.clock.now(), LOOKS_PAGE).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::debug!(lane = lane.0, %error, "alerts are looked at later");
+                return;
+            }
+        };
+        if due.is_empty() {
+            return;
+        }
+        let (mut own, mut moved) = (Vec::new(), Vec::new());
+        for look in &due {
+            let home = home(&look.user_id, self.partition_count);
+            if home != lane {
+                moved.push((look.clone(), home));
+            } else if !self.heard.asked.contains(look) {
+                own.push(look.clone());
+            }
+        }
+        // Until what was asked for is committed, it is still due.
+        self.heard.asked = due;
+        if !moved.is_empty()
+            && let Err(error) = store.move_looks(&moved).await
+        {
+            tracing::debug!(lane = lane.0, %error, "looks find their lanes later");
+        }
+        if let Some(at) = self.time_of_the_lane().await
+            && !own.is_empty()
+        {
+            self.heard.orders.put(Command { id: 0, order: Order::Tick { users: own, at } });
+        } else {
+            self.heard.asked.clear();
+        }
+    }
+
+    /// Up to when the lane knows all that came: now, if it has read everything, else nobody can tell. What a
+    /// record in the log says that is still to be read must not come too late.
+    async fn time_of_the_lane(&mut self) -> Option<Timestamp> {
+        let now = self.ports.clock.now();
+        let ends = self.ports.log.ends(self.lane).await.ok()??;
+        let tenure = self.ports.store.tenure(self.lane, self.token).await.ok()??;
+        let found = (tenure.positions, ends);
+        let is_still = self.heard.standing.replace(found) == Some(found);
+        self.heard.still = if is_still { self.heard.still + 1 } else { 0 };
+        let positions = tenure.positions;
+        let has_read_all = positions.events >= ends.events && positions.by_user >= ends.by_user;
+        // A log may end in what is no record, which nobody reads.
+        (has_read_all || self.heard.still >= STILL).then_some(now)
     }
 
     fn open(&self, stored: StoredCommand) -> Option<Order> {

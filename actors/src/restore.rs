@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use neuros::alert::Stored;
 use neuros::event::Record;
 use neuros::policy::Loaded;
-use neuros::{ENGINE_VERSION, Outcome, Policy};
+use neuros::{ENGINE_VERSION, Policy};
 
 use crate::chain::Chain;
 use crate::lane::UserNumber;
-use crate::person::Person;
+use crate::person::{Person, Reaction};
 use crate::seal::{DataKey, KeysAway, Seal};
 use crate::store::{Asked, Store, StoreError, StoredBase, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
@@ -243,11 +244,16 @@ impl Restorer {
         let place = record_place(stored.user, record.number);
         let bytes = self.seal.open(key, place, &record.body);
         let bytes = bytes.map_err(|error| unreadable(stored, error))?;
-        let decoded = Record::from_stored(stored.user_id.as_str().into(), &bytes);
-        let decoded = decoded.map_err(|error| unreadable(stored, error))?;
         let policy = self.policy(record.policy).await?;
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        person.replay(&policy, &decoded, &mut outcomes);
+        if Stored::is_one(&bytes) {
+            let order = Stored::of_bytes(&bytes).map_err(|problem| unreadable(stored, problem))?;
+            let obeyed = person.obey(&policy, &order, &mut Reaction::default());
+            obeyed.map_err(|refusal| unreadable(stored, refusal))?;
+        } else {
+            let decoded = Record::from_stored(stored.user_id.as_str().into(), &bytes);
+            let decoded = decoded.map_err(|error| unreadable(stored, error))?;
+            person.replay(&policy, &decoded, &mut Vec::new());
+        }
         if person.record_number != record.number {
             let problem = format!("record {} now counts as a duplicate", record.number);
             return Err(unreadable(stored, problem));

@@ -9,11 +9,11 @@ use neuros::time::Timestamp;
 use crate::batch::End;
 use crate::capacity::{RESTORE_PAGE, USERS_PAGE};
 use crate::defect::Defect;
-use crate::ingest::Suspects;
 use crate::lane::UserNumber;
 use crate::person::Person;
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::store::{Asked, StoredRecord, StoredUser};
+use crate::suspects::Suspects;
 
 /// Folds a lane's users on by the records that their checkpoints have not.
 pub(crate) async fn catch_up(residents: &mut Residents, suspects: &Suspects) -> Result<(), End> {

@@ -12,10 +12,12 @@ use crate::alert::Alerts;
 use crate::batch::{Decided, End, Read};
 use crate::capacity::{BATCH_MAILBOX, SCRUB_QUESTIONS};
 use crate::decide::Worked;
+use crate::lane::Provenance;
 use crate::live::Seat;
 use crate::obey::Commanded;
 use crate::residents::{Residents, Sampled};
-use crate::user::{Apply, BatchContext, Stepped, Steps, Taken};
+use crate::taken::{Panicked, Taken};
+use crate::user::{Apply, BatchContext, Stepped, Steps};
 
 /// Routes the batches of one lane, one at a time and in order.
 pub(crate) struct Router {
@@ -156,9 +158,21 @@ impl Desk {
         steps.resize_with(works.len(), || None);
         while let Some(Stepped { slot, result }) = answers.recv().await {
             let place = steps.get_mut(slot).ok_or(LOST)?;
-            *place = Some(result.map_err(End::Panicked)?);
+            *place = Some(result.map_err(|panicked| self.failed(panicked, works, slot))?);
         }
         steps.into_iter().collect::<Option<Vec<_>>>().ok_or(LOST)
+    }
+
+    /// A record is put aside, and the user with it; of an order nobody knows which, so only the user is.
+    fn failed(&self, panicked: Panicked, works: &[UserWork], slot: usize) -> End {
+        let of_work = works.get(slot).and_then(|work| self.residents.live.get(work.seat));
+        match (panicked.provenance, of_work) {
+            (Provenance::Order(_), Some(resident)) => End::Unreadable {
+                user_id: resident.user_id.as_ref().to_owned(),
+                problem: "an order about the user's alerts cannot be carried out".to_owned(),
+            },
+            _ => End::Panicked(panicked),
+        }
     }
 
     fn pass_on(&self, decided: Decided) -> Result<(), End> {

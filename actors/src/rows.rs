@@ -4,7 +4,7 @@ use neuros::time::Timestamp;
 use uuid::Uuid;
 
 use crate::dead_letter::Letter;
-use crate::lane::{FenceToken, Lane, Progress, Source, UserNumber};
+use crate::lane::{FenceToken, Lane, Progress, Provenance, Source, UserNumber};
 use crate::seal::Sealed;
 
 /// One transaction of one lane.
@@ -35,6 +35,8 @@ pub struct Batch {
     pub released: Vec<ReleasedRow>,
     /// Commands carried out with it; by id.
     pub commands: Vec<CommandRow>,
+    /// When to look at alerts again; by user, each once.
+    pub looks: Vec<LookRow>,
 }
 
 /// Where a stored record lies.
@@ -58,11 +60,9 @@ pub struct RecordRow {
     pub number: i64,
     /// Where the user's record before it lies: so one leads to the other, and no index on users is needed.
     pub previous: Option<RecordPlace>,
-    /// Where it was read.
-    pub source: Source,
-    /// The offset there.
-    pub offset: i64,
-    /// When it entered the log.
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// When it entered the log; of an order when it was carried out.
     pub record_time: Timestamp,
     /// The policy that it was decided under.
     pub policy: i32,
@@ -74,6 +74,15 @@ pub struct RecordRow {
     pub event_type: String,
     /// The decoded record.
     pub body: Sealed,
+}
+
+/// When somebody must look at a user's alerts again, though nothing of theirs may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookRow {
+    /// Whose.
+    pub user: UserNumber,
+    /// When; `None` for not by time alone.
+    pub due: Option<Timestamp>,
 }
 
 /// A user, as far as the store has to know.

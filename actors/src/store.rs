@@ -11,8 +11,8 @@ use crate::lane::{FenceToken, Lane, Positions, Progress, Routing, UserNumber};
 use crate::rows::{Batch, RecordPlace, Sink};
 
 pub use stored::{
-    StoredBase, StoredCommand, StoredDeadLetter, StoredLetter, StoredOutbox, StoredRecord,
-    StoredUser,
+    StoredBase, StoredCommand, StoredDeadLetter, StoredLetter, StoredLook, StoredOutbox,
+    StoredRecord, StoredUser,
 };
 
 /// Where everything that must survive is kept.
@@ -150,6 +150,26 @@ pub trait Store: Send + Sync {
     /// When the store is away.
     async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError>;
 
+    /// Users of a lane whose alerts are to be looked at by `now`, the longest due first, at most `limit`. More
+    /// partitions may have made another lane their home since: see [`Store::move_looks`].
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn looks(
+        &self,
+        lane: Lane,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<StoredLook>, StoreError>;
+
+    /// Says to which lane looks belong; those that were changed meanwhile are left alone.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn move_looks(&self, looks: &[(StoredLook, Lane)]) -> Result<(), StoreError>;
+
     /// Dead letters that are still on the list, in order.
     ///
     /// # Errors
@@ -222,6 +242,8 @@ pub struct Tenure {
     /// Offset from which on no more of `biometric.events` is to be read: more partitions are being added,
     /// and users will find new homes.
     pub events_stop: Option<i64>,
+    /// How far the lane has come, as committed.
+    pub positions: Positions,
 }
 
 /// One of a user's records, by number, and where it lies.

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
+use neuros::alert::{Held, Refusal, Stored};
 use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::{ENGINE_VERSION, Kind, Mode, Outcome, Policy};
@@ -13,13 +14,14 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use crate::capacity::USER_MAILBOX;
-use crate::dead_letter::Letter;
 use crate::defect::Defect;
-use crate::lane::{Counts, Lane, PerSource, Source, UserNumber};
-use crate::message::{self, AlertCause, Cause, ModeSwitch, to_json};
-use crate::person::{Applied, Evaluate, Person};
+use crate::lane::{Counts, Lane, PerSource, Provenance, UserNumber};
+use crate::message::{self, Cause, ModeSwitch, to_json};
+use crate::notice::Notice;
+use crate::person::{Applied, Evaluate, Look, Person, Reaction};
 use crate::rows::{RecordPlace, RecordRow, TransitionRow};
 use crate::seal::{DataKey, Place, Seal, Sealed};
+use crate::taken::{Entry, Panicked, Taken};
 
 /// What all users of a batch share.
 pub struct BatchContext {
@@ -39,29 +41,6 @@ pub struct BatchContext {
     pub checkpoint_every: u32,
     /// Give every state, for the cache.
     pub states: bool,
-}
-
-/// A record for a user.
-pub struct Taken {
-    /// Its place among all records of the batch.
-    pub position: i32,
-    /// Where it was read.
-    pub source: Source,
-    /// The offset there.
-    pub offset: i64,
-    /// The dead letter that it was meanwhile.
-    pub letter: Option<Letter>,
-    /// The trace that it belongs to.
-    pub traceparent: Option<Box<str>>,
-    /// What it says.
-    pub record: Box<Record<'static>>,
-}
-
-impl Taken {
-    /// Whose it is.
-    pub fn user_id(&self) -> &str {
-        &self.record.user_id
-    }
 }
 
 /// Apply these records, all of one batch that are this user's.
@@ -93,23 +72,6 @@ pub struct Stepped {
     pub result: Result<Box<Steps>, Panicked>,
 }
 
-/// A record that this release cannot evaluate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Panicked {
-    /// Where it was read.
-    pub source: Source,
-    /// The offset there.
-    pub offset: i64,
-    /// The dead letter that it was meanwhile.
-    pub letter: Option<Letter>,
-}
-
-impl Panicked {
-    fn over(taken: &Taken) -> Self {
-        Self { source: taken.source, offset: taken.offset, letter: taken.letter }
-    }
-}
-
 /// What a user's records of one batch have changed.
 #[derive(Default)]
 pub struct Steps {
@@ -119,6 +81,14 @@ pub struct Steps {
     pub counts: PerSource<Counts>,
     /// Mode changes.
     pub switches: Vec<Switch>,
+    /// Changes of alerts.
+    pub notices: Vec<Notice>,
+    /// What was held back, by the place of its reason in [`Held::ALL`].
+    pub held: [u32; Held::ALL.len()],
+    /// When to look at the alerts again.
+    pub look: Look,
+    /// Why an order came to nothing.
+    pub refusal: Option<Refusal>,
     /// The mode before, of a user who had one.
     pub mode_before: Option<Mode>,
     /// The mode afterwards; `None` when the user still has no state.
@@ -143,10 +113,8 @@ pub struct Switch {
     pub outgoing: Sealed,
     /// The same in the clear, to be published once the batch is committed.
     pub message: Vec<u8>,
-    /// What the alerts have to know.
-    pub alert: AlertCause,
-    /// The user's key, for what the alerts write.
-    pub key: DataKey,
+    /// Whose, as the outside knows them.
+    pub user_id: String,
 }
 
 /// One person, in memory.
@@ -207,88 +175,110 @@ impl User {
         outcomes: &mut Vec<Outcome>,
         steps: &mut Steps,
     ) {
-        let state = self.person.state.as_deref();
-        let seq = state.map_or(0, neuros::State::seq);
-        let since = state.map(neuros::State::mode_since);
-        let counts = steps.counts.of_mut(taken.source);
-        match (context.evaluate)(&mut self.person, &context.policy, &taken.record, outcomes) {
-            Applied::Duplicate => counts.duplicate += 1,
-            Applied::Numbered(number) => {
-                counts.new += 1;
-                let (stamp, lane) = (context.stamp, context.lane);
-                let place = RecordPlace { stamp, lane, position: taken.position };
-                let previous = self.person.newest.replace(place);
-                let mut before = Before { seq, since: since.unwrap_or(taken.record.time) };
-                for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
-                    steps.switches.extend(self.switch(taken, outcome, &mut before, context));
+        let (position, provenance, traceparent) =
+            (taken.position, taken.provenance, taken.traceparent.as_deref());
+        let mut reaction = Reaction::default();
+        let (body, numbered) = match &mut taken.entry {
+            Entry::Record(record) => {
+                let state = self.person.state.as_deref();
+                let seq = state.map_or(0, neuros::State::seq);
+                let counts = match provenance {
+                    Provenance::Log(source, _) => steps.counts.of_mut(source),
+                    Provenance::Order(_) => &mut Counts::default(),
+                };
+                let applied =
+                    (context.evaluate)(&mut self.person, &context.policy, record, outcomes);
+                if applied == Applied::Duplicate {
+                    counts.duplicate += 1;
+                    return;
                 }
-                steps.records.push(self.record_row(taken, number, previous, context));
+                counts.new += 1;
+                self.person.react(&context.policy, record, outcomes, &mut reaction);
+                let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
+                for ((outcome, n), seq) in switched.zip(&reaction.switches).zip(seq + 1..) {
+                    let told = Told { record, traceparent, seq, n: *n };
+                    steps.switches.extend(self.switch(&told, outcome, context));
+                }
+                let mut body = Vec::with_capacity(128);
+                record.to_stored(&mut body);
+                let column = |text: &mut Cow<'static, str>| std::mem::take(text).into_owned();
+                let named = Named {
+                    time: record.record_time,
+                    device_id: column(&mut record.device_id),
+                    event_type: column(&mut record.event_type),
+                };
+                (body, named)
             }
+            Entry::Order(asked) => {
+                let stored = Stored::new(asked.at, asked.order.clone());
+                if let Err(refusal) = self.person.obey(&context.policy, &stored, &mut reaction) {
+                    steps.refusal = Some(refusal);
+                    return;
+                }
+                let event_type = ORDER.to_owned();
+                let named = Named { time: asked.at, device_id: String::new(), event_type };
+                (stored.to_bytes(), named)
+            }
+        };
+        let user_id = taken.user_id();
+        self.say(user_id, reaction, context, steps);
+        let place = RecordPlace { stamp: context.stamp, lane: context.lane, position };
+        let previous = self.person.newest.replace(place);
+        steps.records.push(self.row((position, provenance, previous), numbered, &body, context));
+    }
+
+    /// What a record or an order has led to beside mode changes.
+    fn say(&self, user_id: &str, reaction: Reaction, context: &BatchContext, steps: &mut Steps) {
+        steps.notices.extend(reaction.changes.into_iter().map(|change| Notice {
+            user: self.user,
+            user_id: user_id.to_owned(),
+            key: self.key.clone(),
+            record_number: self.person.record_number,
+            change,
+            policy_version: context.policy.version.clone(),
+            stamp: context.stamp,
+        }));
+        for (sum, held) in steps.held.iter_mut().zip(reaction.held) {
+            *sum += held;
+        }
+        if reaction.look != Look::Unchanged {
+            steps.look = reaction.look;
         }
     }
 
-    /// Takes the texts of its columns out of the record.
-    fn record_row(
+    fn row(
         &self,
-        taken: &mut Taken,
-        number: i64,
-        previous: Option<RecordPlace>,
+        (position, provenance, previous): (i32, Provenance, Option<RecordPlace>),
+        named: Named,
+        body: &[u8],
         context: &BatchContext,
     ) -> RecordRow {
-        let mut body = Vec::with_capacity(128);
-        taken.record.to_stored(&mut body);
-        let column = |text: &mut Cow<'static, str>| std::mem::take(text).into_owned();
-        let place = record_place(self.user, number);
+        let number = self.person.record_number;
         RecordRow {
-            position: taken.position,
+            position,
             user: self.user,
             number,
             previous,
-            source: taken.source,
-            offset: taken.offset,
-            record_time: taken.record.record_time,
+            provenance,
+            record_time: named.time,
             policy: context.policy_number,
             engine: ENGINE_VERSION.cast_signed(),
-            device_id: column(&mut taken.record.device_id),
-            event_type: column(&mut taken.record.event_type),
-            body: context.seal.seal(&self.key, place, &body),
+            device_id: named.device_id,
+            event_type: named.event_type,
+            body: context.seal.seal(&self.key, record_place(self.user, number), body),
         }
     }
 
-    fn switch(
-        &mut self,
-        taken: &Taken,
-        outcome: &Outcome,
-        before: &mut Before,
-        context: &BatchContext,
-    ) -> Option<Switch> {
+    fn switch(&self, told: &Told<'_>, outcome: &Outcome, context: &BatchContext) -> Option<Switch> {
         // A switch always comes with its explanation.
         let explanation = outcome.explanation.as_deref()?;
-        let record = &taken.record;
-        before.seq += 1;
-        let seq = i64::try_from(before.seq).unwrap_or(i64::MAX);
-        let n = self.person.message_number + 1;
-        self.person.message_number += message::count(outcome.previous_mode, outcome.mode);
+        let &Told { record, traceparent, seq, n } = told;
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
         let stamp = context.stamp;
-        let traceparent = taken.traceparent.as_deref();
         let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
         let message = to_json(&ModeSwitch::of(&cause));
         let explained = message::explained_to_stored(&message, explanation);
         let place = |table| Place { table, column: "body", user: self.user.0, record: n };
-        let entered = explanation.evaluated_at.unwrap_or(outcome.time);
-        let alert = AlertCause {
-            user_id: record.user_id.as_ref().to_owned(),
-            previous_mode: outcome.previous_mode,
-            mode: outcome.mode,
-            seq,
-            n,
-            time: entered,
-            previous_since: std::mem::replace(&mut before.since, entered),
-            reason_text: explanation.headline(),
-            reason: outcome.reason.map_or("", neuros::Reason::as_str),
-            policy_version: explanation.policy_version.clone(),
-            stamp,
-        };
         let row = TransitionRow {
             user: self.user,
             seq,
@@ -300,22 +290,34 @@ impl User {
             body: context.seal.seal(&self.key, place(TRANSITIONS), &explained),
         };
         let outgoing = context.seal.seal(&self.key, place(OUTBOX), &message);
-        Some(Switch { row, outgoing, message, alert, key: self.key.clone() })
+        Some(Switch { row, outgoing, message, user_id: record.user_id.as_ref().to_owned() })
     }
 
     fn checkpoint(&self, defective: Option<&Person>, context: &BatchContext) -> Option<Sealed> {
         let person = defective.filter(|person| person.state.is_some()).unwrap_or(&self.person);
-        let bytes = person.state.as_ref()?.to_checkpoint();
+        let bytes = person.to_checkpoint()?;
         let place = checkpoint_place(self.user, self.person.record_number);
         Some(context.seal.seal(&self.key, place, &bytes))
     }
 }
 
-/// What held before a mode change.
-struct Before {
+/// What is told of a mode change.
+struct Told<'t> {
+    record: &'t Record<'static>,
+    traceparent: Option<&'t str>,
     seq: u64,
-    since: Timestamp,
+    n: i64,
 }
+
+/// What a row says in the clear of what it holds.
+struct Named {
+    time: Timestamp,
+    device_id: String,
+    event_type: String,
+}
+
+/// The type of event that an order is stored as.
+const ORDER: &str = "order";
 
 /// The tables whose sealed bodies are bound to them.
 pub(crate) const TRANSITIONS: &str = "mode_transitions";

@@ -1,6 +1,7 @@
 //! The tables, one entity a file: what a row holds, and nothing that is done with it.
 
 pub mod alert_changes;
+pub mod alert_looks;
 pub mod base_checkpoints;
 pub mod closed_generations;
 pub mod dead_letters;

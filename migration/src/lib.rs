@@ -16,6 +16,7 @@ mod m0010_expansion;
 mod m0011_chain;
 mod m0012_lease;
 mod m0013_indexes;
+mod m0016_alert_looks;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_chain::Migration),
             Box::new(m0012_lease::Migration),
             Box::new(m0013_indexes::Migration),
+            Box::new(m0016_alert_looks::Migration),
         ]
     }
 }

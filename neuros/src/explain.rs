@@ -5,7 +5,7 @@ mod input;
 mod phrase;
 mod rules;
 mod text;
-mod units;
+pub(crate) mod units;
 
 use serde::Serialize;
 

@@ -4,6 +4,7 @@
 //! under a [`Policy`] and gives an [`Outcome`] for each of its events. Nothing here reads a clock,
 //! does I/O or draws a random number: the same records in the same order give the same outcomes.
 
+pub mod alert;
 mod baseline;
 mod candidate;
 pub mod checkpoint;

@@ -1,12 +1,14 @@
 //! The policy: every number of the engine that operators may choose, with its default and limits.
 //! A policy is a value; who reads files and when is not its business.
 
+mod alerts;
 mod node;
 mod parse;
 mod setting;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::alert::{Rules, Severity};
 use crate::mode::Mode;
 use crate::time::Micros;
 use node::Node;
@@ -311,6 +313,13 @@ policy! {
         stress: f64 = 0.765, 0.0..=1.0;
         /// How many of the three make it borderline.
         min: u32 = 2, 1..=3;
+    }
+    /// Of what somebody should be told, and when not.
+    alerts / "alerts": Alerts {
+        /// The rules, which replace the built-in ones.
+        rules: Rules = Rules::built_in(), ();
+        /// From which severity on somebody is told in a person's quiet hours too.
+        through_quiet_hours: Severity = Severity::Critical, ();
     }
 }
 

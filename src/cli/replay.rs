@@ -10,7 +10,7 @@ use neuros::{Explain, Policy};
 use super::failure::Failure;
 use super::input::{Input, Progress};
 use super::{complain, policy};
-use crate::replay::{Applied, Lines, Numbered, OutcomeLine, Replay};
+use crate::replay::{AlertReplay, Applied, Lines, Numbered, OutcomeLine, Replay};
 
 /// Replays recorded logs and prints what became of every event.
 ///
@@ -21,6 +21,7 @@ use crate::replay::{Applied, Lines, Numbered, OutcomeLine, Replay};
 #[command(after_help = "Examples:
   biometric-bridge replay < log.ndjson > outcomes.ndjson
   biometric-bridge replay --explain --user u1 log.ndjson | jq -r .text
+  biometric-bridge replay --alerts --policy my.yaml log.ndjson | jq 'select(.notify)'
   biometric-bridge replay --policy my.yaml --state monday.ndjson tuesday.ndjson")]
 pub(super) struct Arguments {
     /// The logs, replayed one after the other as one log; `-`, or none, is standard input.
@@ -35,6 +36,10 @@ pub(super) struct Arguments {
     /// Add to each outcome why, as a sentence (`text`) and as data (`explanation`).
     #[arg(long)]
     explain: bool,
+    /// Print what would have been said of alerts instead of outcomes, as time passes in the log, and how often
+    /// somebody would have been notified of each user.
+    #[arg(long, conflicts_with_all = ["explain", "state"])]
+    alerts: bool,
     /// Replay this user's records only.
     #[arg(long, value_name = "ID")]
     user: Option<String>,
@@ -65,6 +70,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 /// One run of the command.
 struct Session<'p> {
     replay: Replay<'p>,
+    alerts: Option<AlertReplay<'p>>,
     output: BufWriter<io::StdoutLock<'static>>,
     progress: Progress,
     states_only: bool,
@@ -80,7 +86,10 @@ struct Session<'p> {
 impl<'p> Session<'p> {
     fn new(arguments: &Arguments, policy: &'p Policy, intake: Intake) -> Self {
         let explain = if arguments.explain { Explain::Everything } else { Explain::Switches };
+        let only_user = arguments.user.clone();
+        let alerts = arguments.alerts.then(|| AlertReplay::new(policy, intake.clone(), only_user));
         Self {
+            alerts,
             replay: Replay::new(policy, intake, explain, arguments.user.clone()),
             output: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
             progress: Progress::over(&arguments.files),
@@ -100,6 +109,10 @@ impl<'p> Session<'p> {
         while let Some(Numbered { number, bytes, line }) = lines.read().map_err(unreadable)? {
             self.progress.advance(bytes);
             match line {
+                Ok(line) if let Some(alerts) = &mut self.alerts => {
+                    let output = &mut self.output;
+                    self.matched |= alerts.apply(&line, |said| write_line(said, output))?;
+                }
                 Ok(line) => {
                     let (explain, output) = (self.explain, &mut self.output);
                     let silent = self.states_only;
@@ -128,6 +141,9 @@ impl<'p> Session<'p> {
     }
 
     fn finish(mut self, one_user: bool) -> Result<(), Failure> {
+        for summary in self.alerts.iter().flat_map(AlertReplay::summaries) {
+            write_line(&summary, &mut self.output)?;
+        }
         if self.states_only {
             for summary in self.replay.summaries() {
                 write_line(&summary, &mut self.output)?;

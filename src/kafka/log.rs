@@ -16,10 +16,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::group::Positioned;
-use super::topics::TopicNames;
+use super::topics::{TopicNames, stamps_on_arrival};
 
 /// The lanes' log in Kafka.
 pub struct KafkaLog {
@@ -29,7 +31,12 @@ pub struct KafkaLog {
     watcher: Arc<BaseConsumer>,
     /// Where positions are noted for the group's own tools.
     positioned: Arc<Positioned>,
+    /// Whether records are stamped when they arrive, and when that was asked.
+    stamps: Mutex<Option<(Instant, Option<bool>)>>,
 }
+
+/// How long an answer about the topics' settings holds: each costs a connection.
+const STAMPS_HOLD: Duration = Duration::from_mins(1);
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,7 +54,20 @@ impl KafkaLog {
         positioned: Arc<Positioned>,
     ) -> Result<Self, KafkaError> {
         let watcher = Arc::new(lane_config(&connection, "watcher").create()?);
-        Ok(Self { connection, topics, watcher, positioned })
+        Ok(Self { connection, topics, watcher, positioned, stamps: Mutex::default() })
+    }
+
+    /// Whether records are stamped when they arrive, as was found within the last minute.
+    async fn stamps_on_arrival(&self) -> Option<bool> {
+        let mut known = self.stamps.lock().await;
+        match *known {
+            Some((found_at, found)) if found_at.elapsed() < STAMPS_HOLD => found,
+            _ => {
+                let found = stamps_on_arrival(&self.connection, &self.topics).await;
+                *known = Some((Instant::now(), found));
+                found
+            }
+        }
     }
 
     /// The offsets at which a lane's log begins and at which the next record will lie.
@@ -176,6 +196,13 @@ impl Log for KafkaLog {
 
     async fn by_user_end(&self, lane: Lane) -> Result<i64, LogError> {
         Ok(self.watermarks(lane, Source::ByUser).await?.1)
+    }
+
+    async fn ends(&self, lane: Lane) -> Result<Option<Positions>, LogError> {
+        let (_, events) = self.watermarks(lane, Source::Events).await?;
+        let (_, by_user) = self.watermarks(lane, Source::ByUser).await?;
+        let by_producers = self.stamps_on_arrival().await == Some(false);
+        Ok((!by_producers).then_some(Positions { events, by_user }))
     }
 
     fn note_position(&self, lane: Lane, next: i64) {

@@ -175,7 +175,7 @@ impl SqlStore {
         use dead_letters::Column;
         let open = dead_letters::Entity::find().filter(Column::ReleasedAt.is_null());
         let open = match order {
-            Order::Rebuild { .. } => return Ok(0),
+            Order::Rebuild { .. } | Order::Alert { .. } | Order::Tick { .. } => return Ok(0),
             Order::Release { user_id } => {
                 let user = users::Entity::find().filter(users::Column::UserId.eq(user_id));
                 let user = user.one(&self.reader).await.map_err(|error| of_database(&error))?;

@@ -10,7 +10,7 @@ use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
     Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
-    StoredCommand, StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -162,6 +162,20 @@ impl Store for SqlStore {
 
     async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError> {
         self.carry(move |store| async move { store.read_commands(lane, limit).await }).await
+    }
+
+    async fn looks(
+        &self,
+        lane: Lane,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<StoredLook>, StoreError> {
+        self.carry(move |store| async move { store.read_looks(lane, now, limit).await }).await
+    }
+
+    async fn move_looks(&self, looks: &[(StoredLook, Lane)]) -> Result<(), StoreError> {
+        let looks = looks.to_vec();
+        self.carry(move |store| async move { store.write_moved_looks(&looks).await }).await
     }
 
     async fn letters(&self, asked: AskedLetters<'_>) -> Result<Vec<StoredLetter>, StoreError> {

@@ -1,7 +1,7 @@
 //! What the lanes read: routing, records, users, bases, policies. Never writes, but for a policy that is
 //! new.
 
-use actors::lane::{FenceToken, Lane, Routing, UserNumber};
+use actors::lane::{FenceToken, Lane, Positions, Provenance, Routing, UserNumber};
 use actors::rows::RecordPlace;
 use actors::store::{Asked, StoreError, StoredBase, StoredRecord, StoredUser, Tenure};
 use chrono::{DateTime, Utc};
@@ -16,6 +16,7 @@ use super::{SqlStore, instant, lease, postgres, progress};
 
 mod chain;
 mod commands;
+mod looks;
 mod outbox;
 
 pub(super) use commands::named;
@@ -58,13 +59,17 @@ impl SqlStore {
         let found = lanes::Entity::find()
             .select_only()
             .column_as(lease::events_stop(&self.reader), "events_stop")
+            .columns([lanes::Column::EventsPosition, lanes::Column::ByUserPosition])
             .filter(lanes::Column::Lane.eq(lane.0))
             .filter(lanes::Column::FenceToken.eq(token.0))
-            .into_tuple::<Option<i64>>()
+            .into_tuple::<(Option<i64>, i64, i64)>()
             .one(&self.reader)
             .await;
         let found = found.map_err(|error| of_database(&error))?;
-        Ok(found.map(|events_stop| Tenure { events_stop }))
+        Ok(found.map(|(events_stop, events, by_user)| {
+            let positions = Positions { events, by_user };
+            Tenure { events_stop, positions }
+        }))
     }
 
     pub(super) async fn read_last_forwarded(
@@ -251,8 +256,9 @@ pub(super) fn record(columns: RecordColumns) -> Result<StoredRecord, StoreError>
         place: RecordPlace { stamp: instant::from(time), lane: Lane(lane), position },
         user: UserNumber(user),
         number,
-        source: progress::source(source)?,
-        offset,
+        provenance: Provenance::of_numbers(source, offset).ok_or_else(|| {
+            StoreError::Refused(format!("a stored record has source {source}, which is unknown"))
+        })?,
         policy,
         engine,
         body,

@@ -4,6 +4,7 @@
 use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
+use neuros::alert::Held;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
@@ -19,6 +20,7 @@ pub struct Metrics {
     events: IntCounter,
     records: IntCounterVec,
     transitions: IntCounter,
+    alerts: Alerts,
     dead_letters: IntCounterVec,
     released: IntCounterVec,
     scrub: Scrub,
@@ -40,6 +42,45 @@ pub struct Metrics {
 struct Asked {
     requests: IntCounterVec,
     failures: IntCounterVec,
+}
+
+/// What is said of alerts, and what is not.
+struct Alerts {
+    changes: IntCounterVec,
+    held_back: IntCounterVec,
+}
+
+impl Alerts {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let changes = counters(
+            registry,
+            "biometric_alert_changes_total",
+            "Changes of alerts committed, by where the alert stands then.",
+            &["status"],
+        )?;
+        let held_back = counters(
+            registry,
+            "biometric_alerts_held_back_total",
+            "Times that something was found and nobody was notified, by reason.",
+            &["reason"],
+        )?;
+        for status in ["firing", "acknowledged", "resolved", "expired"] {
+            changes.with_label_values(&[status]);
+        }
+        for held in Held::ALL {
+            held_back.with_label_values(&[held.as_str()]);
+        }
+        Ok(Self { changes, held_back })
+    }
+
+    fn committed(&self, report: &BatchReport) {
+        for (status, count) in &report.alerts {
+            self.changes.with_label_values(&[status]).inc_by(*count);
+        }
+        for (held, count) in Held::ALL.into_iter().zip(report.held) {
+            self.held_back.with_label_values(&[held.as_str()]).inc_by(count.into());
+        }
+    }
 }
 
 /// What comes of comparing states with their records.
@@ -78,6 +119,7 @@ impl Metrics {
                 &["source", "outcome"],
             )?,
             transitions: counter("cognitive_mode_transitions", "Mode changes committed.")?,
+            alerts: Alerts::new(&registry)?,
             dead_letters: counters(
                 "biometric_dead_letters_total",
                 "Dead letters committed, by reason.",
@@ -175,6 +217,7 @@ impl Metrics {
             }
         }
         self.transitions.inc_by(report.transitions);
+        self.alerts.committed(report);
         for (reason, count) in &report.dead_letters {
             self.dead_letters.with_label_values(&[reason]).inc_by(*count);
         }
@@ -426,6 +469,8 @@ mod tests {
             lane: Lane(0),
             counts,
             transitions: 3,
+            alerts: vec![("firing", 2)],
+            held: [0, 0, 3, 0, 0, 0, 0, 0],
             dead_letters: vec![("not_json", 1)],
             released: vec![("applied", 2)],
             commands: 1,
@@ -445,6 +490,9 @@ mod tests {
         for line in [
             "biometric_events_processed_total 7",
             "cognitive_mode_transitions 3",
+            "biometric_alert_changes_total{status=\"firing\"} 2",
+            "biometric_alert_changes_total{status=\"expired\"} 0",
+            "biometric_alerts_held_back_total{reason=\"snoozed\"} 3",
             "cognitive_mode_current{mode=\"reflex\"} 11",
             "cognitive_mode_current{mode=\"hypothesis\"} 4",
             "kafka_consumer_lag{partition=\"1\",topic=\"biometric.events\"} 7",

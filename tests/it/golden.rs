@@ -93,3 +93,28 @@ fn explanations_change_no_outcome() {
         stdout(&plain).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(explained, plain);
 }
+
+/// Reviewed by a person: whom somebody is told of, how often, and what is said.
+#[test]
+fn recorded_people_have_the_expected_alerts_and_no_more_notifications() {
+    let folder = root().join("tests/data/people");
+    let mut logs: Vec<_> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ndjson"))
+        .collect();
+    logs.sort();
+    let mut got = String::new();
+    for log in &logs {
+        let output = run(&["replay", "--alerts", log.to_str().expect("a path")], "");
+        assert!(output.status.success(), "{}", stderr(&output));
+        got.push_str(stdout(&output));
+    }
+    let expected = read(&folder.join("alerts.golden"));
+    for (number, (got, expected)) in got.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(got, expected, "line {}", number + 1);
+    }
+    assert_eq!(got.lines().count(), expected.lines().count(), "lines");
+    let summary = |line: &&str| line.contains("\"type\":\"summary\"");
+    got.lines().filter(summary).for_each(|line| println!("{line}"));
+}

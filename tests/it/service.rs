@@ -6,6 +6,7 @@ mod alerts;
 pub(crate) mod check;
 mod commands;
 mod dead_letters;
+mod episodes;
 mod expand;
 mod faults;
 pub(crate) mod feed;

@@ -10,6 +10,7 @@ mod commits;
 mod expansions;
 mod failures;
 mod generations;
+mod looks;
 mod places;
 mod queries;
 mod reads;

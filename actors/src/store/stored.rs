@@ -3,7 +3,7 @@
 use neuros::time::Timestamp;
 
 use crate::dead_letter::Letter;
-use crate::lane::{Source, UserNumber};
+use crate::lane::{Provenance, Source, UserNumber};
 use crate::rows::RecordPlace;
 
 /// A dead letter that is still on the list.
@@ -68,16 +68,31 @@ pub struct StoredRecord {
     pub user: UserNumber,
     /// Its number among the user's.
     pub number: i64,
-    /// Where it was read.
-    pub source: Source,
-    /// The offset there.
-    pub offset: i64,
+    /// Where it comes from.
+    pub provenance: Provenance,
     /// The policy that it was decided under.
     pub policy: i32,
     /// The engine that decided it.
     pub engine: i16,
     /// The sealed record.
     pub body: Vec<u8>,
+}
+
+/// A user whose alerts somebody must look at.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredLook {
+    /// Who.
+    pub user: UserNumber,
+    /// The user's id.
+    pub user_id: String,
+    /// Since when.
+    pub due: Timestamp,
+}
+
+impl std::fmt::Debug for StoredLook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredLook").finish_non_exhaustive()
+    }
 }
 
 /// A base checkpoint.

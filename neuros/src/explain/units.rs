@@ -4,7 +4,7 @@ use crate::event::Metric;
 use crate::state::Indicator;
 use crate::time::Timestamp;
 
-pub(super) fn indicator_name(indicator: Indicator) -> &'static str {
+pub(crate) fn indicator_name(indicator: Indicator) -> &'static str {
     match indicator {
         Indicator::Hrv => "HRV",
         Indicator::HeartRate => "heart rate",
@@ -15,7 +15,7 @@ pub(super) fn indicator_name(indicator: Indicator) -> &'static str {
 }
 
 /// A metric's name in words; one that we do not know in quotes, since it can say anything.
-pub(super) fn metric_name(metric: &str) -> String {
+pub(crate) fn metric_name(metric: &str) -> String {
     match Metric::named(metric.into()) {
         Metric::Hrv => "HRV".into(),
         Metric::Other(name) => format!("\"{name}\""),
@@ -24,7 +24,7 @@ pub(super) fn metric_name(metric: &str) -> String {
 }
 
 /// The first few of `items`, and how many more there are.
-pub(super) fn list(items: impl ExactSizeIterator<Item = String>) -> String {
+pub(crate) fn list(items: impl ExactSizeIterator<Item = String>) -> String {
     const NAMED: usize = 5;
     let more = items.len().saturating_sub(NAMED);
     let named = items.take(NAMED).collect::<Vec<_>>().join(", ");
@@ -32,12 +32,12 @@ pub(super) fn list(items: impl ExactSizeIterator<Item = String>) -> String {
 }
 
 /// At most two decimals for small numbers, one for others, and none that says nothing.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     number_beside(value, f64::NAN)
 }
 
 /// A number with as many decimals as show on which side of `limit` it lies.
-pub(super) fn number_beside(value: f64, limit: f64) -> String {
+pub(crate) fn number_beside(value: f64, limit: f64) -> String {
     let fewest = if value.abs() < 2.0 { 2 } else { 1 };
     let written = |decimals: usize| {
         let text = format!("{value:.decimals$}");
@@ -51,12 +51,12 @@ pub(super) fn number_beside(value: f64, limit: f64) -> String {
 }
 
 /// A length of time in the unit that suits it.
-pub(super) fn length(seconds: f64) -> String {
+pub(crate) fn length(seconds: f64) -> String {
     length_beside(seconds, f64::NAN)
 }
 
 /// A length of time that shows on which side of `limit` it lies; both in seconds.
-pub(super) fn length_beside(seconds: f64, limit: f64) -> String {
+pub(crate) fn length_beside(seconds: f64, limit: f64) -> String {
     let (unit, name) = match seconds.abs() {
         0.0..120.0 => (1.0, "s"),
         120.0..7_200.0 => (60.0, "min"),
@@ -73,7 +73,7 @@ pub(super) fn length_beside(seconds: f64, limit: f64) -> String {
 }
 
 /// Day, hour and minute.
-pub(super) fn clock(time: Timestamp) -> String {
+pub(crate) fn clock(time: Timestamp) -> String {
     let text = time.to_string();
     match text.get(..16) {
         Some(minute) => format!("{} UTC", minute.replace('T', " ")),

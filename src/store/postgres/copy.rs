@@ -57,8 +57,8 @@ pub(super) fn encode(batch: &Batch) -> Vec<u8> {
         field(&mut out, &row.position.to_be_bytes());
         field(&mut out, &row.user.0.to_be_bytes());
         field(&mut out, &row.number.to_be_bytes());
-        field(&mut out, &row.source.number().to_be_bytes());
-        field(&mut out, &row.offset.to_be_bytes());
+        field(&mut out, &row.provenance.number().to_be_bytes());
+        field(&mut out, &row.provenance.offset().to_be_bytes());
         field(&mut out, &micros(row.record_time).to_be_bytes());
         field(&mut out, &row.policy.to_be_bytes());
         field(&mut out, &row.engine.to_be_bytes());

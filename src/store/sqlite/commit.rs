@@ -4,9 +4,9 @@
 use actors::rows::{CommandRow, Quarantine, ReleasedRow};
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
-use entities::{dead_letters, lane_commands, lanes, phi_access_log, users};
+use entities::{alert_looks, dead_letters, lane_commands, lanes, phi_access_log, users};
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, DatabaseConnection, DatabaseTransaction, DbErr,
     EntityTrait, Iterable, QueryFilter, QuerySelect,
@@ -56,6 +56,9 @@ async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<
     insert(transaction, prepared.alerts).await?;
     insert(transaction, prepared.dead_letters).await?;
     insert(transaction, prepared.outbox).await?;
+    for row in prepared.looks {
+        look(transaction, row).await?;
+    }
     for row in prepared.released {
         release(transaction, expected.lane, row, prepared.stamp).await?;
     }
@@ -185,6 +188,19 @@ async fn carry_out(
         .await
         .map_err(broke)?;
     written(done.rows_affected, "lane_commands")
+}
+
+/// In the place of what was said before.
+async fn look(
+    transaction: &DatabaseTransaction,
+    row: alert_looks::ActiveModel,
+) -> Result<(), CommitError> {
+    use alert_looks::Column;
+    let over = OnConflict::column(Column::UserNumber)
+        .update_columns([Column::Lane, Column::Due])
+        .to_owned();
+    let written = alert_looks::Entity::insert(row).on_conflict(over);
+    written.exec_without_returning(transaction).await.map(|_| ()).map_err(broke)
 }
 
 fn written(rows: u64, table: &str) -> Result<(), CommitError> {

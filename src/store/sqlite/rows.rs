@@ -2,14 +2,14 @@
 
 use actors::lane::Positions;
 use actors::rows::{
-    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, OutboxRow, Quarantine, RecordRow,
-    ReleasedRow, TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, LookRow, OutboxRow, Quarantine,
+    RecordRow, ReleasedRow, TransitionRow, UserRow,
 };
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
 use entities::{
-    alert_changes, dead_letters, event_records, lanes, mode_transitions, outbox, phi_access_log,
-    users,
+    alert_changes, alert_looks, dead_letters, event_records, lanes, mode_transitions, outbox,
+    phi_access_log, users,
 };
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::IntoActiveModel;
@@ -41,6 +41,7 @@ pub(super) struct Prepared {
     pub(super) outbox: Vec<outbox::ActiveModel>,
     pub(super) released: Vec<ReleasedRow>,
     pub(super) commands: Vec<CommandRow>,
+    pub(super) looks: Vec<alert_looks::ActiveModel>,
     pub(super) audit: phi_access_log::ActiveModel,
     /// Whose id goes into the audit row.
     pub(super) audited: Option<i64>,
@@ -76,6 +77,7 @@ impl Prepared {
             outbox: batch.outbox.iter().map(|row| outgoing(row, lane, stamp)).collect(),
             released: batch.released.clone(),
             commands: batch.commands.clone(),
+            looks: batch.looks.iter().map(|row| look(*row, lane)).collect(),
             audit: audit(&batch.audit),
             audited: batch.audit.user.map(|user| user.0),
             stamp,
@@ -90,8 +92,8 @@ fn record(row: &RecordRow, lane: i32, stamp: DateTime<Utc>) -> event_records::Ac
         position: Set(row.position),
         user_number: Set(row.user.0),
         number: Set(row.number),
-        source: Set(row.source.number()),
-        log_offset: Set(row.offset),
+        source: Set(row.provenance.number()),
+        log_offset: Set(row.provenance.offset()),
         record_time: Set(instant::of(row.record_time)),
         policy: Set(row.policy),
         engine: Set(row.engine),
@@ -101,6 +103,14 @@ fn record(row: &RecordRow, lane: i32, stamp: DateTime<Utc>) -> event_records::Ac
         previous_time: Set(row.previous.map(|previous| instant::of(previous.stamp))),
         previous_lane: Set(row.previous.map(|previous| previous.lane.0)),
         previous_position: Set(row.previous.map(|previous| previous.position)),
+    }
+}
+
+fn look(row: LookRow, lane: i32) -> alert_looks::ActiveModel {
+    alert_looks::ActiveModel {
+        user_number: Set(row.user.0),
+        lane: Set(lane),
+        due: Set(row.due.map(instant::of)),
     }
 }
 

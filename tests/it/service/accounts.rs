@@ -160,7 +160,7 @@ fn identity(message: &Message) -> Option<Identity> {
 
 /// Each user's records of one partition were applied in its order.
 fn in_order(site: &Site<'_>, origins: &BTreeMap<Place, Place>) {
-    let sql = "SELECT lane, log_offset, user_number, source FROM event_records
+    let sql = "SELECT lane, log_offset, user_number, source FROM event_records WHERE source <> 2
                ORDER BY user_number, number";
     let mut newest: BTreeMap<(i64, i32), i64> = BTreeMap::new();
     for row in rows(site, sql) {

@@ -99,7 +99,9 @@ const WRONGS: [(&str, &str); 26] = [
     (
         "an alert of another record",
         "UPDATE alert_changes SET record_number = record_number + 1 WHERE (user_number, n) IN
-             (SELECT user_number, n FROM alert_changes LIMIT 1)",
+             (SELECT a.user_number, a.n FROM alert_changes a JOIN mode_transitions t
+                 ON t.user_number = a.user_number AND t.n = a.n - 1 AND t.time = a.started_at
+              LIMIT 1)",
     ),
     (
         "two messages lined up for each other's topic",

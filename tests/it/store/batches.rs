@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
+use actors::lane::{
+    FenceToken, Lane, Positions, Progress, Provenance, Routing, Source, UserNumber,
+};
 use actors::rows::{
     AlertRow, AuditRow, Batch, DeadLetterRow, OutboxRow, Quarantine, RecordPlace, RecordRow, Sink,
     TransitionRow, UserRow,
@@ -95,6 +97,7 @@ impl Owner {
             outbox: Vec::new(),
             released: Vec::new(),
             commands: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -137,8 +140,10 @@ pub(crate) fn record(user: UserNumber, number: i64, position: i32) -> RecordRow 
         user,
         number,
         previous: None,
-        source: if number % 2 == 0 { Source::ByUser } else { Source::Events },
-        offset: 1_000 + number,
+        provenance: Provenance::Log(
+            if number % 2 == 0 { Source::ByUser } else { Source::Events },
+            1_000 + number,
+        ),
         record_time: Timestamp::from_micros(START - number),
         policy: 1,
         engine: 1,

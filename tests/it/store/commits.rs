@@ -1,7 +1,7 @@
 //! What a batch writes, and when it writes nothing.
 
 use actors::chain::Chain;
-use actors::lane::{ClosedGeneration, FenceToken, Lane, UserNumber};
+use actors::lane::{ClosedGeneration, FenceToken, Lane, Provenance, Source, UserNumber};
 use actors::rows::{Quarantine, Sink};
 use actors::seal::Sealed;
 use actors::store::{Asked, Begin, CommitError, Store, StoredRecord};
@@ -61,7 +61,7 @@ async fn everything_of_a_batch_comes_back(place: Place) {
     let records = records_of(store, user, 0).await;
     let (first, second) = (&records[0], &records[1]);
     assert_eq!((first.place.stamp, first.place.position, first.number), (stamp, 0, 1));
-    assert_eq!((second.offset, second.policy, second.engine), (1_002, 1, 1));
+    assert_eq!((second.provenance.offset(), second.policy, second.engine), (1_002, 1, 1));
     assert_eq!(second.body, format!("record 2 of {}", user.0).into_bytes());
 
     let changes = store.alerts_of_user(user, 2, 10).await.expect("alerts");
@@ -203,7 +203,12 @@ async fn whatever_goes_in_comes_out(place: Place) {
         for position in 0..(next() % 20) as i32 {
             number += 1;
             let mut row = record(user, number, position);
-            row.offset = (next() >> (next() % 63)) as i64 & i64::MAX;
+            let offset = (next() >> (next() % 63)) as i64 & i64::MAX;
+            row.provenance = match next() % 3 {
+                0 => Provenance::Log(Source::Events, offset),
+                1 => Provenance::Log(Source::ByUser, offset),
+                _ => Provenance::Order(offset),
+            };
             row.policy = next() as i32;
             row.engine = next() as i16;
             row.device_id = String::from_utf8_lossy(&next().to_be_bytes())
@@ -216,7 +221,7 @@ async fn whatever_goes_in_comes_out(place: Place) {
         let written: Vec<_> = batch
             .records
             .iter()
-            .map(|row| (row.number, row.offset, row.policy, row.engine, row.body.0.clone()))
+            .map(|row| (row.number, row.provenance, row.policy, row.engine, row.body.0.clone()))
             .collect();
         let texts: Vec<_> = batch
             .records
@@ -228,7 +233,7 @@ async fn whatever_goes_in_comes_out(place: Place) {
         let read = records_of(&place.store, user, first - 1).await;
         let read: Vec<_> = read
             .into_iter()
-            .map(|row| (row.number, row.offset, row.policy, row.engine, row.body))
+            .map(|row| (row.number, row.provenance, row.policy, row.engine, row.body))
             .collect();
         assert_eq!(read, written);
         let sql = format!(

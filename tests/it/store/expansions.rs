@@ -6,7 +6,7 @@ use actors::expansion::Blocker;
 use actors::lane::{Lane, Positions, Routing, Source};
 use actors::rows::{DeadLetterRow, OutboxRow, Sink};
 use actors::seal::Sealed;
-use actors::store::{CommitError, Store, StoreError, Tenure};
+use actors::store::{CommitError, Store, StoreError};
 use biometric_bridge::store::{Administration, Adoption, Expanded, Lease};
 use neuros::time::Timestamp;
 
@@ -73,7 +73,8 @@ async fn lanes_at_rest_go_on_among_more(place: Place) {
     assert_eq!(place.count("lane_gaps").await, 0);
     assert_eq!(place.count("closed_generations").await, 2);
     let claim = store.claim(Lane(2), "it", &next).await.expect("the new lane is free");
-    assert_eq!(store.tenure(Lane(2), claim.token).await.expect("it"), Some(Tenure::default()));
+    let tenure = store.tenure(Lane(2), claim.token).await.expect("an answer");
+    assert_eq!(tenure.map(|tenure| tenure.events_stop), Some(None));
     assert_eq!(store.blockers().await.expect("an answer")[0], Blocker::NoStop(Lane(0)));
 }
 
@@ -95,29 +96,35 @@ async fn lanes_that_are_added_wait_and_old_processes_learn_of_it(place: Place) {
 async fn owners_learn_where_to_stop(place: Place) {
     let store = &place.store;
     let owner = Owner::first(store).await;
-    let tenure = async || store.tenure(Lane(0), owner.token).await.expect("an answer");
-    assert_eq!(tenure().await, Some(Tenure { events_stop: None }));
+    let tenure = async || {
+        let tenure = store.tenure(Lane(0), owner.token).await.expect("an answer");
+        tenure.map(|tenure| tenure.events_stop)
+    };
+    assert_eq!(tenure().await, Some(None));
     let lease = store.begin_expansion(1, MINUTE).await.expect("it begins");
     let stops = [(Lane(0), Positions { events: 9, by_user: 4 })];
     store.set_stops(lease, &stops).await.expect("it is told");
-    assert_eq!(tenure().await, Some(Tenure { events_stop: Some(9) }));
+    assert_eq!(tenure().await, Some(Some(9)));
     store.stop_at(lease, Lane(0), Source::Events, 8).await.expect("it is told");
-    assert_eq!(tenure().await, Some(Tenure { events_stop: Some(8) }));
+    assert_eq!(tenure().await, Some(Some(8)));
     store.end_expansion(lease).await.expect("it ends");
     // Whoever was told to read on is not told to stop by somebody who comes late.
     let late = store.stop_at(lease, Lane(0), Source::Events, 8).await;
     assert!(matches!(late, Err(StoreError::NotYet(_))), "{late:?}");
-    assert_eq!(tenure().await, Some(Tenure { events_stop: None }));
+    assert_eq!(tenure().await, Some(None));
 }
 
 async fn stops_last_no_longer_than_the_lease(place: Place) {
     let store = &place.store;
     let owner = Owner::first(store).await;
-    let tenure = async || store.tenure(Lane(0), owner.token).await.expect("an answer");
+    let tenure = async || {
+        let tenure = store.tenure(Lane(0), owner.token).await.expect("an answer");
+        tenure.map(|tenure| tenure.events_stop)
+    };
     let lease = begin(&place).await;
-    assert_eq!(tenure().await, Some(Tenure { events_stop: Some(5) }));
+    assert_eq!(tenure().await, Some(Some(5)));
     run_out(&place).await;
-    assert_eq!(tenure().await, Some(Tenure { events_stop: None }));
+    assert_eq!(tenure().await, Some(None));
     let over = [
         store.renew_expansion(lease, MINUTE).await,
         store.set_stops(lease, &LANES).await,
@@ -132,7 +139,7 @@ async fn stops_last_no_longer_than_the_lease(place: Place) {
     assert_eq!(store.routing().await.expect("an answer").map(|known| known.generation), Some(1));
     let next = store.begin_expansion(1, MINUTE).await.expect("somebody else may");
     store.renew_expansion(next, MINUTE).await.expect("it goes on");
-    assert_eq!(tenure().await, Some(Tenure { events_stop: None }), "they are noted anew");
+    assert_eq!(tenure().await, Some(None), "they are noted anew");
     assert_eq!(store.blockers().await.expect("an answer")[0], Blocker::NoStop(Lane(0)));
 }
 

@@ -7,16 +7,21 @@ use actors::command::{Letters, Order};
 use actors::dead_letter::{self, Letter};
 use actors::home::home;
 use actors::intake;
-use actors::lane::Lane;
+use actors::lane::{Lane, UserNumber};
+use actors::user::alert_place;
+use neuros::alert::{self, Quiet};
 
 use super::process::{Ground, wire_of};
-use crate::world::opened_by_service;
+use crate::world::store::tables::Change;
 use crate::world::witness::{Happening, Witness as _};
+use crate::world::{opened, opened_by_service};
 
 fn ask(ground: &Ground, lane: Lane, order: &Order) {
     let what = match order {
         Order::Release { .. } => Happening::AskedForRelease,
         Order::Rebuild { .. } => Happening::AskedForRebuild,
+        Order::Alert { .. } => Happening::AskedForAlert,
+        Order::Tick { .. } => unreachable!("the lanes ask this of themselves"),
         Order::Redrive(_) => Happening::AskedForRedrive,
         Order::Discard(_) => Happening::AskedForDiscard,
     };
@@ -45,6 +50,30 @@ pub(super) fn release_all(ground: &Ground) {
 
 pub(super) fn rebuild(ground: &Ground, user: &str) {
     ask(ground, home_of(ground, user), &Order::Rebuild { user_id: user.to_owned() });
+}
+
+/// Somebody does something about a user's newest alert, which may be over.
+pub(super) fn alert(ground: &Ground, user: &str, what: u64) {
+    let said: Vec<serde_json::Value> = ground.store.look(|tables| {
+        let Some(number) = tables.ids.get(user) else { return Vec::new() };
+        let rows = tables.alerts.range((*number, 0)..=(*number, i64::MAX));
+        let open = |((_, n), row): (&(UserNumber, i64), &Change)| {
+            let body = opened(*number, alert_place(*number, *n), &row.body);
+            serde_json::from_slice(&body).unwrap()
+        };
+        rows.map(open).collect()
+    });
+    let Some(newest) = said.last() else { return };
+    let first = said.iter().find(|change| change["id"] == newest["id"]).unwrap();
+    let (episode, by) = (first["n"].as_i64().unwrap(), "somebody".to_owned());
+    let order = match what {
+        0 => alert::Order::Acknowledge { episode, by },
+        1 => alert::Order::Snooze { episode, until: i64::MAX / 2, by },
+        2 => alert::Order::Resolve { episode, by },
+        _ => alert::Order::Quiet(Quiet::new("Asia/Kathmandu", 0, 23 * 60).ok()),
+    };
+    let user_id = user.to_owned();
+    ask(ground, home_of(ground, user), &Order::Alert { user_id, order });
 }
 
 /// All dead letters are tried once more.

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use actors::dead_letter::Letter;
 use actors::home::home;
 use actors::lane::{Lane, ModeCounts, Source, UserNumber};
-use actors::message;
-use actors::person::Person;
+use actors::person::{Applied as Done, Look, Person, Reaction};
 use actors::rows::RecordPlace;
+use neuros::alert::Stored;
 use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::{Kind, Mode, Outcome, Policy, Reason};
@@ -48,8 +48,16 @@ pub(super) struct Switch {
     pub record_number: i64,
     pub previous: Mode,
     pub mode: Mode,
-    /// Alerts that follow it.
-    pub alerts: i64,
+}
+
+/// What the fold gives for one record.
+#[derive(Default)]
+pub(super) struct Given {
+    pub switches: Vec<Switch>,
+    /// Numbers of changes of alerts.
+    pub alerts: Vec<i64>,
+    /// When to look at the alerts again.
+    pub look: Look,
 }
 
 /// A state that the fold has gone through.
@@ -90,6 +98,16 @@ pub(super) struct Book {
 impl Book {
     fn mode(&self) -> Option<Mode> {
         self.person.state.as_ref().map(|state| state.mode())
+    }
+
+    /// Keeps the state as it is after a record.
+    fn keep(&mut self, place: RecordPlace) {
+        self.states.push(Known {
+            stamp: place.stamp,
+            checkpoint: self.person.to_checkpoint().unwrap(),
+            message_number: self.person.message_number,
+            place,
+        });
     }
 
     /// Whether the person had this very record before, so that it may be a duplicate.
@@ -165,13 +183,40 @@ impl People {
         self.books.insert(user, book);
     }
 
-    /// Folds a record on; gives the mode changes.
+    /// Folds an order on.
+    pub(super) fn obey(
+        &mut self,
+        user: UserNumber,
+        number: i64,
+        stored: &Stored,
+        place: RecordPlace,
+        policy_number: i32,
+    ) -> Result<Given, String> {
+        let book = self.books.get_mut(&user).ok_or("an order to nobody")?;
+        if book.quarantined {
+            return Err("an order to a user in quarantine was carried out".to_owned());
+        }
+        let known = self.policies.entry(policy_number);
+        let policy = known.or_insert_with(|| policy(policy_number));
+        let mut reaction = Reaction::default();
+        let obeyed = book.person.obey(policy, stored, &mut reaction);
+        obeyed.map_err(|refusal| format!("an order that comes to nothing: {refusal}"))?;
+        if book.person.record_number != number {
+            return Err(format!("record number {number} for an order"));
+        }
+        book.person.newest = Some(place);
+        book.keep(place);
+        let alerts = reaction.changes.iter().map(|change| change.n).collect();
+        Ok(Given { switches: Vec::new(), alerts, look: reaction.look })
+    }
+
+    /// Folds a record on; gives the mode changes and what they do to alerts.
     pub(super) fn apply(
         &mut self,
         user: UserNumber,
         number: i64,
         applied: &Applied<'_>,
-    ) -> Result<Vec<Switch>, String> {
+    ) -> Result<Given, String> {
         let book = self.books.get_mut(&user).ok_or("a record of nobody")?;
         if book.quarantined && !applied.is_released {
             return Err("a record of a user in quarantine was applied".to_owned());
@@ -183,12 +228,14 @@ impl People {
             return Err(format!("{partition}/{offset} was applied after a later one"));
         }
         book.remember(applied)?;
-        let mut messages = book.person.message_number;
         let before = book.mode();
         let mut outcomes: Vec<Outcome> = Vec::new();
         let known = self.policies.entry(applied.policy);
         let policy = known.or_insert_with(|| policy(applied.policy));
-        book.person.replay(policy, applied.record, &mut outcomes);
+        let mut reaction = Reaction::default();
+        if book.person.apply(policy, applied.record, &mut outcomes) != Done::Duplicate {
+            book.person.react(policy, applied.record, &outcomes, &mut reaction);
+        }
         if book.person.record_number != number {
             let due = book.person.record_number;
             return Err(format!("record number {number} where {due} is due"));
@@ -197,31 +244,25 @@ impl People {
         let is_late = outcomes.iter().any(|outcome| outcome.reason == Some(Reason::Backfill));
         book.late += u64::from(is_late);
         let mut switches = Vec::new();
-        for outcome in outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched) {
+        let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
+        for (outcome, n) in switched.zip(&reaction.switches) {
             book.seq += 1;
-            let count = message::count(outcome.previous_mode, outcome.mode);
             switches.push(Switch {
                 seq: book.seq,
-                n: messages + 1,
+                n: *n,
                 record_number: number,
                 previous: outcome.previous_mode,
                 mode: outcome.mode,
-                alerts: count - 1,
             });
-            messages += count;
         }
         book.person.newest = Some(applied.place);
         let state = book.person.state.as_ref().ok_or("a record without a state")?;
         if before != Some(state.mode()) {
             self.modes.entry(book.lane).or_default().moved(before, state.mode());
         }
-        book.states.push(Known {
-            stamp: applied.place.stamp,
-            checkpoint: state.to_checkpoint(),
-            message_number: messages,
-            place: applied.place,
-        });
-        Ok(switches)
+        book.keep(applied.place);
+        let alerts = reaction.changes.iter().map(|change| change.n).collect();
+        Ok(Given { switches, alerts, look: reaction.look })
     }
 
     /// The state after a record, if the fold has come so far.

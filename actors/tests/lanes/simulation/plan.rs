@@ -104,6 +104,11 @@ pub(super) enum Action {
     Rebuild {
         user: String,
     },
+    /// Somebody does something about a user's newest alert.
+    Alert {
+        user: String,
+        what: u64,
+    },
     /// An operator has all dead letters tried once more, where their users live.
     Redrive,
     /// An operator gives some of them up.
@@ -178,6 +183,7 @@ impl Plan {
         add_faults(&chance, &setting, &mut actions);
         actions.extend(setting.growth.map(|(at, lanes)| (at, Action::Expand { lanes })));
         actions.extend(setting.adoption.map(|at| (at, Action::Adopt)));
+        add_orders(seed, &setting, &mut actions);
         // The order of those at one time is that in which they were made.
         actions.sort_by_key(|(at, _)| *at);
         Self { setting, actions }
@@ -223,6 +229,16 @@ fn add_forgeries(chance: &Chance, setting: &Setting, actions: &mut Actions) {
             setting.users.iter().filter(|user| home(user, setting.lanes) != lane).collect();
         let sending = forged(chance, lane, strangers.first().map(|user| user.as_str()));
         actions.push((chance.below(TIME), Action::Send(Box::new(sending))));
+    }
+}
+
+/// What is done about alerts, by a chance of its own.
+fn add_orders(seed: u64, setting: &Setting, actions: &mut Actions) {
+    let chance = Chance::of(seed ^ 0x60);
+    for _ in 0..chance.below(12) {
+        let user = usize::try_from(chance.below(setting.users.len() as u64)).unwrap();
+        let user = setting.users[user].clone();
+        actions.push((chance.below(TIME), Action::Alert { user, what: chance.below(4) }));
     }
 }
 

@@ -4,19 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actors::dead_letter::Letter;
-use actors::lane::{FenceToken, Lane, Positions, Progress, Routing, Source, UserNumber};
+use actors::lane::{
+    FenceToken, Lane, Positions, Progress, Provenance, Routing, Source, UserNumber,
+};
 use actors::message::explained_of_stored;
+use actors::person::Look;
 use actors::rows::Quarantine;
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
 use actors::user::{checkpoint_place, record_place, transition_place};
+use neuros::alert::{self, Stored};
 use neuros::event::Record;
+use neuros::time::Timestamp;
 
 use super::fates::{Checked, Fate, Judge, ensure};
 use super::leaks::readable;
 use super::leaving::Departures;
 use super::letters::Freed;
-use super::people::{Applied, People, Switch};
+use super::people::{Applied, Given, People};
 use super::process::wire_of;
 use crate::world::store::tables::{Change, Tables, UserWrite, Written};
 use crate::world::{PlainSeal, key};
@@ -197,11 +202,12 @@ impl Reference {
             self.people.add(row.user, &row.user_id, lane);
         }
         let mut freed = self.check_released(written, &wire)?;
-        let switches = self.check_records(written, &fates, &mut freed)?;
+        let given = self.check_records(written, &fates, &mut freed)?;
         self.check_freed(written, &freed)?;
         self.check_letters(written, &fates)?;
         self.check_counts(written, &fates)?;
-        self.check_changes(written, &switches)?;
+        self.check_changes(written, &given)?;
+        check_looks(written, &given)?;
         self.check_users(tables, written)?;
         self.departures.take(written, &self.people)?;
         let after = &written.after;
@@ -217,12 +223,21 @@ impl Reference {
         written: &Written,
         fates: &BTreeMap<(Source, i64), Fate>,
         freed: &mut [Freed],
-    ) -> Result<Vec<(UserNumber, Switch)>, String> {
-        let mut switches = Vec::new();
+    ) -> Result<Vec<(UserNumber, i64, Given)>, String> {
+        let mut all = Vec::new();
         let mut newest: BTreeMap<Source, (i32, i64)> = BTreeMap::new();
         for (row, previous) in written.records.iter().zip(&written.previous) {
-            let place = format!("{:?} {}", row.source, row.offset);
-            let key = (row.source, row.offset);
+            let before = self.people.known(row.user, row.number - 1).map(|known| known.place);
+            let place = format!("{:?}", row.provenance);
+            ensure(*previous == before, || {
+                format!("I3: {place} leads to {previous:?}, the record before it is at {before:?}")
+            })?;
+            let Provenance::Log(source, offset) = row.provenance else {
+                let given = self.check_order(row)?;
+                all.push((row.user, row.number, given));
+                continue;
+            };
+            let key = (source, offset);
             // Letters of two lanes may have been at one place.
             let is_it = |one: &Freed| {
                 !one.is_stored && one.place == key && self.check_fate(row, &one.fate).is_ok()
@@ -232,28 +247,37 @@ impl Reference {
                 freed[one].is_stored = true;
                 (!freed[one].is_redriven, freed[one].is_redriven)
             });
-            let last = newest.insert(row.source, (row.place.position, row.offset));
-            let follows = |last: (i32, i64)| {
-                last.0 < row.place.position && (is_redriven || last.1 < row.offset)
-            };
+            let last = newest.insert(source, (row.place.position, offset));
+            let follows =
+                |last: (i32, i64)| last.0 < row.place.position && (is_redriven || last.1 < offset);
             ensure(last.is_none_or(follows), || format!("I1: {place} is out of order"))?;
             let fate = one.map(|one| &freed[one].fate).or_else(|| fates.get(&key));
             let Some(fate @ Fate::Apply { record, content, origin }) = fate else {
                 return Err(format!("I1: {place} was not to be applied in this batch"));
             };
             self.check_fate(row, fate).map_err(|problem| format!("{place}: {problem}"))?;
-            let before = self.people.known(row.user, row.number - 1).map(|known| known.place);
-            ensure(*previous == before, || {
-                format!("I3: {place} leads to {previous:?}, the record before it is at {before:?}")
-            })?;
             let (origin, at, policy) = (*origin, row.place, row.policy);
             let applied =
                 Applied { record, content, origin, place: at, policy, is_released, is_redriven };
             let found = self.people.apply(row.user, row.number, &applied);
             let found = found.map_err(|problem| format!("I1/I3: {place}: {problem}"))?;
-            switches.extend(found.into_iter().map(|switch| (row.user, switch)));
+            all.push((row.user, row.number, found));
         }
-        Ok(switches)
+        Ok(all)
+    }
+
+    /// I5: an order is carried out at its batch's time, as the fold does.
+    fn check_order(&mut self, row: &StoredRecord) -> Result<Given, String> {
+        let place = record_place(row.user, row.number);
+        let body = PlainSeal.open(&user_key(row.user), place, &row.body);
+        let stored = Stored::of_bytes(&body.map_err(|error| error.to_string())?)?;
+        let is_tick = *stored.order() == alert::Order::Tick;
+        ensure(is_tick || stored.at() == row.place.stamp, || {
+            "an order of another time".to_owned()
+        })?;
+        let what = if is_tick { "ticks" } else { "orders" };
+        self.count(what, 1);
+        self.people.obey(row.user, row.number, &stored, row.place, row.policy)
     }
 
     /// A stored record is the log's, with the time at which it entered it.
@@ -279,7 +303,7 @@ impl Reference {
         fates: &BTreeMap<(Source, i64), Fate>,
     ) -> Checked {
         let stored: BTreeSet<(Source, i64)> =
-            written.records.iter().map(|row| (row.source, row.offset)).collect();
+            written.records.iter().filter_map(|row| of_log(row.provenance)).collect();
         let letters: BTreeSet<(Source, i64)> =
             written.letters.values().map(|row| (row.said.source, row.said.offset)).collect();
         for source in Source::ALL {
@@ -316,12 +340,24 @@ impl Reference {
     }
 
     /// I3, I9: the mode changes and alerts are those of the fold, and all of them leave.
-    fn check_changes(&mut self, written: &Written, switches: &[(UserNumber, Switch)]) -> Checked {
+    fn check_changes(&mut self, written: &Written, given: &[(UserNumber, i64, Given)]) -> Checked {
         let find = |rows: &[Change], user: UserNumber, n: i64, number: i64| {
             rows.iter().any(|r| r.user == user && r.n == n && r.record_number == number)
         };
-        let mut alerts = 0;
-        for (user, switch) in switches {
+        let (mut alerts, mut switches) = (0, 0);
+        for (user, number, given) in given {
+            alerts += given.alerts.len();
+            for n in &given.alerts {
+                ensure(find(&written.alerts, *user, *n, *number), || {
+                    format!("I9: alert {n} is missing")
+                })?;
+            }
+        }
+        for (user, switch) in given
+            .iter()
+            .flat_map(|(user, _, given)| given.switches.iter().map(move |switch| (user, switch)))
+        {
+            switches += 1;
             let row = written.transitions.iter().find(|row| row.user == *user && row.n == switch.n);
             let row = row.ok_or_else(|| format!("I3: a mode change is missing: {switch:?}"))?;
             ensure(
@@ -340,17 +376,10 @@ impl Reference {
             ensure(said == (&previous, &entered, &switch.seq.into(), &switch.n.into()), || {
                 format!("I5: a mode change says something else than {switch:?}")
             })?;
-            for n in switch.n + 1..=switch.n + switch.alerts {
-                alerts += 1;
-                ensure(find(&written.alerts, *user, n, switch.record_number), || {
-                    format!("I9: alert {n} is missing")
-                })?;
-            }
         }
-        self.count("mode changes", switches.len() as u64);
-        ensure(written.transitions.len() == switches.len(), || {
-            "I3: a mode change too many".into()
-        })?;
+        self.count("mode changes", switches as u64);
+        self.count("changes of alerts", alerts as u64);
+        ensure(written.transitions.len() == switches, || "I3: a mode change too many".into())?;
         ensure(written.alerts.len() == alerts, || "I9: an alert too many".to_owned())
     }
 
@@ -416,6 +445,30 @@ impl Reference {
         ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
             format!("I5: the live state of {user_id} at {number} is not the replay's")
         })
+    }
+}
+
+/// Somebody is to look at alerts when the fold says, and only then.
+fn check_looks(written: &Written, given: &[(UserNumber, i64, Given)]) -> Checked {
+    let mut due: BTreeMap<UserNumber, Option<Timestamp>> = BTreeMap::new();
+    for (user, _, given) in given {
+        match given.look {
+            Look::Unchanged => {}
+            Look::At(at) => _ = due.insert(*user, Some(at)),
+            Look::Never => _ = due.insert(*user, None),
+        }
+    }
+    // Whom nobody may evaluate is looked at later.
+    let met: BTreeSet<UserNumber> = given.iter().map(|(user, ..)| *user).collect();
+    let said = written.looks.iter().filter(|row| met.contains(&row.user));
+    let said: BTreeMap<_, _> = said.map(|row| (row.user, row.due)).collect();
+    ensure(said == due, || format!("I5: looks at {said:?} where {due:?} are due"))
+}
+
+fn of_log(provenance: Provenance) -> Option<(Source, i64)> {
+    match provenance {
+        Provenance::Log(source, offset) => Some((source, offset)),
+        Provenance::Order(_) => None,
     }
 }
 

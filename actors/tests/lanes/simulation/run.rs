@@ -113,7 +113,8 @@ fn ground(setting: &Setting) -> Ground {
     let auditor = Arc::new(Auditor::default());
     let seed = setting.seed;
     let log = Arc::new(MemoryLog::new(setting.lanes, seed ^ 0x10, Arc::clone(&auditor) as _));
-    let store = Arc::new(MemoryStore::new(routing.clone(), seed ^ 0x20, Arc::clone(&auditor) as _));
+    let store = MemoryStore::new(routing.clone(), seed ^ 0x20, Arc::clone(&auditor) as _);
+    let store = Arc::new(store.ticking(seed));
     log.rough(setting.latency_max / 2);
     store.rough(setting.latency_max);
     let judge = Judge::new(routing.clone(), FORWARD_BYTES_MAX, Arc::clone(&log));
@@ -246,6 +247,7 @@ fn perform(action: &Action, group: &mut Group) {
         Action::Release { user } => asking::release(ground, user),
         Action::ReleaseAll => asking::release_all(ground),
         Action::Rebuild { user } => asking::rebuild(ground, user),
+        Action::Alert { user, what } => asking::alert(ground, user, *what),
         Action::Redrive => asking::redrive(ground),
         Action::Discard => asking::discard(ground),
         // Only an operator, who goes on with them, can.

@@ -307,6 +307,13 @@ impl Log for SharedLog {
         Ok(self.0.partitions.lock().unwrap()[&lane].by_user.end)
     }
 
+    async fn ends(&self, lane: Lane) -> Result<Option<Positions>, LogError> {
+        self.0.check()?;
+        let partitions = self.0.partitions.lock().unwrap();
+        let records = &partitions[&lane];
+        Ok(Some(Positions { events: records.events.end, by_user: records.by_user.end }))
+    }
+
     fn note_position(&self, _: Lane, _: i64) {}
 }
 

@@ -71,6 +71,7 @@ happenings! {
     Mended,
     AskedForRelease,
     AskedForRebuild,
+    AskedForAlert,
     AskedForRedrive,
     AskedForDiscard,
     Died,

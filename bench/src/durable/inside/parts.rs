@@ -10,7 +10,7 @@ use actors::rows::{Batch, RecordPlace, Sink};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened};
 use actors::store::{
     Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
-    StoredCommand, StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -182,6 +182,14 @@ impl Store for Forgetful {
     }
 
     async fn commit(&self, _: &Batch) -> Result<(), CommitError> {
+        Ok(())
+    }
+
+    async fn looks(&self, _: Lane, _: Timestamp, _: i64) -> Result<Vec<StoredLook>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn move_looks(&self, _: &[(StoredLook, Lane)]) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -54,6 +54,7 @@ pub(super) fn statements(batch: &Batch) -> Vec<Written> {
             dead_letters(batch, it)
         }),
         Part::new(OUTBOX, batch.outbox.len(), refused("outbox"), |it| outbox(batch, it)),
+        Part::new(LOOKS, batch.looks.len(), refused("alert_looks"), |it| looks(batch, it)),
         Part::new(AUDIT, 1, refused("phi_access_log"), |it| audit(batch, it)),
     ];
     let mut statements = vec![as_one(added)];
@@ -144,8 +145,8 @@ fn records(batch: &Batch, statement: Statement) -> Statement {
         .bind(column(rows, |row| row.position))
         .bind(column(rows, |row| row.user.0))
         .bind(column(rows, |row| row.number))
-        .bind(column(rows, |row| row.source.number()))
-        .bind(column(rows, |row| row.offset))
+        .bind(column(rows, |row| row.provenance.number()))
+        .bind(column(rows, |row| row.provenance.offset()))
         .bind(column(rows, |row| instant::of(row.record_time)))
         .bind(column(rows, |row| row.policy))
         .bind(column(rows, |row| row.engine))
@@ -343,6 +344,18 @@ fn outbox(batch: &Batch, statement: Statement) -> Statement {
         .bind(column(rows, |row| row.body.as_ref().map(|sealed| sealed.0.as_slice())))
         .bind(batch.lane.0)
         .bind(instant::of(batch.after.stamp))
+}
+
+const LOOKS: &str = "INSERT INTO alert_looks (user_number, due, lane)
+     SELECT *, $3 FROM unnest($1::bigint[], $2::timestamptz[])
+     ON CONFLICT (user_number) DO UPDATE SET due = excluded.due, lane = excluded.lane";
+
+fn looks(batch: &Batch, statement: Statement) -> Statement {
+    let rows = &batch.looks;
+    statement
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.due.map(instant::of)))
+        .bind(batch.lane.0)
 }
 
 /// The user's id is looked up, unless the batch itself brings it: then the command does not see it yet.

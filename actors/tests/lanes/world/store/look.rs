@@ -69,7 +69,7 @@ impl MemoryStore {
         self.look(|tables| {
             let user = tables.ids[user_id];
             let records = tables.records.range((user, 0)..=(user, i64::MAX));
-            records.map(|(_, record)| record.offset).collect()
+            records.map(|(_, record)| record.provenance.offset()).collect()
         })
     }
 

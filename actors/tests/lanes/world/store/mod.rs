@@ -18,7 +18,7 @@ use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
     Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
-    StoredCommand, StoredLetter, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser, Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -105,12 +105,19 @@ pub(crate) struct MemoryStore {
     weather: Mutex<Weather>,
     changed: Notify,
     chance: Chance,
+    /// When alerts are looked at; never where there is none.
+    ticks: Option<Chance>,
     witness: Arc<dyn Witness>,
     /// Whose base comes, and whose records in it go, once bases have been read the next time.
     housekeeping: Mutex<Option<(String, StoredBase)>>,
 }
 
 impl MemoryStore {
+    /// Time passes for alerts too: when is up to chance, of its own.
+    pub(crate) fn ticking(self, seed: u64) -> Self {
+        Self { ticks: Some(Chance::of(seed ^ 0x70)), ..self }
+    }
+
     pub(crate) fn new(routing: Routing, seed: u64, witness: Arc<dyn Witness>) -> Self {
         let mut tables = Tables::default();
         for lane in 0..routing.partition_count {
@@ -124,6 +131,7 @@ impl MemoryStore {
             weather: Mutex::default(),
             changed: Notify::new(),
             chance: Chance::of(seed),
+            ticks: None,
             witness,
             housekeeping: Mutex::default(),
         }
@@ -268,7 +276,8 @@ impl Store for Connection {
         let is_expanding = self.server.store.is_expanding();
         let tenure = |row: &LaneRow| {
             let stops = row.stops.filter(|_| is_expanding);
-            Tenure { events_stop: stops.map(|stops| stops.events) }
+            let positions = row.progress.positions;
+            Tenure { events_stop: stops.map(|stops| stops.events), positions }
         };
         self.read(|tables| tables.lanes.get(&lane).filter(own).map(tenure)).await
     }
@@ -401,6 +410,33 @@ impl Store for Connection {
     async fn commands(&self, lane: Lane, limit: i64) -> Result<Vec<StoredCommand>, StoreError> {
         let limit = self.server.store.page(limit);
         self.read(|tables| tables.commands_of(lane, limit)).await
+    }
+
+    /// Time is the log's here: a lane is told at any time, and what is due by the newest record is due.
+    async fn looks(
+        &self,
+        lane: Lane,
+        _: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<StoredLook>, StoreError> {
+        let store = &self.server.store;
+        if !store.ticks.as_ref().is_some_and(|ticks| ticks.one_in(8)) {
+            return Ok(Vec::new());
+        }
+        let limit = store.page(limit);
+        self.read(|tables| tables.looks_of(lane, limit)).await
+    }
+
+    async fn move_looks(&self, looks: &[(StoredLook, Lane)]) -> Result<(), StoreError> {
+        let mut tables = self.server.store.tables.lock().unwrap();
+        for (look, lane) in looks {
+            if let Some(row) = tables.looks.get_mut(&look.user)
+                && row.1 == look.due
+            {
+                row.0 = *lane;
+            }
+        }
+        Ok(())
     }
 
     async fn letters(&self, asked: AskedLetters<'_>) -> Result<Vec<StoredLetter>, StoreError> {

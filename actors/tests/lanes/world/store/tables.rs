@@ -8,12 +8,12 @@ use actors::defect::Defect;
 use actors::expansion::Standing;
 use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
 use actors::rows::{
-    AlertRow, AuditRow, Batch, CommandRow, Fate, OutboxRow, Quarantine, RecordPlace, ReleasedRow,
-    Sink, TransitionRow, UserRow,
+    AlertRow, AuditRow, Batch, CommandRow, Fate, LookRow, OutboxRow, Quarantine, RecordPlace,
+    ReleasedRow, Sink, TransitionRow, UserRow,
 };
 use actors::store::{
     AskedLetters, CommitError, StoredBase, StoredCommand, StoredDeadLetter, StoredLetter,
-    StoredOutbox, StoredRecord, StoredUser,
+    StoredLook, StoredOutbox, StoredRecord, StoredUser,
 };
 use neuros::time::Timestamp;
 
@@ -78,6 +78,7 @@ pub(crate) struct Written {
     pub outbox: BTreeMap<i64, Leaving>,
     pub released: Vec<ReleasedRow>,
     pub commands: Vec<CommandRow>,
+    pub looks: Vec<LookRow>,
     /// All that the audit row says.
     pub audit: String,
     /// Rows that came with a number that another row of the batch has.
@@ -141,8 +142,7 @@ impl Written {
             place: RecordPlace { stamp, lane: batch.lane, position: row.position },
             user: row.user,
             number: row.number,
-            source: row.source,
-            offset: row.offset,
+            provenance: row.provenance,
             policy: row.policy,
             engine: row.engine,
             body: row.body.0.clone(),
@@ -180,6 +180,7 @@ impl Written {
             },
             released: batch.released.clone(),
             commands: batch.commands.clone(),
+            looks: batch.looks.clone(),
         }
     }
 
@@ -213,6 +214,8 @@ pub(crate) struct Tables {
     /// What became of letters that have left the list, in the order in which they left.
     pub fates: Vec<((Lane, i64), Fate)>,
     pub commands: BTreeMap<(Lane, i64), StoredCommand>,
+    /// Whose alerts somebody must look at, and when; with the lane that is to.
+    pub looks: BTreeMap<UserNumber, (Lane, Timestamp)>,
     /// What came of commands, in the order in which they were carried out.
     pub outcomes: Vec<((Lane, i64), String)>,
     /// Stretches of the log that were skipped.
@@ -353,6 +356,12 @@ impl Tables {
         self.fates.extend(fates);
         let outcomes = written.commands.iter().map(|row| ((lane, row.id), row.outcome.clone()));
         self.outcomes.extend(outcomes);
+        for row in &written.looks {
+            match row.due {
+                Some(due) => _ = self.looks.insert(row.user, (lane, due)),
+                None => _ = self.looks.remove(&row.user),
+            }
+        }
         Ok(())
     }
 
@@ -408,6 +417,16 @@ impl Tables {
         let of_lane = self.commands.range((lane, 0)..=(lane, i64::MAX));
         let open = of_lane.filter(|(key, _)| !self.is_carried_out(**key));
         open.take(limit).map(|(_, command)| command.clone()).collect()
+    }
+
+    /// Users whose alerts a lane must look at.
+    pub(super) fn looks_of(&self, lane: Lane, limit: usize) -> Vec<StoredLook> {
+        let of_lane = self.looks.iter().filter(|(_, (of, _))| *of == lane);
+        let look = |(user, (_, due)): (&UserNumber, &(Lane, Timestamp))| {
+            let user_id = self.users.get(user)?.user_id.clone();
+            Some(StoredLook { user: *user, user_id, due: *due })
+        };
+        of_lane.filter_map(look).take(limit).collect()
     }
 
     /// How far the lanes have come.

@@ -1,0 +1,108 @@
+//! Changes of alerts as people are shown them: opened, and written down before. Changes nothing.
+
+use actors::lane::UserNumber;
+use actors::seal::{DataKey, KeyRing as _, Seal as _};
+use actors::store::{Asked, Store as _, StoredUser};
+use actors::user::alert_place;
+use serde_json::Value;
+
+use crate::cli::asking::Asking;
+use crate::cli::failure::Failure;
+use crate::cli::servers::log_access;
+use crate::store::{Administration as _, OpenAlert};
+use crate::telemetry::escaped;
+
+/// Changes that are read at once.
+pub(super) const PAGE: i64 = 1_000;
+
+/// A change of an alert, opened.
+pub(super) struct Opened {
+    pub(super) user_id: String,
+    /// The number of the message.
+    pub(super) n: i64,
+    pub(super) message: Value,
+}
+
+impl Opened {
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.message[field].as_str().unwrap_or("")
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.text("status"), "firing" | "acknowledged")
+    }
+
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.text("id") == name || self.text("rule") == name
+    }
+
+    pub(super) fn line(&self) -> String {
+        let flag = |field: &str| match &self.message[field] {
+            Value::Bool(true) => format!(", {field}"),
+            Value::String(until) => format!(", snoozed until {until}"),
+            _ => String::new(),
+        };
+        format!(
+            "{}  {} {} {} since {}{}{}  {}\n    {}",
+            escaped(&self.user_id),
+            self.text("severity"),
+            self.text("rule"),
+            self.text("status"),
+            self.text("started_at"),
+            flag("suspended"),
+            flag("snoozed_until"),
+            self.text("id"),
+            escaped(self.text("detail")),
+        )
+    }
+}
+
+pub(super) async fn open(asking: &Asking, page: Vec<OpenAlert>) -> Result<Vec<Opened>, Failure> {
+    let users: Vec<UserNumber> = page.iter().map(|alert| alert.user).collect();
+    let keys = asking.keys.keys_of(&users).await;
+    let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let opened = page.into_iter().zip(keys).map(|(alert, key)| {
+        let message = opened(asking, &key, alert.user, alert.n, &alert.body)?;
+        Ok(Opened { user_id: alert.user_id, n: alert.n, message })
+    });
+    opened.collect()
+}
+
+fn opened(
+    asking: &Asking,
+    key: &DataKey,
+    user: UserNumber,
+    n: i64,
+    body: &[u8],
+) -> Result<Value, Failure> {
+    let not_opened = |problem: String| {
+        Failure::Broken(format!("change {n} of an alert of user number {} : {problem}", user.0))
+    };
+    let place = alert_place(user, n);
+    let bytes =
+        asking.seal.open(key, place, body).map_err(|error| not_opened(error.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|_| not_opened("it is no message".to_owned()))
+}
+
+/// All changes of a user's alerts, oldest first.
+pub(super) async fn changes_of(asking: &Asking, user_id: &str) -> Result<Vec<Opened>, Failure> {
+    let Some(stored) = user_of(asking, user_id).await? else { return Ok(Vec::new()) };
+    let keys = asking.keys.keys_of(&[stored.user]).await;
+    let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let Some(key) = keys.first() else { return Ok(Vec::new()) };
+    log_access(&asking.store, "biometric_alerts", Some((stored.user, user_id)), 1).await?;
+    let (mut after, mut all) = (0, Vec::new());
+    loop {
+        let page = asking.store.alerts_of_user(stored.user, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(all) };
+        after = last.n;
+        for row in &page {
+            let message = opened(asking, key, stored.user, row.n, &row.body)?;
+            all.push(Opened { user_id: user_id.to_owned(), n: row.n, message });
+        }
+    }
+}
+
+async fn user_of(asking: &Asking, user_id: &str) -> Result<Option<StoredUser>, Failure> {
+    Ok(asking.store.users(Asked::Ids(&[user_id])).await?.into_iter().next())
+}

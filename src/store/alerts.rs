@@ -1,0 +1,78 @@
+//! The alerts that are open, for people who look after them. Never writes.
+
+use actors::lane::UserNumber;
+use actors::store::StoreError;
+use entities::{alert_changes, users};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use std::collections::BTreeMap;
+
+use super::SqlStore;
+use super::failure::of_database;
+use super::read::page;
+
+/// The newest change of an alert that is open.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenAlert {
+    /// Whose.
+    pub user: UserNumber,
+    /// The user's id.
+    pub user_id: String,
+    /// The number of the message.
+    pub n: i64,
+    /// The sealed message.
+    pub body: Vec<u8>,
+}
+
+impl SqlStore {
+    /// Alerts that fire or are acknowledged, behind `after` by user and message number, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn open_alerts(
+        &self,
+        (after, n): (UserNumber, i64),
+        limit: i64,
+    ) -> Result<Vec<OpenAlert>, StoreError> {
+        use alert_changes::Column;
+        let later = Alias::new("later");
+        let own = |column: Column| Expr::col((alert_changes::Entity, column));
+        let its = |column: Column| Expr::col((later.clone(), column));
+        let newer = Query::select()
+            .expr(Expr::value(1))
+            .from_as(alert_changes::Entity, later.clone())
+            .and_where(its(Column::UserNumber).eq(own(Column::UserNumber)))
+            .and_where(its(Column::AlertId).eq(own(Column::AlertId)))
+            .and_where(its(Column::N).gt(own(Column::N)))
+            .to_owned();
+        let same = Condition::all().add(Column::UserNumber.eq(after.0)).add(Column::N.gt(n));
+        let behind = Condition::any().add(Column::UserNumber.gt(after.0)).add(same);
+        let rows = alert_changes::Entity::find()
+            .filter(behind)
+            .filter(Column::Status.is_in(["firing", "acknowledged"]))
+            .filter(Expr::exists(newer).not())
+            .order_by_asc(Column::UserNumber)
+            .order_by_asc(Column::N)
+            .limit(page(limit))
+            .all(&self.reader)
+            .await
+            .map_err(|error| of_database(&error))?;
+        let ids = users::Entity::find()
+            .select_only()
+            .columns([users::Column::UserNumber, users::Column::UserId])
+            .filter(users::Column::UserNumber.is_in(rows.iter().map(|row| row.user_number)))
+            .into_tuple::<(i64, String)>()
+            .all(&self.reader)
+            .await
+            .map_err(|error| of_database(&error))?;
+        let ids: BTreeMap<i64, String> = ids.into_iter().collect();
+        let alert = |row: alert_changes::Model| OpenAlert {
+            user: UserNumber(row.user_number),
+            user_id: ids.get(&row.user_number).cloned().unwrap_or_default(),
+            n: row.n,
+            body: row.body,
+        };
+        Ok(rows.into_iter().map(alert).collect())
+    }
+}
