@@ -8,7 +8,6 @@ mod key_usage;
 pub(crate) mod keys;
 mod parts;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::audit::Auditing;
 use self::housekeeping::House;
 use self::key_usage::KeyUsage;
+use crate::http::{Archive, Listener};
 use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
 use crate::lanes::Lanes;
 use crate::retention::Retention;
@@ -41,8 +41,8 @@ pub struct Setup {
     pub key_file: KeyFile,
     /// The policy.
     pub policy: neuros::Policy,
-    /// The bound socket of the HTTP server.
-    pub listener: TcpListener,
+    /// The bound socket of the HTTP server, and by what whoever connects is met.
+    pub listener: Listener,
     /// Bring the schema up first.
     pub migrate: bool,
     /// The log may be another one than the store knows: adopt it as a new generation.
@@ -104,12 +104,14 @@ impl Service {
         let topics = topics_of(&settings);
         let health = Arc::new(Health::default());
         let watch = Arc::new(Watch::new(Arc::clone(&health)).map_err(broken)?);
-        let http = serve(listener, &watch, &topics)?;
+        let archive = Arc::<Archive>::default();
+        let http = serve(listener, &watch, &topics, &archive, &stop)?;
         let starting = Starting {
             settings: &settings,
             connection: &connection,
             topics: &topics,
             watch: &watch,
+            archive: &archive,
             runtime: &runtime,
             stop: &stop,
         };
@@ -186,11 +188,14 @@ impl Service {
 }
 
 fn serve(
-    listener: TcpListener,
+    listener: Listener,
     watch: &Arc<Watch>,
     topics: &TopicNames,
+    archive: &Arc<Archive>,
+    stop: &CancellationToken,
 ) -> Result<ServerHandle, Broken> {
-    let server = crate::http::server(listener, Arc::clone(watch), topics.clone());
+    let (watch, archive) = (Arc::clone(watch), Arc::clone(archive));
+    let server = crate::http::server(listener, watch, topics.clone(), archive, stop.clone());
     let server = server.map_err(broken)?;
     let handle = server.handle();
     actix::spawn(async move {
@@ -207,6 +212,7 @@ struct Starting<'s> {
     connection: &'s Connection,
     topics: &'s TopicNames,
     watch: &'s Arc<Watch>,
+    archive: &'s Arc<Archive>,
     runtime: &'s Runtime,
     stop: &'s CancellationToken,
 }
@@ -254,7 +260,7 @@ impl Starting<'_> {
         health: &Arc<Health>,
     ) -> Result<Option<(Group, mpsc::Receiver<String>)>, Broken> {
         let Some(key_store) = self.key_store(store, migrate).await? else { return Ok(None) };
-        let Some(keys) = self.keys(&key_store, key_file).await? else { return Ok(None) };
+        let Some(keys) = self.keys(store, &key_store, key_file).await? else { return Ok(None) };
         let Some(found) = self.topics().await? else { return Ok(None) };
         let (fatal, told) = mpsc::channel(8);
         let positioned = Arc::new(crate::kafka::Positioned::default());

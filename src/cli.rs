@@ -23,6 +23,7 @@ mod run;
 mod send;
 mod servers;
 mod state;
+mod tokens;
 mod topics;
 
 use std::io::{self, Write as _};
@@ -68,6 +69,7 @@ enum Command {
     Policy(policy::Arguments),
     Keys(keys::Arguments),
     Audit(audit::Arguments),
+    Tokens(tokens::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
@@ -112,6 +114,7 @@ impl Command {
             Self::Policy(arguments) => policy::run(arguments),
             Self::Keys(arguments) => keys::run(arguments),
             Self::Audit(arguments) => audit::run(&arguments),
+            Self::Tokens(arguments) => tokens::run(&arguments),
             Self::Config(arguments) => config::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }

@@ -1,21 +1,122 @@
-//! The HTTP server: `/health`, `/ready` and `/metrics`. It serves no health data.
+//! The HTTP server: TLS 1.3, probes for everybody, and what is stored of a person for who may see it. No
+//! handler reaches health data but through a reader.
 
-use std::net::TcpListener;
+mod authentication;
+mod certificate;
+pub(crate) mod client;
+mod limits;
+mod people;
+mod probes;
+mod problem;
+mod reader;
+mod routes;
+mod watched;
+
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix_web::dev::Server;
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
-use actix_web::middleware::DefaultHeaders;
-use actix_web::{App, HttpResponse, HttpServer, web};
-use serde_json::json;
+use actix_http::h1::{ExpectHandler, UpgradeHandler};
+use actix_http::{HttpServiceBuilder, KeepAlive, Request, TlsAcceptorConfig};
+use actix_service::boxed::factory;
+use actix_service::{
+    IntoServiceFactory as _, ServiceFactoryExt as _, apply_fn_factory, map_config,
+};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{
+    AppConfig, Response, Server, Service as _, ServiceFactory, ServiceRequest, ServiceResponse,
+};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::{DefaultHeaders, Next, from_fn};
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{Data, PayloadConfig};
+use actix_web::{App, Error, ResponseError as _};
+use tokio_util::sync::CancellationToken;
 
+use self::authentication::{Authentication, Refused};
+use self::certificate::Certificate;
+use self::limits::{Limits, Network};
+use self::problem::Problem;
 use crate::kafka::TopicNames;
+use crate::settings::{Http, Settings};
 use crate::watch::Watch;
 
-/// What the handlers look at.
-struct Shown {
-    watch: Arc<Watch>,
-    topics: TopicNames,
+pub use authentication::operators::{NewToken, NoToken};
+pub use reader::Archive;
+pub use routes::{Audience, ROUTES, Route};
+
+/// Every reason why somebody is not known, in one word.
+pub const REFUSALS: [&str; Refused::ALL.len()] = {
+    let mut words = [""; Refused::ALL.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = Refused::ALL[at].as_str();
+        at += 1;
+    }
+    words
+};
+
+/// Bytes of the head of a request, at most: a token has some hundreds.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a body, at most.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// How often files are looked at that may have changed, and whoever has not asked is forgotten.
+const REFRESH_EVERY: Duration = Duration::from_secs(5);
+
+/// A bound socket, and by what whoever connects is met.
+pub struct Listener {
+    socket: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+    authentication: Authentication,
+    settings: Http,
+}
+
+impl Listener {
+    /// Binds the server's socket, and reads the files that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// One sentence that names what is wrong, and the cure.
+    pub fn open(settings: &Settings) -> Result<Self, String> {
+        let bind = settings.http.bind;
+        if settings.development && !bind.ip().is_loopback() {
+            return Err(format!(
+                "{bind} is no address of this machine alone, and --development serves nobody else; take \
+                 127.0.0.1:{}",
+                bind.port()
+            ));
+        }
+        let certificate = Certificate::of(&settings.http.tls)?.map(Arc::new);
+        let authentication = Authentication::of(settings)?;
+        if authentication.is_open() {
+            tracing::warn!(
+                "development: whoever is on this machine may see everybody's health data, for nothing \
+                 says who may"
+            );
+        }
+        let settings = settings.http.clone();
+        Ok(Self { socket: bind_to(bind)?, certificate, authentication, settings })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// Reads the files by which whoever connects would be met, and keeps nothing of them.
+///
+/// # Errors
+///
+/// One sentence that names what is wrong, and the cure.
+pub fn examine(settings: &Settings) -> Result<(), String> {
+    Certificate::of(&settings.http.tls)?;
+    Authentication::of(settings)?;
+    Ok(())
 }
 
 /// Binds the server's socket.
@@ -23,7 +124,7 @@ struct Shown {
 /// # Errors
 ///
 /// One sentence that names the address and the cure.
-pub fn bind(address: &str) -> Result<TcpListener, String> {
+pub fn bind_to(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).map_err(|error| {
         let cure = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -36,72 +137,166 @@ pub fn bind(address: &str) -> Result<TcpListener, String> {
     })
 }
 
-/// The server on a bound socket; it runs when it is awaited or spawned.
+/// What is needed to answer.
+struct Desk {
+    watch: Arc<Watch>,
+    topics: TopicNames,
+    archive: Arc<Archive>,
+    authentication: Authentication,
+    limits: Limits,
+}
+
+/// The server on a bound socket; it runs when it is awaited or spawned, and looks after its files until `stop`.
+/// Must be called within an actix system.
 ///
 /// # Errors
 ///
-/// When the socket cannot be listened on.
+/// What keeps it from running.
 pub fn server(
-    listener: TcpListener,
+    listener: Listener,
     watch: Arc<Watch>,
     topics: TopicNames,
-) -> std::io::Result<Server> {
-    let shown = web::Data::new(Shown { watch, topics });
-    let server = HttpServer::new(move || {
-        let no_store = DefaultHeaders::new()
-            .add((CACHE_CONTROL, HeaderValue::from_static("no-store")))
-            .add(("X-Content-Type-Options", "nosniff"));
-        App::new()
-            .app_data(shown.clone())
-            .wrap(no_store)
-            .route("/", web::get().to(index))
-            .route("/health", web::get().to(health))
-            .route("/ready", web::get().to(ready))
-            .route("/metrics", web::get().to(metrics))
-            .default_service(web::to(nothing))
-    });
+    archive: Arc<Archive>,
+    stop: CancellationToken,
+) -> Result<Server, String> {
+    let Listener { socket, certificate, authentication, settings } = listener;
+    let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+    let limits = Limits::new(&settings);
+    let seats = Arc::clone(limits.seats());
+    let desk = Data::new(Desk { watch, topics, archive, authentication, limits });
+    actix_web::rt::spawn(look_after(certificate, desk.clone(), stop.clone()));
+    let address = socket.local_addr().map_err(|error| error.to_string())?;
     // What is served is small and quickly made.
-    let server = server.workers(1).max_connections(1_024).shutdown_timeout(2).disable_signals();
-    Ok(server.listen(listener)?.run())
+    let server = Server::build().workers(1).max_concurrent_connections(settings.connections_max);
+    let server = server.shutdown_timeout(2).disable_signals();
+    let server = server.listen("http", socket, move || {
+        let app = app(desk.clone()).into_factory().map_err(|error: Error| error.error_response());
+        let app = map_config(app, |_| AppConfig::default());
+        let http = match tls.clone() {
+            Some(tls) => {
+                let patience =
+                    TlsAcceptorConfig::default().handshake_timeout(settings.head_timeout);
+                let http = connection(&settings, address, &stop).finish(app);
+                factory(http.rustls_0_23_with_config(tls, patience).map_err(drop))
+            }
+            None => factory(connection(&settings, address, &stop).finish(app).tcp().map_err(drop)),
+        };
+        let seats = Arc::clone(&seats);
+        apply_fn_factory(http, move |stream: TcpStream, http: &_| {
+            let network = Network::of(stream.peer_addr().ok().map(|address| address.ip()));
+            // One address never has all connections.
+            let served = seats.take(network).map(|seat| (seat, http.call(stream)));
+            async move {
+                match served {
+                    Some((_seat, served)) => served.await,
+                    None => Ok(()),
+                }
+            }
+        })
+    });
+    Ok(server.map_err(|error| error.to_string())?.run())
 }
 
-/// The process is alive.
-async fn health() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+/// How a connection is dealt with.
+fn connection<T, S>(
+    settings: &Http,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> HttpServiceBuilder<T, S, ExpectHandler, UpgradeHandler>
+where
+    S: ServiceFactory<Request, Config = ()>,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: std::fmt::Debug,
+    <S::Service as actix_web::dev::Service<Request>>::Future: 'static,
+{
+    let stop = stop.clone();
+    HttpServiceBuilder::default()
+        .keep_alive(KeepAlive::Timeout(settings.keep_alive))
+        .client_request_timeout(settings.head_timeout)
+        .client_disconnect_timeout(settings.head_timeout)
+        .local_addr(address)
+        .graceful_shutdown_signal(move || {
+            let stop = stop.clone();
+            async move { stop.cancelled().await }
+        })
 }
 
-/// The process does its work.
-async fn ready(shown: web::Data<Shown>) -> HttpResponse {
-    let readiness = shown.watch.readiness();
-    if readiness.is_ready() {
-        HttpResponse::Ok().json(readiness)
-    } else {
-        HttpResponse::ServiceUnavailable().json(readiness)
+fn app(
+    desk: Data<Desk>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    let always = DefaultHeaders::new()
+        .add((CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .add((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+    App::new()
+        .app_data(desk)
+        .app_data(PayloadConfig::new(BODY_BYTES_MAX))
+        .wrap(from_fn(guard))
+        .wrap(always)
+        .configure(routes::configure)
+}
+
+/// Lets through what is within its limits, and counts what became of each request.
+async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let desk = request.app_data::<Data<Desk>>().cloned();
+    let response = match check(&request, desk.as_ref()) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(problem) => request.into_response(problem.error_response()),
+    };
+    if let Some(desk) = desk {
+        // By the pattern: a path says whose data was asked for.
+        let route = response.request().match_pattern();
+        desk.watch.answered(route.as_deref().unwrap_or("none"), response.status().as_u16());
     }
+    Ok(response)
 }
 
-async fn metrics(shown: web::Data<Shown>) -> HttpResponse {
-    match shown.watch.exposition(&shown.topics) {
-        Ok(text) => {
-            HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
-        }
-        Err(error) => {
-            tracing::error!(%error, "the metrics cannot be written");
-            HttpResponse::InternalServerError().finish()
-        }
+fn check(request: &ServiceRequest, desk: Option<&Data<Desk>>) -> Result<(), Problem> {
+    let limits = &desk.ok_or_else(Problem::broken)?.limits;
+    let network = Network::of(request.peer_addr().map(|address| address.ip()));
+    let admitted = match routes::is_probe(request.path()) {
+        true => limits.probe(network),
+        false => limits.request(network),
+    };
+    admitted.map_err(Problem::too_many)?;
+    let headers = request.headers();
+    let head: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.as_bytes().len()).sum();
+    if head + request.uri().to_string().len() > HEAD_BYTES_MAX {
+        return Err(Problem::head_too_long());
     }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > BODY_BYTES_MAX) {
+        return Err(Problem::body_too_long());
+    }
+    Ok(())
 }
 
-/// Links are relative: a proxy may mount all of this below a path of its own.
-async fn index() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(
-        "<!doctype html><meta charset=\"utf-8\"><title>Biometric Bridge</title>\
-         <h1>Biometric Bridge</h1><ul><li><a href=\"health\">health</a></li>\
-         <li><a href=\"ready\">ready</a></li><li><a href=\"metrics\">metrics</a></li></ul>",
-    )
-}
-
-async fn nothing() -> HttpResponse {
-    HttpResponse::NotFound()
-        .json(json!({ "title": "Not found", "status": 404, "detail": "see / for what is here" }))
+/// Looks from time to time for what may have changed, until `stop`.
+async fn look_after(
+    certificate: Option<Arc<Certificate>>,
+    desk: Data<Desk>,
+    stop: CancellationToken,
+) {
+    loop {
+        desk.authentication.refresh().await;
+        tokio::select! {
+            () = tokio::time::sleep(REFRESH_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Some(certificate) = &certificate {
+            certificate.refresh();
+        }
+        desk.limits.sweep();
+    }
 }

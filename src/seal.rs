@@ -86,6 +86,6 @@ fn binding<'b>(place: Place, texts: &'b [&'b str]) -> Binding<'b> {
 }
 
 /// Fills `bytes` with what a key may be made of.
-fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
     getrandom::fill(bytes).map_err(NoRandomness)
 }

@@ -6,6 +6,7 @@
 mod address;
 mod choice;
 mod coherence;
+mod declaration;
 mod fault;
 mod layers;
 mod node;
@@ -15,15 +16,18 @@ mod table;
 mod text;
 
 pub use address::SecretUrl;
-pub use choice::{BelowStart, Channel, LogFormat, SaslMechanism, SecurityProtocol};
+pub use choice::{
+    BelowStart, Channel, LogFormat, SaslMechanism, SecurityProtocol, SigningAlgorithm,
+};
 pub use coherence::Notice;
+pub use declaration::Key;
 pub use fault::{Fault, Faults, Source};
 pub use layers::{Inputs, Loaded};
 pub use reference::reference;
 pub use setting::ByteSize;
 pub use table::{
-    AuditSettings, Batch, Checkpoint, Coach, Events, Http, KEYS, Kafka, KafkaTopics, Key, Keys,
-    LogSettings, PolicySettings, Push, Quarantine, Redis, Security, Settings, Shutdown, Store,
-    Users,
+    AuditSettings, Auth, Batch, Checkpoint, Coach, Events, Http, HttpTls, KEYS, Kafka, KafkaTopics,
+    Keys, LogSettings, PolicySettings, Push, Quarantine, Redis, Security, Settings, Shutdown,
+    Store, Users,
 };
 pub use text::{BootstrapServers, LogFilter};

@@ -104,6 +104,16 @@ impl Watch {
         self.metrics.exposition(&state, &self.readiness_of(&state), &self.kafka.lags(), topics)
     }
 
+    /// A request to that route was answered so.
+    pub fn answered(&self, route: &str, status: u16) {
+        self.metrics.answered(route, status);
+    }
+
+    /// Nobody knows who asked, for that reason.
+    pub fn authentication_failed(&self, reason: &'static str) {
+        self.metrics.authentication_failed(reason);
+    }
+
     fn readiness_of(&self, state: &State) -> Readiness {
         Readiness::of(state, self.kafka.check(), self.kafka.membership())
     }

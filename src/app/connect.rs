@@ -155,12 +155,14 @@ impl Starting<'_> {
 
     pub(super) async fn keys(
         &self,
+        store: &Arc<SqlStore>,
         key_store: &Arc<SqlStore>,
         key_file: KeyFile,
     ) -> Result<Option<Arc<FileKeyRing>>, Broken> {
         let stored = StoredKeys::new(Arc::clone(key_store), self.runtime.handle().clone());
         let algorithm = self.settings.keys.algorithm.into();
         let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file, algorithm));
+        self.show(store, &ring)?;
         let ready = self
             .patiently("keys", || {
                 let ring = Arc::clone(&ring);

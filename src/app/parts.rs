@@ -118,6 +118,19 @@ impl Starting<'_> {
         })
     }
 
+    /// From now on what is stored can be asked for.
+    pub(super) fn show(
+        &self,
+        store: &Arc<SqlStore>,
+        keys: &Arc<FileKeyRing>,
+    ) -> Result<(), Broken> {
+        let seal = Arc::new(Sealer::new(self.settings.keys.algorithm.into()).map_err(broken)?);
+        let (store, keys) = (Arc::clone(store), Arc::clone(keys));
+        let readers = usize::try_from(self.settings.store.connections_max / 2).unwrap_or(1);
+        self.archive.open(store, keys, seal, self.runtime.handle().clone(), readers);
+        Ok(())
+    }
+
     pub(super) fn rules(&self, routing: Routing, policy: Policy, policy_number: i32) -> Rules {
         let settings = self.settings;
         let wire = Intake {

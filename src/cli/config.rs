@@ -53,15 +53,21 @@ pub(super) struct Layers {
 
 impl Layers {
     /// Reads the settings: these flags over the process's environment, over the file.
-    pub(super) fn load(&self) -> Result<Loaded, Failure> {
-        match self.examine(&[]) {
-            (loaded, Faults(faults)) if faults.is_empty() => Ok(loaded),
-            (_, faults) => Err(Failure::Settings(faults)),
-        }
+    pub(super) fn load_all(&self) -> Result<Loaded, Failure> {
+        valid(self.examine(&[]))
     }
 
-    /// The same for a command that needs these sections only: faults of others do not stop it. Each of
-    /// `also` counts as a --set.
+    /// The same for a command that nobody can ask over the network: faults of what only whoever listens
+    /// needs do not stop it.
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        let (loaded, Faults(mut faults)) = self.examine(&[]);
+        let typed = |fault: &Fault| fault.source == Some(Source::Flag);
+        faults.retain(|fault| typed(fault) || !fault.is_within(&["http", "auth"]));
+        valid((loaded, Faults(faults)))
+    }
+
+    /// The same for a command that needs these sections or keys only: faults of others do not stop it. Each
+    /// of `also` counts as a --set.
     pub(super) fn load_sections(
         &self,
         sections: &[&str],
@@ -69,7 +75,7 @@ impl Layers {
     ) -> Result<Loaded, Failure> {
         let (loaded, Faults(mut faults)) = self.examine(also);
         faults.retain(|fault| fault.concerns(sections));
-        if faults.is_empty() { Ok(loaded) } else { Err(Failure::Settings(Faults(faults))) }
+        valid((loaded, Faults(faults)))
     }
 
     /// The settings as far as they can be read, and all that is wrong with them.
@@ -97,11 +103,15 @@ impl Layers {
     }
 }
 
+fn valid((loaded, faults): (Loaded, Faults)) -> Result<Loaded, Failure> {
+    if faults.0.is_empty() { Ok(loaded) } else { Err(Failure::Settings(faults)) }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     match &arguments.command {
         Command::Check(layers) => {
-            let loaded = layers.load()?;
+            let loaded = layers.load_all()?;
             show(&loaded, &mut output)?;
             for notice in &loaded.notices {
                 complain(&format_args!("notice: `{}`: {}", notice.key, notice.text));

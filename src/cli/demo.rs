@@ -91,7 +91,7 @@ async fn show(arguments: &Arguments, folder: &Folder) -> Result<(), Failure> {
     let topics = crate::kafka::TopicNames::default();
     let broker = broker(&topics).map_err(unavailable)?;
     let setup = setup_of(arguments, folder, &broker.bootstrap_servers())?;
-    let http = setup.listener.local_addr().map_err(|error| Failure::Broken(error.to_string()))?;
+    let http = setup.listener.address().map_err(|error| Failure::Broken(error.to_string()))?;
     let connection = connection_of(&setup.settings);
     let sender = Sender::new(&connection, &topics_of(&setup.settings).events);
     let sender = sender.map_err(unavailable)?;

@@ -16,7 +16,7 @@ use clap::Args;
 use super::config::Layers;
 use super::failure::Failure;
 use super::servers::block_on;
-use crate::settings::{Fault, Faults, Loaded};
+use crate::settings::{Faults, Loaded};
 use finding::{Finding, Findings, Status};
 
 /// Looks at everything that the service needs, and says what is wrong and what helps.
@@ -67,7 +67,7 @@ async fn look(loaded: &Loaded, faults: &Faults) -> Vec<Finding> {
     all.extend(found);
     all.extend(local::audit(settings));
     // A wrong word about protection would otherwise send a secret in the clear.
-    let valid = |section| !faults.0.iter().any(|fault| is_in(fault, &[section, "security"]));
+    let valid = |section| !faults.0.iter().any(|fault| fault.is_within(&[section, "security"]));
     let store = async {
         let findings = Findings::of(store::part(settings));
         let look = store::look(settings, keys.as_ref(), &findings);
@@ -84,16 +84,12 @@ async fn look(loaded: &Loaded, faults: &Faults) -> Vec<Finding> {
         asked(valid("redis"), &findings, cache::look(settings, &findings)).await;
         findings.into_found()
     };
-    let (bind, development) = (settings.http.bind, settings.development);
-    let port = tokio::task::spawn_blocking(move || local::port(bind, development));
+    let listening = settings.clone();
+    let port = tokio::task::spawn_blocking(move || local::port(&listening));
     let (store, kafka, cache, port) = tokio::join!(store, kafka, cache, port);
     all.extend(store.into_iter().chain(kafka).chain(cache));
     all.extend(port.unwrap_or_default());
     all
-}
-
-fn is_in(fault: &Fault, sections: &[&str]) -> bool {
-    sections.contains(&fault.key.split('.').next().unwrap_or_default())
 }
 
 /// Asks a part whose settings are valid, within bounds.

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::config::Layers;
 use super::failure::Failure;
+use crate::http::client;
+use crate::settings::Settings;
 use crate::telemetry::escaped;
 
 /// Asks the service on this machine whether it is well.
@@ -38,23 +40,34 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let url = match &arguments.url {
-        Some(url) => url.clone(),
+    let (url, answer) = match &arguments.url {
+        Some(url) => {
+            let answer = client::get(url, TIMEOUT, ANSWER_BYTES_MAX).map(answer_of);
+            (url.clone(), answer)
+        }
         None => {
-            let loaded = arguments.layers.load_sections(&["http"], &[]).map_err(|_| {
-                let cure = "`biometric-bridge config check` says why";
-                Failure::Unhealthy(format!("the settings are not valid; {cure}"))
-            })?;
-            let path = if arguments.ready { "ready" } else { "health" };
-            format!("http://{}/{path}", from_here(loaded.settings.http.bind))
+            let url = own_url(arguments)?;
+            let answer = ask_near(&url);
+            (url, answer)
         }
     };
-    let answer = ask(&url).map_err(|problem| Failure::Unhealthy(format!("{url}: {problem}")))?;
+    let answer = answer.map_err(|problem| Failure::Unhealthy(format!("{url}: {problem}")))?;
     if !answer.is_well {
         return Err(Failure::Unhealthy(format!("{url}: {}", answer.said)));
     }
     writeln!(io::stdout(), "{url}: {}", answer.said)?;
     Ok(())
+}
+
+/// Where the service on this machine is asked.
+fn own_url(arguments: &Arguments) -> Result<String, Failure> {
+    let loaded = arguments.layers.load_sections(&["http.bind"], &[]).map_err(|_| {
+        let cure = "`biometric-bridge config check` says why";
+        Failure::Unhealthy(format!("the settings are not valid; {cure}"))
+    })?;
+    let path = if arguments.ready { "ready" } else { "health" };
+    let settings = &loaded.settings;
+    Ok(format!("{}://{}/{path}", scheme(settings), from_here(settings.http.bind)))
 }
 
 /// An address on which somebody listens, as this machine reaches it.
@@ -81,31 +94,25 @@ pub(super) struct Answer {
     pub(super) is_bridge: bool,
 }
 
-/// Asks for a URL; the error says why nobody answers.
-pub(super) fn ask(url: &str) -> Result<Answer, String> {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        // Whatever the environment says: what is asked for is near.
-        .proxy(None)
-        .build();
-    let unanswered = |error: ureq::Error| match error {
-        ureq::Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
-        ureq::Error::Io(error) => escaped(&error.to_string()),
-        error => escaped(&error.to_string()),
-    };
-    let mut response = ureq::Agent::new_with_config(config).get(url).call().map_err(unanswered)?;
-    let status = response.status();
-    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-    let body: Value = serde_json::from_slice(&body.map_err(unanswered)?).unwrap_or_default();
+/// How our own port is spoken to.
+pub(super) fn scheme(settings: &Settings) -> &'static str {
+    if settings.http.tls.certificate_file.is_some() { "https" } else { "http" }
+}
+
+/// Asks for a URL of this machine; the error says why nobody answers.
+pub(super) fn ask_near(url: &str) -> Result<Answer, String> {
+    client::get_near(url, TIMEOUT, ANSWER_BYTES_MAX).map(answer_of)
+}
+
+fn answer_of((status, body): (u16, Vec<u8>)) -> Answer {
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let word = body.get("status").and_then(Value::as_str);
     let said = match word {
         Some(word) => escaped(word),
-        None => format!("it answered {}", status.as_u16()),
+        None => format!("it answered {status}"),
     };
     let said = failing(&body).map_or(said.clone(), |failing| format!("{said}: {failing}"));
-    Ok(Answer { is_well: status.is_success(), said, is_bridge: word.is_some() })
+    Answer { is_well: (200..300).contains(&status), said, is_bridge: word.is_some() }
 }
 
 /// The part that fails, of an answer of /ready, and what is wrong with it.

@@ -43,7 +43,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     #[cfg(feature = "defects")]
     break_something()?;
-    let mut loaded = arguments.layers.load()?;
+    let mut loaded = arguments.layers.load_all()?;
     telemetry::init(&loaded.settings).map_err(|error| Failure::Broken(error.to_string()))?;
     for notice in &loaded.notices {
         tracing::warn!(key = notice.key, "{}", notice.text);
@@ -68,7 +68,9 @@ fn break_something() -> Result<(), Failure> {
 /// What is left out for a developer: the key file is made, and only this machine is served.
 fn develop(loaded: &mut Loaded, data: &Path) -> Result<(), Failure> {
     let settings = &mut loaded.settings;
-    settings.http.bind.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    if !settings.http.bind.ip().is_loopback() {
+        settings.http.bind.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
     tracing::warn!(http = %settings.http.bind, "development: only this machine is served");
     if settings.keys.file.is_none() {
         settings.keys.file = Some(key_file_in(data)?);
@@ -101,7 +103,7 @@ pub(super) fn setup(settings: Settings, migrate: bool) -> Result<Setup, Failure>
     };
     let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
     let policy = policy::load(settings.policy.file.as_deref())?.policy;
-    let listener = http::bind(&settings.http.bind.to_string()).map_err(Failure::Broken)?;
+    let listener = http::Listener::open(&settings).map_err(Failure::Broken)?;
     Ok(Setup { settings, key_file, policy, listener, migrate, adopt: false })
 }
 

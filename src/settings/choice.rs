@@ -92,6 +92,27 @@ choices! {
         /// draft-irtf-cfrg-xchacha-03.
         XChaCha20Poly1305 = "xchacha20-poly1305",
     }
+    /// How a token is signed, by the names of RFC 7518 and RFC 8037. None of them is symmetric.
+    SigningAlgorithm {
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        Rs256 = "RS256",
+        /// With SHA-384.
+        Rs384 = "RS384",
+        /// With SHA-512.
+        Rs512 = "RS512",
+        /// RSASSA-PSS with SHA-256.
+        Ps256 = "PS256",
+        /// With SHA-384.
+        Ps384 = "PS384",
+        /// With SHA-512.
+        Ps512 = "PS512",
+        /// ECDSA on P-256 with SHA-256.
+        Es256 = "ES256",
+        /// ECDSA on P-384 with SHA-384.
+        Es384 = "ES384",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+    }
     /// The form of log lines.
     LogFormat {
         /// Text on a terminal, else JSON.
@@ -107,7 +128,7 @@ choices! {
         Kafka = "kafka",
         /// To Redis.
         Redis = "redis",
-        /// To the AUREN API.
+        /// To the AUREN API, and from whoever asks us.
         Websocket = "websocket",
         /// To PostgreSQL.
         Postgres = "postgres",
@@ -121,6 +142,11 @@ impl From<SealAlgorithm> for crate::seal::Algorithm {
             SealAlgorithm::XChaCha20Poly1305 => Self::XChaCha20Poly1305,
         }
     }
+}
+
+impl SigningAlgorithm {
+    /// What issuers use.
+    pub(super) const USUAL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 }
 
 impl SecurityProtocol {

@@ -67,6 +67,8 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
     sizes(settings, &mut found);
     files(settings, &mut found);
     plaintext(settings, &mut found);
+    listener(settings, &mut found);
+    auth(settings, &mut found);
     found.must(
         !settings.coach.enabled || settings.coach.openai_api_key.is_some(),
         &["coach.enabled", "coach.openai_api_key"],
@@ -179,14 +181,18 @@ fn sizes(settings: &Settings, found: &mut Found) {
 }
 
 fn files(settings: &Settings, found: &mut Found) {
-    let kafka = &settings.kafka;
-    let files: [(&Option<PathBuf>, &'static [&'static str]); 6] = [
+    let (kafka, tls, auth) = (&settings.kafka, &settings.http.tls, &settings.auth);
+    let files: [(&Option<PathBuf>, &'static [&'static str]); 10] = [
         (&kafka.ca_file, &["kafka.ca_file"]),
         (&kafka.certificate_file, &["kafka.certificate_file"]),
         (&kafka.key_file, &["kafka.key_file"]),
         (&settings.keys.file, &["keys.file"]),
         (&settings.policy.file, &["policy.file"]),
         (&settings.audit.signing_key_file, &["audit.signing_key_file"]),
+        (&tls.certificate_file, &["http.tls.certificate_file"]),
+        (&tls.key_file, &["http.tls.key_file"]),
+        (&auth.jwks_file, &["auth.jwks_file"]),
+        (&auth.tokens_file, &["auth.tokens_file"]),
     ];
     for (path, keys) in files {
         let Some(path) = path else { continue };
@@ -257,6 +263,65 @@ fn plaintext(settings: &Settings, found: &mut Found) {
     }
 }
 
+/// Whether our own port speaks in the clear.
+fn is_open(settings: &Settings) -> bool {
+    settings.http.tls.certificate_file.is_none()
+}
+
+fn listener(settings: &Settings, found: &mut Found) {
+    let tls = &settings.http.tls;
+    found.must(
+        tls.certificate_file.is_some() == tls.key_file.is_some(),
+        &["http.tls.certificate_file", "http.tls.key_file"],
+        "and `http.tls.key_file` belong together; set both or none",
+    );
+    let is_allowed =
+        settings.development || settings.security.allow_plaintext.contains(&Channel::Websocket);
+    found.must(
+        is_allowed || !is_open(settings),
+        &["http.tls.certificate_file", "security.allow_plaintext"],
+        "is missing, and whoever asks us would be answered unencrypted; set it and \
+         `http.tls.key_file`, or add websocket to `security.allow_plaintext`",
+    );
+}
+
+fn auth(settings: &Settings, found: &mut Found) {
+    let auth = &settings.auth;
+    found.must(
+        auth.jwks_url.is_none() || auth.jwks_file.is_none(),
+        &["auth.jwks_url", "auth.jwks_file"],
+        "and `auth.jwks_file` are both set; the keys are in one place",
+    );
+    let has_keys = auth.jwks_url.is_some() || auth.jwks_file.is_some();
+    let named: [(bool, &'static [&'static str]); 2] = [
+        (auth.issuer.is_some(), &["auth.issuer", "auth.jwks_url", "auth.jwks_file"]),
+        (auth.audience.is_some(), &["auth.audience", "auth.jwks_url", "auth.jwks_file"]),
+    ];
+    for (is_set, keys) in named {
+        let problem = match is_set {
+            true => "is set without keys; set `auth.jwks_url` or `auth.jwks_file` too",
+            false => "is missing: a token for somebody else would be as good as one for us",
+        };
+        found.must(is_set == has_keys, keys, problem);
+    }
+    found.must(
+        !auth.algorithms.is_empty(),
+        &["auth.algorithms"],
+        "is empty: no token would be accepted; name those that the issuer signs with",
+    );
+    found.must(
+        auth.refresh_floor <= auth.refresh_every,
+        &["auth.refresh_floor", "auth.refresh_every"],
+        "is more than `auth.refresh_every`; lower it",
+    );
+    let is_clear = |url: &super::SecretUrl| url.scheme() == "http" && !url.is_loopback();
+    found.must(
+        settings.development || !auth.jwks_url.as_ref().is_some_and(is_clear),
+        &["auth.jwks_url"],
+        "is not encrypted: whoever sits between could issue tokens; write https://",
+    );
+}
+
 /// What an operator should be told, loudly, at each start.
 pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
     let mut notices = Vec::new();
@@ -270,6 +335,11 @@ pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
              reads it; {cure}"
         );
         notices.push(Notice { key: keys.first().copied().unwrap_or_default(), text });
+    }
+    if is_open(settings) && !settings.development {
+        let text = "our own port answers unencrypted (websocket): whoever listens there reads health \
+                    data; set `http.tls.certificate_file` and `http.tls.key_file`";
+        notices.push(Notice { key: "http.tls.certificate_file", text: text.to_owned() });
     }
     if settings.coach.openai_api_key.is_some() && !settings.coach.enabled {
         let text = "OPENAI_API_KEY is unused: `coach.enabled` is false".to_owned();

@@ -58,10 +58,18 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Whether it is about one of these sections, the file as a whole, or what was just typed.
-    pub fn concerns(&self, sections: &[&str]) -> bool {
-        let section = self.key.split('.').next().unwrap_or_default();
-        section.is_empty() || self.source == Some(Source::Flag) || sections.contains(&section)
+    /// Whether it is about one of these sections or keys, the file as a whole, or what was just typed.
+    pub fn concerns(&self, places: &[&str]) -> bool {
+        self.key.is_empty() || self.source == Some(Source::Flag) || self.is_within(places)
+    }
+
+    /// Whether it is about one of these sections or keys.
+    pub fn is_within(&self, places: &[&str]) -> bool {
+        let is_within = |place: &&str| {
+            let rest = self.key.strip_prefix(*place);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        places.iter().any(is_within)
     }
 }
 

@@ -7,10 +7,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::coherence::{Notice, contradictions, notices};
+use super::declaration::{Key, PREFIX, derived_variable};
 use super::fault::{Fault, Faults, Source, name_of, unknown};
 use super::node::{Content, Node, line, parse};
 use super::setting::Wrong;
-use super::table::{KEYS, Key, PREFIX, Settings, derived_variable};
+use super::table::{KEYS, Settings};
 
 /// Bytes of a settings file, at most: the complete one has ten thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;

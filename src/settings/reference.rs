@@ -1,6 +1,7 @@
 //! The complete, commented settings file, written from the table: `config/bridge.yaml`.
 
-use super::table::{KEYS, Key, SECTIONS, Settings};
+use super::declaration::Key;
+use super::table::{KEYS, SECTIONS, Settings};
 
 const HEAD: &str = "\
 # The settings of the Biometric Bridge, each with its default.

@@ -12,157 +12,11 @@ use secrecy::SecretString;
 use super::address::{Form, SecretUrl};
 use super::choice::{
     BelowStart, Channel, LogFormat, SaslMechanism, SealAlgorithm, SecurityProtocol,
+    SigningAlgorithm,
 };
-use super::node::Content;
-use super::setting::{ByteSize, Setting, Wrong, between, zero_or_between};
+use super::declaration::{Key, key, settings};
+use super::setting::{ByteSize, Setting, between, zero_or_between};
 use super::text::{BootstrapServers, INSTANCE, LogFilter, NAME, TOPIC};
-
-/// One setting, as text names and shows it.
-pub struct Key {
-    /// The dotted name: `kafka.topics.events`.
-    pub path: &'static str,
-    /// What it means.
-    pub doc: &'static str,
-    /// An environment variable for it, beside that made of its name.
-    pub variable: Option<&'static str>,
-    /// Whether its text is never shown as it is.
-    pub is_secret: bool,
-    pub(super) read: fn(&mut Settings, &Content) -> Result<(), Wrong>,
-    show: fn(&Settings) -> String,
-    wanted: fn() -> String,
-}
-
-impl Key {
-    /// The key's value in `settings`, as YAML; secrets masked.
-    pub fn show(&self, settings: &Settings) -> String {
-        (self.show)(settings)
-    }
-
-    /// What its value must be, in words.
-    pub fn wanted(&self) -> String {
-        (self.wanted)()
-    }
-
-    /// The variable made of its name: `BRIDGE__KAFKA__TOPICS__EVENTS`.
-    pub fn derived_variable(&self) -> String {
-        derived_variable(self.path)
-    }
-}
-
-/// What the names of variables begin with that are made of keys.
-pub(super) const PREFIX: &str = "BRIDGE__";
-
-pub(super) fn derived_variable(path: &str) -> String {
-    format!("{PREFIX}{}", path.to_uppercase().replace('.', "__"))
-}
-
-/// Declares one entry of [`KEYS`]: its name in parts, its place in [`Settings`], and the rest.
-macro_rules! key {
-    ($path:expr, [$($place:ident).+], $Kind:ty, $limits:expr, [$($doc:literal)+], [$($variable:literal)?]) => {
-        Key {
-            path: $path,
-            doc: concat!($($doc, "\n"),+),
-            variable: {
-                const GIVEN: &[&str] = &[$($variable)?];
-                match GIVEN {
-                    [variable, ..] => Some(*variable),
-                    [] => None,
-                }
-            },
-            is_secret: <$Kind as Setting>::SECRET,
-            read: |settings, given| {
-                let value = <$Kind as Setting>::read(given, &$limits)?;
-                settings.$($place).+ = value;
-                Ok(())
-            },
-            show: |settings| Setting::show(&settings.$($place).+),
-            wanted: || <$Kind as Setting>::wanted(&$limits),
-        }
-    };
-}
-
-/// Declares sections and keys: `key: Kind = default, limits, "VARIABLE";`, and below `=>` a section
-/// within the section.
-macro_rules! settings {
-    (
-        $( $(#[doc = $top_doc:literal])+ $top:ident: $Top:ty = $top_default:expr, $top_limits:expr; )*
-        $(
-            => $(#[doc = $section_doc:literal])+
-            $section:ident: $Section:ident {
-                $( $(#[doc = $doc:literal])+ $key:ident: $Kind:ty = $default:expr, $limits:expr $(, $variable:literal)?; )*
-                $( =>
-                    $(#[doc = $sub_doc:literal])+
-                    $sub:ident: $Sub:ident {
-                        $( $(#[doc = $leaf_doc:literal])+ $leaf:ident: $Leaf:ty = $leaf_default:expr, $leaf_limits:expr; )*
-                    }
-                )*
-            }
-        )*
-    ) => {
-        /// The service's settings in force. Secrets show in no `Debug`.
-        #[derive(Clone, Debug)]
-        pub struct Settings {
-            /// Set by the flag `--development` only: what protects health data may be left out.
-            pub development: bool,
-            $( $(#[doc = $top_doc])+ pub $top: $Top, )*
-            $( $(#[doc = $section_doc])+ pub $section: $Section, )*
-        }
-
-        $(
-            $(#[doc = $section_doc])+
-            #[derive(Clone, Debug)]
-            pub struct $Section {
-                $( $(#[doc = $doc])+ pub $key: $Kind, )*
-                $( $(#[doc = $sub_doc])+ pub $sub: $Sub, )*
-            }
-
-            $(
-                $(#[doc = $sub_doc])+
-                #[derive(Clone, Debug)]
-                pub struct $Sub { $( $(#[doc = $leaf_doc])+ pub $leaf: $Leaf, )* }
-            )*
-        )*
-
-        impl Default for Settings {
-            fn default() -> Self {
-                Self {
-                    development: false,
-                    $( $top: $top_default, )*
-                    $( $section: $Section {
-                        $( $key: $default, )*
-                        $( $sub: $Sub { $( $leaf: $leaf_default, )* }, )*
-                    }, )*
-                }
-            }
-        }
-
-        /// Every setting, in the order in which `config/bridge.yaml` has them.
-        pub const KEYS: &[Key] = &[
-            $( key!(stringify!($top), [$top], $Top, $top_limits, [$($top_doc)+], []), )*
-            $(
-                $( key!(
-                    concat!(stringify!($section), ".", stringify!($key)),
-                    [$section.$key], $Kind, $limits, [$($doc)+], [$($variable)?]
-                ), )*
-                $( $( key!(
-                    concat!(stringify!($section), ".", stringify!($sub), ".", stringify!($leaf)),
-                    [$section.$sub.$leaf], $Leaf, $leaf_limits, [$($leaf_doc)+], []
-                ), )* )*
-            )*
-        ];
-
-        /// Every section with its meaning.
-        pub(super) const SECTIONS: &[(&str, &str)] = &[
-            $(
-                (stringify!($section), concat!($($section_doc, "\n"),+)),
-                $( (
-                    concat!(stringify!($section), ".", stringify!($sub)),
-                    concat!($($sub_doc, "\n"),+),
-                ), )*
-            )*
-        ];
-    };
-}
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -309,6 +163,52 @@ settings! {
     http: Http {
         /// The address and port to listen on.
         bind: SocketAddr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 8002), (), "HTTP_BIND";
+        /// Requests a second from one address, at most; as many for its probes, counted apart.
+        requests_per_address: u32 = 100, 1..=1_000_000;
+        /// Requests a second by whom one token names, at most.
+        requests_per_subject: u32 = 50, 1..=1_000_000;
+        /// Connections at a time, at most …
+        connections_max: usize = 1024, 16..=65_536;
+        /// … and those of one address.
+        connections_per_address: usize = 256, 1..=65_536;
+        /// How long the head of a request may take to come in.
+        head_timeout: Duration = SECOND * 5, between(MILLISECOND * 100, MINUTE);
+        /// How long a connection is kept on which nothing is asked.
+        keep_alive: Duration = SECOND * 30, between(SECOND, HOUR);
+        =>
+        /// TLS 1.3 on that port. Files that change are read again while the service runs.
+        tls: HttpTls {
+            /// Our certificate (PEM), followed by those between it and an authority that clients trust …
+            certificate_file: Option<PathBuf> = None, ();
+            /// … and its private key (PEM).
+            key_file: Option<PathBuf> = None, ();
+        }
+    }
+    => /// Who may see health data through the API. Without any of it nobody may, outside development.
+    auth: Auth {
+        /// Who issues the tokens (JWT): their claim `iss`.
+        issuer: Option<String> = None, NAME;
+        /// For whom they are issued: their claim `aud` names this.
+        audience: Option<String> = None, NAME;
+        /// Where the issuer's public keys (JWKS) are, …
+        jwks_url: Option<SecretUrl> = None, Form {
+            schemes: &["https", "http"],
+            example: "https://issuer.example/.well-known/jwks.json",
+        };
+        /// … or a file with them, which is read again when it changes.
+        jwks_file: Option<PathBuf> = None, ();
+        /// How often the keys are fetched anew, so that withdrawn ones are forgotten …
+        refresh_every: Duration = MINUTE * 10, between(SECOND, DAY);
+        /// … and the shortest time between two fetches, also when a token names a key that is not known.
+        refresh_floor: Duration = SECOND * 30, between(SECOND, HOUR);
+        /// How tokens may be signed.
+        algorithms: BTreeSet<SigningAlgorithm> = SigningAlgorithm::USUAL.into(), ();
+        /// By how much the issuer's clock and ours may differ.
+        leeway: Duration = SECOND * 30, between(Duration::ZERO, MINUTE * 5);
+        /// The claim that holds scopes: self, care:USER, operator, auditor.
+        scope_claim: String = "scope".to_owned(), NAME;
+        /// A file of tokens for operators of small installations; `tokens new` makes its lines.
+        tokens_file: Option<PathBuf> = None, ();
     }
     => /// What the service says while it runs, on standard error.
     log: LogSettings {

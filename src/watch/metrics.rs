@@ -1,16 +1,18 @@
 //! The metrics, by the names that dashboards and alerts already use and those that operators need beside
 //! them.
 
+mod groups;
+
 use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
-use neuros::alert::Held;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
     TextEncoder,
 };
 
+use self::groups::{Alerts, Asked, Outputs, Scrub};
 use super::audit::AuditMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
@@ -38,59 +40,7 @@ pub struct Metrics {
     pub(super) audit: AuditMetrics,
     gauges: Gauges,
     histograms: Histograms,
-}
-
-/// What is said of alerts, and what is not.
-struct Alerts {
-    changes: IntCounterVec,
-    held_back: IntCounterVec,
-}
-
-impl Alerts {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let changes = counters(
-            registry,
-            "biometric_alert_changes_total",
-            "Changes of alerts committed, by where the alert stands then.",
-            &["status"],
-        )?;
-        let held_back = counters(
-            registry,
-            "biometric_alerts_held_back_total",
-            "Times that something was found and nobody was notified, by reason.",
-            &["reason"],
-        )?;
-        for status in ["firing", "acknowledged", "resolved", "expired"] {
-            changes.with_label_values(&[status]);
-        }
-        for held in Held::ALL {
-            held_back.with_label_values(&[held.as_str()]);
-        }
-        Ok(Self { changes, held_back })
-    }
-
-    fn committed(&self, report: &BatchReport) {
-        for (status, count) in &report.alerts {
-            self.changes.with_label_values(&[status]).inc_by(*count);
-        }
-        for (held, count) in Held::ALL.into_iter().zip(report.held) {
-            self.held_back.with_label_values(&[held.as_str()]).inc_by(count.into());
-        }
-    }
-}
-
-/// What comes of comparing states with their records.
-struct Scrub {
-    scrubbed: IntCounter,
-    mismatches: IntCounterVec,
-    unreplayable: IntCounter,
-}
-
-/// What becomes of messages.
-struct Outputs {
-    published: IntCounterVec,
-    failures: IntCounterVec,
-    unopened: IntCounterVec,
+    asked: Asked,
 }
 
 /// What has a distribution.
@@ -163,6 +113,7 @@ impl Metrics {
             audit: AuditMetrics::new(&registry)?,
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
+            asked: Asked::new(&registry)?,
             registry,
         };
         metrics.name_all_labels();
@@ -191,6 +142,9 @@ impl Metrics {
         }
         for kind in ["memory", "checkpoint", "unreadable"] {
             self.scrub.mismatches.with_label_values(&[kind]);
+        }
+        for reason in crate::http::REFUSALS {
+            self.asked.failures.with_label_values(&[reason]);
         }
         for mode in MODES {
             self.gauges.name_mode(mode);
@@ -275,6 +229,14 @@ impl Metrics {
         self.quarantined.inc();
     }
 
+    pub(super) fn answered(&self, route: &str, status: u16) {
+        self.asked.requests.with_label_values(&[route, &status.to_string()]).inc();
+    }
+
+    pub(super) fn authentication_failed(&self, reason: &str) {
+        self.asked.failures.with_label_values(&[reason]).inc();
+    }
+
     pub(super) fn published(&self, sink: Sink, report: &Published) {
         self.outputs.published.with_label_values(&[sink.as_str()]).inc_by(report.messages);
         self.outputs.unopened.with_label_values(&[sink.as_str()]).inc_by(report.unopened);
@@ -296,47 +258,6 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
-    }
-}
-
-impl Scrub {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            scrubbed: counter(
-                registry,
-                "biometric_states_scrubbed_total",
-                "States compared with what stored records make of them.",
-            )?,
-            mismatches: counters(
-                registry,
-                "biometric_state_mismatches_total",
-                "States that were not what stored records make of them, an alarm: in memory, in a \
-                 checkpoint, or in a checkpoint that does not open.",
-                &["kind"],
-            )?,
-            unreplayable: counter(
-                registry,
-                "biometric_states_unreplayable_total",
-                "States that could not be compared: their stored records cannot be replayed.",
-            )?,
-        })
-    }
-}
-
-impl Outputs {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let of_sinks = |name, help| counters(registry, name, help, &["sink"]);
-        Ok(Self {
-            published: of_sinks("biometric_published_total", "Messages safe at a sink.")?,
-            failures: of_sinks(
-                "biometric_publish_failures_total",
-                "Attempts to publish that failed.",
-            )?,
-            unopened: of_sinks(
-                "biometric_outbox_unopened_total",
-                "Messages that open no more and were passed over: their user was erased.",
-            )?,
-        })
     }
 }
 

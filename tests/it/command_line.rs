@@ -32,6 +32,7 @@ fn every_command_has_help_with_an_example() {
         &["audit", "list"],
         &["audit", "export"],
         &["audit", "verify"],
+        &["tokens", "new"],
         &["config", "check"],
         &["config", "defaults"],
         &["doctor"],

@@ -71,6 +71,7 @@ fn the_readme_names_every_command() {
         "policy show",
         "keys generate",
         "audit verify",
+        "tokens new",
         "config check",
         "config defaults",
         "doctor",

@@ -16,6 +16,7 @@ mod frozen;
 mod gaps;
 mod golden;
 mod guide;
+mod http;
 mod instances;
 mod keys;
 mod links;

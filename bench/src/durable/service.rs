@@ -87,6 +87,9 @@ impl Service {
             .env("KAFKA_BOOTSTRAP_SERVERS", &setup.kafka.bootstrap)
             .env("KEY_FILE", &setup.key_file)
             .env("HTTP_BIND", &http)
+            .env("BRIDGE__SECURITY__ALLOW_PLAINTEXT", "websocket")
+            // The benchmark looks at the metrics as often as it likes.
+            .env("BRIDGE__HTTP__REQUESTS_PER_ADDRESS", "100000")
             .env("BRIDGE__KAFKA__GROUP_ID", &place.name)
             .env("BRIDGE__KAFKA__TOPICS__EVENTS", &topics.events)
             .env("BRIDGE__KAFKA__TOPICS__BY_USER", &topics.by_user)

@@ -1,6 +1,6 @@
 //! What can be looked at without a server: settings, policy, key file, the port.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use crate::cli::{healthcheck, policy};
@@ -130,17 +130,26 @@ pub(super) fn audit(settings: &Settings) -> Vec<Finding> {
 }
 
 /// Whether the service could listen, or listens already.
-pub(super) fn port(mut bound: SocketAddr, development: bool) -> Vec<Finding> {
+pub(super) fn port(settings: &Settings) -> Vec<Finding> {
     let findings = Findings::of("http");
-    if development {
+    match http::examine(settings) {
+        Ok(()) => findings.ok("certificate, keys and tokens", "read"),
+        Err(problem) => {
+            let (answer, cure) = problem.split_once("; ").unwrap_or((&problem, "mend that file"));
+            findings.fail("certificate, keys and tokens", answer, cure);
+        }
+    }
+    let mut bound = settings.http.bind;
+    if settings.development && !bound.ip().is_loopback() {
         bound.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     let asked = format!("listen on {bound}");
-    match http::bind(&bound.to_string()).map(drop::<TcpListener>) {
+    match http::bind_to(bound).map(drop::<TcpListener>) {
         Ok(()) => findings.ok(asked, "free"),
         Err(problem) => {
-            let url = format!("http://{}/health", healthcheck::from_here(bound));
-            match healthcheck::ask(&url) {
+            let scheme = healthcheck::scheme(settings);
+            let url = format!("{scheme}://{}/health", healthcheck::from_here(bound));
+            match healthcheck::ask_near(&url) {
                 Ok(answer) if answer.is_bridge && answer.is_well => {
                     findings.ok(asked, "a bridge listens there already, and is well");
                 }

@@ -14,12 +14,15 @@ struct Layers {
 }
 
 impl Layers {
-    /// A settings file with this text, a database, and nothing else.
+    /// A settings file with this text, a database, a certificate, and nothing else.
     fn of(yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut layers = Self { folder, inputs: Inputs::default() };
         layers.inputs.file = Some(layers.file("bridge.yaml", yaml));
-        layers.with("POSTGRES_URL", "postgresql://u:hunter2@db/bridge")
+        layers
+            .with("POSTGRES_URL", "postgresql://u:hunter2@db/bridge")
+            .with("BRIDGE__HTTP__TLS__CERTIFICATE_FILE", "/dev/null")
+            .with("BRIDGE__HTTP__TLS__KEY_FILE", "/dev/null")
     }
 
     fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -65,7 +68,8 @@ fn an_empty_file_leaves_all_defaults() {
     for yaml in ["", "# nothing", "{}", "kafka:", "kafka:\n  topics:\n"] {
         let loaded = Layers::of(yaml).load();
         for (key, source) in KEYS.iter().zip(&loaded.sources) {
-            if !["store.url", "policy.file"].contains(&key.path) {
+            let is_given = ["store.url", "policy.file"].contains(&key.path);
+            if !is_given && !key.path.starts_with("http.tls.") {
                 assert_eq!(key.show(&loaded.settings), key.show(&defaults), "{}", key.path);
                 assert_eq!(*source, Source::Default, "{}", key.path);
             }
@@ -115,6 +119,8 @@ fn every_key_is_set_by_its_variable_and_by_the_command_line() {
             "push.websocket_url" => "wss://api/ws".to_owned(),
             "events.naive_timestamps" => "UTC".to_owned(),
             "security.allow_plaintext" => "kafka".to_owned(),
+            "auth.algorithms" => "RS256,EdDSA".to_owned(),
+            "http.tls.certificate_file" | "http.tls.key_file" => "/dev/null".to_owned(),
             _ => key.show(&values),
         };
         let mut layers = Layers::of("").with(&key.derived_variable(), &value);
@@ -153,7 +159,7 @@ fn a_value_is_taken_away_by_null() {
 #[test]
 fn secrets_may_stand_in_files() {
     let mut layers = Layers::of("");
-    layers.inputs.environment.clear();
+    layers.inputs.environment.remove(OsStr::new("POSTGRES_URL"));
     let url = layers.file("pg", "postgresql://u:hunter2@db/bridge\n");
     let key = layers.file("openai", " sk-1 \n");
     let layers = layers
@@ -321,7 +327,7 @@ fn values_that_do_not_fit_together_are_named_with_the_cure() {
 #[test]
 fn the_built_in_database_is_for_development_only() {
     let mut layers = Layers::of("");
-    layers.inputs.environment.clear();
+    layers.inputs.environment.remove(OsStr::new("POSTGRES_URL"));
     let faults = layers.faults();
     assert!(faults.len() == 1 && faults[0].contains("set POSTGRES_URL"), "{faults:?}");
     layers.inputs.development = true;
@@ -359,6 +365,50 @@ fn plaintext_to_other_machines_is_refused_unless_it_is_listed() {
         ("POSTGRES_URL", "postgres://u@localhost/b?sslmode=disable"),
     ] {
         assert_eq!(Layers::of("").with(variable, value).faults(), [""; 0], "{value}");
+    }
+}
+
+#[test]
+fn our_own_port_speaks_in_the_clear_only_where_that_is_allowed() {
+    let open = || {
+        let layers = Layers::of("").with("BRIDGE__HTTP__TLS__CERTIFICATE_FILE", "");
+        layers.with("BRIDGE__HTTP__TLS__KEY_FILE", "")
+    };
+    for bind in ["0.0.0.0:8002", "127.0.0.1:8002"] {
+        let faults = open().with("HTTP_BIND", bind).faults();
+        assert!(faults.len() == 1 && faults[0].contains("answered unencrypted"), "{faults:?}");
+        assert!(faults[0].ends_with("add websocket to `security.allow_plaintext`"), "{faults:?}");
+    }
+    let notices = open().set("security.allow_plaintext", "websocket").load().notices;
+    assert!(notices[0].text.contains("answers unencrypted"), "{notices:?}");
+    let mut development = open();
+    development.inputs.development = true;
+    assert!(!development.load().notices.iter().any(|told| told.text.contains("unencrypted")));
+    let half = open().with("BRIDGE__HTTP__TLS__KEY_FILE", "/dev/null").faults();
+    assert!(half[0].contains("belong together"), "{half:?}");
+}
+
+#[test]
+fn tokens_are_for_somebody_and_from_somebody_whose_keys_are_somewhere() {
+    let whole = "issuer: https://i/, audience: bridge, jwks_file: /dev/null";
+    for (auth, part) in [
+        (whole.to_owned(), ""),
+        ("tokens_file: /dev/null".to_owned(), ""),
+        ("jwks_file: /dev/null, issuer: i".to_owned(), "`auth.audience` is missing"),
+        ("jwks_url: 'https://i/k', audience: b".to_owned(), "`auth.issuer` is missing"),
+        ("issuer: i, audience: b".to_owned(), "without keys"),
+        (format!("{whole}, jwks_url: 'https://i/k'"), "are both set"),
+        (format!("{whole}, algorithms: []"), "no token would be accepted"),
+        (format!("{whole}, algorithms: [HS256]"), "each element RS256,"),
+        (format!("{whole}, algorithms: [none]"), "each element RS256,"),
+        (format!("{whole}, refresh_floor: 1h"), "is more than `auth.refresh_every`"),
+        ("issuer: i, audience: b, jwks_url: 'http://i/k'".to_owned(), "write https://"),
+        ("issuer: i, audience: b, jwks_url: 'http://127.0.0.1/k'".to_owned(), ""),
+    ] {
+        let faults = Layers::of(&format!("auth: {{{auth}}}")).faults();
+        let is_so =
+            if part.is_empty() { faults.is_empty() } else { faults.concat().contains(part) };
+        assert!(is_so, "{auth}: {faults:?}");
     }
 }
 

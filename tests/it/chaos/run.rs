@@ -65,7 +65,7 @@ pub(super) fn run(
     site.set("POSTGRES_URL", &site.database.replace(&direct, &through));
     site.set("KAFKA_BOOTSTRAP_SERVERS", &bootstrap);
     site.set("REDIS_URL", &redis.url_at(address));
-    site.set("BRIDGE__SECURITY__ALLOW_PLAINTEXT", "kafka,postgres,redis");
+    site.set("BRIDGE__SECURITY__ALLOW_PLAINTEXT", "kafka,postgres,redis,websocket");
     site.set("BRIDGE__USERS__IDLE_AFTER", "5s");
     site.set("BRIDGE__SHUTDOWN__DEADLINE", "10s");
     if let Some(defect) = defect {

@@ -72,6 +72,20 @@ impl Doctor {
             .set("BRIDGE__KAFKA__TOPICS__AUDIT", &names.audit)
     }
 
+    fn with_certificate(self, folder: &Path) -> Self {
+        let issued = rcgen::generate_simple_self_signed(vec!["bridge".to_owned()]);
+        let issued = issued.expect("a certificate");
+        let file = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).expect("written");
+            path.to_str().expect("a path").to_owned()
+        };
+        let certificate = file("server.crt", issued.cert.pem());
+        let key = file("server.key", issued.signing_key.serialize_pem());
+        self.set("BRIDGE__HTTP__TLS__CERTIFICATE_FILE", certificate)
+            .set("BRIDGE__HTTP__TLS__KEY_FILE", key)
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = bare(&[&["doctor"], arguments].concat());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -108,6 +122,7 @@ async fn with_everything_in_its_place_nothing_fails() {
         .set("KEY_FILE", key_file(folder.path()))
         .set("BRIDGE__AUDIT__SIGNING_KEY_FILE", signing_key(folder.path()))
         .set("BRIDGE__AUDIT__CHECKPOINT_FILE", folder.path().join("c").to_str().expect("UTF-8"))
+        .with_certificate(folder.path())
         .with_topics(&names);
     let output = doctor.run(&[]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
@@ -129,6 +144,7 @@ async fn with_everything_in_its_place_nothing_fails() {
         "max.message.bytes of doctor-well.by-user: 4194304",
         "PONG of Redis ",
         "ok    http      listen on 127.0.0.1:0: free",
+        "ok    http      certificate, keys and tokens: read",
     ] {
         assert!(stdout(&output).contains(told), "{told}\n{}", stdout(&output));
     }

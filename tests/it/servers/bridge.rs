@@ -16,6 +16,8 @@ use super::scratch::{Folder, Port};
 pub(crate) struct Bridge {
     process: Process,
     address: SocketAddr,
+    /// It speaks TLS.
+    is_secure: bool,
     _port: Port,
 }
 
@@ -43,6 +45,8 @@ impl Bridge {
         let arguments: Vec<String> =
             arguments.iter().map(|&argument| argument.to_owned()).collect();
         let environment = environment.to_vec();
+        let is_secure =
+            environment.iter().any(|(name, _)| name == "BRIDGE__HTTP__TLS__CERTIFICATE_FILE");
         let command = move || {
             let program = Path::new(env!("CARGO_BIN_EXE_biometric-bridge"));
             let mut command = match &namespace {
@@ -65,16 +69,27 @@ impl Bridge {
             end: Signal::KILL,
         };
         let process = Process::new(recipe, folder).unwrap_or_else(|reason| panic!("{reason}"));
-        Self { process, address, _port: port }
+        Self { process, address, is_secure, _port: port }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Status and body of a page; `None` while there is nobody who answers.
     pub(crate) fn http(&self, path: &str) -> Option<(u16, String)> {
+        // Whose certificate it shows is looked at where that is the question.
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let tls = ureq::tls::TlsConfig::builder().disable_verification(true);
+        let tls = tls.unversioned_rustls_crypto_provider(provider.into()).build();
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(5)))
+            .tls_config(tls)
             .build();
-        let url = format!("http://{}{path}", self.address);
+        let scheme = if self.is_secure { "https" } else { "http" };
+        let url = format!("{scheme}://{}{path}", self.address);
         let mut answer = ureq::Agent::new_with_config(config).get(&url).call().ok()?;
         Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
     }

@@ -101,6 +101,7 @@ impl<'s> Site<'s> {
             ("KAFKA_BOOTSTRAP_SERVERS", &kafka.bootstrap()),
             ("REDIS_URL", &redis.url()),
             ("KEY_FILE", key_file.to_str().expect("a path")),
+            ("BRIDGE__SECURITY__ALLOW_PLAINTEXT", "websocket"),
             ("BRIDGE__KAFKA__GROUP_ID", &group),
             ("BRIDGE__KAFKA__TOPICS__EVENTS", &topics.events),
             ("BRIDGE__KAFKA__TOPICS__BY_USER", &topics.by_user),

@@ -1,0 +1,126 @@
+//! Metrics that belong together, as one part of all of them. They count, and know nothing of what led to it.
+
+use actors::observe::BatchReport;
+use neuros::alert::Held;
+use prometheus::{IntCounter, IntCounterVec, Registry};
+
+use super::{counter, counters};
+
+/// What comes of being asked over HTTP.
+pub(super) struct Asked {
+    pub(super) requests: IntCounterVec,
+    pub(super) failures: IntCounterVec,
+}
+
+/// What is said of alerts, and what is not.
+pub(super) struct Alerts {
+    pub(super) changes: IntCounterVec,
+    pub(super) held_back: IntCounterVec,
+}
+
+impl Alerts {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let changes = counters(
+            registry,
+            "biometric_alert_changes_total",
+            "Changes of alerts committed, by where the alert stands then.",
+            &["status"],
+        )?;
+        let held_back = counters(
+            registry,
+            "biometric_alerts_held_back_total",
+            "Times that something was found and nobody was notified, by reason.",
+            &["reason"],
+        )?;
+        for status in ["firing", "acknowledged", "resolved", "expired"] {
+            changes.with_label_values(&[status]);
+        }
+        for held in Held::ALL {
+            held_back.with_label_values(&[held.as_str()]);
+        }
+        Ok(Self { changes, held_back })
+    }
+
+    pub(super) fn committed(&self, report: &BatchReport) {
+        for (status, count) in &report.alerts {
+            self.changes.with_label_values(&[status]).inc_by(*count);
+        }
+        for (held, count) in Held::ALL.into_iter().zip(report.held) {
+            self.held_back.with_label_values(&[held.as_str()]).inc_by(count.into());
+        }
+    }
+}
+
+/// What comes of comparing states with their records.
+pub(super) struct Scrub {
+    pub(super) scrubbed: IntCounter,
+    pub(super) mismatches: IntCounterVec,
+    pub(super) unreplayable: IntCounter,
+}
+
+/// What becomes of messages.
+pub(super) struct Outputs {
+    pub(super) published: IntCounterVec,
+    pub(super) failures: IntCounterVec,
+    pub(super) unopened: IntCounterVec,
+}
+
+impl Scrub {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            scrubbed: counter(
+                registry,
+                "biometric_states_scrubbed_total",
+                "States compared with what stored records make of them.",
+            )?,
+            mismatches: counters(
+                registry,
+                "biometric_state_mismatches_total",
+                "States that were not what stored records make of them, an alarm: in memory, in a \
+                 checkpoint, or in a checkpoint that does not open.",
+                &["kind"],
+            )?,
+            unreplayable: counter(
+                registry,
+                "biometric_states_unreplayable_total",
+                "States that could not be compared: their stored records cannot be replayed.",
+            )?,
+        })
+    }
+}
+
+impl Outputs {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let of_sinks = |name, help| counters(registry, name, help, &["sink"]);
+        Ok(Self {
+            published: of_sinks("biometric_published_total", "Messages safe at a sink.")?,
+            failures: of_sinks(
+                "biometric_publish_failures_total",
+                "Attempts to publish that failed.",
+            )?,
+            unopened: of_sinks(
+                "biometric_outbox_unopened_total",
+                "Messages that open no more and were passed over: their user was erased.",
+            )?,
+        })
+    }
+}
+
+impl Asked {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            requests: counters(
+                registry,
+                "biometric_http_requests_total",
+                "Requests answered, by the pattern of their route and by status.",
+                &["route", "status"],
+            )?,
+            failures: counters(
+                registry,
+                "biometric_authentication_failures_total",
+                "Requests for health data of whom nobody knows who they are, by reason.",
+                &["reason"],
+            )?,
+        })
+    }
+}
