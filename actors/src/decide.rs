@@ -34,6 +34,19 @@ struct Sum {
 }
 
 impl Sum {
+    /// Everything in the order in which it is written. Rows are large: their keys are sorted, and each row is moved
+    /// once.
+    fn sort(&mut self) {
+        self.records.sort_by_cached_key(|record| record.position);
+        self.users.sort_by_cached_key(|row| row.user);
+        if Defect::UnsortedRows.is_on() {
+            self.users.reverse();
+        }
+        self.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
+        self.notices.sort_unstable_by_key(|notice| (notice.user, notice.change.n));
+        self.looks.sort_unstable_by_key(|look| look.user);
+    }
+
     /// The row of a user, made if there is none yet.
     fn mention(&mut self, user: UserNumber, user_id: &Arc<str>, is_new: bool) -> &mut UserRow {
         let known = self.users.iter().position(|row| row.user == user);
@@ -95,11 +108,8 @@ impl Residents {
             for (sum, held) in passport.held.iter_mut().zip(steps.held) {
                 *sum += held;
             }
-            match steps.mode {
-                Some(mode) if steps.mode_before != Some(mode) => {
-                    modes.moved(steps.mode_before, mode);
-                }
-                _ => {}
+            if let Some(mode) = steps.mode.filter(|mode| steps.mode_before != Some(*mode)) {
+                modes.moved(steps.mode_before, mode);
             }
             self.add(work, steps, &passport, &mut sum)?;
         }
@@ -133,15 +143,7 @@ impl Residents {
             // Only a quiet lane's look after checkpoints, and there were none to write.
             return Ok(None);
         }
-        // Rows are large: their keys are sorted, and each row is moved once.
-        sum.records.sort_by_cached_key(|record| record.position);
-        sum.users.sort_by_cached_key(|row| row.user);
-        if Defect::UnsortedRows.is_on() {
-            sum.users.reverse();
-        }
-        sum.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
-        sum.notices.sort_unstable_by_key(|notice| (notice.user, notice.change.n));
-        sum.looks.sort_unstable_by_key(|look| look.user);
+        sum.sort();
         self.progress = after.clone();
         let Sum { records, users, switches, notices, looks, states, keys } = sum;
         Ok(Some(Decided {
