@@ -157,6 +157,7 @@ impl Person {
         let mut meeting = Meeting {
             policy,
             state,
+            arrived: record.record_time,
             now: record.record_time,
             message_number: &mut self.message_number,
             changes: &mut reaction.changes,
@@ -192,6 +193,7 @@ impl Person {
         let mut meeting = Meeting {
             policy,
             state,
+            arrived: stored.at(),
             now: stored.at(),
             message_number: &mut self.message_number,
             changes: &mut reaction.changes,
