@@ -50,7 +50,7 @@ impl Place {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bridge(arguments);
         command.env_clear().current_dir(self.folder.path()).envs(self.vault.variables());
-        command.env("POSTGRES_URL", "sqlite:bridge.db?mode=rwc");
+        command.env("POSTGRES_URL", "sqlite:store.db?mode=rwc");
         command.env("BRIDGE__KEYS__WRAPPER", "vault");
         command.env("BRIDGE__KEYS__VAULT__TIMEOUT", "1s");
         command.env("BRIDGE__SECURITY__ALLOW_PLAINTEXT", "websocket");
