@@ -87,11 +87,14 @@ async fn a_wrapped_key_unwraps_for_its_owner_number_and_version_only() {
     let vault = Vault::stand_in();
     let client = client(&vault);
     let wrapped = client.wrap(&keys(1)).await.expect("wrapped").remove(0);
-    assert_eq!(wrapped.wrapped_by, "vault:transit/bridge:v1");
+    assert_eq!(wrapped.wrapped_by, "vault:transit/biometric-bridge:v1");
     let wrong = [
         WrappedKey { user: UserNumber(2), ..wrapped.clone() },
         WrappedKey { key_number: 1, ..wrapped.clone() },
-        WrappedKey { wrapped_by: "vault:transit/bridge:v2".to_owned(), ..wrapped.clone() },
+        WrappedKey {
+            wrapped_by: "vault:transit/biometric-bridge:v2".to_owned(),
+            ..wrapped.clone()
+        },
         WrappedKey { encrypted_key: b"vault:v1:AAAA".to_vec(), ..wrapped.clone() },
         WrappedKey { encrypted_key: b"\"},{\xff".to_vec(), ..wrapped.clone() },
     ];
@@ -103,8 +106,8 @@ async fn a_wrapped_key_unwraps_for_its_owner_number_and_version_only() {
     assert!(told.contains("does not unwrap key 2 of user number 2"), "{told}");
     vault.rotate();
     let newer = client.wrap(&keys(1)).await.expect("wrapped").remove(0);
-    assert_eq!(newer.wrapped_by, "vault:transit/bridge:v2");
-    assert_eq!(client.active().await.expect("a name"), "vault:transit/bridge:v2");
+    assert_eq!(newer.wrapped_by, "vault:transit/biometric-bridge:v2");
+    assert_eq!(client.active().await.expect("a name"), "vault:transit/biometric-bridge:v2");
     let both = client.unwrap(&[&wrapped, &newer]).await.expect("an answer");
     assert!(both.iter().all(Result::is_ok), "older versions unwrap");
 }
@@ -118,9 +121,9 @@ fn each_fault_of_vault_is_named_with_its_cure_and_without_our_token() {
         (
             Fault::Forbidden,
             "refuses our token (403): renew what `keys.vault.token_file` holds, and grant `read` on \
-             transit/keys/bridge",
+             transit/keys/biometric-bridge",
         ),
-        (Fault::Missing, "has no transit/keys/bridge (404): look at `keys.vault.mount`"),
+        (Fault::Missing, "has no transit/keys/biometric-bridge (404): look at `keys.vault.mount`"),
         (Fault::Elsewhere, "sends us elsewhere (307)"),
         (Fault::Slow, "no answer within 1 s"),
         (Fault::Garbage, "does not speak as Vault's transit engine does"),
@@ -128,7 +131,7 @@ fn each_fault_of_vault_is_named_with_its_cure_and_without_our_token() {
         (Fault::Fewer, "does not speak as Vault's transit engine does"),
         (Fault::ShortKeys, "does not speak as Vault's transit engine does"),
         (Fault::Unbound, "it ignores associated data"),
-        (Fault::Echo, "answers 500 on transit/keys/bridge: look at its log"),
+        (Fault::Echo, "answers 500 on transit/keys/biometric-bridge: look at its log"),
         (Fault::OtherKind, "it is of type rsa-2048; make one of type aes256-gcm96"),
     ] {
         place.vault.fail(Some(fault));
@@ -172,7 +175,7 @@ fn a_token_that_was_renewed_is_taken_without_a_restart() {
 fn doctor_looks_at_vault_and_says_what_helps() {
     let place = Place::new();
     let (_, said) = place.said(&["doctor"]);
-    assert!(said.contains("vault:transit/bridge:v1 does, and binds"), "{said}");
+    assert!(said.contains("vault:transit/biometric-bridge:v1 does, and binds"), "{said}");
     assert!(said.contains("KEY_FILE: not set; Vault wraps"), "{said}");
     place.vault.fail(Some(Fault::Sealed));
     let (code, said) = place.said(&["doctor"]);

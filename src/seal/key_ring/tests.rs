@@ -177,6 +177,30 @@ async fn a_replaced_key_encryption_key_still_unwraps_and_the_new_one_wraps() {
 }
 
 #[tokio::test]
+async fn of_two_places_one_wraps_and_each_unwraps_what_it_has_wrapped() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let place = |line| Arc::new(FileEncryption::new(keks(&[line]), Algorithm::default()));
+    let both = |wraps, other| {
+        let encryptions = KeyEncryptions::new(place(wraps), Some(place(other)));
+        StoredKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, encryptions)
+    };
+    let before = bytes_of(&ring(&store, &[A]), &[1, 3]).await;
+    let after = bytes_of(&both(B, A), &[1, 2, 3]).await;
+    assert_eq!([after[0], after[2]], before[..]);
+    let back = both(A, B);
+    assert_eq!(bytes_of(&back, &[3, 2, 1]).await, [after[2], after[1], after[0]]);
+    let mut kept: Vec<WrappedKey> = store.with(|kept| kept.values().cloned().collect());
+    let names: Vec<&str> = kept.iter().map(|key| key.wrapped_by.as_str()).collect();
+    assert_eq!(names, ["kek-a", "kek-b", "kek-a"]);
+    // One of neither keeps no other from being wrapped anew.
+    kept.insert(1, WrappedKey { wrapped_by: "kek-c".to_owned(), ..kept[0].clone() });
+    let anew = back.rewrap(&kept).await.expect("an answer");
+    let users = anew.iter().map(|key| key.as_ref().ok().map(|key| key.user.0));
+    assert_eq!(users.collect::<Vec<_>>(), [Some(1), None, Some(2), Some(3)]);
+    assert!(anew.iter().flatten().all(|key| key.wrapped_by == "kek-a"));
+}
+
+#[tokio::test]
 async fn another_key_under_the_same_name_unwraps_nothing() {
     let store: Arc<MemoryKeys> = Arc::default();
     bytes_of(&ring(&store, &[A]), &[7]).await;

@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::scratch::{Folder, Port};
-use real::{ROOT, Real};
+use real::Real;
 
 /// The name of the key in the transit engine.
-const KEY: &str = "bridge";
+const KEY: &str = "biometric-bridge";
 
 /// What a stand-in does instead of answering as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +98,9 @@ impl Vault {
         };
         let (folder, port) = (folder(), Port::new().expect("a port is free"));
         let real = Real::start(&PathBuf::from(program), port.number, KEY);
-        let url = real.url().to_owned();
+        let (url, token) = (real.url().to_owned(), real.token().to_owned());
         let vault = Self { url, folder, kind: Kind::Real(real), _port: port };
-        vault.write_token(ROOT);
+        vault.write_token(&token);
         vault
     }
 
@@ -140,12 +140,11 @@ impl Vault {
     }
 
     /// The variables by which the bridge finds it.
-    pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
+    pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
         let token_file = self.token_file().to_str().expect("a path").to_owned();
         [
             ("BRIDGE__KEYS__VAULT__URL", self.url.clone()),
             ("BRIDGE__KEYS__VAULT__TOKEN_FILE", token_file),
-            ("BRIDGE__KEYS__VAULT__KEY", KEY.to_owned()),
         ]
     }
 
@@ -192,7 +191,7 @@ impl Vault {
                 let keys = state.kept.values().filter_map(|(key, _)| key.as_str());
                 keys.map(str::to_owned).chain([state.token.clone()]).collect()
             }
-            Kind::Real(_) => vec![ROOT.to_owned()],
+            Kind::Real(real) => vec![real.token().to_owned()],
         }
     }
 

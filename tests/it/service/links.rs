@@ -193,11 +193,11 @@ fn vault_is_spoken_to_only_with_its_right_certificate() {
     let [good, expired] = [&world.good, &world.expired]
         .map(|shown| Vault::stand_in_tls(&shown.certificate, &shown.key));
     let ask_at = |vault: &Vault, authority: &Path, host: &str| {
-        let [url, token, key] = vault.variables();
+        let [url, token] = vault.variables();
         let url = (url.0, url.1.replacen("127.0.0.1", host, 1));
         let authority = authority.to_str().expect("a path").to_owned();
         let ca_file = ("BRIDGE__KEYS__VAULT__CA_FILE", authority);
-        let variables = [url, token, key, ca_file, ("BRIDGE__KEYS__WRAPPER", "vault".to_owned())];
+        let variables = [url, token, ca_file, ("BRIDGE__KEYS__WRAPPER", "vault".to_owned())];
         let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
         asked(&variables, "keys", "wrap and unwrap")
     };

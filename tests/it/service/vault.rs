@@ -34,7 +34,7 @@ fn users_come_and_stay_with_vault_and_wait_while_it_is_sealed() {
     send(&known[..200]);
     site.wait_caught_up();
     let listed = site.run(&["keys", "list"]);
-    assert_eq!(listed, "vault:transit/bridge:v1: 21 data keys; wraps new data keys\n");
+    assert_eq!(listed, "vault:transit/biometric-bridge:v1: 21 data keys; wraps new data keys\n");
     bridge.end();
     // It finds the keys again, and waits for them as long as they are not to be had.
     vault.seal();
@@ -107,18 +107,21 @@ fn keys_move_to_vault_and_back_under_load_and_all_unwraps() {
         site.set(WRAPPER, "vault");
         roll(&site, &mut bridges);
         let told = site.run(&["keys", "rewrap"]);
-        let moved = "21 data keys are wrapped by vault:transit/bridge:v1 now";
+        let moved = "21 data keys are wrapped by vault:transit/biometric-bridge:v1 now";
         assert!(told.contains(moved), "{told}");
         vault.rotate();
         let told = site.run(&["keys", "rotate", "user-1", "user-2"]);
         assert!(told.starts_with("2 new data keys seal from now on"), "{told}");
         let both = [
-            "vault:transit/bridge:v2: 2 data keys; wraps new data keys",
-            "vault:transit/bridge:v1: 21 data keys; unwraps",
+            "vault:transit/biometric-bridge:v2: 2 data keys; wraps new data keys",
+            "vault:transit/biometric-bridge:v1: 21 data keys; unwraps",
         ];
         assert_eq!(wrappers(&site), both);
         let told = site.run(&["keys", "rewrap"]);
-        assert!(told.contains("21 data keys are wrapped by vault:transit/bridge:v2 now"), "{told}");
+        assert!(
+            told.contains("21 data keys are wrapped by vault:transit/biometric-bridge:v2 now"),
+            "{told}"
+        );
         // The key file is away, and nobody misses it.
         let key_file = site.key_file.to_str().expect("a path").to_owned();
         site.unset("KEY_FILE");
