@@ -37,8 +37,8 @@ pub use parts::{connection_of, membership_of, routing_of, store_options, topics_
 pub struct Setup {
     /// How it is configured.
     pub settings: Settings,
-    /// The key-encryption keys.
-    pub key_file: KeyFile,
+    /// The key-encryption keys of a file, if there is one.
+    pub key_file: Option<KeyFile>,
     /// The policy.
     pub policy: neuros::Policy,
     /// The bound socket of the HTTP server, and by what whoever connects is met.
@@ -229,7 +229,7 @@ impl Starting<'_> {
     /// Connects everything in the order in which it is needed; `None` when it was told to stop.
     async fn join(
         &self,
-        key_file: KeyFile,
+        key_file: Option<KeyFile>,
         policy: neuros::Policy,
         migrate: bool,
         adopt: bool,
@@ -254,7 +254,7 @@ impl Starting<'_> {
     async fn join_lanes(
         &self,
         (store, migrate): (&Arc<SqlStore>, bool),
-        key_file: KeyFile,
+        key_file: Option<KeyFile>,
         policy: neuros::Policy,
         adopt: bool,
         health: &Arc<Health>,
@@ -264,13 +264,14 @@ impl Starting<'_> {
         let Some(found) = self.topics().await? else { return Ok(None) };
         let (fatal, told) = mpsc::channel(8);
         let positioned = Arc::new(crate::kafka::Positioned::default());
-        let ports = self.ports(store, keys, &positioned, fatal)?;
+        let ports = self.ports(store, Arc::clone(&keys) as _, &positioned, fatal)?;
         let Some(routing) = self.routing(store, &ports, &found, adopt).await? else {
             return Ok(None);
         };
         let Some(policy_number) = self.policy(store, &policy).await? else { return Ok(None) };
         let rules: Arc<Rules> = Arc::new(self.rules(routing, policy, policy_number));
-        self.watch_parts(store, &key_store);
+        self.watch_parts(store);
+        self.watch_keys(&key_store, &keys);
         let usage = KeyUsage {
             store: Arc::clone(store),
             key_store: Arc::clone(&key_store),

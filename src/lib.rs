@@ -19,4 +19,5 @@ pub mod settings;
 pub mod signature;
 pub mod store;
 pub mod telemetry;
+pub mod vault;
 pub mod watch;

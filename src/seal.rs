@@ -1,11 +1,13 @@
 //! Sealing what is about a person's body, and the keys for it. No key and no plaintext is ever logged,
 //! shown or put into an error.
 //!
-//! Three levels: the [key-encryption keys](key_file) are in a file that never comes near the
-//! database; they wrap the [data keys](key_ring), one for each user, which the database keeps; a
-//! data key seals what is the user's, each piece in its [envelope].
+//! Three levels: the [key-encryption keys](key_encryption) are in a [file](key_file) that never comes near the
+//! database, or in [Vault](crate::vault); they wrap the [data keys](key_ring), one for each user, which the database
+//! keeps; a data key seals what is the user's, each piece in its [envelope].
 
 pub mod envelope;
+pub mod file_encryption;
+pub mod key_encryption;
 pub mod key_file;
 pub mod key_ring;
 #[cfg(test)]

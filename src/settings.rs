@@ -17,7 +17,7 @@ mod text;
 
 pub use address::SecretUrl;
 pub use choice::{
-    BelowStart, Channel, LogFormat, SaslMechanism, SecurityProtocol, SigningAlgorithm,
+    BelowStart, Channel, KeyWrapper, LogFormat, SaslMechanism, SecurityProtocol, SigningAlgorithm,
 };
 pub use coherence::Notice;
 pub use declaration::Key;
@@ -27,7 +27,7 @@ pub use reference::reference;
 pub use setting::ByteSize;
 pub use table::{
     AuditSettings, Auth, Batch, Checkpoint, Coach, Events, Http, HttpTls, KEYS, Kafka, KafkaTopics,
-    Keys, LogSettings, PolicySettings, Push, Quarantine, Redis, Security, Settings, Shutdown,
-    Store, Users,
+    Keys, KeysVault, LogSettings, PolicySettings, Push, Quarantine, Redis, Security, Settings,
+    Shutdown, Store, Users,
 };
 pub use text::{BootstrapServers, LogFilter};

@@ -8,7 +8,9 @@ use std::panic;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::settings::{LogFormat, Settings};
@@ -47,6 +49,9 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// The crate that would log each byte of a request: keys on their way to Vault, and our token.
+const TELLS_ALL: &str = "ureq_proto";
+
 /// The form of log lines.
 enum Form {
     /// One JSON object a line.
@@ -73,12 +78,14 @@ where
         .with_writer(writer)
         .with_env_filter(filter)
         .log_internal_errors(false);
-    Ok(match form {
+    let lines: Box<dyn Subscriber + Send + Sync> = match form {
         Form::Json => Box::new(lines.json().flatten_event(true).finish()),
         Form::Text { colours } => {
             Box::new(lines.with_ansi(colours).fmt_fields(EscapedFields).finish())
         }
-    })
+    };
+    // Whatever the filter says.
+    Ok(Box::new(lines.with(filter_fn(|event| !event.target().starts_with(TELLS_ALL)))))
 }
 
 /// From now on a panic is logged by its place; what it says may be health data.

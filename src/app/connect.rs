@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use actors::lane::{Lane, Positions, Routing};
 use actors::ports::Ports;
-use actors::seal::KeyRing;
+use actors::seal::{KeyRing, KeysAway};
 use actors::store::{Store as _, StoreError};
 use neuros::Policy;
 use neuros::time::Timestamp;
 use tokio::runtime::Runtime;
 
-use super::keys::{keys_are_moved, open_key_store};
+use super::keys::{key_encryptions, keys_are_moved, open_key_store};
 use super::{Broken, Starting, StoredKeys, broken, routing_of, store_options};
 use crate::kafka::topics::{self, Found};
 use crate::seal::key_file::KeyFile;
-use crate::seal::key_ring::FileKeyRing;
+use crate::seal::key_ring::StoredKeyRing;
 use crate::store::{Administration as _, Adoption, Options, SqlStore};
 
 /// Pauses between attempts, at first and at most.
@@ -157,18 +157,20 @@ impl Starting<'_> {
         &self,
         store: &Arc<SqlStore>,
         key_store: &Arc<SqlStore>,
-        key_file: KeyFile,
-    ) -> Result<Option<Arc<FileKeyRing>>, Broken> {
-        let stored = StoredKeys::new(Arc::clone(key_store), self.runtime.handle().clone());
-        let algorithm = self.settings.keys.algorithm.into();
-        let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file, algorithm));
+        key_file: Option<KeyFile>,
+    ) -> Result<Option<Arc<StoredKeyRing>>, Broken> {
+        let runtime = self.runtime.handle();
+        let stored = StoredKeys::new(Arc::clone(key_store), runtime.clone());
+        let encryptions = key_encryptions(self.settings, key_file, runtime).map_err(Broken)?;
+        let ring = Arc::new(StoredKeyRing::new(Arc::new(stored), encryptions));
         self.show(store, &ring)?;
         let ready = self
             .patiently("keys", || {
                 let ring = Arc::clone(&ring);
                 async move {
-                    let key = ring.service_key().await;
-                    key.map(|_| ()).map_err(|error| Attempt::Later(error.to_string()))
+                    let later = |error: KeysAway| Attempt::Later(error.to_string());
+                    ring.encryptions().wraps().check().await.map_err(later)?;
+                    ring.service_key().await.map(|_| ()).map_err(later)
                 }
             })
             .await?;

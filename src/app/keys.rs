@@ -8,11 +8,54 @@ use actors::store::StoreError;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
+use crate::seal::file_encryption::FileEncryption;
+use crate::seal::key_encryption::{KeyEncryption, KeyEncryptions};
+use crate::seal::key_file::KeyFile;
 use crate::seal::key_ring::{WrappedKey, WrappedKeys};
-use crate::settings::Settings;
+use crate::settings::{KeyWrapper, Settings};
 use crate::store::{self, Administration as _, SqlStore};
+use crate::vault::Vault;
 
 use super::store_options;
+
+/// The key file that the settings name, if they name one.
+///
+/// # Errors
+///
+/// One sentence with the cure: there must be a key file unless Vault wraps, and it must be one.
+pub(crate) fn key_file(settings: &Settings) -> Result<Option<KeyFile>, String> {
+    match &settings.keys.file {
+        Some(path) => KeyFile::read(path).map(Some).map_err(|error| error.to_string()),
+        None if settings.keys.wrapper == KeyWrapper::Vault => Ok(None),
+        None => Err(
+            "there is no key file, and health data is stored sealed or not at all; \
+             `biometric-bridge keys generate --output keys.txt` makes one: name it with KEY_FILE, and \
+             keep a copy apart from the database"
+                .to_owned(),
+        ),
+    }
+}
+
+/// What wraps data keys by the settings, and what unwraps them beside it. Vault is asked on `runtime`, later.
+///
+/// # Errors
+///
+/// One sentence that says which setting names what cannot be read, or which is missing.
+pub(crate) fn key_encryptions(
+    settings: &Settings,
+    key_file: Option<KeyFile>,
+    runtime: &Handle,
+) -> Result<KeyEncryptions, String> {
+    let algorithm = settings.keys.algorithm.into();
+    let file = key_file.map(|keys| Arc::new(FileEncryption::new(keys, algorithm)) as _);
+    let vault = Vault::of(&settings.keys.vault, runtime)?.map(|vault| Arc::new(vault) as _);
+    let (wraps, other): (Option<Arc<dyn KeyEncryption>>, _) = match settings.keys.wrapper {
+        KeyWrapper::File => (file, vault),
+        KeyWrapper::Vault => (vault, file),
+    };
+    let wraps = wraps.ok_or_else(|| "nothing wraps data keys; see `keys.wrapper`".to_owned())?;
+    Ok(KeyEncryptions::new(wraps, other))
+}
 
 /// Opens where the keys are: the store itself, unless the settings name another database.
 ///

@@ -19,8 +19,8 @@ use crate::kafka::{
     TopicNames,
 };
 use crate::seal::Sealer;
-use crate::seal::key_ring::FileKeyRing;
-use crate::settings::{self, Settings};
+use crate::seal::key_ring::StoredKeyRing;
+use crate::settings::{self, KeyWrapper, Settings};
 use crate::store::{Administration as _, Options, SqlStore};
 
 /// How the brokers are reached.
@@ -91,12 +91,14 @@ pub fn routing_of(settings: &Settings, found: &Found) -> Routing {
 }
 
 const PING_EVERY: Duration = Duration::from_secs(2);
+/// Vault writes each question down.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
 
 impl Starting<'_> {
     pub(super) fn ports(
         &self,
         store: &Arc<SqlStore>,
-        keys: Arc<FileKeyRing>,
+        keys: Arc<StoredKeyRing>,
         positioned: &Arc<Positioned>,
         fatal: mpsc::Sender<String>,
     ) -> Result<Ports, Broken> {
@@ -122,7 +124,7 @@ impl Starting<'_> {
     pub(super) fn show(
         &self,
         store: &Arc<SqlStore>,
-        keys: &Arc<FileKeyRing>,
+        keys: &Arc<StoredKeyRing>,
     ) -> Result<(), Broken> {
         let seal = Arc::new(Sealer::new(self.settings.keys.algorithm.into()).map_err(broken)?);
         let (store, keys) = (Arc::clone(store), Arc::clone(keys));
@@ -182,17 +184,12 @@ impl Starting<'_> {
     }
 
     /// Asks the store from time to time whether it is there.
-    pub(super) fn watch_parts(&self, store: &Arc<SqlStore>, key_store: &Arc<SqlStore>) {
+    pub(super) fn watch_parts(&self, store: &Arc<SqlStore>) {
         let (store, watch, stop) = (Arc::clone(store), Arc::clone(self.watch), self.stop.clone());
-        let apart = self.settings.keys.url.is_some().then(|| Arc::clone(key_store));
         self.runtime.spawn(async move {
             loop {
                 let said = store.ping().await.map_err(|error| error.to_string());
                 watch.part("postgres", said);
-                if let Some(key_store) = &apart {
-                    let said = key_store.ping().await.map_err(|error| error.to_string());
-                    watch.part("keys", said);
-                }
                 tokio::select! {
                     () = tokio::time::sleep(PING_EVERY) => {}
                     () = stop.cancelled() => return,
@@ -200,6 +197,36 @@ impl Starting<'_> {
             }
         });
     }
+
+    /// Asks from time to time whether the keys could be had, where they are with somebody else.
+    pub(super) fn watch_keys(&self, key_store: &Arc<SqlStore>, keys: &Arc<StoredKeyRing>) {
+        let settings = &self.settings.keys;
+        let key_store = settings.url.is_some().then(|| Arc::clone(key_store));
+        let keys = (settings.wrapper == KeyWrapper::Vault).then(|| Arc::clone(keys));
+        if key_store.is_none() && keys.is_none() {
+            return;
+        }
+        let (watch, stop) = (Arc::clone(self.watch), self.stop.clone());
+        self.runtime.spawn(async move {
+            loop {
+                watch.part("keys", reached(key_store.as_deref(), keys.as_deref()).await);
+                tokio::select! {
+                    () = tokio::time::sleep(KEYS_EVERY) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+    }
+}
+
+async fn reached(key_store: Option<&SqlStore>, keys: Option<&StoredKeyRing>) -> Result<(), String> {
+    if let Some(key_store) = key_store {
+        key_store.ping().await.map_err(|error| error.to_string())?;
+    }
+    if let Some(keys) = keys {
+        keys.encryptions().wraps().active().await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// This process, in claims and audit rows: the service, the machine (in a cluster the pod), the process.

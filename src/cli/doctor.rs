@@ -7,6 +7,7 @@ mod kafka;
 mod local;
 mod reach;
 mod store;
+mod vault;
 
 use std::io::{self, BufWriter};
 use std::time::Duration;
@@ -63,11 +64,17 @@ async fn look(loaded: &Loaded, faults: &Faults) -> Vec<Finding> {
     let settings = &loaded.settings;
     let mut all = local::settings(loaded, faults);
     all.extend(local::policy(settings.policy.file.as_deref()));
-    let (keys, found) = local::keys(settings);
-    all.extend(found);
-    all.extend(local::audit(settings));
     // A wrong word about protection would otherwise send a secret in the clear.
     let valid = |section| !faults.0.iter().any(|fault| fault.is_within(&[section, "security"]));
+    let (key_file, found) = local::keys(settings);
+    all.extend(found);
+    let findings = Findings::of("keys");
+    let keys = match valid("keys") {
+        true => vault::look(settings, key_file, &findings).await,
+        false => None,
+    };
+    all.extend(findings.into_found());
+    all.extend(local::audit(settings));
     let store = async {
         let findings = Findings::of(store::part(settings));
         let look = store::look(settings, keys.as_ref(), &findings);

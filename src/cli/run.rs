@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::config::Layers;
 use super::failure::Failure;
 use super::{keys, policy};
+use crate::app::keys::key_file;
 use crate::app::{Ended, Service, Setup};
 use crate::seal::key_file::KeyFile;
-use crate::settings::{Loaded, Settings};
+use crate::settings::{KeyWrapper, Loaded, Settings};
 use crate::{http, telemetry};
 
 /// Runs the service: reads events from Kafka, keeps everybody's mode, commits, publishes.
@@ -72,7 +73,7 @@ fn develop(loaded: &mut Loaded, data: &Path) -> Result<(), Failure> {
         settings.http.bind.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
     tracing::warn!(http = %settings.http.bind, "development: only this machine is served");
-    if settings.keys.file.is_none() {
+    if settings.keys.file.is_none() && settings.keys.wrapper == KeyWrapper::File {
         settings.keys.file = Some(key_file_in(data)?);
     }
     Ok(())
@@ -93,15 +94,7 @@ pub(super) fn key_file_in(data: &Path) -> Result<PathBuf, Failure> {
 }
 
 pub(super) fn setup(settings: Settings, migrate: bool) -> Result<Setup, Failure> {
-    let Some(path) = &settings.keys.file else {
-        return Err(Failure::Broken(
-            "there is no key file, and health data is stored sealed or not at all; \
-             `biometric-bridge keys generate --output keys.txt` makes one: name it with KEY_FILE, and \
-             keep a copy apart from the database"
-                .to_owned(),
-        ));
-    };
-    let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
+    let key_file = key_file(&settings).map_err(Failure::Broken)?;
     let policy = policy::load(settings.policy.file.as_deref())?.policy;
     let listener = http::Listener::open(&settings).map_err(Failure::Broken)?;
     Ok(Setup { settings, key_file, policy, listener, migrate, adopt: false })

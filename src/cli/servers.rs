@@ -6,10 +6,9 @@ use std::sync::Arc;
 use actors::store::StoreError;
 
 use super::failure::Failure;
-use crate::app::keys::{keys_are_moved, open_key_store};
+use crate::app::keys::{key_encryptions, key_file, keys_are_moved, open_key_store};
 use crate::app::{StoredKeys, store_options};
-use crate::seal::key_file::KeyFile;
-use crate::seal::key_ring::FileKeyRing;
+use crate::seal::key_ring::StoredKeyRing;
 use crate::settings::Settings;
 use crate::store::{Access, Administration as _, SqlStore};
 
@@ -50,7 +49,7 @@ pub(super) struct Opened {
     pub(super) store: Arc<SqlStore>,
     /// Where the keys are, often the same.
     pub(super) key_store: Arc<SqlStore>,
-    pub(super) keys: Arc<FileKeyRing>,
+    pub(super) keys: Arc<StoredKeyRing>,
 }
 
 impl Opened {
@@ -65,17 +64,14 @@ impl Opened {
 
 /// Opens the store, and the keys to what is in it.
 pub(super) async fn store_with_keys(settings: &Settings) -> Result<Opened, Failure> {
-    let Some(path) = &settings.keys.file else {
-        return Err(Failure::Broken(
-            "what is stored is sealed, and there is no key file; name it with KEY_FILE".to_owned(),
-        ));
-    };
-    let key_file = KeyFile::read(path).map_err(|error| Failure::Broken(error.to_string()))?;
+    let encryptions = key_file(settings).and_then(|key_file| {
+        key_encryptions(settings, key_file, &tokio::runtime::Handle::current())
+    });
+    let encryptions = encryptions.map_err(Failure::Broken)?;
     let store = checked_store(settings).await?;
     let key_store = checked_key_store(settings, &store).await?;
-    let algorithm = settings.keys.algorithm.into();
     let keys = StoredKeys::new(Arc::clone(&key_store), tokio::runtime::Handle::current());
-    let keys = Arc::new(FileKeyRing::new(Arc::new(keys), key_file, algorithm));
+    let keys = Arc::new(StoredKeyRing::new(Arc::new(keys), encryptions));
     Ok(Opened { store, key_store, keys })
 }
 

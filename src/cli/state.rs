@@ -23,7 +23,7 @@ use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{self, block_on, log_access};
 use crate::export::ExportError;
-use crate::seal::key_ring::FileKeyRing;
+use crate::seal::key_ring::StoredKeyRing;
 use crate::seal::{Algorithm, Sealer};
 use crate::store::SqlStore;
 
@@ -115,7 +115,7 @@ impl fmt::Display for Difference {
 /// Looks at a user's state, of which somebody is told next; `None` when nothing is stored of the user.
 async fn look(
     store: &Arc<SqlStore>,
-    keys: &Arc<FileKeyRing>,
+    keys: &Arc<StoredKeyRing>,
     user_id: &str,
 ) -> Result<Option<Beside>, Failure> {
     let users = store.users(Asked::Ids(&[user_id])).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::telemetry::escaped;
@@ -19,9 +20,21 @@ pub(crate) fn get(url: &str, timeout: Duration, bytes_max: u64) -> Result<(u16, 
         true => rustls_native_certs::load_native_certs().certs,
         false => Vec::new(),
     };
-    let roots = trusted.iter().map(|trusted| Certificate::from_der(trusted).to_owned());
-    let tls = tls(RootCerts::new_with_certs(&roots.collect::<Vec<_>>()), false);
-    ask(url, tls, timeout, bytes_max)
+    ask(url, tls(trusting(&trusted), false), timeout, bytes_max)
+}
+
+/// Asks more than once, and keeps connections meanwhile; trusts `authorities`, or else those of the system.
+pub(crate) fn agent(authorities: Option<&[CertificateDer<'_>]>, timeout: Duration) -> ureq::Agent {
+    let roots = match authorities {
+        Some(authorities) => trusting(authorities),
+        None => trusting(&rustls_native_certs::load_native_certs().certs),
+    };
+    asking(tls(roots, false), timeout)
+}
+
+fn trusting(authorities: &[CertificateDer<'_>]) -> RootCerts {
+    let roots = authorities.iter().map(|trusted| Certificate::from_der(trusted).to_owned());
+    RootCerts::new_with_certs(&roots.collect::<Vec<_>>())
 }
 
 /// The same of this machine, where a certificate is for a name by which nobody here asks: whoever it is, they are
@@ -52,6 +65,14 @@ fn ask(
     timeout: Duration,
     bytes_max: u64,
 ) -> Result<(u16, Vec<u8>), String> {
+    let unanswered = |error| unanswered(error, timeout);
+    let mut response = asking(tls, timeout).get(url).call().map_err(unanswered)?;
+    let status = response.status().as_u16();
+    let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
+    Ok((status, body.map_err(unanswered)?))
+}
+
+fn asking(tls: TlsConfig, timeout: Duration) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(timeout))
         .http_status_as_error(false)
@@ -60,13 +81,14 @@ fn ask(
         // Whatever the environment says.
         .proxy(None)
         .build();
-    let unanswered = |error: ureq::Error| match error {
-        ureq::Error::Timeout(_) => format!("no answer within {} s", timeout.as_secs()),
+    ureq::Agent::new_with_config(config)
+}
+
+/// Why there is no answer.
+pub(crate) fn unanswered(error: ureq::Error, timeout: Duration) -> String {
+    match error {
+        ureq::Error::Timeout(_) => format!("no answer within {} s", timeout.as_secs_f32()),
         ureq::Error::Io(error) => escaped(&error.to_string()),
         error => escaped(&error.to_string()),
-    };
-    let mut response = ureq::Agent::new_with_config(config).get(url).call().map_err(unanswered)?;
-    let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
-    Ok((status, body.map_err(unanswered)?))
+    }
 }

@@ -11,9 +11,8 @@ use actors::seal::{DataKey, KeyRing, KeysAway};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::envelope::{self, Algorithm, Binding, Key};
 use super::fill_random;
-use super::key_file::{KeyEncryptionKey, KeyFile};
+use super::key_encryption::KeyEncryptions;
 
 /// Owns what belongs to nobody.
 pub const SERVICE: UserNumber = UserNumber(0);
@@ -21,15 +20,14 @@ pub const SERVICE: UserNumber = UserNumber(0);
 /// The number of an owner's first key.
 const FIRST: u32 = 1;
 
-/// A data key as it is kept: sealed by a key-encryption key, in an [envelope] of its
-/// own that is bound to the owner, the number and the name of that key.
+/// A data key as it is kept: sealed by a key-encryption key, and bound to the owner and the number.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     /// Whose key; [`SERVICE`] for the service's own.
     pub user: UserNumber,
     /// Its number among its owner's keys, from 1.
     pub key_number: u32,
-    /// The sealed key, 66 bytes or 78; empty when it is destroyed.
+    /// The sealed key: an envelope of the key file, or a ciphertext of Vault; empty when it is destroyed.
     pub encrypted_key: Vec<u8>,
     /// The name of the key-encryption key that sealed it.
     pub wrapped_by: String,
@@ -77,12 +75,11 @@ pub trait WrappedKeys: Send + Sync {
     async fn destroyed(&self) -> Result<Vec<UserNumber>, String>;
 }
 
-/// The data keys of a store, wrapped by the keys of a file. Remembers the service's own key only;
+/// The data keys of a store, wrapped by key-encryption keys. Remembers the service's own key only;
 /// whoever works for a user keeps that user's key at hand.
-pub struct FileKeyRing {
+pub struct StoredKeyRing {
     store: Arc<dyn WrappedKeys>,
-    keks: KeyFile,
-    algorithm: Algorithm,
+    encryptions: KeyEncryptions,
     service: Mutex<Option<DataKey>>,
 }
 
@@ -95,10 +92,10 @@ struct Kept {
     newest: u32,
 }
 
-impl FileKeyRing {
-    /// The data keys in `store`, wrapped by `keks`; new ones with `algorithm`.
-    pub fn new(store: Arc<dyn WrappedKeys>, keks: KeyFile, algorithm: Algorithm) -> Self {
-        Self { store, keks, algorithm, service: Mutex::default() }
+impl StoredKeyRing {
+    /// The data keys in `store`, wrapped by `encryptions`.
+    pub fn new(store: Arc<dyn WrappedKeys>, encryptions: KeyEncryptions) -> Self {
+        Self { store, encryptions, service: Mutex::default() }
     }
 
     /// The keys of each of `users`, who are sorted and distinct, in their order; `None` for those whose keys
@@ -108,19 +105,30 @@ impl FileKeyRing {
         let without = users.iter().zip(&stored).filter(|(_, kept)| kept.newest == 0);
         let missing: Vec<UserNumber> = without.map(|(user, _)| *user).collect();
         let mut first = self.first(&missing).await?.into_iter();
-        let key = |kept: Kept| match kept.newest {
-            0 => first.next().ok_or_else(not_kept).map(Some),
-            _ => self.unwrap_all(kept),
+        let is_new: Vec<bool> = stored.iter().map(|kept| kept.newest == 0).collect();
+        let known = self.unwrap_all(stored).await?.into_iter().zip(is_new);
+        let key = |(known, is_new)| match is_new {
+            true => first.next().ok_or_else(not_kept).map(Some),
+            false => Ok(known),
         };
-        stored.into_iter().map(key).collect()
+        known.map(key).collect()
     }
 
-    /// An owner's keys in the clear, the newest with those before it.
-    fn unwrap_all(&self, mut kept: Kept) -> Result<Option<DataKey>, KeysAway> {
-        kept.live.sort_unstable_by_key(|key| key.key_number);
-        let Some(newest) = kept.live.pop() else { return Ok(None) };
-        let older = kept.live.iter().map(|key| self.unwrap(key)).collect::<Result<_, _>>()?;
-        self.unwrap_with(&newest, older).map(Some)
+    /// The keys of each owner in the clear, the newest with those before it; `None` for who has none.
+    async fn unwrap_all(&self, kept: Vec<Kept>) -> Result<Vec<Option<DataKey>>, KeysAway> {
+        let counts: Vec<usize> = kept.iter().map(|kept| kept.live.len()).collect();
+        let wrapped: Vec<WrappedKey> = kept.into_iter().flat_map(|kept| kept.live).collect();
+        let mut unwrapped = self.encryptions.unwrap(&wrapped).await?.into_iter();
+        let joined = |count| {
+            let mut keys = unwrapped.by_ref().take(count).collect::<Result<Vec<_>, _>>()?;
+            keys.sort_unstable_by_key(DataKey::number);
+            let newest = keys.pop();
+            Ok(newest.map(|newest| match keys.is_empty() {
+                true => newest,
+                false => DataKey::with_older(newest.expose(), newest.number(), keys),
+            }))
+        };
+        counts.into_iter().map(joined).collect()
     }
 
     /// Makes and keeps a key for each of `users`, who are sorted, distinct and have none.
@@ -129,13 +137,13 @@ impl FileKeyRing {
             return Ok(Vec::new());
         }
         let owners: Vec<(UserNumber, u32)> = users.iter().map(|user| (*user, FIRST)).collect();
-        let (keys, wrapped) = self.make(&owners)?;
+        let (keys, wrapped) = self.make(&owners).await?;
         if self.store.keep(&wrapped).await.map_err(store_away)? == wrapped.len() {
             return Ok(keys);
         }
         // Somebody was first; what is stored is true, not what was made here.
-        let stored = self.stored(users).await?.into_iter();
-        stored.map(|kept| self.unwrap_all(kept)?.ok_or_else(not_kept)).collect()
+        let keys = self.unwrap_all(self.stored(users).await?).await?.into_iter();
+        keys.map(|key| key.ok_or_else(not_kept)).collect()
     }
 
     /// Makes the next key of each owner whose newest has this number; gives how many were made, for somebody
@@ -146,7 +154,7 @@ impl FileKeyRing {
     /// As [`KeyRing::keys_of`].
     pub async fn rotate(&self, owners: &[(UserNumber, u32)]) -> Result<usize, KeysAway> {
         let next: Vec<_> = owners.iter().map(|(user, newest)| (*user, newest + 1)).collect();
-        let (_, wrapped) = self.make(&next)?;
+        let (_, wrapped) = self.make(&next).await?;
         self.store.keep(&wrapped).await.map_err(store_away)
     }
 
@@ -165,7 +173,7 @@ impl FileKeyRing {
     }
 
     /// New keys with these numbers, and the same wrapped by the active key.
-    fn make(
+    async fn make(
         &self,
         owners: &[(UserNumber, u32)],
     ) -> Result<(Vec<DataKey>, Vec<WrappedKey>), KeysAway> {
@@ -173,67 +181,58 @@ impl FileKeyRing {
         let mut random = Zeroizing::new(vec![0; owners.len() * 32]);
         fill_random(&mut random).map_err(|error| KeysAway(error.to_string()))?;
         let (keys, _) = random.as_chunks();
-        let wrapped = owners
-            .iter()
-            .zip(keys)
-            .map(|(&(user, number), key)| {
-                wrap(self.algorithm, self.keks.active(), user, number, key)
-            })
-            .collect::<Option<_>>()
-            .ok_or_else(cannot_wrap)?;
-        let keys = owners.iter().zip(keys).map(|((_, number), key)| DataKey::new(key, *number));
-        Ok((keys.collect(), wrapped))
+        let made = owners.iter().zip(keys);
+        let made: Vec<(UserNumber, DataKey)> =
+            made.map(|((user, number), key)| (*user, DataKey::new(key, *number))).collect();
+        let wrapped = self.encryptions.wraps().wrap(&made).await?;
+        Ok((made.into_iter().map(|(_, key)| key).collect(), wrapped))
     }
 
-    /// The same key, wrapped by the active key-encryption key.
+    /// The same keys, wrapped by the active key-encryption key, in the order given; the inner error is of a key that
+    /// does not unwrap.
     ///
     /// # Errors
     ///
-    /// As [`FileKeyRing::unwrap`].
-    pub fn rewrap(&self, wrapped: &WrappedKey) -> Result<WrappedKey, KeysAway> {
-        let (key, kek) = (self.unwrap(wrapped)?, self.keks.active());
-        wrap(self.algorithm, kek, wrapped.user, wrapped.key_number, key.expose())
-            .ok_or_else(cannot_wrap)
+    /// As [`StoredKeyRing::unwrap`].
+    pub async fn rewrap(
+        &self,
+        wrapped: &[WrappedKey],
+    ) -> Result<Vec<Result<WrappedKey, KeysAway>>, KeysAway> {
+        let unwrapped = self.unwrap(wrapped).await?;
+        let good = wrapped.iter().zip(&unwrapped);
+        let good =
+            good.filter_map(|(wrapped, key)| Some((wrapped.user, key.as_ref().ok()?.clone())));
+        let good: Vec<(UserNumber, DataKey)> = good.collect();
+        let mut anew = self.encryptions.wraps().wrap(&good).await?.into_iter();
+        let same =
+            |key: Result<DataKey, KeysAway>| key.and_then(|_| anew.next().ok_or_else(not_kept));
+        Ok(unwrapped.into_iter().map(same).collect())
     }
 
     fn service(&self) -> std::sync::MutexGuard<'_, Option<DataKey>> {
         self.service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names of the key-encryption keys, the active one first.
-    pub fn wrappers(&self) -> impl Iterator<Item = &str> {
-        self.keks.names()
+    /// What wraps and unwraps.
+    pub fn encryptions(&self) -> &KeyEncryptions {
+        &self.encryptions
     }
 
-    /// A stored key, in the clear.
+    /// Stored keys in the clear, in the order given; the inner error is of a key that does not unwrap.
     ///
     /// # Errors
     ///
-    /// When the key file has not what wraps it, or has another key under that name.
-    pub fn unwrap(&self, wrapped: &WrappedKey) -> Result<DataKey, KeysAway> {
-        self.unwrap_with(wrapped, Vec::new())
-    }
-
-    fn unwrap_with(&self, wrapped: &WrappedKey, older: Vec<DataKey>) -> Result<DataKey, KeysAway> {
-        let name = &wrapped.wrapped_by;
-        let Some(kek) = self.keks.find(name) else {
-            return Err(KeysAway(format!(
-                "data keys are wrapped by {name:?}, which the key file does not have: add its line \
-                 again, below the first"
-            )));
-        };
-        unwrap(kek, wrapped, older).ok_or_else(|| {
-            KeysAway(format!(
-                "key {} of user number {} does not unwrap: the key file has another key as {name}, \
-                 or the stored key was changed",
-                wrapped.key_number, wrapped.user.0
-            ))
-        })
+    /// When what wraps them cannot be reached, or refuses us.
+    pub async fn unwrap(
+        &self,
+        wrapped: &[WrappedKey],
+    ) -> Result<Vec<Result<DataKey, KeysAway>>, KeysAway> {
+        self.encryptions.unwrap(wrapped).await
     }
 }
 
 #[async_trait]
-impl KeyRing for FileKeyRing {
+impl KeyRing for StoredKeyRing {
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         let mut distinct = users.to_vec();
         distinct.sort_unstable();
@@ -286,14 +285,12 @@ impl KeyRing for FileKeyRing {
     }
 }
 
-impl std::fmt::Debug for FileKeyRing {
+impl std::fmt::Debug for StoredKeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileKeyRing").field("keks", &self.keks).finish_non_exhaustive()
+        f.debug_struct("StoredKeyRing")
+            .field("encryptions", &self.encryptions)
+            .finish_non_exhaustive()
     }
-}
-
-fn cannot_wrap() -> KeysAway {
-    KeysAway("a data key cannot be wrapped".to_owned())
 }
 
 fn not_kept() -> KeysAway {
@@ -302,38 +299,4 @@ fn not_kept() -> KeysAway {
 
 fn store_away(problem: String) -> KeysAway {
     KeysAway(format!("the key store is away: {problem}"))
-}
-
-/// Wraps a data key, never none: 32 bytes are not too long.
-fn wrap(
-    algorithm: Algorithm,
-    kek: &KeyEncryptionKey,
-    user: UserNumber,
-    key_number: u32,
-    data_key: &[u8; 32],
-) -> Option<WrappedKey> {
-    let sealer = Key { bytes: kek.bytes(), number: key_number };
-    let nonce = envelope::fresh_nonce();
-    let texts = place(kek.name());
-    let binding = binding(user, key_number, &texts);
-    let encrypted_key = envelope::seal(algorithm, sealer, binding, &nonce, data_key)?;
-    Some(WrappedKey { user, key_number, encrypted_key, wrapped_by: kek.name().to_owned() })
-}
-
-fn unwrap(kek: &KeyEncryptionKey, wrapped: &WrappedKey, older: Vec<DataKey>) -> Option<DataKey> {
-    let &WrappedKey { user, key_number, ref encrypted_key, .. } = wrapped;
-    let sealer = Key { bytes: kek.bytes(), number: key_number };
-    let texts = place(kek.name());
-    let opened = envelope::open(sealer, binding(user, key_number, &texts), encrypted_key);
-    let opened = Zeroizing::new(opened.ok()?);
-    Some(DataKey::with_older(opened.as_slice().try_into().ok()?, key_number, older))
-}
-
-/// Where a wrapped key lies; with the name of what wraps it, for a key-encryption key has no number.
-fn place(kek_name: &str) -> [&str; 3] {
-    ["encryption_keys", "encrypted_key", kek_name]
-}
-
-fn binding<'b>(user: UserNumber, key_number: u32, texts: &'b [&'b str]) -> Binding<'b> {
-    Binding { user: user.0, record: key_number.into(), texts }
 }

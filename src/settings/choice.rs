@@ -92,6 +92,13 @@ choices! {
         /// draft-irtf-cfrg-xchacha-03.
         XChaCha20Poly1305 = "xchacha20-poly1305",
     }
+    /// What wraps data keys.
+    KeyWrapper {
+        /// A key of the key file.
+        File = "file",
+        /// A key of HashiCorp Vault's transit engine.
+        Vault = "vault",
+    }
     /// How a token is signed, by the names of RFC 7518 and RFC 8037. None of them is symmetric.
     SigningAlgorithm {
         /// RSASSA-PKCS1-v1_5 with SHA-256.

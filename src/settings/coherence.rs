@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::Channel;
+use super::choice::{Channel, KeyWrapper};
 use super::table::{BUILT_IN_STORE, Settings};
 
 /// Something to say loudly when the service starts.
@@ -69,6 +69,7 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
     plaintext(settings, &mut found);
     listener(settings, &mut found);
     auth(settings, &mut found);
+    vault(settings, &mut found);
     found.must(
         !settings.coach.enabled || settings.coach.openai_api_key.is_some(),
         &["coach.enabled", "coach.openai_api_key"],
@@ -182,11 +183,13 @@ fn sizes(settings: &Settings, found: &mut Found) {
 
 fn files(settings: &Settings, found: &mut Found) {
     let (kafka, tls, auth) = (&settings.kafka, &settings.http.tls, &settings.auth);
-    let files: [(&Option<PathBuf>, &'static [&'static str]); 10] = [
+    // Not the file of Vault's token: an agent may only be about to write it.
+    let files: [(&Option<PathBuf>, &'static [&'static str]); 11] = [
         (&kafka.ca_file, &["kafka.ca_file"]),
         (&kafka.certificate_file, &["kafka.certificate_file"]),
         (&kafka.key_file, &["kafka.key_file"]),
         (&settings.keys.file, &["keys.file"]),
+        (&settings.keys.vault.ca_file, &["keys.vault.ca_file"]),
         (&settings.policy.file, &["policy.file"]),
         (&settings.audit.signing_key_file, &["audit.signing_key_file"]),
         (&tls.certificate_file, &["http.tls.certificate_file"]),
@@ -319,6 +322,31 @@ fn auth(settings: &Settings, found: &mut Found) {
         settings.development || !auth.jwks_url.as_ref().is_some_and(is_clear),
         &["auth.jwks_url"],
         "is not encrypted: whoever sits between could issue tokens; write https://",
+    );
+}
+
+fn vault(settings: &Settings, found: &mut Found) {
+    let (keys, vault) = (&settings.keys, &settings.keys.vault);
+    found.must(
+        keys.wrapper == KeyWrapper::File || vault.url.is_some(),
+        &["keys.wrapper", "keys.vault.url"],
+        "is vault, and nothing says where it is; set `keys.vault.url`",
+    );
+    found.must(
+        vault.url.is_some() == vault.token_file.is_some(),
+        &["keys.vault.token_file", "keys.vault.url"],
+        "and `keys.vault.url` belong together; set both or none",
+    );
+    let Some(url) = &vault.url else { return };
+    found.must(
+        url.strange_parameters(&[]).is_empty(),
+        &["keys.vault.url"],
+        "has parameters; wanted is where Vault is, such as https://vault.example:8200",
+    );
+    found.must(
+        settings.development || url.scheme() == "https" || url.is_loopback(),
+        &["keys.vault.url"],
+        "is not encrypted: data keys would cross the network in the clear; write https://",
     );
 }
 

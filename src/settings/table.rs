@@ -11,12 +11,12 @@ use secrecy::SecretString;
 
 use super::address::{Form, SecretUrl};
 use super::choice::{
-    BelowStart, Channel, LogFormat, SaslMechanism, SealAlgorithm, SecurityProtocol,
+    BelowStart, Channel, KeyWrapper, LogFormat, SaslMechanism, SealAlgorithm, SecurityProtocol,
     SigningAlgorithm,
 };
 use super::declaration::{Key, key, settings};
 use super::setting::{ByteSize, Setting, between, zero_or_between};
-use super::text::{BootstrapServers, INSTANCE, LogFilter, NAME, TOPIC};
+use super::text::{BootstrapServers, INSTANCE, LogFilter, NAME, TOPIC, VAULT_KEY, VAULT_PATH};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -221,6 +221,9 @@ settings! {
     keys: Keys {
         /// The file with the key-encryption key.
         file: Option<PathBuf> = None, (), "KEY_FILE";
+        /// What wraps data keys from now on: the first key of that file, or HashiCorp Vault. The other, where it is
+        /// set, unwraps what it has wrapped; `keys rewrap` moves all to the one that wraps.
+        wrapper: KeyWrapper = KeyWrapper::File, ();
         /// What seals from now on; what the other has sealed opens as before, but no release that does not
         /// know the second opens what it has sealed.
         algorithm: SealAlgorithm = SealAlgorithm::Aes256Gcm, ();
@@ -234,6 +237,27 @@ settings! {
         /// For how many days at most backups of that database are kept: so long somebody could still find the
         /// keys of who was erased. It is said on the receipt of an erasure.
         backup_days: u32 = 7, 0..=7;
+        =>
+        /// HashiCorp Vault's transit engine, 1.9 or newer: the key-encryption key never leaves it.
+        vault: KeysVault {
+            /// Where Vault is.
+            url: Option<SecretUrl> = None, Form {
+                schemes: &["https", "http"],
+                example: "https://vault.example:8200",
+            };
+            /// The path of the engine …
+            mount: String = "transit".to_owned(), VAULT_PATH;
+            /// … and the name of the key there, of type aes256-gcm96.
+            key: String = "biometric-bridge".to_owned(), VAULT_KEY;
+            /// The file with our token, such as a Vault Agent keeps renewed; it is read for every question.
+            token_file: Option<PathBuf> = None, ();
+            /// The certificates (PEM) of those who may sign Vault's; without it the system's.
+            ca_file: Option<PathBuf> = None, ();
+            /// The namespace, of Vault Enterprise.
+            namespace: Option<String> = None, VAULT_PATH;
+            /// How long an answer may take, connecting included.
+            timeout: Duration = SECOND * 5, between(MILLISECOND * 100, MINUTE);
+        }
     }
     => /// The log of accesses: who has seen or changed what.
     audit: AuditSettings {

@@ -40,6 +40,18 @@ pub(super) const INSTANCE: Form = Form {
     wanted: "a name: 1 to 249 letters, digits, dots, underscores and hyphens",
 };
 
+/// A key of Vault.
+pub(super) const VAULT_KEY: Form = Form {
+    is: TOPIC.is,
+    wanted: "a name: 1 to 249 letters, digits, dots, underscores and hyphens",
+};
+
+/// A path in Vault.
+pub(super) const VAULT_PATH: Form = Form {
+    is: |text| text.len() <= 249 && text.split('/').all(TOPIC.is),
+    wanted: "a path without slashes at its ends: letters, digits, dots, underscores, hyphens",
+};
+
 /// A text as YAML shows it, on one line whatever is in it.
 pub(super) fn yaml(text: &str) -> String {
     let is_plain =

@@ -21,3 +21,4 @@ mod servers_work;
 mod service;
 mod store;
 mod support;
+mod vault;

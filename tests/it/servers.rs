@@ -14,6 +14,7 @@ mod postgres;
 mod process;
 mod redis;
 mod scratch;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -28,6 +29,7 @@ pub(crate) use postgres::Postgres;
 pub(crate) use process::Server;
 pub(crate) use redis::Redis;
 pub(crate) use scratch::folder;
+pub(crate) use vault::{Fault, Vault};
 
 /// What the servers and clients are called in the installer's list.
 const NEEDED: [&str; 7] =

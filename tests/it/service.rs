@@ -33,3 +33,4 @@ mod rolling;
 mod secrets;
 pub(crate) mod site;
 mod start;
+mod vault;

@@ -21,8 +21,10 @@ use biometric_bridge::kafka::{
     TopicNames,
 };
 use biometric_bridge::lanes::Lanes;
+use biometric_bridge::seal::file_encryption::FileEncryption;
+use biometric_bridge::seal::key_encryption::KeyEncryptions;
 use biometric_bridge::seal::key_file::KeyFile;
-use biometric_bridge::seal::key_ring::FileKeyRing;
+use biometric_bridge::seal::key_ring::StoredKeyRing;
 use biometric_bridge::seal::{Algorithm, Sealer};
 use biometric_bridge::store::{self, Administration as _};
 use clap::{Args, ValueEnum};
@@ -222,7 +224,9 @@ async fn kept(task: &Task, runtime: &Runtime) -> anyhow::Result<Kept> {
     }
     let stored = StoredKeys::new(Arc::clone(&store), runtime.handle().clone());
     let algorithm = Algorithm::default();
-    let keys = FileKeyRing::new(Arc::new(stored), KeyFile::read(key_file)?, algorithm);
+    let encryption = FileEncryption::new(KeyFile::read(key_file)?, algorithm);
+    let encryptions = KeyEncryptions::new(Arc::new(encryption), None);
+    let keys = StoredKeyRing::new(Arc::new(stored), encryptions);
     Ok((store, Arc::new(keys), Arc::new(Sealer::new(algorithm)?)))
 }
 

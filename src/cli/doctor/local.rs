@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli::{healthcheck, policy};
 use crate::http;
 use crate::seal::key_file::KeyFile;
-use crate::settings::{Fault, Faults, Loaded, Settings, Source};
+use crate::settings::{Fault, Faults, KeyWrapper, Loaded, Settings, Source};
 use crate::signature::SigningKey;
 
 use super::finding::{Finding, Findings};
@@ -57,7 +57,11 @@ pub(super) fn policy(path: Option<&Path>) -> Vec<Finding> {
 pub(super) fn keys(settings: &Settings) -> (Option<KeyFile>, Vec<Finding>) {
     let findings = Findings::of("keys");
     let file = match &settings.keys.file {
-        Some(path) => read_keys(path, &findings),
+        Some(path) => read_keys(path, settings.keys.wrapper, &findings),
+        None if settings.keys.wrapper == KeyWrapper::Vault => {
+            findings.ok("KEY_FILE", "not set; Vault wraps");
+            None
+        }
         None if settings.development => {
             findings.ok("KEY_FILE", "not set; `run --development` makes one in its data folder");
             None
@@ -75,7 +79,7 @@ pub(super) fn keys(settings: &Settings) -> (Option<KeyFile>, Vec<Finding>) {
     (file, findings.into_found())
 }
 
-fn read_keys(path: &Path, findings: &Findings) -> Option<KeyFile> {
+fn read_keys(path: &Path, wrapper: KeyWrapper, findings: &Findings) -> Option<KeyFile> {
     let name = path.display().to_string();
     let file = match KeyFile::read(path) {
         Ok(file) => file,
@@ -86,7 +90,8 @@ fn read_keys(path: &Path, findings: &Findings) -> Option<KeyFile> {
     };
     let others = file.names().count() - 1;
     let also = if others == 0 { String::new() } else { format!(", and {others} older") };
-    findings.ok(&name, format!("{} wraps new keys{also}", file.active_name()));
+    let wraps = if wrapper == KeyWrapper::File { "wraps new keys" } else { "unwraps" };
+    findings.ok(&name, format!("{} {wraps}{also}", file.active_name()));
     if let Some(mode) = KeyFile::mode_open_to_others(path) {
         findings.warn(
             format!("permissions of {name}"),

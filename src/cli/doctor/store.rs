@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::store::StoreError;
 
-use crate::seal::key_file::KeyFile;
+use crate::seal::key_encryption::KeyEncryptions;
 use crate::seal::key_ring::SERVICE;
 use crate::settings::{SecretUrl, Settings};
 use crate::store::{
@@ -24,7 +24,7 @@ pub(super) fn part(settings: &Settings) -> &'static str {
     if settings.store.url.scheme() == "sqlite" { "sqlite" } else { "postgres" }
 }
 
-pub(super) async fn look(settings: &Settings, keys: Option<&KeyFile>, findings: &Findings) {
+pub(super) async fn look(settings: &Settings, keys: Option<&KeyEncryptions>, findings: &Findings) {
     let url = settings.store.url.expose();
     match store::place(url) {
         Ok(StorePlace::Server { host, port }) => {
@@ -71,7 +71,7 @@ async fn key_store(
     store: &SqlStore,
     url: &SecretUrl,
     options: &Options,
-    keys: Option<&KeyFile>,
+    keys: Option<&KeyEncryptions>,
     findings: &Findings,
 ) {
     let asked = format!("log in to {url}");
@@ -214,19 +214,19 @@ fn schema(status: &Result<SchemaStatus, StoreError>, findings: &Findings) {
 }
 
 /// Whether what is stored opens with the keys that we have.
-async fn wrapped(store: &SqlStore, keys: Option<&KeyFile>, findings: &Findings) {
+async fn wrapped(store: &SqlStore, keys: Option<&KeyEncryptions>, findings: &Findings) {
     let Some(keys) = keys else { return };
     let asked = "the service's own key";
     match store.keys(&[SERVICE]).await {
         Ok(stored) if stored.is_empty() => findings.ok(asked, "none yet; the first start makes it"),
         Ok(stored) => {
-            let strange = stored.iter().find(|key| keys.names().all(|name| name != key.wrapped_by));
+            let strange = stored.iter().find(|key| !keys.have(&key.wrapped_by));
             match strange {
-                None => findings.ok(asked, "wrapped by a key of the key file"),
+                None => findings.ok(asked, "wrapped by a key that we have"),
                 Some(key) => findings.fail(
                     asked,
-                    format!("wrapped by {}, which is not in the key file", key.wrapped_by),
-                    "bring the key file back that this database was used with",
+                    format!("wrapped by {}, which we do not have", key.wrapped_by),
+                    "bring the key file back, or the settings of Vault, that this database was used with",
                 ),
             }
         }

@@ -131,7 +131,7 @@ impl Erasing<'_> {
                 json!({
                     "where": "backups of the database",
                     "what": "the person's rows with the person's keys, wrapped: such a backup opens with the \
-                             key file",
+                             key-encryption key",
                     "readable": true,
                     "until": "they expire",
                 }),

@@ -1,4 +1,4 @@
-//! What the store keeps under the keys of the key file: which of them wraps how much, all of it wrapped by the active
+//! What the store keeps under key-encryption keys: which of them wraps how much, all of it wrapped by the active
 //! one, and whether all of it unwraps. Opens nothing that data keys seal.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use actors::lane::UserNumber;
+use actors::seal::KeysAway;
 use clap::Args;
 use serde_json::json;
 
@@ -15,9 +16,9 @@ use crate::cli::config::Layers;
 use crate::cli::failure::Failure;
 use crate::cli::servers::{block_on, log_use_of_keys, store_with_keys};
 use crate::seal::Sealer;
-use crate::seal::key_ring::FileKeyRing;
+use crate::seal::key_ring::{StoredKeyRing, WrappedKey};
 use crate::settings::Settings;
-use crate::store::{Administration as _, SqlStore, WrappedKey};
+use crate::store::{Administration as _, SqlStore, WrappedKey as StoredRow};
 
 /// Keys that are read at once.
 const PAGE: u64 = 5_000;
@@ -38,9 +39,11 @@ pub(super) struct Arguments {
 struct Stored {
     store: Arc<SqlStore>,
     key_store: Arc<SqlStore>,
-    keys: Arc<FileKeyRing>,
+    keys: Arc<StoredKeyRing>,
     settings: Settings,
     json: bool,
+    /// The name of the key that wraps.
+    active: String,
 }
 
 /// Opens the store and does something with its keys.
@@ -53,11 +56,21 @@ fn with(
         let opened = store_with_keys(&settings).await?;
         let (store, keys) = (Arc::clone(&opened.store), Arc::clone(&opened.keys));
         let key_store = Arc::clone(&opened.key_store);
-        let stored = Stored { store, key_store, keys, settings, json: arguments.json };
-        let done = work(&stored).await;
+        let done = match keys.encryptions().wraps().active().await {
+            Ok(active) => {
+                let json = arguments.json;
+                work(&Stored { store, key_store, keys, settings, json, active }).await
+            }
+            Err(problem) => Err(away(&problem)),
+        };
         opened.close().await;
         done
     })
+}
+
+/// Whoever unwraps cannot be reached, so nothing can be said of any key.
+fn away(problem: &KeysAway) -> Failure {
+    Failure::Unavailable(problem.to_string())
 }
 
 pub(super) fn list(arguments: &Arguments) -> Result<(), Failure> {
@@ -73,26 +86,25 @@ pub(super) fn test(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 impl Stored {
-    /// The name of the key that wraps.
-    fn active(&self) -> &str {
-        self.keys.wrappers().next().unwrap_or_default()
-    }
-
     async fn list(&self) -> Result<(), Failure> {
         let mut stored: BTreeMap<String, i64> =
             self.key_store.wrappers().await?.into_iter().collect();
+        let (encryptions, active) = (self.keys.encryptions(), self.active.as_str());
+        let lost = "is neither in the key file nor of the Vault of the settings: what it wraps does not open";
         let mut rows = Vec::new();
-        for name in self.keys.wrappers() {
-            let is_first = rows.is_empty();
-            let what = if is_first { "wraps new data keys" } else { "unwraps" };
-            rows.push((name.to_owned(), stored.remove(name).unwrap_or(0), what));
+        rows.push((active.to_owned(), stored.remove(active).unwrap_or(0), "wraps new data keys"));
+        for name in encryptions.names().into_iter().filter(|name| *name != active) {
+            rows.push((name.to_owned(), stored.remove(name).unwrap_or(0), "unwraps"));
         }
-        let lost = "is not in the key file: what it wraps does not open";
-        rows.extend(stored.into_iter().map(|(name, keys)| (name, keys, lost)));
+        let stored = stored.into_iter();
+        rows.extend(stored.map(|(name, keys)| match encryptions.have(&name) {
+            true => (name, keys, "unwraps"),
+            false => (name, keys, lost),
+        }));
         let mut output = io::stdout().lock();
         for (name, keys, what) in rows {
             if self.json {
-                let line = json!({ "name": name, "data_keys": keys, "in_key_file": what != lost });
+                let line = json!({ "name": name, "data_keys": keys, "unwraps": what != lost });
                 writeln!(output, "{line}")?;
             } else {
                 writeln!(output, "{name}: {keys} data keys; {what}")?;
@@ -106,7 +118,7 @@ impl Stored {
         &self,
         wrapper: Option<&str>,
         count: i64,
-        mut work: impl AsyncFnMut(Vec<WrappedKey>) -> Result<(), Failure>,
+        mut work: impl AsyncFnMut(Vec<StoredRow>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let bar = progress(count.unsigned_abs(), "data keys");
         let mut after = START;
@@ -122,18 +134,20 @@ impl Stored {
     }
 
     async fn rewrap(&self) -> Result<(), Failure> {
-        let active = self.active();
+        let active = self.active.as_str();
         let wrappers = self.key_store.wrappers().await?;
         let others = wrappers.iter().filter(|(name, _)| name != active);
         let count: i64 = others.map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "REWRAP", count).await?;
         let (mut done, mut lost) = (0, Lost::default());
-        let wrap = async |page: Vec<WrappedKey>| {
+        let wrap = async |page: Vec<StoredRow>| {
+            let (keys, page) = lost.readable(page);
+            let rewrapped = self.keys.rewrap(&keys).await.map_err(|problem| away(&problem))?;
             let mut anew = Vec::with_capacity(page.len());
-            for before in page {
-                match self.rewrapped(&before) {
-                    Ok(key) => anew.push((before, key)),
-                    Err(problem) => lost.note(problem),
+            for (before, key) in page.into_iter().zip(rewrapped) {
+                match key {
+                    Ok(key) => anew.push((before, to_row(&key))),
+                    Err(problem) => lost.note(problem.to_string()),
                 }
             }
             done += self.key_store.rewrap_keys(&anew).await?;
@@ -145,12 +159,6 @@ impl Stored {
         self.say_rewrapped(done, lost, &left)
     }
 
-    /// The same key, wrapped by the active one.
-    fn rewrapped(&self, row: &WrappedKey) -> Result<WrappedKey, String> {
-        let key = self.keys.rewrap(&of_row(row.clone())?);
-        key.map(|key| to_row(&key)).map_err(|error| error.to_string())
-    }
-
     /// `left`: what is wrapped by others than the active key now.
     fn say_rewrapped(
         &self,
@@ -158,7 +166,7 @@ impl Stored {
         lost: Lost,
         left: &[(String, i64)],
     ) -> Result<(), Failure> {
-        let (active, mut output) = (self.active(), io::stdout().lock());
+        let (active, mut output) = (&self.active, io::stdout().lock());
         let others: u64 = left.iter().map(|(_, keys)| keys.unsigned_abs()).sum();
         if self.json {
             let line = json!({ "rewrapped": done, "wrapped_by_others": others, "active": active });
@@ -168,8 +176,8 @@ impl Stored {
             if others == 0 && done > 0 {
                 writeln!(
                     output,
-                    "No other key wraps any. Keep the other lines of the key file for as long as you keep \
-                     backups of the database from before."
+                    "No other key wraps any. Keep the others (lines of the key file, versions in Vault) for as \
+                     long as you keep backups of the database from before."
                 )?;
             }
         }
@@ -180,8 +188,8 @@ impl Stored {
         }
         let names: Vec<&str> = left.iter().map(|(name, _)| name.as_str()).collect();
         Err(Failure::Unhealthy(format!(
-            "{meanwhile} data keys are wrapped by {} still: an instance whose key file begins with it has \
-             made them meanwhile; start all instances with {active} as the first key, then do this again",
+            "{meanwhile} data keys are wrapped by {} still: an instance that wraps by it has made them \
+             meanwhile; start all instances with {active} as what wraps, then do this again",
             names.join(" or ")
         )))
     }
@@ -192,14 +200,16 @@ impl Stored {
         if !works {
             return Err(Failure::Broken(format!("{algorithm} does not open what it has sealed")));
         }
+        self.keys.encryptions().wraps().check().await.map_err(|problem| away(&problem))?;
         let count: i64 = self.key_store.wrappers().await?.iter().map(|(_, keys)| keys).sum();
         log_use_of_keys(&self.store, "TEST", count).await?;
         let (mut good, mut lost) = (0_u64, Lost::default());
-        let unwrap = async |page: Vec<WrappedKey>| {
-            for row in page {
-                match self.unwraps(row) {
-                    Ok(()) => good += 1,
-                    Err(problem) => lost.note(problem),
+        let unwrap = async |page: Vec<StoredRow>| {
+            let (keys, _) = lost.readable(page);
+            for key in self.keys.unwrap(&keys).await.map_err(|problem| away(&problem))? {
+                match key {
+                    Ok(_) => good += 1,
+                    Err(problem) => lost.note(problem.to_string()),
                 }
             }
             Ok(())
@@ -216,11 +226,6 @@ impl Stored {
         }
         lost.fail("")
     }
-
-    fn unwraps(&self, row: WrappedKey) -> Result<(), String> {
-        let key = of_row(row)?;
-        self.keys.unwrap(&key).map(drop).map_err(|error| error.to_string())
-    }
 }
 
 /// Keys that do not unwrap.
@@ -232,6 +237,21 @@ struct Lost {
 }
 
 impl Lost {
+    /// Those of `page` that are keys, beside their rows.
+    fn readable(&mut self, page: Vec<StoredRow>) -> (Vec<WrappedKey>, Vec<StoredRow>) {
+        let mut readable = (Vec::with_capacity(page.len()), Vec::with_capacity(page.len()));
+        for row in page {
+            match of_row(row.clone()) {
+                Ok(key) => {
+                    readable.0.push(key);
+                    readable.1.push(row);
+                }
+                Err(problem) => self.note(problem),
+            }
+        }
+        readable
+    }
+
     fn note(&mut self, problem: String) {
         self.keys += 1;
         self.problem.get_or_insert(problem);

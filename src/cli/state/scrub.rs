@@ -22,7 +22,7 @@ use crate::cli::failure::Failure;
 use crate::cli::servers::{self, block_on, log_access};
 use crate::export::ExportError;
 use crate::seal::Sealer;
-use crate::seal::key_ring::FileKeyRing;
+use crate::seal::key_ring::StoredKeyRing;
 use crate::store::{Administration as _, SqlStore};
 
 /// Whom to compare, and how fast.
@@ -108,7 +108,7 @@ impl Outcome {
 
 struct Scrub<'a> {
     store: Arc<SqlStore>,
-    keys: Arc<FileKeyRing>,
+    keys: Arc<StoredKeyRing>,
     restorer: Restorer,
     arguments: &'a Arguments,
 }

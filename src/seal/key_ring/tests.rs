@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Barrier;
 
 use super::*;
+use crate::seal::Algorithm;
+use crate::seal::file_encryption::{FileEncryption, unwrap, wrap};
+use crate::seal::key_file::KeyFile;
 use crate::seal::memory::MemoryKeys;
 
 const A: &str = "kek-a AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -18,17 +21,22 @@ fn keks(lines: &[&str]) -> KeyFile {
     KeyFile::read(Path::new(&path)).expect("a key file")
 }
 
-fn ring(store: &Arc<MemoryKeys>, lines: &[&str]) -> FileKeyRing {
-    FileKeyRing::new(Arc::clone(store) as Arc<dyn WrappedKeys>, keks(lines), Algorithm::default())
+fn encryptions(lines: &[&str]) -> KeyEncryptions {
+    let file = FileEncryption::new(keks(lines), Algorithm::default());
+    KeyEncryptions::new(Arc::new(file), None)
 }
 
-async fn bytes_of(ring: &FileKeyRing, users: &[i64]) -> Vec<[u8; 32]> {
+fn ring(store: &Arc<MemoryKeys>, lines: &[&str]) -> StoredKeyRing {
+    StoredKeyRing::new(Arc::clone(store) as Arc<dyn WrappedKeys>, encryptions(lines))
+}
+
+async fn bytes_of(ring: &StoredKeyRing, users: &[i64]) -> Vec<[u8; 32]> {
     let users: Vec<UserNumber> = users.iter().copied().map(UserNumber).collect();
     let keys = ring.keys_of(&users).await.expect("the keys are there");
     keys.iter().map(|key| *key.as_ref().expect("not destroyed").expose()).collect()
 }
 
-async fn problem(ring: &FileKeyRing, user: i64) -> String {
+async fn problem(ring: &StoredKeyRing, user: i64) -> String {
     let error = ring.keys_of(&[UserNumber(user)]).await.expect_err("no key");
     error.to_string()
 }
@@ -78,11 +86,7 @@ async fn thousands_of_users_take_two_queries_and_then_one() {
         }
     }
     let store: Arc<Counting> = Arc::default();
-    let ring = FileKeyRing::new(
-        Arc::clone(&store) as Arc<dyn WrappedKeys>,
-        keks(&[A]),
-        Algorithm::default(),
-    );
+    let ring = StoredKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, encryptions(&[A]));
     let users: Vec<i64> = (1..=3_000).rev().collect();
     let keys = bytes_of(&ring, &users).await;
     assert_eq!(store.1.swap(0, Ordering::Relaxed), 2);
@@ -128,13 +132,7 @@ async fn two_who_make_a_key_at_once_end_with_the_same() {
         }
     }
     let store = Arc::new(Racing(MemoryKeys::default(), Barrier::new(2)));
-    let ring = || {
-        FileKeyRing::new(
-            Arc::clone(&store) as Arc<dyn WrappedKeys>,
-            keks(&[A]),
-            Algorithm::default(),
-        )
-    };
+    let ring = || StoredKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, encryptions(&[A]));
     let (one, two) = (ring(), ring());
     // They overlap in one user only, and each must get the others' too.
     let (first, second) = tokio::join!(bytes_of(&one, &[1, 2]), bytes_of(&two, &[2, 3]));
@@ -147,8 +145,8 @@ async fn the_newest_key_of_a_user_is_given_with_those_before_it() {
     let store: Arc<MemoryKeys> = Arc::default();
     let file = keks(&[A]);
     for (number, byte) in [(2, 22), (10, 110), (9, 99)] {
-        let key = wrap(Algorithm::default(), file.active(), UserNumber(1), number, &[byte; 32])
-            .expect("wrapped");
+        let key = DataKey::new(&[byte; 32], number);
+        let key = wrap(Algorithm::default(), file.active(), UserNumber(1), &key).expect("wrapped");
         store.keep(&[key]).await.expect("kept");
     }
     let keys = ring(&store, &[A]).keys_of(&[UserNumber(1)]).await.expect("a key");
@@ -179,6 +177,30 @@ async fn a_replaced_key_encryption_key_still_unwraps_and_the_new_one_wraps() {
 }
 
 #[tokio::test]
+async fn of_two_places_one_wraps_and_each_unwraps_what_it_has_wrapped() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let place = |line| Arc::new(FileEncryption::new(keks(&[line]), Algorithm::default()));
+    let both = |wraps, other| {
+        let encryptions = KeyEncryptions::new(place(wraps), Some(place(other)));
+        StoredKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, encryptions)
+    };
+    let before = bytes_of(&ring(&store, &[A]), &[1, 3]).await;
+    let after = bytes_of(&both(B, A), &[1, 2, 3]).await;
+    assert_eq!([after[0], after[2]], before[..]);
+    let back = both(A, B);
+    assert_eq!(bytes_of(&back, &[3, 2, 1]).await, [after[2], after[1], after[0]]);
+    let mut kept: Vec<WrappedKey> = store.with(|kept| kept.values().cloned().collect());
+    let names: Vec<&str> = kept.iter().map(|key| key.wrapped_by.as_str()).collect();
+    assert_eq!(names, ["kek-a", "kek-b", "kek-a"]);
+    // One of neither keeps no other from being wrapped anew.
+    kept.insert(1, WrappedKey { wrapped_by: "kek-c".to_owned(), ..kept[0].clone() });
+    let anew = back.rewrap(&kept).await.expect("an answer");
+    let users = anew.iter().map(|key| key.as_ref().ok().map(|key| key.user.0));
+    assert_eq!(users.collect::<Vec<_>>(), [Some(1), None, Some(2), Some(3)]);
+    assert!(anew.iter().flatten().all(|key| key.wrapped_by == "kek-a"));
+}
+
+#[tokio::test]
 async fn another_key_under_the_same_name_unwraps_nothing() {
     let store: Arc<MemoryKeys> = Arc::default();
     bytes_of(&ring(&store, &[A]), &[7]).await;
@@ -190,11 +212,11 @@ async fn another_key_under_the_same_name_unwraps_nothing() {
 #[tokio::test]
 async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
     let (file, key) = (keks(&[A, B]), [5; 32]);
-    let wrapped =
-        wrap(Algorithm::default(), file.active(), UserNumber(1), 1, &key).expect("wrapped");
+    let made = DataKey::new(&key, 1);
+    let wrapped = wrap(Algorithm::default(), file.active(), UserNumber(1), &made).expect("wrapped");
     assert_eq!(wrapped.encrypted_key.len(), 66);
     assert!(!wrapped.encrypted_key.windows(4).any(|window| window == [5; 4]));
-    assert_eq!(unwrap(file.active(), &wrapped, Vec::new()).expect("it unwraps").expose(), &key);
+    assert_eq!(unwrap(file.active(), &wrapped).expect("it unwraps").expose(), &key);
     let wrong = [
         WrappedKey { user: UserNumber(2), ..wrapped.clone() },
         WrappedKey { key_number: 2, ..wrapped.clone() },
@@ -202,11 +224,11 @@ async fn a_wrapped_key_unwraps_for_its_owner_number_and_wrapper_only() {
         WrappedKey { encrypted_key: Vec::new(), ..wrapped.clone() },
     ];
     for wrong in &wrong {
-        assert!(unwrap(file.active(), wrong, Vec::new()).is_none(), "{wrong:?}");
+        assert!(unwrap(file.active(), wrong).is_none(), "{wrong:?}");
     }
     // The same bytes under another name: the name is bound as well.
     let renamed = keks(&[&A.replace("kek-a", "kek-c")]);
-    assert!(unwrap(renamed.active(), &wrapped, Vec::new()).is_none());
+    assert!(unwrap(renamed.active(), &wrapped).is_none());
 }
 
 #[tokio::test]
@@ -243,10 +265,10 @@ async fn a_store_that_is_away_or_forgets_is_told() {
             Ok(Vec::new())
         }
     }
-    let away = FileKeyRing::new(Arc::new(Away), keks(&[A]), Algorithm::default());
+    let away = StoredKeyRing::new(Arc::new(Away), encryptions(&[A]));
     assert_eq!(problem(&away, 1).await, "the key store is away: no route to host");
     assert!(away.service_key().await.is_err());
-    let forgetful = FileKeyRing::new(Arc::new(Forgetful), keks(&[A]), Algorithm::default());
+    let forgetful = StoredKeyRing::new(Arc::new(Forgetful), encryptions(&[A]));
     assert_eq!(problem(&forgetful, 1).await, "the key store does not keep the keys given to it");
 }
 
@@ -296,5 +318,8 @@ async fn nothing_of_a_key_is_in_debug() {
     let store: Arc<MemoryKeys> = Arc::default();
     let ring = ring(&store, &[A]);
     bytes_of(&ring, &[1]).await;
-    assert_eq!(format!("{ring:?}"), r#"FileKeyRing { keks: ["kek-a"], .. }"#);
+    assert_eq!(
+        format!("{ring:?}"),
+        "StoredKeyRing { encryptions: KeyEncryptions { wraps: FileEncryption { keys: [\"kek-a\"], algorithm: Aes256Gcm }, other: None }, .. }"
+    );
 }

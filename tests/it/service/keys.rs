@@ -75,7 +75,7 @@ fn keys_and_cipher_are_replaced_under_load_and_all_opens() {
     let output = site.output(&["keys", "rewrap"], "");
     assert!(stderr(&output).contains(&format!("wrapped by {new_name:?}")), "{}", stderr(&output));
     let listed = site.run(&["keys", "list", "--json"]);
-    assert!(listed.contains("\"in_key_file\":false"), "{listed}");
+    assert!(listed.contains("\"unwraps\":false"), "{listed}");
     // One key that is damaged keeps no other from being wrapped anew.
     let newest = site.run(&["keys", "init"]);
     file(&[keys_of(&newest).next().expect("a key"), new_line]);

@@ -7,7 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
-use crate::servers::{Kafka, Postgres, Redis, Servers};
+use crate::servers::{Kafka, Postgres, Redis, Servers, Vault};
 use crate::support::{bridge, stdout};
 
 /// Who says whose a certificate is.
@@ -185,4 +185,23 @@ fn redis_is_spoken_to_only_with_its_right_certificate() {
     only_the_right_one(ask, &world);
     server.show_certificate(&world.expired.certificate, &world.expired.key);
     ask(&world.authority.file, "127.0.0.1").expect_err("it has expired");
+}
+
+#[test]
+fn vault_is_spoken_to_only_with_its_right_certificate() {
+    let world = world();
+    let [good, expired] = [&world.good, &world.expired]
+        .map(|shown| Vault::stand_in_tls(&shown.certificate, &shown.key));
+    let ask_at = |vault: &Vault, authority: &Path, host: &str| {
+        let [url, token] = vault.variables();
+        let url = (url.0, url.1.replacen("127.0.0.1", host, 1));
+        let authority = authority.to_str().expect("a path").to_owned();
+        let ca_file = ("BRIDGE__KEYS__VAULT__CA_FILE", authority);
+        let variables = [url, token, ca_file, ("BRIDGE__KEYS__WRAPPER", "vault".to_owned())];
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        asked(&variables, "keys", "wrap and unwrap")
+    };
+    only_the_right_one(|authority, host| ask_at(&good, authority, host), &world);
+    let said = ask_at(&expired, &world.authority.file, "127.0.0.1").expect_err("it has expired");
+    assert!(said.contains("certificate"), "{said}");
 }

@@ -20,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS_MAX: u32 = 1_800;
 
 /// The names of the topics of an installation.
+#[derive(Clone)]
 pub(crate) struct Topics {
     pub(crate) events: String,
     pub(crate) by_user: String,
@@ -116,6 +117,19 @@ impl<'s> Site<'s> {
         let environment = environment.to_vec();
         let kept = Mutex::default();
         Self { kafka, postgres, redis, database, topics, group, key_file, environment, kept }
+    }
+
+    /// Somebody else with the same installation, whose environment changes apart from this one's.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            database: self.database.clone(),
+            topics: self.topics.clone(),
+            group: self.group.clone(),
+            key_file: self.key_file.clone(),
+            environment: self.environment.clone(),
+            kept: Mutex::default(),
+            ..*self
+        }
     }
 
     /// Sets a variable for all that is started from now on.

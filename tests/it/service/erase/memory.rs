@@ -9,8 +9,10 @@ use std::time::Duration;
 use actors::seal::KeyRing as _;
 use actors::store::{Asked, Store as _};
 use biometric_bridge::app::StoredKeys;
+use biometric_bridge::seal::file_encryption::FileEncryption;
+use biometric_bridge::seal::key_encryption::KeyEncryptions;
 use biometric_bridge::seal::key_file::KeyFile;
-use biometric_bridge::seal::key_ring::FileKeyRing;
+use biometric_bridge::seal::key_ring::StoredKeyRing;
 use biometric_bridge::store::{Options, open};
 
 use super::sign;
@@ -30,7 +32,8 @@ fn key_of(site: &Site<'_>, user_id: &str) -> [u8; 32] {
         let users = store.users(Asked::Ids(&[user_id])).await.expect("an answer");
         let keys = StoredKeys::new(Arc::clone(&store), runtime.handle().clone());
         let file = KeyFile::read(Path::new(&site.key_file)).expect("a key file");
-        let ring = FileKeyRing::new(Arc::new(keys), file, Default::default());
+        let file = FileEncryption::new(file, Default::default());
+        let ring = StoredKeyRing::new(Arc::new(keys), KeyEncryptions::new(Arc::new(file), None));
         let keys = ring.keys_of(&[users[0].user]).await.expect("keys");
         let key = *keys[0].as_ref().expect("a key").expose();
         store.close().await;
