@@ -180,6 +180,9 @@ impl Residents {
             }
         }
         sum.looks.append(&mut obeyed.looks);
+        if let Some((user_id, user)) = &obeyed.met {
+            sum.mention(*user, user_id, true);
+        }
         if let Some((user_id, user)) = &obeyed.freed {
             if let Some(command) = &mut obeyed.command {
                 command.record_number = sum.records.iter().map(|record| record.number).max();

@@ -25,7 +25,7 @@ use crate::user::{Copy, User};
 /// The outcome of an erasure.
 pub const ERASED: &str = "erased: the keys are destroyed, and nothing more is accepted";
 
-/// The outcome of an erasure of somebody of whom no record was ever applied.
+/// The outcome of a readmission of somebody whom nobody knows.
 pub const NOBODY: &str = "nothing is stored under this id";
 
 /// The outcome of a readmission.
@@ -98,22 +98,32 @@ impl Residents {
 
     pub(crate) async fn plan_erase(&mut self, id: i64, user_id: String) -> Result<Plan, End> {
         let known = self.ports.store.users(Asked::Ids(&[&user_id])).await.map_err(store_end)?;
-        let Some(stored) = known.first() else { return Ok(Plan::nothing(id, NOBODY)) };
-        if stored.erased {
-            self.destroy_keys(stored).await?;
-            let mut plan = Plan::nothing(id, ERASED);
-            plan.obeyed.forgotten = Some(user_id);
-            return Ok(plan);
-        }
-        let (record_number, newest, mode) = self.leaves(stored).await?;
+        let mut plan = Plan::nothing(id, ERASED);
+        let user = match known.first() {
+            Some(stored) if stored.erased => {
+                self.destroy_keys(stored).await?;
+                plan.obeyed.forgotten = Some(user_id);
+                return Ok(plan);
+            }
+            Some(stored) => stored.user,
+            // Whoever is erased before they are met has a tombstone too, or their next record would be let in.
+            None => {
+                let user = self.progress.number_user(self.lane);
+                plan.obeyed.met = Some((user_id.as_str().into(), user));
+                user
+            }
+        };
+        let (record_number, newest, mode) = match known.first() {
+            Some(stored) => self.leaves(stored).await?,
+            None => (0, None, None),
+        };
         self.live.remove(&user_id);
         self.outsiders.remove(user_id.as_str());
         self.withheld.remove(&user_id);
-        let mut plan = Plan::nothing(id, ERASED);
         plan.obeyed.command = None;
         let change = Erasure::Begins { record_number, newest };
-        plan.obeyed.erasure = Some((ErasureRow { user: stored.user, change }, mode));
-        plan.obeyed.looks.push(LookRow { user: stored.user, due: None });
+        plan.obeyed.erasure = Some((ErasureRow { user, change }, mode));
+        plan.obeyed.looks.push(LookRow { user, due: None });
         let rest = Command { id, order: Order::Erase { user_id: user_id.clone() } };
         plan.done = Done::Erased(user_id, rest);
         Ok(plan)

@@ -32,8 +32,6 @@ pub(super) struct Reader {
     user_id: String,
 }
 
-/// A user id has 1 to so many bytes and no control characters; nothing else was ever stored.
-const USER_ID_BYTES_MAX: usize = 255;
 /// A page ends when it is about so long: an explanation may have ten thousand readings.
 const PAGE_BYTES: usize = 4 << 20;
 
@@ -53,9 +51,8 @@ impl Reader {
         let identity = identify(desk, request).await?;
         let user_id =
             Path::<String>::extract(request).await.map_or_else(|_| String::new(), Path::into_inner);
-        let is_id =
-            (1..=USER_ID_BYTES_MAX).contains(&user_id.len()) && !user_id.contains(char::is_control);
-        if !is_id {
+        // Nothing else was ever stored.
+        if !neuros::wire::is_user_id(&user_id) {
             return Err(Problem::not_found());
         }
         if !identity.may_see(&user_id) {

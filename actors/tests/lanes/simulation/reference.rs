@@ -244,6 +244,8 @@ impl Reference {
             self.departures.excuse(&user_id);
             self.judge.erased.insert(user_id);
             self.count("users erased", 1);
+            let is_new = written.users.iter().any(|row| row.user == *user && row.is_new);
+            self.count("strangers erased", u64::from(is_new));
         }
         Ok(())
     }
