@@ -9,8 +9,8 @@ use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
+use super::turns::{NotDone, Turns};
 use crate::http::problem::Problem;
 use crate::store::{Access, Administration as _, SqlStore};
 
@@ -23,10 +23,10 @@ pub(super) struct Opened {
     pub(super) store: Arc<SqlStore>,
     pub(super) restorer: Restorer,
     keys: Arc<dyn KeyRing>,
-    /// Where the store's connections live.
-    runtime: Handle,
-    /// So many read at a time: the lanes need connections too.
-    turns: Semaphore,
+    /// So many read at a time, where the store's connections live: the lanes need connections too.
+    turns: Turns,
+    /// Refusals are written down one after the other.
+    refusals: Turns,
 }
 
 /// A person's row and the key to what is theirs.
@@ -63,8 +63,8 @@ impl Archive {
         readers: usize,
     ) {
         let restorer = Restorer::new(Arc::clone(&store) as _, seal, Arc::clone(&keys));
-        let turns = Semaphore::new(readers.max(1));
-        let opened = Opened { store, restorer, keys, runtime, turns };
+        let (turns, refusals) = (Turns::new(readers, runtime.clone()), Turns::new(1, runtime));
+        let opened = Opened { store, restorer, keys, turns, refusals };
         // Whoever was first has the same.
         let _opened = self.0.set(Arc::new(opened));
     }
@@ -80,11 +80,9 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        let opened = self.opened()?;
-        let runtime = opened.runtime.clone();
-        // On the runtime of the connections, to its end: who asked may have gone.
-        let work = runtime.spawn(async move {
-            let _turn = opened.turns.acquire().await;
+        let archive = self.opened()?;
+        let opened = Arc::clone(&archive);
+        let work = async move {
             opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
             let users = opened.store.users(Asked::Ids(&[&user_id])).await?;
             // Whoever was erased is nobody.
@@ -92,24 +90,24 @@ impl Archive {
             let keys = opened.keys.keys_of(&[stored.user]).await?;
             let key = keys.into_iter().next().flatten().ok_or(Unread::Nobody)?;
             read(Arc::clone(&opened), File { stored, key }).await
-        });
-        match tokio::time::timeout(PATIENCE, work).await {
-            Ok(Ok(done)) => done.map_err(told),
-            Ok(Err(error)) if error.is_panic() => Err(Problem::broken()),
-            Ok(Err(_)) => Err(Problem::unavailable("the service is ending")),
-            Err(_) => Err(Problem::unavailable("the store takes too long to answer")),
+        };
+        match archive.turns.take(PATIENCE, work).await {
+            Ok(done) => done.map_err(told),
+            Err(NotDone::Panicked) => Err(Problem::broken()),
+            Err(NotDone::Ended) => Err(Problem::unavailable("the service is ending")),
+            Err(NotDone::Late) => Err(Problem::unavailable("the store takes too long to answer")),
         }
     }
 
     /// Writes down that somebody was refused.
     pub(super) async fn log_refusal(&self, access: Access) {
-        let Ok(opened) = self.opened() else { return };
-        let runtime = opened.runtime.clone();
-        let written = runtime.spawn(async move { opened.store.log_access(&access).await });
-        let problem = match tokio::time::timeout(REFUSAL_PATIENCE, written).await {
-            Ok(Ok(Ok(()))) => return,
-            Ok(Ok(Err(error))) => error.to_string(),
-            Ok(Err(_)) | Err(_) => "no answer".to_owned(),
+        let Ok(archive) = self.opened() else { return };
+        let opened = Arc::clone(&archive);
+        let work = async move { opened.store.log_access(&access).await };
+        let problem = match archive.refusals.take(REFUSAL_PATIENCE, work).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
         };
         tracing::warn!(%problem, "a refusal could not be written to phi_access_log");
     }
