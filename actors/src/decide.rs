@@ -130,6 +130,7 @@ impl Residents {
             dead.pop();
         }
         let dead_letters = self.dead_letters(dead, &passport, before.outbox);
+        sum.keys.service = (!dead_letters.is_empty()).then(|| self.service_key.number());
         after.modes = modes;
         after.users = self.progress.users;
         after.outbox =

@@ -105,6 +105,10 @@ fn letters_and_commands_that_a_newer_service_key_has_sealed_open_for_a_lane_that
             tables.letters.values().map(|letter| letter.body[0]).collect::<Vec<_>>()
         });
         assert_eq!(bodies, *b"12");
+        let said = world.store.look(|tables| tables.audits.clone());
+        let with_letters = said.iter().filter(|said| said.contains("1 dead letters"));
+        let keys: Vec<char> = with_letters.filter_map(|said| said.chars().last()).collect();
+        assert_eq!(keys, ['1', '2'], "each is audited under the key that has sealed it");
         let published = |world: &World| {
             let published = world.log.published.lock().unwrap();
             published.iter().filter(|(sink, _)| *sink == Sink::DeadLetters).count()

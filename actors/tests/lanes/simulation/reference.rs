@@ -175,6 +175,13 @@ impl Reference {
         }
     }
 
+    /// A batch is audited under the service's key that has sealed its dead letters.
+    fn check_service_key(written: &Written) -> Checked {
+        let Some(letter) = written.letters.values().next() else { return Ok(()) };
+        let key = format!("; service's key {}", char::from(letter.body[0]));
+        ensure(written.audit.0.ends_with(&key), || format!("the row of a batch lacks {key:?}"))
+    }
+
     /// I4: only who holds the newest token may write.
     pub(super) fn check_token(&self, lane: Lane, token: FenceToken) -> Checked {
         ensure(self.lanes[&lane].token == Some(token), || {
@@ -199,6 +206,7 @@ impl Reference {
         let fates = self.judge.fates(written, &wire)?;
         self.check_size(written, &fates)?;
         Self::check_plain(written)?;
+        Self::check_service_key(written)?;
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }

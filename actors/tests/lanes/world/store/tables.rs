@@ -226,6 +226,8 @@ pub(crate) struct Tables {
     pub outcomes: Vec<((Lane, i64), String)>,
     /// Stretches of the log that were skipped.
     pub gaps: Vec<Gap>,
+    /// What the audit row of each batch says.
+    pub audits: Vec<String>,
 }
 
 fn key_of(Letter { lane, number }: Letter) -> (Lane, i64) {
@@ -323,6 +325,7 @@ impl Tables {
             return Err(CommitError::Refused("table phi_access_log: the chain breaks".to_owned()));
         }
         row.audited = link.head();
+        self.audits.push(written.audit.0.clone());
         row.progress = written.after.clone();
         for row in &written.records {
             let key = (row.user, row.number);
