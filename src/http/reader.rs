@@ -22,6 +22,7 @@ use super::Desk;
 use super::authentication::Identity;
 use super::limits::Network;
 use super::problem::Problem;
+use super::refusals::{Unwritten, Whom};
 use crate::store::{Access, Administration as _};
 
 pub use archive::Archive;
@@ -58,10 +59,9 @@ impl Reader {
         }
         if !identity.may_see(&user_id) {
             // Nobody has looked whether there is such a user, so the answer cannot tell.
-            if desk.limits.writes_refusal() {
-                let user_id = Some(user_id);
-                let about = Access { user_id, ..access(&identity, "DENIED", "users") };
-                desk.archive.log_refusal(about).await;
+            if let Some(one) = desk.refusals.one(Whom::Known(identity.name().clone())) {
+                let about = Access { user_id: Some(user_id), ..refusal(&one) };
+                desk.archive.log_refusal(about, one).await;
             }
             return Err(Problem::not_found());
         }
@@ -142,7 +142,7 @@ impl Reader {
             user_id: Some(self.user_id.clone()),
             record_id: part,
             records,
-            ..access(&self.identity, "READ", table)
+            ..access(&format!("http/{}", self.identity.name()), "READ", table)
         };
         self.archive.read(access, self.user_id.clone(), read).await
     }
@@ -165,28 +165,45 @@ async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Proble
         }
         Err(refused) => {
             desk.watch.authentication_failed(refused.as_str());
-            if desk.limits.writes_refusal() {
+            if let Some(one) = desk.refusals.one(Whom::Unknown) {
                 let network = Network::of(request.peer_addr().map(|address| address.ip()));
                 let about = Access {
-                    user_id: None,
                     accessor_id: format!("address {network}"),
-                    access_type: "AUTHENTICATION FAILED".to_owned(),
-                    table_name: "users".to_owned(),
                     record_id: Some(refused.as_str().to_owned()),
-                    records: 0,
-                    time: now(),
+                    ..refusal(&one)
                 };
-                desk.archive.log_refusal(about).await;
+                desk.archive.log_refusal(about, one).await;
             }
             Err(refused.problem())
         }
     }
 }
 
-fn access(identity: &Identity, kind: &str, table: &str) -> Access {
+/// Writes down how many refusals had no row of their own.
+pub(super) async fn log_more_refusals(desk: &Desk) {
+    for more in desk.refusals.more() {
+        let count = more.count();
+        let record_id = Some(format!("{count} more"));
+        let about = Access { record_id, records: count, ..refusal(&more) };
+        if !desk.archive.log_refusal(about, more).await {
+            // What is left is tried again, and not now: each try takes its time.
+            return;
+        }
+    }
+}
+
+/// What a row about refusals of somebody says in any case.
+fn refusal(unwritten: &Unwritten) -> Access {
+    match unwritten.whom() {
+        Whom::Unknown => access("addresses", "AUTHENTICATION FAILED", "users"),
+        Whom::Known(name) => access(&format!("http/{name}"), "DENIED", "users"),
+    }
+}
+
+fn access(accessor_id: &str, kind: &str, table: &str) -> Access {
     Access {
         user_id: None,
-        accessor_id: format!("http/{}", identity.name()),
+        accessor_id: accessor_id.to_owned(),
         access_type: kind.to_owned(),
         table_name: table.to_owned(),
         record_id: None,

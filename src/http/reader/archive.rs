@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use super::turns::{NotDone, Turns};
 use crate::http::problem::Problem;
+use crate::http::refusals::Unwritten;
 use crate::store::{Access, Administration as _, SqlStore};
 
 /// What is stored, once the service has reached it.
@@ -99,17 +100,22 @@ impl Archive {
         }
     }
 
-    /// Writes down that somebody was refused.
-    pub(super) async fn log_refusal(&self, access: Access) {
-        let Ok(archive) = self.opened() else { return };
+    /// Writes down that somebody was refused; says whether it is known to be written.
+    pub(super) async fn log_refusal(&self, access: Access, unwritten: Unwritten) -> bool {
+        let Ok(archive) = self.opened() else { return false };
         let opened = Arc::clone(&archive);
-        let work = async move { opened.store.log_access(&access).await };
+        let work = async move {
+            opened.store.log_access(&access).await?;
+            unwritten.written();
+            Ok::<_, StoreError>(())
+        };
         let problem = match archive.refusals.take(REFUSAL_PATIENCE, work).await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        tracing::warn!(%problem, "a refusal could not be written to phi_access_log");
+        tracing::warn!(%problem, "a refusal is not in phi_access_log yet");
+        false
     }
 
     fn opened(&self) -> Result<Arc<Opened>, Problem> {
