@@ -62,6 +62,17 @@ const AUDITOR: &str = "auditor";
 const CARE: &str = "care:";
 
 impl Scopes {
+    /// What words with spaces between say. What comes behind a `care:` may be the rest of an id with a space in
+    /// it, which people may choose themselves: there it is no scope, unless it is a `care:` again.
+    fn of_text(text: &str) -> Self {
+        let mut is_behind = false;
+        Self::of(text.split(' ').filter(|word| {
+            let is_care = word.starts_with(CARE);
+            is_behind |= is_care;
+            is_care || !is_behind
+        }))
+    }
+
     fn of<'w>(words: impl Iterator<Item = &'w str>) -> Self {
         let mut scopes = Self::default();
         for word in words {
@@ -294,6 +305,28 @@ mod tests {
             may_see(&["self"], None),
             [false, false, false],
             "whoever is no user has no self"
+        );
+    }
+
+    #[test]
+    fn the_rest_of_an_id_with_spaces_is_no_scope_in_a_text() {
+        for (text, own, cares, operator) in [
+            ("self care:you", true, &["you"][..], false),
+            ("operator", false, &[], true),
+            ("openid operator care:you care:they", false, &["they", "you"], true),
+            ("care:you operator", false, &["you"], false),
+            ("care:you  self operator auditor", false, &["you"], false),
+            ("care: operator self", false, &[""], false),
+            ("care:you\toperator", false, &["you\toperator"], false),
+        ] {
+            let cares = cares.iter().map(|&user_id| user_id.to_owned()).collect();
+            let wanted = Scopes { own, cares, operator };
+            assert_eq!(Scopes::of_text(text), wanted, "{text}");
+        }
+        let list = Scopes::of(["care:you operator", "operator"].into_iter());
+        assert!(
+            list.operator && list.cares.contains("you operator"),
+            "a list says where each ends"
         );
     }
 

@@ -100,7 +100,7 @@ impl Signed {
         }
         let scopes = match claims.get(&self.scope_claim) {
             None | Some(Value::Null) => Scopes::default(),
-            Some(Value::String(words)) => Scopes::of(words.split(' ')),
+            Some(Value::String(words)) => Scopes::of_text(words),
             Some(Value::Array(words)) => Scopes::of(words.iter().filter_map(Value::as_str)),
             Some(_) => return Err(Refused::Claims),
         };
