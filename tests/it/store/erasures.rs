@@ -19,6 +19,7 @@ facts!(
     what_an_erased_user_had_is_swept_away_and_nothing_of_others,
     a_destroyed_letter_stays_off_the_list_without_its_record,
     destroyed_keys_stay_destroyed_and_are_nobodys_to_wrap,
+    a_next_key_follows_on_one_that_is_live_whoever_destroys_it_meanwhile,
     a_newer_key_retires_the_older_and_begins_to_count_anew,
     keys_go_to_a_key_store_of_their_own_and_none_is_lost,
 );
@@ -159,6 +160,36 @@ async fn destroyed_keys_stay_destroyed_and_are_nobodys_to_wrap(place: Place) {
     assert!(store.keyless_users().await.expect("users").is_empty());
     assert_eq!(store.destroy_keys(UserNumber(1), 2).await.expect("no newer one"), 0);
     assert_eq!(store.destroy_keys(UserNumber(9), 1).await.expect("nobody"), 0);
+}
+
+async fn a_next_key_follows_on_one_that_is_live_whoever_destroys_it_meanwhile(place: Place) {
+    let store = &place.store;
+    let live = async |user: i64| {
+        let facts = store.key_facts(UserNumber(user)).await.expect("facts");
+        facts.iter().filter(|fact| fact.destroyed_at.is_none()).count()
+    };
+    assert_eq!(store.add_next_keys(&[wrapped(1, 1), wrapped(2, 2)]).await.expect("kept"), 1);
+    assert_eq!(store.add_next_keys(&[wrapped(1, 1), wrapped(1, 2)]).await.expect("kept"), 1);
+    store.destroy_keys(UserNumber(1), 2).await.expect("destroyed");
+    assert_eq!(store.add_next_keys(&[wrapped(1, 3)]).await.expect("an answer"), 0);
+    assert_eq!(live(1).await, 0);
+    if !place.is_postgres() {
+        return;
+    }
+    // Somebody destroys it and has not committed yet: that is waited for.
+    store.add_keys(&[wrapped(3, 1)]).await.expect("kept");
+    let outside = sea_orm::Database::connect(&place.url).await.expect("it answers");
+    let destroying = sea_orm::TransactionTrait::begin(&outside).await.expect("it begins");
+    let destroy = "UPDATE encryption_keys SET destroyed_at = now() WHERE user_number = 3";
+    let done = sea_orm::ConnectionTrait::execute_unprepared(&destroying, destroy).await;
+    done.expect("destroyed");
+    let next = [wrapped(3, 2)];
+    let commits = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        destroying.commit().await.expect("committed");
+    };
+    let (added, ()) = tokio::join!(store.add_next_keys(&next), commits);
+    assert_eq!((added.expect("an answer"), live(3).await), (0, 0));
 }
 
 async fn a_newer_key_retires_the_older_and_begins_to_count_anew(place: Place) {
