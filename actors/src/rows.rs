@@ -140,6 +140,9 @@ pub enum Erasure {
         record_number: i64,
         /// Where it lies: from there all of them are found that are to be deleted.
         newest: Option<RecordPlace>,
+        /// The number of their newest key: those up to it are destroyed, and none that somebody who is readmitted
+        /// gets.
+        key_number: u32,
     },
     /// The user may begin anew.
     Ends,

@@ -237,6 +237,33 @@ fn an_erasure_is_finished_by_the_next_owner_wherever_it_was_cut_off() {
 }
 
 #[test]
+fn an_erasure_destroys_what_it_knew_of_and_a_rotation_that_came_between_only_once_that_is_committed()
+ {
+    run(|| async {
+        let world = World::new(1);
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        world.all_committed().await;
+        world.store.command(Lane(0), 1, &erase("a"));
+        outcomes(&world, 1).await;
+        let user = number_of(&world, "a");
+        let known = |world: &World| world.store.look(|tables| tables.users[&user].start_key_number);
+        assert_eq!(known(&world), 1);
+        world.keys.rotate(user);
+        let before = world.store.progress(Lane(0)).batch;
+        world.store.command(Lane(0), 2, &erase("a"));
+        assert_eq!(outcomes(&world, 2).await, [ERASED, ERASED]);
+        assert_eq!((known(&world), world.keys.newest_number(user).await.unwrap()), (2, None));
+        assert_eq!(world.store.progress(Lane(0)).batch, before + 2, "said before it is done");
+        world.store.command(Lane(0), 3, &readmit("a"));
+        outcomes(&world, 3).await;
+        assert_eq!((known(&world), world.keys.newest_number(user).await.unwrap()), (2, Some(3)));
+        world.store.check();
+        owner.leave().await;
+    });
+}
+
+#[test]
 fn messages_of_an_erased_user_that_have_not_left_are_passed_over_and_counted() {
     run(|| async {
         let world = World::new(1);

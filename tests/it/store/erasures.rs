@@ -43,7 +43,7 @@ async fn erase(owner: &mut Owner, user: UserNumber, record_number: i64) {
     let places = owner.store.places_back(user, begin, 0).await.expect("places");
     let newest = places.first().map(|newest| newest.place);
     let mut batch = owner.batch();
-    let change = Erasure::Begins { record_number, newest };
+    let change = Erasure::Begins { record_number, newest, key_number: 4 };
     batch.erasures.push(ErasureRow { user, change });
     owner.commit(batch).await.expect("it is committed");
 }
@@ -62,6 +62,7 @@ async fn an_erased_user_is_a_tombstone_behind_which_numbers_go_on(place: Place) 
     assert!(stored.erased && !stored.quarantined && stored.checkpoint.is_none());
     let start = Start { record_number: 2, message_number: 2, seq: 1 };
     assert_eq!((stored.start, stored.record_number, stored.message_number), (start, 2, 2));
+    assert_eq!(stored.start_key_number, 4);
     assert_eq!(store.erased().await.expect("ids"), ["u1"]);
     assert!(store.quarantined().await.expect("ids").is_empty());
     assert!(store.erased_at("u1").await.expect("an answer").is_some());
@@ -73,7 +74,7 @@ async fn an_erased_user_is_a_tombstone_behind_which_numbers_go_on(place: Place) 
     owner.commit(batch).await.expect("it is committed");
     let stored = store.users(Asked::Numbers(&[user])).await.expect("users").remove(0);
     assert!(!stored.erased);
-    assert_eq!(stored.start, start);
+    assert_eq!((stored.start, stored.start_key_number), (start, 4));
     assert!(store.erased().await.expect("ids").is_empty());
     // What comes now is behind what was, and a later erasure knows of both.
     let mut batch = owner.batch();

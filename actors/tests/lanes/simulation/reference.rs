@@ -230,7 +230,7 @@ impl Reference {
     /// Whoever is erased leaves with all of their records; whatever waited for them waits for nobody.
     fn check_erasures(&mut self, written: &Written) -> Checked {
         for ErasureRow { user, change } in &written.erasures {
-            let Erasure::Begins { record_number, newest } = change else {
+            let Erasure::Begins { record_number, newest, .. } = change else {
                 let book = self.people.books.get_mut(user).ok_or("nobody is let in")?;
                 ensure(std::mem::take(&mut book.erased), || "let in without need".to_owned())?;
                 self.judge.erased.remove(&book.user_id);

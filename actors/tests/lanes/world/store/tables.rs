@@ -344,6 +344,7 @@ impl Tables {
                 quarantined: false,
                 erased: false,
                 start: Start::default(),
+                start_key_number: 0,
             });
             if row.checkpoint.is_some() {
                 user.checkpoint.clone_from(&row.checkpoint);
@@ -391,7 +392,7 @@ impl Tables {
         let changes = self.transitions.values().chain(self.alerts.values());
         let n = changes.filter(|change| change.user == row.user).map(|change| change.n).max();
         let user = self.users.get_mut(&row.user).unwrap();
-        let Erasure::Begins { record_number, newest } = row.change else {
+        let Erasure::Begins { record_number, newest, key_number } = row.change else {
             user.erased = false;
             return;
         };
@@ -399,7 +400,9 @@ impl Tables {
         user.message_number = user.message_number.max(n.unwrap_or(0));
         let seq = user.start.seq.max(seq.unwrap_or(0));
         user.record_number = record_number;
-        user.start = Start { record_number, message_number: user.message_number, seq };
+        let message_number = user.message_number;
+        user.start = Start { record_number, message_number, seq };
+        user.start_key_number = key_number;
     }
 
     /// Drops a user's records up to that one.
