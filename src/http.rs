@@ -293,7 +293,8 @@ async fn look_after(
     stop: CancellationToken,
 ) {
     loop {
-        desk.authentication.refresh().await;
+        let is_written = async |change| reader::log_change(&desk, change).await;
+        desk.authentication.refresh(is_written).await;
         tokio::select! {
             () = tokio::time::sleep(REFRESH_EVERY) => {}
             () = stop.cancelled() => return,

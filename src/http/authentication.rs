@@ -6,6 +6,7 @@ pub(super) mod operators;
 mod signed;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
@@ -87,6 +88,25 @@ impl Scopes {
         }
         scopes
     }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = self.own.then(|| SELF.to_owned());
+        let operator = self.operator.then(|| OPERATOR.to_owned());
+        let cares = self.cares.iter().map(|user_id| format!("{CARE}{user_id}"));
+        let words: Vec<String> = own.into_iter().chain(operator).chain(cares).collect();
+        f.write_str(if words.is_empty() { AUDITOR } else { "" })?;
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// A file says otherwise who may see what.
+pub(super) struct Change {
+    /// The setting that names it.
+    pub(super) setting: &'static str,
+    /// What it says, without anything secret.
+    pub(super) now: Vec<String>,
 }
 
 /// Why nobody knows who asks.
@@ -241,13 +261,14 @@ impl Authentication {
         }
     }
 
-    /// Looks for new keys and tokens where they come from.
-    pub(super) async fn refresh(&self) {
+    /// Looks for new keys and tokens where they come from. Those of files count once `is_written` has said that
+    /// the change is in the log of accesses; until then those from before do, and it is tried again.
+    pub(super) async fn refresh(&self, is_written: impl AsyncFn(Change) -> bool) {
         if let Some(operators) = &self.operators {
-            operators.refresh();
+            operators.refresh(&is_written).await;
         }
         if let Some(signed) = &self.signed {
-            signed.refresh().await;
+            signed.refresh(&is_written).await;
         }
     }
 }

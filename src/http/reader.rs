@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use self::archive::{File, Opened, Unread};
 use super::Desk;
-use super::authentication::Identity;
+use super::authentication::{Change, Identity};
 use super::limits::Network;
 use super::problem::Problem;
 use super::refusals::{Unwritten, Whom};
@@ -34,6 +34,8 @@ pub(super) struct Reader {
     user_id: String,
 }
 
+/// What is told of a changed file, at most.
+const CHANGE_BYTES: usize = 4 << 10;
 /// A page ends when it is about so long: an explanation may have ten thousand readings.
 const PAGE_BYTES: usize = 4 << 20;
 
@@ -190,6 +192,28 @@ pub(super) async fn log_more_refusals(desk: &Desk) {
             return;
         }
     }
+}
+
+/// Writes down that a file says otherwise who may see what; says whether that is known to be written.
+pub(super) async fn log_change(desk: &Desk, Change { setting, now }: Change) -> bool {
+    let mut said = String::new();
+    for (place, one) in now.iter().enumerate() {
+        if said.len() + one.len() > CHANGE_BYTES {
+            said.push_str(&format!("and {} more", now.len() - place));
+            break;
+        }
+        said.push_str(one);
+        said.push_str("; ");
+    }
+    let records = i64::try_from(now.len()).unwrap_or(i64::MAX);
+    let about = access(&format!("http/{setting}"), "CONFIGURE", "settings");
+    let about = Access { record_id: Some(said), records, ..about };
+    let written = desk.archive.log(about, || ()).await;
+    if let Err(problem) = &written {
+        let why = "what it said before counts until its change can be written to phi_access_log";
+        tracing::warn!(%problem, setting, "{why}");
+    }
+    written.is_ok()
 }
 
 /// What a row about refusals of somebody says in any case.

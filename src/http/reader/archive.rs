@@ -26,8 +26,8 @@ pub(super) struct Opened {
     keys: Arc<dyn KeyRing>,
     /// So many read at a time, where the store's connections live: the lanes need connections too.
     turns: Turns,
-    /// Refusals are written down one after the other.
-    refusals: Turns,
+    /// What is no read is written down one after the other.
+    writing: Turns,
 }
 
 /// A person's row and the key to what is theirs.
@@ -51,7 +51,7 @@ pub(super) enum Unread {
 /// How long reading may take, with waiting for a turn.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long whoever is refused waits until that is written down.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Archive {
     /// From now on there is something to read, by so many at a time.
@@ -64,8 +64,8 @@ impl Archive {
         readers: usize,
     ) {
         let restorer = Restorer::new(Arc::clone(&store) as _, seal, Arc::clone(&keys));
-        let (turns, refusals) = (Turns::new(readers, runtime.clone()), Turns::new(1, runtime));
-        let opened = Opened { store, restorer, keys, turns, refusals };
+        let (turns, writing) = (Turns::new(readers, runtime.clone()), Turns::new(1, runtime));
+        let opened = Opened { store, restorer, keys, turns, writing };
         // Whoever was first has the same.
         let _opened = self.0.set(Arc::new(opened));
     }
@@ -100,22 +100,33 @@ impl Archive {
         }
     }
 
-    /// Writes down that somebody was refused; says whether it is known to be written.
-    pub(super) async fn log_refusal(&self, access: Access, unwritten: Unwritten) -> bool {
-        let Ok(archive) = self.opened() else { return false };
+    /// Writes down what is no read; `then` happens once that is committed.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not known, or is not so.
+    pub(super) async fn log(
+        &self,
+        access: Access,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), String> {
+        let archive = self.opened().map_err(|_| "the store is not reached yet".to_owned())?;
         let opened = Arc::clone(&archive);
         let work = async move {
-            opened.store.log_access(&access).await?;
-            unwritten.written();
-            Ok::<_, StoreError>(())
+            let written = opened.store.log_access(&access).await;
+            written.map(|()| then()).map_err(|error| error.to_string())
         };
-        let problem = match archive.refusals.take(REFUSAL_PATIENCE, work).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
-        tracing::warn!(%problem, "a refusal is not in phi_access_log yet");
-        false
+        let written = archive.writing.take(LOG_PATIENCE, work).await;
+        written.unwrap_or_else(|_| Err("no answer".to_owned()))
+    }
+
+    /// Writes down that somebody was refused; says whether that is known to be written.
+    pub(super) async fn log_refusal(&self, access: Access, unwritten: Unwritten) -> bool {
+        let written = self.log(access, move || unwritten.written()).await;
+        if let Err(problem) = &written {
+            tracing::warn!(%problem, "a refusal is not in phi_access_log yet");
+        }
+        written.is_ok()
     }
 
     fn opened(&self) -> Result<Arc<Opened>, Problem> {

@@ -256,14 +256,30 @@ fn who_reads_is_written_down_before_anything_is_shown_and_so_is_who_is_refused()
     site.sql("ALTER TABLE elsewhere RENAME TO phi_access_log");
     assert_eq!(ask(&bridge, "/api/v1/users/ada/state", &own).status, 200, "as before");
 
-    let refusals = logged(&site).len();
-    for _ in 0..80 {
-        ask_with(&bridge, "/api/v1/users/ada/state", &[]);
+    a_flood_is_counted_and_hides_nothing(&site, &bridge, &own);
+
+    let (log, metrics) = (bridge.log(), bridge.http("/metrics").expect("an answer").1);
+    assert!(log.contains("TRACE"), "the log says what it can");
+    let token = own.rsplit('.').next().expect("a signature");
+    for secret in ["ada", "bob-7f3a", "eve", token, &encoded("ada")] {
+        for (place, text) in [("the log", &log), ("/metrics", &metrics)] {
+            let found = text.lines().find(|line| says(line, secret));
+            assert_eq!(found, None, "{place} tells {secret}");
+        }
     }
-    assert_eq!(ask(&bridge, "/api/v1/users/eve/state", &own).status, 404);
+    bridge.end();
+}
+
+/// What strangers are refused fills no log, and keeps nothing out of it that somebody known is refused.
+fn a_flood_is_counted_and_hides_nothing(site: &Site<'_>, bridge: &Bridge, own: &str) {
+    let refusals = logged(site).len();
+    for _ in 0..80 {
+        ask_with(bridge, "/api/v1/users/ada/state", &[]);
+    }
+    assert_eq!(ask(bridge, "/api/v1/users/eve/state", own).status, 404);
     let denied = "http/subject ada|DENIED|users||0|eve";
-    assert_eq!(logged(&site).last().expect("a row"), denied, "strangers keep nobody out of it");
-    let written = logged(&site).len() - refusals;
+    assert_eq!(logged(site).last().expect("a row"), denied, "strangers keep nobody out of it");
+    let written = logged(site).len() - refusals;
     assert!(written <= 68, "{written}: nobody fills the log with what is refused");
     // Each is there: in a row of its own, or as one of so many more, which are written down within seconds.
     let count = |reason: &str| {
@@ -278,18 +294,7 @@ fn who_reads_is_written_down_before_anything_is_shown_and_so_is_who_is_refused()
     });
     assert!(all > 60.0 && is_told, "{} of {all}", site.number(told));
     let more = "addresses|AUTHENTICATION FAILED|users|";
-    assert!(logged(&site).iter().any(|row| row.starts_with(more) && row.contains(" more|")));
-
-    let (log, metrics) = (bridge.log(), bridge.http("/metrics").expect("an answer").1);
-    assert!(log.contains("TRACE"), "the log says what it can");
-    let token = own.rsplit('.').next().expect("a signature");
-    for secret in ["ada", "bob-7f3a", "eve", token, &encoded("ada")] {
-        for (place, text) in [("the log", &log), ("/metrics", &metrics)] {
-            let found = text.lines().find(|line| says(line, secret));
-            assert_eq!(found, None, "{place} tells {secret}");
-        }
-    }
-    bridge.end();
+    assert!(logged(site).iter().any(|row| row.starts_with(more) && row.contains(" more|")));
 }
 
 /// Whether a line has this word, not as a part of another.
