@@ -9,6 +9,7 @@ mod people;
 mod probes;
 mod problem;
 mod reader;
+mod refusals;
 mod routes;
 mod watched;
 
@@ -37,6 +38,7 @@ use self::authentication::{Authentication, Refused};
 use self::certificate::Certificate;
 use self::limits::{Limits, Network};
 use self::problem::Problem;
+use self::refusals::Refusals;
 use crate::kafka::TopicNames;
 use crate::settings::{Http, Settings};
 use crate::watch::Watch;
@@ -144,6 +146,7 @@ struct Desk {
     archive: Arc<Archive>,
     authentication: Authentication,
     limits: Limits,
+    refusals: Arc<Refusals>,
 }
 
 /// The server on a bound socket; it runs when it is awaited or spawned, and looks after its files until `stop`.
@@ -163,7 +166,8 @@ pub fn server(
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
     let limits = Limits::new(&settings);
     let seats = Arc::clone(limits.seats());
-    let desk = Data::new(Desk { watch, topics, archive, authentication, limits });
+    let refusals = Refusals::new();
+    let desk = Data::new(Desk { watch, topics, archive, authentication, limits, refusals });
     actix_web::rt::spawn(look_after(certificate, desk.clone(), stop.clone()));
     let address = socket.local_addr().map_err(|error| error.to_string())?;
     // What is served is small and quickly made.
@@ -282,14 +286,15 @@ fn check(request: &ServiceRequest, desk: Option<&Data<Desk>>) -> Result<(), Prob
     Ok(())
 }
 
-/// Looks from time to time for what may have changed, until `stop`.
+/// Looks from time to time for what may have changed, and for what is left to be written down, until `stop`.
 async fn look_after(
     certificate: Option<Arc<Certificate>>,
     desk: Data<Desk>,
     stop: CancellationToken,
 ) {
     loop {
-        desk.authentication.refresh().await;
+        let is_written = async |change| reader::log_change(&desk, change).await;
+        desk.authentication.refresh(is_written).await;
         tokio::select! {
             () = tokio::time::sleep(REFRESH_EVERY) => {}
             () = stop.cancelled() => return,
@@ -298,5 +303,7 @@ async fn look_after(
             certificate.refresh();
         }
         desk.limits.sweep();
+        desk.refusals.sweep();
+        reader::log_more_refusals(&desk).await;
     }
 }

@@ -12,7 +12,6 @@ use crate::hash_chain::{Content, Head, writer_of};
 use crate::lane::{Lane, Source};
 use crate::persist::Persist;
 use crate::rows::{AuditRow, Batch, OutboxRow};
-use crate::seal::DataKey;
 
 /// Audits the batches of one lane.
 pub(crate) struct Audit {
@@ -25,8 +24,6 @@ pub(crate) struct Audit {
 pub(crate) struct Writer {
     name: String,
     accessor_id: String,
-    /// The number of the service's own key, which seals dead letters.
-    service_key: u32,
     /// The row of the newest batch that came by; batches commit in that order or not at all.
     head: Head,
 }
@@ -88,9 +85,8 @@ impl Audit {
 }
 
 impl Writer {
-    pub(crate) fn new(lane: Lane, owner: &str, service_key: &DataKey, head: Head) -> Self {
-        let (name, accessor_id) = (writer_of(lane), owner.to_owned());
-        Self { name, accessor_id, service_key: service_key.number(), head }
+    pub(crate) fn new(lane: Lane, owner: &str, head: Head) -> Self {
+        Self { name: writer_of(lane), accessor_id: owner.to_owned(), head }
     }
 
     /// The row of the batch that comes next.
@@ -145,8 +141,8 @@ impl Writer {
         if let Some((lowest, highest)) = keys.numbers {
             add(format_args!("; users' keys {lowest} to {highest}"));
         }
-        if !decided.dead_letters.is_empty() {
-            add(format_args!("; service's key {}", self.service_key));
+        if let Some(number) = keys.service {
+            add(format_args!("; service's key {number}"));
         }
         text
     }

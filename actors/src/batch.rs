@@ -95,7 +95,7 @@ pub(crate) struct Decided {
     pub released: Vec<ReleasedRow>,
     /// The command that is carried out.
     pub commands: Vec<CommandRow>,
-    /// Users' keys that have sealed something of it.
+    /// Keys that have sealed something of it.
     pub keys: KeysUsed,
     /// Changes of alerts, by user and number.
     pub notices: Vec<Notice>,

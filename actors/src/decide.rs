@@ -130,6 +130,7 @@ impl Residents {
             dead.pop();
         }
         let dead_letters = self.dead_letters(dead, &passport, before.outbox);
+        sum.keys.service = (!dead_letters.is_empty()).then(|| self.service_key.number());
         after.modes = modes;
         after.users = self.progress.users;
         after.outbox =
@@ -180,6 +181,9 @@ impl Residents {
             }
         }
         sum.looks.append(&mut obeyed.looks);
+        if let Some((user_id, user)) = &obeyed.met {
+            sum.mention(*user, user_id, true);
+        }
         if let Some((user_id, user)) = &obeyed.freed {
             if let Some(command) = &mut obeyed.command {
                 command.record_number = sum.records.iter().map(|record| record.number).max();

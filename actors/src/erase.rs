@@ -25,7 +25,7 @@ use crate::user::{Copy, User};
 /// The outcome of an erasure.
 pub const ERASED: &str = "erased: the keys are destroyed, and nothing more is accepted";
 
-/// The outcome of an erasure of somebody of whom no record was ever applied.
+/// The outcome of a readmission of somebody whom nobody knows.
 pub const NOBODY: &str = "nothing is stored under this id";
 
 /// The outcome of a readmission.
@@ -98,45 +98,53 @@ impl Residents {
 
     pub(crate) async fn plan_erase(&mut self, id: i64, user_id: String) -> Result<Plan, End> {
         let known = self.ports.store.users(Asked::Ids(&[&user_id])).await.map_err(store_end)?;
-        let Some(stored) = known.first() else { return Ok(Plan::nothing(id, NOBODY)) };
-        if stored.erased {
-            self.destroy_keys(stored).await?;
-            let mut plan = Plan::nothing(id, ERASED);
-            plan.obeyed.forgotten = Some(user_id);
-            return Ok(plan);
-        }
-        let (record_number, newest, mode) = self.leaves(stored).await?;
+        let mut plan = Plan::nothing(id, ERASED);
+        let user = match known.first() {
+            Some(stored) => stored.user,
+            // Whoever is erased before they are met has a tombstone too, or their next record would be let in.
+            None => {
+                let user = self.progress.number_user(self.lane);
+                plan.obeyed.met = Some((user_id.as_str().into(), user));
+                user
+            }
+        };
+        let key_number = self.ports.keys.newest_number(user).await.map_err(keys_end)?.unwrap_or(0);
+        let (record_number, newest, mode) = match known.first() {
+            // A rotation may have come between: the tombstone must know of that key before it is destroyed.
+            Some(stored) if stored.erased && key_number <= stored.start_key_number => {
+                self.destroy_keys(stored).await?;
+                plan.obeyed.forgotten = Some(user_id);
+                return Ok(plan);
+            }
+            Some(stored) if stored.erased => (stored.record_number, stored.newest, None),
+            Some(stored) => self.leaves(stored).await?,
+            None => (0, None, None),
+        };
         self.live.remove(&user_id);
         self.outsiders.remove(user_id.as_str());
         self.withheld.remove(&user_id);
-        let mut plan = Plan::nothing(id, ERASED);
         plan.obeyed.command = None;
-        let change = Erasure::Begins { record_number, newest };
-        plan.obeyed.erasure = Some((ErasureRow { user: stored.user, change }, mode));
-        plan.obeyed.looks.push(LookRow { user: stored.user, due: None });
+        let change = Erasure::Begins { record_number, newest, key_number };
+        plan.obeyed.erasure = Some((ErasureRow { user, change }, mode));
+        plan.obeyed.looks.push(LookRow { user, due: None });
         let rest = Command { id, order: Order::Erase { user_id: user_id.clone() } };
         plan.done = Done::Erased(user_id, rest);
         Ok(plan)
     }
 
-    /// Destroys the keys of somebody who is erased. An owner that was replaced may wake up here when its successor
-    /// has readmitted the user: so the key is asked for first, and must be that of somebody still erased.
+    /// Destroys the keys that the tombstone names. An owner that was replaced may wake up here when its successor
+    /// has readmitted the user: then the newest key is another person's, so to say.
     async fn destroy_keys(&self, stored: &StoredUser) -> Result<(), End> {
-        let keys = &self.ports.keys;
-        let newest = keys.newest_number(stored.user).await.map_err(keys_end)?;
-        match self.restorer.again(stored.user).await.map_err(store_end)? {
-            Some(again) if again.erased => {}
-            _ => return Err(LOST),
+        let (keys, upto) = (&self.ports.keys, stored.start_key_number);
+        if upto > 0 {
+            return keys.destroy(stored.user, upto).await.map_err(keys_end);
         }
-        match newest {
-            Some(newest) => keys.destroy(stored.user, newest).await.map_err(keys_end),
-            // Who never had one gets one that is destroyed: so nobody makes another.
-            None if !keys.destroyed().await.map_err(keys_end)?.contains(&stored.user) => {
-                keys.renew(stored.user).await.map_err(keys_end)?;
-                keys.destroy(stored.user, 1).await.map_err(keys_end)
-            }
-            None => Ok(()),
+        // Who never had one gets one that is destroyed, and no second: so nobody makes another.
+        if !keys.destroyed().await.map_err(keys_end)?.contains(&stored.user) {
+            keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
+            keys.destroy(stored.user, 1).await.map_err(keys_end)?;
         }
+        Ok(())
     }
 
     /// A user's newest record, and the mode that they are in, if that can still be told.

@@ -60,6 +60,8 @@ pub(crate) struct Obeyed {
     pub(crate) rebuilt: Option<Rebuilt>,
     /// Whose alerts are looked at later.
     pub(crate) looks: Vec<LookRow>,
+    /// Who gets a row with it, of whom nothing was ever applied.
+    pub(crate) met: Option<(Arc<str>, UserNumber)>,
     /// Who is erased or readmitted, with the mode that they leave.
     pub(crate) erasure: Option<(ErasureRow, Option<Mode>)>,
     /// Whose keys are destroyed.

@@ -183,7 +183,7 @@ impl Owner {
             unsettled: Rc::clone(&self.unsettled),
         };
         let persist = Persist::new(desk, end.clone()).start();
-        let writer = Writer::new(self.lane, &self.rules.owner, &residents.service_key, audited);
+        let writer = Writer::new(self.lane, &self.rules.owner, audited);
         let audit = Audit { writer, persist, end: end.clone() }.start();
         let alerts = Alerts { ports: self.ports.clone(), audit, end: end.clone() }.start();
         let oldest_unwritten = Rc::clone(&residents.oldest_unwritten);

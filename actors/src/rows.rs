@@ -140,6 +140,9 @@ pub enum Erasure {
         record_number: i64,
         /// Where it lies: from there all of them are found that are to be deleted.
         newest: Option<RecordPlace>,
+        /// The number of their newest key: those up to it are destroyed, and none that somebody who is readmitted
+        /// gets.
+        key_number: u32,
     },
     /// The user may begin anew.
     Ends,
@@ -320,13 +323,15 @@ pub struct AuditRow {
     pub time: Timestamp,
 }
 
-/// Which keys have sealed what a batch writes of users: of how many users, and the numbers of their keys.
+/// Which keys have sealed what a batch writes: of how many users, and the numbers of their keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeysUsed {
     /// Users.
     pub users: u64,
     /// The lowest number and the highest among those of each user's keys.
     pub numbers: Option<(u32, u32)>,
+    /// The number of the service's own key, when it has sealed a dead letter.
+    pub service: Option<u32>,
 }
 
 impl KeysUsed {

@@ -40,6 +40,8 @@ pub struct Model {
     pub start_message_number: i64,
     /// The same of mode changes.
     pub start_seq: i64,
+    /// The same of keys: what goes with an erasure are those up to it.
+    pub start_key_number: i64,
 }
 
 crate::plain!(Model);

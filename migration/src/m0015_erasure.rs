@@ -13,10 +13,11 @@ pub(crate) struct Migration;
 const INSTANTS: [(&str, &str); 2] = [("users", "erased_at"), ("encryption_keys", "destroyed_at")];
 
 /// Numbers behind which others begin, by table.
-const NUMBERS: [(&str, &str); 4] = [
+const NUMBERS: [(&str, &str); 5] = [
     ("users", "start_record_number"),
     ("users", "start_message_number"),
     ("users", "start_seq"),
+    ("users", "start_key_number"),
     ("encryption_keys", "sealed_before"),
 ];
 

@@ -286,17 +286,22 @@ fn scan_object<'a>(text: &'a str, payload: &mut Payload<'a>) -> Result<bool, Mal
 fn read_user_id<'a>(field: &Field<'a>) -> Result<Cow<'a, str>, Rejection<'static>> {
     match field {
         Field::Absent => Err(reject(Reason::MissingUserId, "`user_id` is not there")),
-        Field::Text(text) => Some(text.unescaped())
-            .filter(|name| !name.is_empty() && is_name(name))
-            .ok_or_else(|| {
+        Field::Text(text) => {
+            Some(text.unescaped()).filter(|name| is_user_id(name)).ok_or_else(|| {
                 let detail =
                     "`user_id` is empty, has more than 255 bytes or holds control characters";
                 reject(Reason::BadUserId, detail)
-            }),
+            })
+        }
         Field::Number(_) | Field::Other => {
             Err(reject(Reason::BadUserId, "`user_id` is not a string"))
         }
     }
+}
+
+/// Whether a record may be of a user of that id: it has 1 to 255 bytes and no control characters.
+pub fn is_user_id(text: &str) -> bool {
+    !text.is_empty() && is_name(text)
 }
 
 fn checked_name<'a>(

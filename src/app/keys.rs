@@ -127,6 +127,12 @@ impl WrappedKeys for StoredKeys {
         carried(&self.runtime, async move { store.add_keys(&rows).await }).await
     }
 
+    async fn keep_next(&self, new: &[WrappedKey]) -> Result<usize, String> {
+        let rows: Vec<store::WrappedKey> = new.iter().map(to_row).collect();
+        let store = Arc::clone(&self.store);
+        carried(&self.runtime, async move { store.add_next_keys(&rows).await }).await
+    }
+
     async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
         let (store, upto) = (Arc::clone(&self.store), i32::try_from(upto).unwrap_or(i32::MAX));
         let destroyed = async move { store.destroy_keys(user, upto).await };

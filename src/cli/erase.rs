@@ -27,8 +27,9 @@ use crate::signature::{PublicKey, SigningKey, SigningKeyError};
 /// Erases a person, and gives a signed receipt of it.
 ///
 /// The person's data keys are destroyed, the actor ends, the cache is cleared, and what can be deleted is. Records
-/// that come later are refused: counted, and neither stored nor kept as dead letters. It can be done again at any
-/// time, for a further receipt or to finish what was cut off. That it is done is written down first.
+/// that come later are refused: counted, and neither stored nor kept as dead letters. So are those of an id of
+/// which nothing has come yet: look at the id twice. It can be done again at any time, for a further receipt or to
+/// finish what was cut off. That it is done is written down first.
 ///
 /// The receipt says what was destroyed, and what remains where and until when. It is signed by the key in
 /// `audit.signing_key_file`.
@@ -112,6 +113,12 @@ impl Erasing<'_> {
 }
 
 fn erase(user_id: &str, arguments: &Arguments, settings: &Settings) -> Result<(), Failure> {
+    if !neuros::wire::is_user_id(user_id) {
+        return Err(Failure::Usage(
+            "a user id has 1 to 255 bytes and no control characters: nobody has this one"
+                .to_owned(),
+        ));
+    }
     let key = signing_key(arguments.unsigned, settings)?;
     if let Some(path) = arguments.receipt.as_deref().filter(|path| path.exists()) {
         let source = io::Error::from(io::ErrorKind::AlreadyExists);
@@ -156,15 +163,15 @@ impl Erasing<'_> {
         if outcome.starts_with(NOTED) {
             return Ok(Ended::Noted(outcome));
         }
-        if ![ERASED, NOBODY].contains(&outcome.as_str()) {
+        if outcome != ERASED {
             return Err(Failure::Broken(outcome));
         }
         let swept = self.sweep().await?;
-        if swept.user.is_none() && swept.letters.destroyed == 0 {
-            return Err(Failure::Broken(NOBODY.to_owned()));
-        }
+        let erased_at = swept.erased_at.ok_or_else(|| {
+            Failure::Broken("the user was readmitted meanwhile, and is not erased".to_owned())
+        })?;
         let remains = self.remains(&swept).await?;
-        let statement = self.receipt(&swept, remains);
+        let statement = self.receipt(&swept, erased_at, remains);
         Ok(Ended::Receipt(match key {
             Some(key) => key.state(receipt::KIND, statement),
             None => serde_json::json!({ "kind": receipt::KIND, "statement": statement }),

@@ -6,6 +6,7 @@ pub(super) mod operators;
 mod signed;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
@@ -62,6 +63,17 @@ const AUDITOR: &str = "auditor";
 const CARE: &str = "care:";
 
 impl Scopes {
+    /// What words with spaces between say. What comes behind a `care:` may be the rest of an id with a space in
+    /// it, which people may choose themselves: there it is no scope, unless it is a `care:` again.
+    fn of_text(text: &str) -> Self {
+        let mut is_behind = false;
+        Self::of(text.split(' ').filter(|word| {
+            let is_care = word.starts_with(CARE);
+            is_behind |= is_care;
+            is_care || !is_behind
+        }))
+    }
+
     fn of<'w>(words: impl Iterator<Item = &'w str>) -> Self {
         let mut scopes = Self::default();
         for word in words {
@@ -76,6 +88,25 @@ impl Scopes {
         }
         scopes
     }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = self.own.then(|| SELF.to_owned());
+        let operator = self.operator.then(|| OPERATOR.to_owned());
+        let cares = self.cares.iter().map(|user_id| format!("{CARE}{user_id}"));
+        let words: Vec<String> = own.into_iter().chain(operator).chain(cares).collect();
+        f.write_str(if words.is_empty() { AUDITOR } else { "" })?;
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// A file says otherwise who may see what.
+pub(super) struct Change {
+    /// The setting that names it.
+    pub(super) setting: &'static str,
+    /// What it says, without anything secret.
+    pub(super) now: Vec<String>,
 }
 
 /// Why nobody knows who asks.
@@ -230,13 +261,14 @@ impl Authentication {
         }
     }
 
-    /// Looks for new keys and tokens where they come from.
-    pub(super) async fn refresh(&self) {
+    /// Looks for new keys and tokens where they come from. Those of files count once `is_written` has said that
+    /// the change is in the log of accesses; until then those from before do, and it is tried again.
+    pub(super) async fn refresh(&self, is_written: impl AsyncFn(Change) -> bool) {
         if let Some(operators) = &self.operators {
-            operators.refresh();
+            operators.refresh(&is_written).await;
         }
         if let Some(signed) = &self.signed {
-            signed.refresh().await;
+            signed.refresh(&is_written).await;
         }
     }
 }
@@ -294,6 +326,28 @@ mod tests {
             may_see(&["self"], None),
             [false, false, false],
             "whoever is no user has no self"
+        );
+    }
+
+    #[test]
+    fn the_rest_of_an_id_with_spaces_is_no_scope_in_a_text() {
+        for (text, own, cares, operator) in [
+            ("self care:you", true, &["you"][..], false),
+            ("operator", false, &[], true),
+            ("openid operator care:you care:they", false, &["they", "you"], true),
+            ("care:you operator", false, &["you"], false),
+            ("care:you  self operator auditor", false, &["you"], false),
+            ("care: operator self", false, &[""], false),
+            ("care:you\toperator", false, &["you\toperator"], false),
+        ] {
+            let cares = cares.iter().map(|&user_id| user_id.to_owned()).collect();
+            let wanted = Scopes { own, cares, operator };
+            assert_eq!(Scopes::of_text(text), wanted, "{text}");
+        }
+        let list = Scopes::of(["care:you operator", "operator"].into_iter());
+        assert!(
+            list.operator && list.cares.contains("you operator"),
+            "a list says where each ends"
         );
     }
 

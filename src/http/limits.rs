@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::settings::Http;
 
@@ -37,26 +37,20 @@ impl std::fmt::Display for Network {
     }
 }
 
-/// Refusals that are written down a minute, at most, by this process: nobody fills the disk with what is
-/// refused. All of them are counted.
-const WRITTEN_A_MINUTE: u32 = 60;
-
 /// What is counted of everybody.
 pub(super) struct Limits {
     probes: Counted<Network>,
     requests: Counted<Network>,
     subjects: Counted<String>,
-    refusals: DefaultDirectRateLimiter,
     seats: Arc<Seats>,
 }
 
 impl Limits {
     pub(super) fn new(settings: &Http) -> Self {
         Self {
-            probes: Counted::new(settings.requests_per_address),
-            requests: Counted::new(settings.requests_per_address),
-            subjects: Counted::new(settings.requests_per_subject),
-            refusals: RateLimiter::direct(Quota::per_minute(at_least_one(WRITTEN_A_MINUTE))),
+            probes: Counted::a_second(settings.requests_per_address),
+            requests: Counted::a_second(settings.requests_per_address),
+            subjects: Counted::a_second(settings.requests_per_subject),
             seats: Arc::new(Seats {
                 most: settings.connections_per_address,
                 taken: Mutex::default(),
@@ -79,11 +73,6 @@ impl Limits {
         self.subjects.admit(name)
     }
 
-    /// Whether another refusal is written down now.
-    pub(super) fn writes_refusal(&self) -> bool {
-        self.refusals.check().is_ok()
-    }
-
     /// Seats for connections.
     pub(super) fn seats(&self) -> &Arc<Seats> {
         &self.seats
@@ -91,9 +80,9 @@ impl Limits {
 
     /// Forgets whoever has not asked for a while.
     pub(super) fn sweep(&self) {
-        self.probes.0.retain_recent();
-        self.requests.0.retain_recent();
-        self.subjects.0.retain_recent();
+        self.probes.sweep();
+        self.requests.sweep();
+        self.subjects.sweep();
     }
 }
 
@@ -102,17 +91,28 @@ fn at_least_one(count: u32) -> NonZeroU32 {
 }
 
 /// Requests of each of many.
-struct Counted<K: Clone + Hash + Eq>(DefaultKeyedRateLimiter<K>);
+pub(super) struct Counted<K: Clone + Hash + Eq>(DefaultKeyedRateLimiter<K>);
 
 impl<K: Clone + Hash + Eq> Counted<K> {
-    fn new(a_second: u32) -> Self {
-        Self(RateLimiter::keyed(Quota::per_second(at_least_one(a_second))))
+    fn a_second(count: u32) -> Self {
+        Self(RateLimiter::keyed(Quota::per_second(at_least_one(count))))
     }
 
-    fn admit(&self, key: &K) -> Result<(), Duration> {
+    /// So many a minute of each.
+    pub(super) fn a_minute(count: u32) -> Self {
+        Self(RateLimiter::keyed(Quota::per_minute(at_least_one(count))))
+    }
+
+    /// Whether another one is within the limit; the error says how long to wait.
+    pub(super) fn admit(&self, key: &K) -> Result<(), Duration> {
         let wait =
             |refused: governor::NotUntil<_>| refused.wait_time_from(DefaultClock::default().now());
         self.0.check_key(key).map_err(wait)
+    }
+
+    /// Forgets whoever has not come for a while.
+    pub(super) fn sweep(&self) {
+        self.0.retain_recent();
     }
 }
 
@@ -194,12 +194,5 @@ mod tests {
         drop(held);
         assert!(seats.take(greedy).is_some());
         assert!(seats.taken.lock().expect("whole").is_empty(), "nobody is remembered who has none");
-    }
-
-    #[test]
-    fn refusals_are_written_down_up_to_a_limit() {
-        let limits = Limits::new(&Settings::default().http);
-        let written = (0..1_000).filter(|_| limits.writes_refusal()).count();
-        assert!((60..70).contains(&written), "{written}");
     }
 }

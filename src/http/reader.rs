@@ -2,6 +2,7 @@
 //! asks and whether they may; each of its answers is written down, durably, before it is given.
 
 mod archive;
+mod turns;
 
 use std::sync::Arc;
 
@@ -18,9 +19,10 @@ use serde_json::{Value, json};
 
 use self::archive::{File, Opened, Unread};
 use super::Desk;
-use super::authentication::Identity;
+use super::authentication::{Change, Identity};
 use super::limits::Network;
 use super::problem::Problem;
+use super::refusals::{Unwritten, Whom};
 use crate::store::{Access, Administration as _};
 
 pub use archive::Archive;
@@ -32,8 +34,8 @@ pub(super) struct Reader {
     user_id: String,
 }
 
-/// A user id has 1 to so many bytes and no control characters; nothing else was ever stored.
-const USER_ID_BYTES_MAX: usize = 255;
+/// What is told of a changed file, at most.
+const CHANGE_BYTES: usize = 4 << 10;
 /// A page ends when it is about so long: an explanation may have ten thousand readings.
 const PAGE_BYTES: usize = 4 << 20;
 
@@ -53,17 +55,15 @@ impl Reader {
         let identity = identify(desk, request).await?;
         let user_id =
             Path::<String>::extract(request).await.map_or_else(|_| String::new(), Path::into_inner);
-        let is_id =
-            (1..=USER_ID_BYTES_MAX).contains(&user_id.len()) && !user_id.contains(char::is_control);
-        if !is_id {
+        // Nothing else was ever stored.
+        if !neuros::wire::is_user_id(&user_id) {
             return Err(Problem::not_found());
         }
         if !identity.may_see(&user_id) {
             // Nobody has looked whether there is such a user, so the answer cannot tell.
-            if desk.limits.writes_refusal() {
-                let user_id = Some(user_id);
-                let about = Access { user_id, ..access(&identity, "DENIED", "users") };
-                desk.archive.log_refusal(about).await;
+            if let Some(one) = desk.refusals.one(Whom::Known(identity.name().clone())) {
+                let about = Access { user_id: Some(user_id), ..refusal(&one) };
+                desk.archive.log_refusal(about, one).await;
             }
             return Err(Problem::not_found());
         }
@@ -144,7 +144,7 @@ impl Reader {
             user_id: Some(self.user_id.clone()),
             record_id: part,
             records,
-            ..access(&self.identity, "READ", table)
+            ..access(&format!("http/{}", self.identity.name()), "READ", table)
         };
         self.archive.read(access, self.user_id.clone(), read).await
     }
@@ -167,28 +167,67 @@ async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Proble
         }
         Err(refused) => {
             desk.watch.authentication_failed(refused.as_str());
-            if desk.limits.writes_refusal() {
+            if let Some(one) = desk.refusals.one(Whom::Unknown) {
                 let network = Network::of(request.peer_addr().map(|address| address.ip()));
                 let about = Access {
-                    user_id: None,
                     accessor_id: format!("address {network}"),
-                    access_type: "AUTHENTICATION FAILED".to_owned(),
-                    table_name: "users".to_owned(),
                     record_id: Some(refused.as_str().to_owned()),
-                    records: 0,
-                    time: now(),
+                    ..refusal(&one)
                 };
-                desk.archive.log_refusal(about).await;
+                desk.archive.log_refusal(about, one).await;
             }
             Err(refused.problem())
         }
     }
 }
 
-fn access(identity: &Identity, kind: &str, table: &str) -> Access {
+/// Writes down how many refusals had no row of their own.
+pub(super) async fn log_more_refusals(desk: &Desk) {
+    for more in desk.refusals.more() {
+        let count = more.count();
+        let record_id = Some(format!("{count} more"));
+        let about = Access { record_id, records: count, ..refusal(&more) };
+        if !desk.archive.log_refusal(about, more).await {
+            // What is left is tried again, and not now: each try takes its time.
+            return;
+        }
+    }
+}
+
+/// Writes down that a file says otherwise who may see what; says whether that is known to be written.
+pub(super) async fn log_change(desk: &Desk, Change { setting, now }: Change) -> bool {
+    let mut said = String::new();
+    for (place, one) in now.iter().enumerate() {
+        if said.len() + one.len() > CHANGE_BYTES {
+            said.push_str(&format!("and {} more", now.len() - place));
+            break;
+        }
+        said.push_str(one);
+        said.push_str("; ");
+    }
+    let records = i64::try_from(now.len()).unwrap_or(i64::MAX);
+    let about = access(&format!("http/{setting}"), "CONFIGURE", "settings");
+    let about = Access { record_id: Some(said), records, ..about };
+    let written = desk.archive.log(about, || ()).await;
+    if let Err(problem) = &written {
+        let why = "what it said before counts until its change can be written to phi_access_log";
+        tracing::warn!(%problem, setting, "{why}");
+    }
+    written.is_ok()
+}
+
+/// What a row about refusals of somebody says in any case.
+fn refusal(unwritten: &Unwritten) -> Access {
+    match unwritten.whom() {
+        Whom::Unknown => access("addresses", "AUTHENTICATION FAILED", "users"),
+        Whom::Known(name) => access(&format!("http/{name}"), "DENIED", "users"),
+    }
+}
+
+fn access(accessor_id: &str, kind: &str, table: &str) -> Access {
     Access {
         user_id: None,
-        accessor_id: format!("http/{}", identity.name()),
+        accessor_id: accessor_id.to_owned(),
         access_type: kind.to_owned(),
         table_name: table.to_owned(),
         record_id: None,

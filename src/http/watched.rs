@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
@@ -16,6 +17,8 @@ pub(super) struct Watched {
     setting: &'static str,
     path: PathBuf,
     last: Mutex<Content>,
+    /// Nothing has come of what was different last.
+    again: AtomicBool,
 }
 
 /// What a file holds, or why that is not known.
@@ -25,16 +28,26 @@ impl Watched {
     /// The file at `path`, which `setting` names.
     pub(super) fn new(setting: &'static str, path: PathBuf) -> Self {
         let last = Mutex::new(read(&path));
-        Self { setting, path, last }
+        Self { setting, path, last, again: AtomicBool::new(false) }
     }
 
-    /// Reads it again; says whether anything is different now.
+    /// The setting that names it.
+    pub(super) fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// Reads it again; says whether anything is different now, or was and nothing has come of it.
     pub(super) fn look(&self) -> bool {
         let now = read(&self.path);
         let mut last = self.last();
         let differs = *last != now;
         *last = now;
-        differs
+        self.again.swap(false, Ordering::Relaxed) || differs
+    }
+
+    /// What is different now could not be taken: the next look says so again.
+    pub(super) fn look_again(&self) {
+        self.again.store(true, Ordering::Relaxed);
     }
 
     /// What it holds.

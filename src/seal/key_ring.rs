@@ -60,6 +60,14 @@ pub trait WrappedKeys: Send + Sync {
     /// What is away, in words.
     async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String>;
 
+    /// The same of those alone that are their owner's first, or follow on one that is not destroyed, in one with
+    /// destroying that one: so nobody who is erased meanwhile has a key again.
+    ///
+    /// # Errors
+    ///
+    /// What is away, in words.
+    async fn keep_next(&self, new: &[WrappedKey]) -> Result<usize, String>;
+
     /// Destroys a user's keys with numbers up to `upto`; their numbers stay taken. Durable when it returns.
     ///
     /// # Errors
@@ -147,7 +155,7 @@ impl StoredKeyRing {
     }
 
     /// Makes the next key of each owner whose newest has this number; gives how many were made, for somebody
-    /// may have been first.
+    /// may have been first, or the owner's keys are destroyed.
     ///
     /// # Errors
     ///
@@ -155,7 +163,7 @@ impl StoredKeyRing {
     pub async fn rotate(&self, owners: &[(UserNumber, u32)]) -> Result<usize, KeysAway> {
         let next: Vec<_> = owners.iter().map(|(user, newest)| (*user, newest + 1)).collect();
         let (_, wrapped) = self.make(&next).await?;
-        self.store.keep(&wrapped).await.map_err(store_away)
+        self.store.keep_next(&wrapped).await.map_err(store_away)
     }
 
     /// What the store has of each owner, in the order of `users`.
@@ -273,7 +281,8 @@ impl KeyRing for StoredKeyRing {
     async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {
         let kept = self.stored(&[user]).await?;
         let newest = kept.first().map_or(0, |kept| kept.newest);
-        self.rotate(&[(user, newest)]).await.map(|_| ())
+        let (_, wrapped) = self.make(&[(user, newest + 1)])?;
+        self.store.keep(&wrapped).await.map(|_| ()).map_err(store_away)
     }
 
     async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), KeysAway> {

@@ -42,6 +42,20 @@ impl WrappedKeys for MemoryKeys {
         }))
     }
 
+    async fn keep_next(&self, new: &[WrappedKey]) -> Result<usize, String> {
+        Ok(self.with(|kept| {
+            let before = kept.len();
+            for key in new {
+                let previous = kept.get(&(key.user, key.key_number - 1));
+                let follows = previous.is_some_and(|key| !key.encrypted_key.is_empty());
+                if follows || key.key_number == 1 {
+                    kept.entry((key.user, key.key_number)).or_insert_with(|| key.clone());
+                }
+            }
+            kept.len() - before
+        }))
+    }
+
     async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
         self.with(|kept| {
             let theirs = kept.range_mut((user, 0)..=(user, upto));

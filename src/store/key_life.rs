@@ -11,11 +11,11 @@ use neuros::time::Timestamp;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult,
-    QuerySelect, Statement, Value,
+    QuerySelect, Statement, TransactionTrait, Value,
 };
 
 use super::failure::of_database;
-use super::{SqlStore, instant, now};
+use super::{SqlStore, WrappedKey, instant, now};
 
 /// What may be known of a key: nothing that opens anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,36 @@ pub struct KeyUse {
 }
 
 impl SqlStore {
+    /// Keeps keys, sorted, that are their owner's first or follow on one that is not destroyed; gives how many
+    /// those were. Whoever destroys that one meanwhile is waited for.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn add_next_keys(&self, keys: &[WrappedKey]) -> Result<usize, StoreError> {
+        let backend = self.writer.get_database_backend();
+        let sql = match backend {
+            DbBackend::Sqlite => ADD_NEXT_SQLITE,
+            _ => ADD_NEXT_POSTGRES,
+        };
+        let transaction = self.writer.begin().await.map_err(|error| of_database(&error))?;
+        let mut added = 0;
+        for key in keys {
+            let values: [Value; 5] = [
+                key.key_id().into(),
+                key.user.0.into(),
+                key.number.into(),
+                key.encrypted_key.clone().into(),
+                key.wrapped_by.clone().into(),
+            ];
+            let statement = Statement::from_sql_and_values(backend, sql, values);
+            let done = transaction.execute_raw(statement).await;
+            added += done.map_err(|error| of_database(&error))?.rows_affected();
+        }
+        transaction.commit().await.map_err(|error| of_database(&error))?;
+        Ok(usize::try_from(added).unwrap_or(usize::MAX))
+    }
+
     /// Destroys a user's keys with numbers up to `upto`; their rows stay and say so.
     ///
     /// # Errors
@@ -225,6 +255,21 @@ impl SqlStore {
 fn column<T: sea_orm::TryGetable>(row: &QueryResult, place: usize) -> Result<T, StoreError> {
     row.try_get_by_index(place).map_err(|error| of_database(&error))
 }
+
+/// The lock makes whoever destroys the key before wait, or is waited for and then seen.
+const ADD_NEXT_POSTGRES: &str = "
+    WITH before AS (SELECT 1 FROM encryption_keys
+        WHERE user_number = $2 AND key_number = $3 - 1 AND destroyed_at IS NULL FOR SHARE)
+    INSERT INTO encryption_keys (key_id, user_number, key_number, encrypted_key, wrapped_by)
+    SELECT $1, $2, $3, $4, $5 WHERE $3 = 1 OR EXISTS (SELECT 1 FROM before)
+    ON CONFLICT DO NOTHING";
+
+/// One writes at a time.
+const ADD_NEXT_SQLITE: &str = "
+    INSERT INTO encryption_keys (key_id, user_number, key_number, encrypted_key, wrapped_by)
+    SELECT $1, $2, $3, $4, $5 WHERE $3 = 1 OR EXISTS (SELECT 1 FROM encryption_keys
+        WHERE user_number = $2 AND key_number = $3 - 1 AND destroyed_at IS NULL)
+    ON CONFLICT DO NOTHING";
 
 const KEYLESS: &str = "
     SELECT DISTINCT user_number FROM encryption_keys k WHERE destroyed_at IS NOT NULL

@@ -35,7 +35,7 @@ pub struct WrappedKey {
 
 impl WrappedKey {
     /// Its name in the table, which nobody else's key can have.
-    fn key_id(&self) -> String {
+    pub(super) fn key_id(&self) -> String {
         format!("{}.{}", self.user.0, self.number)
     }
 }

@@ -241,6 +241,7 @@ pub(super) fn user(row: users::Model) -> StoredUser {
             message_number: row.start_message_number,
             seq: row.start_seq,
         },
+        start_key_number: u32::try_from(row.start_key_number).unwrap_or_default(),
     }
 }
 

@@ -61,6 +61,8 @@ pub struct StoredUser {
     pub erased: bool,
     /// Where their numbers begin.
     pub start: Start,
+    /// Keys up to this one were theirs before they were erased.
+    pub start_key_number: u32,
 }
 
 /// The numbers behind which a user's own begin: zeros, but for somebody who was erased and readmitted. What

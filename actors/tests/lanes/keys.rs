@@ -105,6 +105,10 @@ fn letters_and_commands_that_a_newer_service_key_has_sealed_open_for_a_lane_that
             tables.letters.values().map(|letter| letter.body[0]).collect::<Vec<_>>()
         });
         assert_eq!(bodies, *b"12");
+        let said = world.store.look(|tables| tables.audits.clone());
+        let with_letters = said.iter().filter(|said| said.contains("1 dead letters"));
+        let keys: Vec<char> = with_letters.filter_map(|said| said.chars().last()).collect();
+        assert_eq!(keys, ['1', '2'], "each is audited under the key that has sealed it");
         let published = |world: &World| {
             let published = world.log.published.lock().unwrap();
             published.iter().filter(|(sink, _)| *sink == Sink::DeadLetters).count()
@@ -124,7 +128,7 @@ fn nothing_of_an_erased_user_is_kept_or_let_in_and_others_go_on() {
         world.all_committed().await;
         world.store.command(Lane(0), 1, &erase("a"));
         world.store.command(Lane(0), 2, &erase("nobody"));
-        assert_eq!(outcomes(&world, 2).await, [ERASED, NOBODY]);
+        assert_eq!(outcomes(&world, 2).await, [ERASED, ERASED]);
         let user = number_of(&world, "a");
         assert!(world.keys.keys_of(&[user]).await.unwrap()[0].is_none());
         let letters = world.store.letters_left().len();
@@ -147,6 +151,49 @@ fn nothing_of_an_erased_user_is_kept_or_let_in_and_others_go_on() {
         write_story(&world, 0, "a", 1_200);
         world.all_committed().await;
         assert_eq!(world.store.users_with_records()["a"], STORY);
+        world.store.check();
+        owner.leave().await;
+    });
+}
+
+/// What is on its way, or comes years later, must not make somebody of them again.
+#[test]
+fn who_is_erased_before_anything_of_theirs_came_is_refused_until_they_are_readmitted() {
+    run(|| async {
+        let world = World::new(1);
+        let owner = world.own(0);
+        write_story(&world, 0, "b", 0);
+        world.all_committed().await;
+        world.store.command(Lane(0), 1, &readmit("a"));
+        world.store.command(Lane(0), 2, &erase("a"));
+        assert_eq!(outcomes(&world, 2).await, [NOBODY, ERASED]);
+        let user = number_of(&world, "a");
+        assert!(user != number_of(&world, "b"));
+        assert_eq!(world.keys.newest_number(user).await.unwrap(), None, "nor is there a key");
+        assert_eq!(world.keys.destroyed().await.unwrap(), [user]);
+        write_story(&world, 0, "a", 0);
+        world.all_committed().await;
+        owner.leave().await;
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 600);
+        write_story(&world, 0, "c", 600);
+        world.all_committed().await;
+        let records = world.store.users_with_records();
+        assert_eq!((records["a"], records["b"], records["c"]), (0, STORY, STORY));
+        assert_eq!(*world.told.refused.lock().unwrap(), 2 * STORY);
+        let modes = |world: &World| {
+            let modes = world.store.progress(Lane(0)).modes;
+            modes.iter().map(|(_, users)| users).sum::<i64>()
+        };
+        assert_eq!(modes(&world), 2, "who has no state is in no mode");
+        world.store.command(Lane(0), 3, &erase("a"));
+        world.store.command(Lane(0), 4, &readmit("a"));
+        assert_eq!(outcomes(&world, 4).await[2..], [ERASED, READMITTED]);
+        write_story(&world, 0, "a", 1_200);
+        world.all_committed().await;
+        assert_eq!((world.store.users_with_records()["a"], modes(&world)), (STORY, 3));
+        assert_eq!(number_of(&world, "a"), user);
+        assert_eq!(sealed_by(&world, "a"), [2; 6]);
         world.store.check();
         owner.leave().await;
     });
@@ -187,6 +234,33 @@ fn an_erasure_is_finished_by_the_next_owner_wherever_it_was_cut_off() {
             owner.leave().await;
         });
     }
+}
+
+#[test]
+fn an_erasure_destroys_what_it_knew_of_and_a_rotation_that_came_between_only_once_that_is_committed()
+ {
+    run(|| async {
+        let world = World::new(1);
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        world.all_committed().await;
+        world.store.command(Lane(0), 1, &erase("a"));
+        outcomes(&world, 1).await;
+        let user = number_of(&world, "a");
+        let known = |world: &World| world.store.look(|tables| tables.users[&user].start_key_number);
+        assert_eq!(known(&world), 1);
+        world.keys.rotate(user);
+        let before = world.store.progress(Lane(0)).batch;
+        world.store.command(Lane(0), 2, &erase("a"));
+        assert_eq!(outcomes(&world, 2).await, [ERASED, ERASED]);
+        assert_eq!((known(&world), world.keys.newest_number(user).await.unwrap()), (2, None));
+        assert_eq!(world.store.progress(Lane(0)).batch, before + 2, "said before it is done");
+        world.store.command(Lane(0), 3, &readmit("a"));
+        outcomes(&world, 3).await;
+        assert_eq!((known(&world), world.keys.newest_number(user).await.unwrap()), (2, Some(3)));
+        world.store.check();
+        owner.leave().await;
+    });
 }
 
 #[test]

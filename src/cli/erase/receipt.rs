@@ -1,5 +1,6 @@
 //! The receipt of an erasure: what was destroyed, and what remains. It says what was found, and promises nothing.
 
+use neuros::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::Erasing;
@@ -11,7 +12,12 @@ use crate::cli::servers::whoami;
 pub(super) const KIND: &str = "biometric-bridge erasure receipt 1";
 
 impl Erasing<'_> {
-    pub(super) fn receipt(&self, swept: &Sweep, remains: Vec<Value>) -> Value {
+    pub(super) fn receipt(
+        &self,
+        swept: &Sweep,
+        erased_at: Timestamp,
+        remains: Vec<Value>,
+    ) -> Value {
         let keys = swept.keys.iter().map(|key| {
             json!({
                 "number": key.number,
@@ -19,11 +25,10 @@ impl Erasing<'_> {
                 "destroyed_at": key.destroyed_at.map(|at| at.to_string()),
             })
         });
-        let issued_at = now().to_string();
         json!({
             "user_id": self.user_id,
-            "erased_at": swept.erased_at.map_or(issued_at.clone(), |at| at.to_string()),
-            "issued_at": issued_at,
+            "erased_at": erased_at.to_string(),
+            "issued_at": now().to_string(),
             "issued_by": whoami(),
             "cluster": self.asking.routing.log_id,
             "keys_in_a_store_of_their_own": self.settings.keys.url.is_some(),

@@ -20,7 +20,7 @@ const LETTERS_PAGE: i64 = 64;
 
 /// What a sweep has come to.
 pub(super) struct Sweep {
-    /// The person, if anything was ever applied.
+    /// The person, if anybody knows them.
     pub(super) user: Option<UserNumber>,
     /// Since when they are erased.
     pub(super) erased_at: Option<Timestamp>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+    ThumbprintHash,
 };
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Refused;
+use super::{Change, Refused};
 use crate::http::client;
 use crate::http::watched::Watched;
 use crate::settings::{Auth, SecretUrl};
@@ -81,36 +82,50 @@ impl Keys {
         known.find(id, algorithm).ok_or(Refused::Key)
     }
 
-    /// Asks the source again when it is time.
-    pub(super) async fn refresh(&self) {
-        let pause = match &self.source {
-            Source::File(_) => Duration::ZERO,
-            Source::Server(_) if self.known().is_none() => self.floor,
-            Source::Server(_) => self.every,
+    /// Asks the source again when it is time. A file's keys count once it is written down that they do.
+    pub(super) async fn refresh(&self, is_written: impl AsyncFn(Change) -> bool) {
+        match &self.source {
+            Source::File(file) => self.read_again(file, is_written).await,
+            Source::Server(_) if self.known().is_none() => self.ask_after(self.floor).await,
+            Source::Server(_) => self.ask_after(self.every).await,
+        }
+    }
+
+    async fn read_again(&self, file: &Watched, is_written: impl AsyncFn(Change) -> bool) {
+        if !file.look() {
+            return;
+        }
+        let found = match read(file) {
+            Ok(found) => found,
+            Err(problem) => return tracing::warn!(%problem, "the keys for tokens stay as they are"),
         };
-        self.ask_after(pause).await;
+        let said = found.said();
+        let is_same = self.known().is_some_and(|known| known.said() == said);
+        if is_same || is_written(Change { setting: file.setting(), now: said }).await {
+            self.take(found);
+        } else {
+            file.look_again();
+        }
+    }
+
+    fn take(&self, found: KeySet) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(found));
     }
 
     fn known(&self) -> Option<Arc<KeySet>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks the source unless it was asked within `pause`. Whoever comes meanwhile waits for what comes of it.
+    /// Asks the server unless it was asked within `pause`. Whoever comes meanwhile waits for what comes of it.
     async fn ask_after(&self, pause: Duration) {
+        let Source::Server(url) = &self.source else { return };
         let mut asked = self.asked.lock().await;
         if asked.is_some_and(|asked| asked.elapsed() < pause) {
             return;
         }
         *asked = Some(Instant::now());
-        let found = match &self.source {
-            Source::File(file) if !file.look() => return,
-            Source::File(file) => read(file),
-            Source::Server(url) => fetch(url.clone()).await,
-        };
-        match found {
-            Ok(found) => {
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(found));
-            }
+        match fetch(url.clone()).await {
+            Ok(found) => self.take(found),
             Err(problem) => tracing::warn!(%problem, "the keys for tokens stay as they are"),
         }
     }
@@ -161,6 +176,16 @@ impl KeySet {
         Ok(Self(usable.collect()))
     }
 
+    /// Which keys, for the log of accesses: their ids, and how their thumbprints (RFC 7638) begin.
+    fn said(&self) -> Vec<String> {
+        let one = |Key { jwk, .. }: &Key| {
+            let id = jwk.common.key_id.as_deref().unwrap_or("without an id");
+            let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).unwrap_or_default();
+            format!("{id} {}", thumbprint.get(..8).unwrap_or("?"))
+        };
+        self.0.iter().map(one).collect()
+    }
+
     /// The key with just that id, or with none for a token that names none, if it is for that algorithm.
     fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
         let mut found = self
@@ -200,6 +225,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::settings::Settings;
 
     /// Public keys of RFC 7517 (appendix A.1) and RFC 8037 (appendix A.2).
     const RSA: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
@@ -241,6 +267,34 @@ mod tests {
         ] {
             assert_eq!(found(&keys, Some("k"), algorithm), is_found, "{algorithm:?} {keys}");
         }
+    }
+
+    #[tokio::test]
+    async fn keys_of_a_file_count_once_it_is_written_down_that_they_do() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let put = |id: &str| {
+            let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": id, "x": EDWARDS}]});
+            std::fs::write(file.path(), keys.to_string()).expect("written");
+        };
+        put("a");
+        let auth = Auth { jwks_file: Some(file.path().into()), ..Settings::default().auth };
+        let keys = Keys::of(&auth).expect("valid").expect("there are keys");
+        let is_known =
+            async |id: &str| keys.find(Some(id), Algorithm::EdDSA).await.map(|_| ()).is_ok();
+        put("b");
+        assert!(!is_known("b").await, "whoever asks does not make it count");
+        keys.refresh(async |_| false).await;
+        assert!(is_known("a").await && !is_known("b").await);
+        let told = std::cell::RefCell::new(Vec::new());
+        let is_written = async |change: Change| {
+            told.borrow_mut().push((change.setting, change.now.join(", ")));
+            true
+        };
+        keys.refresh(&is_written).await;
+        keys.refresh(&is_written).await;
+        assert!(is_known("b").await && !is_known("a").await);
+        // The thumbprint of RFC 8037, appendix A.3.
+        assert_eq!(told.take(), [("auth.jwks_file", "b kPrK_qmx".to_owned())]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
-use super::{AUDITOR, CARE, Identity, OPERATOR, Scopes};
+use super::{AUDITOR, CARE, Change, Identity, OPERATOR, Scopes};
 use crate::http::watched::Watched;
 use crate::seal::{NoRandomness, fill_random};
 
@@ -46,14 +46,26 @@ impl OperatorTokens {
         Ok(Self { file, known })
     }
 
-    /// Reads the file again; one that cannot be read changes nothing.
-    pub(super) fn refresh(&self) {
+    /// Reads the file again; one that cannot be read changes nothing, nor does one of which it cannot be written
+    /// down that it does.
+    pub(super) async fn refresh(&self, is_written: impl AsyncFn(Change) -> bool) {
         if !self.file.look() {
             return;
         }
-        match parse(&self.file) {
-            Ok(known) => *self.known.write().unwrap_or_else(PoisonError::into_inner) = known,
-            Err(problem) => tracing::warn!(%problem, "tokens stay as they were read before"),
+        let known = match parse(&self.file) {
+            Ok(known) => known,
+            Err(problem) => {
+                tracing::warn!(%problem, "tokens stay as they were read before");
+                return;
+            }
+        };
+        let said = said(&known);
+        let is_same =
+            said == self::said(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        if is_same || is_written(Change { setting: self.file.setting(), now: said }).await {
+            *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        } else {
+            self.file.look_again();
         }
     }
 
@@ -74,6 +86,15 @@ impl OperatorTokens {
             scopes: operator.scopes.clone(),
         })
     }
+}
+
+/// Who may ask with tokens of ours, for the log of accesses: names, how the digests begin, and scopes.
+fn said(known: &[Operator]) -> Vec<String> {
+    let one = |Operator { name, digest, scopes }: &Operator| {
+        let [a, b, c, d, ..] = digest;
+        format!("{name} {a:02x}{b:02x}{c:02x}{d:02x} {scopes}")
+    };
+    known.iter().map(one).collect()
 }
 
 /// A token, shown once, and its line for the file.
@@ -201,8 +222,8 @@ mod tests {
         (folder, path)
     }
 
-    #[test]
-    fn a_token_is_known_by_its_line_until_that_is_taken_away() {
+    #[tokio::test]
+    async fn a_token_is_known_by_its_line_until_that_is_taken_away() {
         let (ops, care) = (new("ops", &["operator"]), new("nurse", &["care:u1", "care:u2"]));
         let (_folder, path) = file(&format!("# who\n\n{}\n  {}\n", ops.line, care.line));
         let tokens = OperatorTokens::read(path.clone()).expect("valid");
@@ -214,10 +235,23 @@ mod tests {
         let digest = ops.line.split(' ').nth(1).expect("a digest");
         assert!(tokens.find(digest).is_none(), "what stands in the file opens nothing");
         std::fs::write(&path, "nonsense").expect("written");
-        tokens.refresh();
+        tokens.refresh(async |_| panic!("nothing changes")).await;
         assert!(tokens.find(&ops.token).is_some(), "a file that is broken changes nothing");
         std::fs::write(&path, &care.line).expect("written");
-        tokens.refresh();
+        tokens.refresh(async |_| false).await;
+        assert!(tokens.find(&ops.token).is_some(), "as long as it cannot be written down");
+        let told = std::cell::RefCell::new(Vec::new());
+        let is_written = async |change: Change| {
+            told.borrow_mut().extend(change.now);
+            true
+        };
+        tokens.refresh(&is_written).await;
+        let digest = &care.line.split(' ').nth(1).expect("a digest")[..8];
+        assert_eq!(told.take(), [format!("nurse {digest} care:u1 care:u2")]);
+        std::fs::write(&path, format!("# again\n{}", care.line)).expect("written");
+        tokens.refresh(&is_written).await;
+        tokens.refresh(&is_written).await;
+        assert!(told.take().is_empty(), "nobody may see more or less");
         assert!(tokens.find(&ops.token).is_none() && tokens.find(&care.token).is_some());
     }
 

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::keys::Keys;
-use super::{Identity, Refused, Scopes};
+use super::{Change, Identity, Refused, Scopes};
 use crate::settings::{Auth, SigningAlgorithm};
 
 /// A longer token is none that an issuer makes.
@@ -68,8 +68,8 @@ impl Signed {
     }
 
     /// Fetches the keys anew when it is time.
-    pub(super) async fn refresh(&self) {
-        self.keys.refresh().await;
+    pub(super) async fn refresh(&self, is_written: impl AsyncFn(Change) -> bool) {
+        self.keys.refresh(is_written).await;
     }
 
     fn check(&self, header: &Header) -> Result<(), Refused> {
@@ -100,7 +100,7 @@ impl Signed {
         }
         let scopes = match claims.get(&self.scope_claim) {
             None | Some(Value::Null) => Scopes::default(),
-            Some(Value::String(words)) => Scopes::of(words.split(' ')),
+            Some(Value::String(words)) => Scopes::of_text(words),
             Some(Value::Array(words)) => Scopes::of(words.iter().filter_map(Value::as_str)),
             Some(_) => return Err(Refused::Claims),
         };

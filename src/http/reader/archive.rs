@@ -9,9 +9,10 @@ use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
+use super::turns::{NotDone, Turns};
 use crate::http::problem::Problem;
+use crate::http::refusals::Unwritten;
 use crate::store::{Access, Administration as _, SqlStore};
 
 /// What is stored, once the service has reached it.
@@ -23,10 +24,10 @@ pub(super) struct Opened {
     pub(super) store: Arc<SqlStore>,
     pub(super) restorer: Restorer,
     keys: Arc<dyn KeyRing>,
-    /// Where the store's connections live.
-    runtime: Handle,
-    /// So many read at a time: the lanes need connections too.
-    turns: Semaphore,
+    /// So many read at a time, where the store's connections live: the lanes need connections too.
+    turns: Turns,
+    /// What is no read is written down one after the other.
+    writing: Turns,
 }
 
 /// A person's row and the key to what is theirs.
@@ -50,7 +51,7 @@ pub(super) enum Unread {
 /// How long reading may take, with waiting for a turn.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long whoever is refused waits until that is written down.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Archive {
     /// From now on there is something to read, by so many at a time.
@@ -63,8 +64,8 @@ impl Archive {
         readers: usize,
     ) {
         let restorer = Restorer::new(Arc::clone(&store) as _, seal, Arc::clone(&keys));
-        let turns = Semaphore::new(readers.max(1));
-        let opened = Opened { store, restorer, keys, runtime, turns };
+        let (turns, writing) = (Turns::new(readers, runtime.clone()), Turns::new(1, runtime));
+        let opened = Opened { store, restorer, keys, turns, writing };
         // Whoever was first has the same.
         let _opened = self.0.set(Arc::new(opened));
     }
@@ -80,11 +81,9 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        let opened = self.opened()?;
-        let runtime = opened.runtime.clone();
-        // On the runtime of the connections, to its end: who asked may have gone.
-        let work = runtime.spawn(async move {
-            let _turn = opened.turns.acquire().await;
+        let archive = self.opened()?;
+        let opened = Arc::clone(&archive);
+        let work = async move {
             opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
             let users = opened.store.users(Asked::Ids(&[&user_id])).await?;
             // Whoever was erased is nobody.
@@ -92,26 +91,42 @@ impl Archive {
             let keys = opened.keys.keys_of(&[stored.user]).await?;
             let key = keys.into_iter().next().flatten().ok_or(Unread::Nobody)?;
             read(Arc::clone(&opened), File { stored, key }).await
-        });
-        match tokio::time::timeout(PATIENCE, work).await {
-            Ok(Ok(done)) => done.map_err(told),
-            Ok(Err(error)) if error.is_panic() => Err(Problem::broken()),
-            Ok(Err(_)) => Err(Problem::unavailable("the service is ending")),
-            Err(_) => Err(Problem::unavailable("the store takes too long to answer")),
+        };
+        match archive.turns.take(PATIENCE, work).await {
+            Ok(done) => done.map_err(told),
+            Err(NotDone::Panicked) => Err(Problem::broken()),
+            Err(NotDone::Ended) => Err(Problem::unavailable("the service is ending")),
+            Err(NotDone::Late) => Err(Problem::unavailable("the store takes too long to answer")),
         }
     }
 
-    /// Writes down that somebody was refused.
-    pub(super) async fn log_refusal(&self, access: Access) {
-        let Ok(opened) = self.opened() else { return };
-        let runtime = opened.runtime.clone();
-        let written = runtime.spawn(async move { opened.store.log_access(&access).await });
-        let problem = match tokio::time::timeout(REFUSAL_PATIENCE, written).await {
-            Ok(Ok(Ok(()))) => return,
-            Ok(Ok(Err(error))) => error.to_string(),
-            Ok(Err(_)) | Err(_) => "no answer".to_owned(),
+    /// Writes down what is no read; `then` happens once that is committed.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not known, or is not so.
+    pub(super) async fn log(
+        &self,
+        access: Access,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), String> {
+        let archive = self.opened().map_err(|_| "the store is not reached yet".to_owned())?;
+        let opened = Arc::clone(&archive);
+        let work = async move {
+            let written = opened.store.log_access(&access).await;
+            written.map(|()| then()).map_err(|error| error.to_string())
         };
-        tracing::warn!(%problem, "a refusal could not be written to phi_access_log");
+        let written = archive.writing.take(LOG_PATIENCE, work).await;
+        written.unwrap_or_else(|_| Err("no answer".to_owned()))
+    }
+
+    /// Writes down that somebody was refused; says whether that is known to be written.
+    pub(super) async fn log_refusal(&self, access: Access, unwritten: Unwritten) -> bool {
+        let written = self.log(access, move || unwritten.written()).await;
+        if let Err(problem) = &written {
+            tracing::warn!(%problem, "a refusal is not in phi_access_log yet");
+        }
+        written.is_ok()
     }
 
     fn opened(&self) -> Result<Arc<Opened>, Problem> {

@@ -78,6 +78,9 @@ async fn thousands_of_users_take_two_queries_and_then_one() {
             self.1.fetch_add(1, Ordering::Relaxed);
             self.0.keep(new).await
         }
+        async fn keep_next(&self, new: &[WrappedKey]) -> Result<usize, String> {
+            self.0.keep_next(new).await
+        }
         async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
             self.0.destroy(user, upto).await
         }
@@ -123,6 +126,9 @@ async fn two_who_make_a_key_at_once_end_with_the_same() {
         async fn keep(&self, new: &[WrappedKey]) -> Result<usize, String> {
             self.1.wait().await;
             self.0.keep(new).await
+        }
+        async fn keep_next(&self, new: &[WrappedKey]) -> Result<usize, String> {
+            self.0.keep_next(new).await
         }
         async fn destroy(&self, user: UserNumber, upto: u32) -> Result<(), String> {
             self.0.destroy(user, upto).await
@@ -242,6 +248,9 @@ async fn a_store_that_is_away_or_forgets_is_told() {
         async fn keep(&self, _: &[WrappedKey]) -> Result<usize, String> {
             Ok(0)
         }
+        async fn keep_next(&self, _: &[WrappedKey]) -> Result<usize, String> {
+            Ok(0)
+        }
         async fn destroy(&self, _: UserNumber, _: u32) -> Result<(), String> {
             Ok(())
         }
@@ -256,6 +265,9 @@ async fn a_store_that_is_away_or_forgets_is_told() {
             Ok(Vec::new())
         }
         async fn keep(&self, _: &[WrappedKey]) -> Result<usize, String> {
+            Ok(0)
+        }
+        async fn keep_next(&self, _: &[WrappedKey]) -> Result<usize, String> {
             Ok(0)
         }
         async fn destroy(&self, _: UserNumber, _: u32) -> Result<(), String> {
@@ -311,6 +323,16 @@ async fn a_destroyed_key_stays_destroyed_until_a_new_one_is_asked_for() {
     let key = ring.keys_of(&[UserNumber(1)]).await.expect("keys").remove(0).expect("a key");
     assert_eq!((key.number(), key.numbered(1).is_none()), (3, true), "no number comes again");
     assert!(ring.destroyed().await.expect("users").is_empty());
+}
+
+#[tokio::test]
+async fn a_rotation_that_comes_too_late_makes_no_key_of_somebody_who_is_erased() {
+    let store: Arc<MemoryKeys> = Arc::default();
+    let ring = ring(&store, &[A]);
+    bytes_of(&ring, &[1]).await;
+    ring.destroy(UserNumber(1), 1).await.expect("destroyed");
+    assert_eq!(ring.rotate(&[(UserNumber(1), 1)]).await.expect("an answer"), 0);
+    assert_eq!(ring.destroyed().await.expect("users"), [UserNumber(1)]);
 }
 
 #[tokio::test]

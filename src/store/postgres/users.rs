@@ -11,13 +11,15 @@ use crate::store::read::place;
 const BY_ID: &str = "
     SELECT user_number, user_id, record_number, message_number, checkpoint,
            quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position,
-           erased_at IS NOT NULL, start_record_number, start_message_number, start_seq
+           erased_at IS NOT NULL, start_record_number, start_message_number, start_seq,
+           start_key_number
     FROM users WHERE user_id = ANY ($1)";
 
 const BY_NUMBER: &str = "
     SELECT user_number, user_id, record_number, message_number, checkpoint,
            quarantined_at IS NOT NULL, newest_time, newest_lane, newest_position,
-           erased_at IS NOT NULL, start_record_number, start_message_number, start_seq
+           erased_at IS NOT NULL, start_record_number, start_message_number, start_seq,
+           start_key_number
     FROM users WHERE user_number = ANY ($1)";
 
 /// The users that are known, of those asked for.
@@ -51,5 +53,6 @@ fn user(row: &PgRow) -> Result<StoredUser, sqlx::Error> {
             message_number: row.try_get(11)?,
             seq: row.try_get(12)?,
         },
+        start_key_number: u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or_default(),
     })
 }

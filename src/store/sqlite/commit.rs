@@ -164,7 +164,7 @@ async fn erase(
     let update = users::Entity::update_many().filter(Column::UserNumber.eq(row.user.0));
     let update = match row.change {
         Erasure::Ends => update.col_expr(Column::ErasedAt, Expr::value(None::<DateTime<Utc>>)),
-        Erasure::Begins { record_number, newest } => {
+        Erasure::Begins { record_number, newest, key_number } => {
             let (n, seq) = newest_numbers(transaction, row.user.0).await?;
             let (n, seq) = (max(user.message_number, n), max(user.start_seq, seq));
             let newest_time = newest.map(|newest| instant::of(newest.stamp));
@@ -180,6 +180,7 @@ async fn erase(
                 .col_expr(Column::MessageNumber, Expr::value(n))
                 .col_expr(Column::StartMessageNumber, Expr::value(n))
                 .col_expr(Column::StartSeq, Expr::value(seq))
+                .col_expr(Column::StartKeyNumber, Expr::value(i64::from(key_number)))
         }
     };
     let done = update.exec(transaction).await.map_err(broke)?;

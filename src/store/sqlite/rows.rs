@@ -132,6 +132,7 @@ fn user(row: &UserRow, stamp: DateTime<Utc>) -> users::Model {
         start_record_number: 0,
         start_message_number: 0,
         start_seq: 0,
+        start_key_number: 0,
     }
 }
 

@@ -173,8 +173,6 @@ fn a_receipt_says_what_remains_where_and_until_when() {
     let messages: Vec<Outgoing<'_>> = events.iter().map(Event::keyed).collect();
     site.kafka.produce(&site.topics.events, &messages);
     site.wait_caught_up();
-    let output = site.output(&["erase", "nobody"], "");
-    assert!(stderr(&output).contains("nothing is stored"), "{}", stderr(&output));
     everything_of_one_is_exported(&site);
     let receipt = receipt(&site, "u1");
     let destroyed = &receipt["destroyed"];
@@ -210,6 +208,37 @@ fn a_receipt_says_what_remains_where_and_until_when() {
     let again = self::receipt(&site, "u1");
     assert_eq!(again["erased_at"], receipt["erased_at"]);
     assert_eq!(again["destroyed"]["records"], 0);
+    bridge.end();
+}
+
+#[test]
+fn who_is_erased_before_anything_has_come_gets_a_receipt_and_is_refused_from_then_on() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    sign(&mut site);
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    let too_long = "n".repeat(256);
+    for nobody in ["", too_long.as_str(), "a\tb"] {
+        let output = site.output(&["erase", nobody], "");
+        assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    }
+    // A letter of theirs is all that there is.
+    let value = json!({"user_id": "u1", "timestamp": "never", "metrics": {"hrv": 42}}).to_string();
+    let letter = Event { value, ..Event::at("u1", 1, 99, MORNING) };
+    site.kafka.produce(&site.topics.events, &[letter.keyed()]);
+    site.wait_caught_up();
+    let receipt = receipt(&site, "u1");
+    let destroyed = &receipt["destroyed"];
+    assert_eq!((&destroyed["records"], &destroyed["dead_letters"]), (&json!(0), &json!(1)));
+    assert!(receipt["erased_at"].as_str() < receipt["issued_at"].as_str());
+    let events = ["u1", "u2"].map(|user| Event::of(user, 1, 1));
+    let messages = events.each_ref().map(Event::keyed);
+    site.kafka.produce(&site.topics.events, &messages);
+    site.wait_caught_up();
+    assert_eq!((records_of(&site, "u1"), records_of(&site, "u2")), (0, 1));
+    assert_eq!(site.number("SELECT count(*) FROM dead_letters"), 1, "nor dead-lettered");
+    all_agree(&site);
+    check::counts(&site);
     bridge.end();
 }
 

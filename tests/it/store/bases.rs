@@ -210,7 +210,7 @@ async fn records_of_somebody_who_was_erased_go_without_a_base(place: Place) {
     other.wear(&mut owner, policy, 1).await;
     let mut batch = owner.batch();
     let user = wearer.user.expect("a user");
-    let change = Erasure::Begins { record_number: 3, newest: None };
+    let change = Erasure::Begins { record_number: 3, newest: None, key_number: 1 };
     batch.erasures.push(ErasureRow { user, change });
     owner.commit(batch).await.expect("it is committed");
     let gone = tidy(&place, 5).await;

@@ -19,6 +19,7 @@ facts!(
     what_an_erased_user_had_is_swept_away_and_nothing_of_others,
     a_destroyed_letter_stays_off_the_list_without_its_record,
     destroyed_keys_stay_destroyed_and_are_nobodys_to_wrap,
+    a_next_key_follows_on_one_that_is_live_whoever_destroys_it_meanwhile,
     a_newer_key_retires_the_older_and_begins_to_count_anew,
     keys_go_to_a_key_store_of_their_own_and_none_is_lost,
 );
@@ -42,7 +43,7 @@ async fn erase(owner: &mut Owner, user: UserNumber, record_number: i64) {
     let places = owner.store.places_back(user, begin, 0).await.expect("places");
     let newest = places.first().map(|newest| newest.place);
     let mut batch = owner.batch();
-    let change = Erasure::Begins { record_number, newest };
+    let change = Erasure::Begins { record_number, newest, key_number: 4 };
     batch.erasures.push(ErasureRow { user, change });
     owner.commit(batch).await.expect("it is committed");
 }
@@ -61,6 +62,7 @@ async fn an_erased_user_is_a_tombstone_behind_which_numbers_go_on(place: Place) 
     assert!(stored.erased && !stored.quarantined && stored.checkpoint.is_none());
     let start = Start { record_number: 2, message_number: 2, seq: 1 };
     assert_eq!((stored.start, stored.record_number, stored.message_number), (start, 2, 2));
+    assert_eq!(stored.start_key_number, 4);
     assert_eq!(store.erased().await.expect("ids"), ["u1"]);
     assert!(store.quarantined().await.expect("ids").is_empty());
     assert!(store.erased_at("u1").await.expect("an answer").is_some());
@@ -72,7 +74,7 @@ async fn an_erased_user_is_a_tombstone_behind_which_numbers_go_on(place: Place) 
     owner.commit(batch).await.expect("it is committed");
     let stored = store.users(Asked::Numbers(&[user])).await.expect("users").remove(0);
     assert!(!stored.erased);
-    assert_eq!(stored.start, start);
+    assert_eq!((stored.start, stored.start_key_number), (start, 4));
     assert!(store.erased().await.expect("ids").is_empty());
     // What comes now is behind what was, and a later erasure knows of both.
     let mut batch = owner.batch();
@@ -159,6 +161,36 @@ async fn destroyed_keys_stay_destroyed_and_are_nobodys_to_wrap(place: Place) {
     assert!(store.keyless_users().await.expect("users").is_empty());
     assert_eq!(store.destroy_keys(UserNumber(1), 2).await.expect("no newer one"), 0);
     assert_eq!(store.destroy_keys(UserNumber(9), 1).await.expect("nobody"), 0);
+}
+
+async fn a_next_key_follows_on_one_that_is_live_whoever_destroys_it_meanwhile(place: Place) {
+    let store = &place.store;
+    let live = async |user: i64| {
+        let facts = store.key_facts(UserNumber(user)).await.expect("facts");
+        facts.iter().filter(|fact| fact.destroyed_at.is_none()).count()
+    };
+    assert_eq!(store.add_next_keys(&[wrapped(1, 1), wrapped(2, 2)]).await.expect("kept"), 1);
+    assert_eq!(store.add_next_keys(&[wrapped(1, 1), wrapped(1, 2)]).await.expect("kept"), 1);
+    store.destroy_keys(UserNumber(1), 2).await.expect("destroyed");
+    assert_eq!(store.add_next_keys(&[wrapped(1, 3)]).await.expect("an answer"), 0);
+    assert_eq!(live(1).await, 0);
+    if !place.is_postgres() {
+        return;
+    }
+    // Somebody destroys it and has not committed yet: that is waited for.
+    store.add_keys(&[wrapped(3, 1)]).await.expect("kept");
+    let outside = sea_orm::Database::connect(&place.url).await.expect("it answers");
+    let destroying = sea_orm::TransactionTrait::begin(&outside).await.expect("it begins");
+    let destroy = "UPDATE encryption_keys SET destroyed_at = now() WHERE user_number = 3";
+    let done = sea_orm::ConnectionTrait::execute_unprepared(&destroying, destroy).await;
+    done.expect("destroyed");
+    let next = [wrapped(3, 2)];
+    let commits = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        destroying.commit().await.expect("committed");
+    };
+    let (added, ()) = tokio::join!(store.add_next_keys(&next), commits);
+    assert_eq!((added.expect("an answer"), live(3).await), (0, 0));
 }
 
 async fn a_newer_key_retires_the_older_and_begins_to_count_anew(place: Place) {

@@ -34,6 +34,52 @@ async fn the_guide_s_queries_run() {
     assert!(!plan.join("\n").contains("users"), "a count reads no users: {plan:?}");
 }
 
+/// What an erasure, an export of one person and `alerts list` ask, with tables that are not small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_about_one_person_or_open_alerts_reads_no_whole_table() {
+    let Some(place) = places::postgres().await else { return };
+    for fill in [
+        "INSERT INTO phi_access_log (user_id, accessor_id, access_type, table_name)
+             SELECT CASE WHEN n % 10 = 0 THEN 'u' || n END, 'a', 'READ', 'users'
+             FROM generate_series(1, 20000) n",
+        "INSERT INTO lane_commands (lane, kind, user_id, requested_by)
+             SELECT 0, 'rekey', CASE WHEN n % 10 = 0 THEN 'u' || n END, 'a'
+             FROM generate_series(1, 20000) n",
+        "INSERT INTO alert_changes (user_number, n, record_number, alert_id, message_id, status, started_at,
+                 updated_at, recorded_at, body)
+             SELECT n / 4, n, 1, gen_random_uuid(), gen_random_uuid(),
+                 CASE WHEN n % 100 = 0 THEN 'firing' ELSE 'resolved' END, now(), now(), now(), ''
+             FROM generate_series(1, 20000) n",
+        "ANALYZE phi_access_log, lane_commands, alert_changes",
+    ] {
+        place.rows(fill).await;
+    }
+    for (query, index) in [
+        ("SELECT count(*) FROM phi_access_log WHERE user_id = 'u50'", "phi_access_log_user"),
+        (
+            "SELECT * FROM phi_access_log WHERE user_id = 'u50' AND id > 7 ORDER BY id LIMIT 2000",
+            "phi_access_log_user",
+        ),
+        ("SELECT count(*) FROM lane_commands WHERE user_id = 'u50'", "lane_commands_user"),
+        ("SELECT * FROM lane_commands WHERE user_id = 'u50' ORDER BY id", "lane_commands_user"),
+        (
+            "SELECT * FROM alert_changes WHERE (user_number > 7 OR (user_number = 7 AND n > 3))
+                 AND status IN ('firing', 'acknowledged')
+                 AND NOT EXISTS (SELECT 1 FROM alert_changes later
+                     WHERE later.user_number = alert_changes.user_number
+                         AND later.alert_id = alert_changes.alert_id AND later.n > alert_changes.n)
+             ORDER BY user_number, n LIMIT 100",
+            "alert_changes_open",
+        ),
+    ] {
+        let plan = place.rows(&format!("EXPLAIN {query}")).await;
+        let plan: Vec<String> =
+            plan.iter().map(|row| row.try_get_by_index(0).expect("a line")).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{query}\n{plan}");
+    }
+}
+
 async fn the_views_say_whose_and_what(place: Place) {
     let mut owner = Owner::first(&place.store).await;
     let user = owner.with_user("u1").await;

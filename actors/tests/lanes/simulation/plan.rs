@@ -233,7 +233,8 @@ fn add_rotations(setting: &Setting, actions: &mut Actions) {
     }
 }
 
-/// In a third of the plans somebody is erased, and perhaps let in again, and erased once more.
+/// In a third of the plans somebody is erased, and perhaps let in again, and erased once more; somebody else
+/// before anything of theirs has come.
 fn add_erasures(setting: &Setting, actions: &mut Actions) {
     let chance = Chance::of(setting.seed ^ 0x70);
     if !chance.one_in(3) {
@@ -248,6 +249,13 @@ fn add_erasures(setting: &Setting, actions: &mut Actions) {
                 actions.push((at, Action::Readmit { user: user.clone() }));
             }
             at += chance.between(500, TIME);
+        }
+    }
+    if let Some(stranger) = setting.users.get(2) {
+        actions.push((0, Action::Erase { user: stranger.clone() }));
+        if chance.one_in(2) {
+            let at = chance.between(500, TIME);
+            actions.push((at, Action::Readmit { user: stranger.clone() }));
         }
     }
 }

@@ -175,6 +175,13 @@ impl Reference {
         }
     }
 
+    /// A batch is audited under the service's key that has sealed its dead letters.
+    fn check_service_key(written: &Written) -> Checked {
+        let Some(letter) = written.letters.values().next() else { return Ok(()) };
+        let key = format!("; service's key {}", char::from(letter.body[0]));
+        ensure(written.audit.0.ends_with(&key), || format!("the row of a batch lacks {key:?}"))
+    }
+
     /// I4: only who holds the newest token may write.
     pub(super) fn check_token(&self, lane: Lane, token: FenceToken) -> Checked {
         ensure(self.lanes[&lane].token == Some(token), || {
@@ -199,6 +206,7 @@ impl Reference {
         let fates = self.judge.fates(written, &wire)?;
         self.check_size(written, &fates)?;
         Self::check_plain(written)?;
+        Self::check_service_key(written)?;
         for row in written.users.iter().filter(|row| row.is_new) {
             self.people.add(row.user, &row.user_id, lane);
         }
@@ -222,7 +230,7 @@ impl Reference {
     /// Whoever is erased leaves with all of their records; whatever waited for them waits for nobody.
     fn check_erasures(&mut self, written: &Written) -> Checked {
         for ErasureRow { user, change } in &written.erasures {
-            let Erasure::Begins { record_number, newest } = change else {
+            let Erasure::Begins { record_number, newest, .. } = change else {
                 let book = self.people.books.get_mut(user).ok_or("nobody is let in")?;
                 ensure(std::mem::take(&mut book.erased), || "let in without need".to_owned())?;
                 self.judge.erased.remove(&book.user_id);
@@ -244,6 +252,8 @@ impl Reference {
             self.departures.excuse(&user_id);
             self.judge.erased.insert(user_id);
             self.count("users erased", 1);
+            let is_new = written.users.iter().any(|row| row.user == *user && row.is_new);
+            self.count("strangers erased", u64::from(is_new));
         }
         Ok(())
     }

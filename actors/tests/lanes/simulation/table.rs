@@ -35,7 +35,7 @@ fn due() -> Vec<String> {
     let commands =
         ["commands carried out", "letters released", "quarantines ended", "states rebuilt"];
     due.extend(commands.map(str::to_owned));
-    due.extend(["users erased", "users readmitted"].map(str::to_owned));
+    due.extend(["users erased", "strangers erased", "users readmitted"].map(str::to_owned));
     let letters = ["letters redriven", "letters redriven in vain", "letters discarded"];
     due.extend(letters.map(str::to_owned));
     due.extend(["duplicates", "revisions", "mode changes", "checkpoints"].map(str::to_owned));

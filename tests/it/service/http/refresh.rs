@@ -154,6 +154,17 @@ fn a_token_of_our_own_is_good_for_as_long_as_its_line_is_there() {
     wait_status(&service, &operator, 401);
     assert_eq!(status(&service, &carer), 404);
     service.end();
+    // Who may see what has changed, and that is written down.
+    let mut export = bridge(&["audit", "export", "--output", "-"]);
+    export.env_clear().envs(office.environment().iter().map(|(name, value)| (name, value)));
+    let output = export.output().expect("it starts");
+    let changes: Vec<&str> =
+        stdout(&output).lines().filter(|line| line.contains("CONFIGURE")).collect();
+    assert_eq!(changes.len(), 1, "{}", stderr(&output));
+    let digest = &carer_line.split(' ').nth(1).expect("a digest")[..8];
+    let said = format!("dr-silva {digest} care:ada care:grace; ");
+    assert!(changes[0].contains(&said) && changes[0].contains("auth.tokens_file"), "{changes:?}");
+    assert!(!changes[0].contains(&carer), "nothing secret");
     office.file("tokens.txt", "night-shift operator");
     office.set("HTTP_BIND", "127.0.0.1:0");
     let mut run = bridge(&["run"]);

@@ -226,6 +226,8 @@ pub(crate) struct Tables {
     pub outcomes: Vec<((Lane, i64), String)>,
     /// Stretches of the log that were skipped.
     pub gaps: Vec<Gap>,
+    /// What the audit row of each batch says.
+    pub audits: Vec<String>,
 }
 
 fn key_of(Letter { lane, number }: Letter) -> (Lane, i64) {
@@ -323,6 +325,7 @@ impl Tables {
             return Err(CommitError::Refused("table phi_access_log: the chain breaks".to_owned()));
         }
         row.audited = link.head();
+        self.audits.push(written.audit.0.clone());
         row.progress = written.after.clone();
         for row in &written.records {
             let key = (row.user, row.number);
@@ -341,6 +344,7 @@ impl Tables {
                 quarantined: false,
                 erased: false,
                 start: Start::default(),
+                start_key_number: 0,
             });
             if row.checkpoint.is_some() {
                 user.checkpoint.clone_from(&row.checkpoint);
@@ -388,7 +392,7 @@ impl Tables {
         let changes = self.transitions.values().chain(self.alerts.values());
         let n = changes.filter(|change| change.user == row.user).map(|change| change.n).max();
         let user = self.users.get_mut(&row.user).unwrap();
-        let Erasure::Begins { record_number, newest } = row.change else {
+        let Erasure::Begins { record_number, newest, key_number } = row.change else {
             user.erased = false;
             return;
         };
@@ -396,7 +400,9 @@ impl Tables {
         user.message_number = user.message_number.max(n.unwrap_or(0));
         let seq = user.start.seq.max(seq.unwrap_or(0));
         user.record_number = record_number;
-        user.start = Start { record_number, message_number: user.message_number, seq };
+        let message_number = user.message_number;
+        user.start = Start { record_number, message_number, seq };
+        user.start_key_number = key_number;
     }
 
     /// Drops a user's records up to that one.
