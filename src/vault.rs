@@ -2,7 +2,7 @@
 //! in the clear, within TLS; neither they nor our token are ever in an error or a log line.
 //!
 //! What binds a wrapped key to its owner and number is Vault's associated data (`associated_data`, Vault 1.9 or newer):
-//! [`associated_data`] says what. [`Vault::check`] tries that it does.
+//! the function of that name says what. [`Vault::check`] tries that it does.
 
 mod answer;
 mod transit;

@@ -28,9 +28,9 @@ pub(crate) fn key_file(settings: &Settings) -> Result<Option<KeyFile>, String> {
         Some(path) => KeyFile::read(path).map(Some).map_err(|error| error.to_string()),
         None if settings.keys.wrapper == KeyWrapper::Vault => Ok(None),
         None => Err(
-            "there is no key file, and health data is stored sealed or not at all; \
-             `biometric-bridge keys generate --output keys.txt` makes one: name it with KEY_FILE, and \
-             keep a copy apart from the database"
+            "there is no key file, and health data is stored sealed or not at all; name it with KEY_FILE. For a \
+             new installation `biometric-bridge keys generate --output keys.txt` makes one: keep a copy apart \
+             from the database"
                 .to_owned(),
         ),
     }

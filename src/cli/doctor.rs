@@ -22,7 +22,7 @@ use finding::{Finding, Findings, Status};
 
 /// Looks at everything that the service needs, and says what is wrong and what helps.
 ///
-/// Settings, policy, key file, port; Kafka, the database and Redis: resolved, connected to, logged in
+/// Settings, policy, key file, Vault, port; Kafka, the database and Redis: resolved, connected to, logged in
 /// to and asked. One line for each, all of them even when one fails. Changes nothing.
 #[derive(Args)]
 #[command(after_help = "Examples:

@@ -26,7 +26,8 @@ enum Command {
     /// Makes a key file with one new key.
     ///
     /// The service reads it at its start from where the setting KEY_FILE says. The first key of the file
-    /// wraps, all unwrap; `keys rewrap --help` says how one is replaced.
+    /// wraps, all unwrap; `keys rewrap --help` says how one is replaced. Where HashiCorp Vault wraps
+    /// (keys.wrapper) none is needed.
     #[command(
         visible_alias = "init",
         after_help = "Examples:
@@ -44,12 +45,13 @@ enum Command {
     #[command(after_help = "Example:
   biometric-bridge keys list --json")]
     List(stored::Arguments),
-    /// Wraps all data keys by the first key of the key file, while the service runs.
+    /// Wraps all data keys by the key that wraps, while the service runs.
     ///
     /// To replace a key-encryption key without a pause: put the line of a new one below the first and
     /// start all instances anew, one after the other, so that all can unwrap with it; put it first and
     /// do so again; then rewrap. The old line stays for as long as there are backups of the database
-    /// from before. Nothing that data keys seal is written anew.
+    /// from before. Nothing that data keys seal is written anew. From the key file to Vault, where
+    /// that wraps (keys.wrapper), and back it goes the same way; docs/security.md has it.
     #[command(after_help = "Example:
   KEY_FILE=keys.txt biometric-bridge keys rewrap && biometric-bridge keys test")]
     Rewrap(stored::Arguments),

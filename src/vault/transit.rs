@@ -20,7 +20,7 @@ use crate::http::client;
 use crate::settings::KeysVault;
 
 /// Bytes of a token, at most: those that are issued in batches have a few hundred.
-const TOKEN_BYTES_MAX: u64 = 16 << 10;
+const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// Bytes of an answer: what is around it, and each element, at most.
 const ANSWER_BYTES: (usize, usize) = (64 << 10, 1 << 10);
 /// Bytes of an element in a question: a key has 44 characters, a ciphertext about 90, associated data up to 110.
@@ -190,8 +190,8 @@ impl Transit {
             ))
         };
         let read = || -> io::Result<Zeroizing<Vec<u8>>> {
-            let mut token = Zeroizing::new(Vec::with_capacity(4 << 10));
-            File::open(&self.token_file)?.take(TOKEN_BYTES_MAX).read_to_end(&mut token)?;
+            let mut token = Zeroizing::new(Vec::with_capacity(TOKEN_BYTES_MAX));
+            File::open(&self.token_file)?.take(TOKEN_BYTES_MAX as u64).read_to_end(&mut token)?;
             Ok(token)
         };
         let token = read().map_err(|error| {
