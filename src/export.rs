@@ -10,6 +10,7 @@ use std::sync::Arc;
 use actors::chain::Chain;
 use actors::lane::UserNumber;
 use actors::message::explained_of_stored;
+use actors::phi::Phi;
 use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
@@ -160,11 +161,11 @@ impl Exporter {
             for row in &page {
                 let place = record_place(stored.user, row.number);
                 let bytes = self.open(stored.user, key, place, &row.body).await?;
-                if Stored::is_one(&bytes) {
+                if Stored::is_one(bytes.expose()) {
                     // What was done about alerts is told by the changes of alerts.
                     continue;
                 }
-                let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
+                let record = Record::from_stored(stored.user_id.as_str().into(), bytes.expose());
                 let record = record.map_err(|error| ExportError::Unopened {
                     table: "event_records",
                     number: row.number,
@@ -239,7 +240,7 @@ impl Exporter {
         key: &DataKey,
         place: Place,
         body: &[u8],
-    ) -> Result<Vec<u8>, ExportError> {
+    ) -> Result<Phi<Vec<u8>>, ExportError> {
         let opened = self.restorer.open(user, key, place, body).await?;
         opened.map_err(|problem: Unopened| ExportError::Unopened {
             table: place.table,
@@ -250,8 +251,8 @@ impl Exporter {
 }
 
 /// A text that is a line already.
-fn write_text(line: &[u8], output: &mut impl Write) -> io::Result<()> {
-    output.write_all(line)?;
+fn write_text(line: &Phi<Vec<u8>>, output: &mut impl Write) -> io::Result<()> {
+    output.write_all(line.expose())?;
     output.write_all(b"\n")
 }
 

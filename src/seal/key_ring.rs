@@ -7,13 +7,14 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::lane::UserNumber;
-use actors::seal::{DataKey, KeyRing, KeysAway};
+use actors::seal::{DataKey, KeyRing, KeysAway, UserTag};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use super::envelope::{self, Algorithm, Binding, Key};
 use super::fill_random;
 use super::key_file::{KeyEncryptionKey, KeyFile};
+use super::user_tag;
 
 /// Owns what belongs to nobody.
 pub const SERVICE: UserNumber = UserNumber(0);
@@ -234,6 +235,11 @@ impl FileKeyRing {
 
 #[async_trait]
 impl KeyRing for FileKeyRing {
+    fn tag_of(&self, user_id: &str) -> UserTag {
+        let known = self.service().clone();
+        known.and_then(|key| user_tag::of(&key, user_id)).unwrap_or_default()
+    }
+
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         let mut distinct = users.to_vec();
         distinct.sort_unstable();
