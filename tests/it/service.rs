@@ -4,6 +4,7 @@
 mod accounts;
 mod alerts;
 mod audit;
+mod canary;
 pub(crate) mod check;
 mod commands;
 mod dead_letters;
