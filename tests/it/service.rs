@@ -31,6 +31,5 @@ mod redrive;
 mod rejected;
 mod roles;
 mod rolling;
-mod secrets;
 pub(crate) mod site;
 mod start;

@@ -125,7 +125,8 @@ pub(super) fn requests(bridge: &Bridge, key: &SigningKey, evidence: &mut Evidenc
         ["", "?after=0&limit=2", "?after=kanarie-p1", "?limit=43.219871", "?zebrafink-q=1"];
     let mut shown = 0;
     for route in ROUTES {
-        let everybody = [encoded(&first), first.clone(), format!("{TEXTS}%zz"), person(9)];
+        let everybody =
+            [encoded(&first), first.clone(), format!("{first}%zz"), format!("{first}%ff")];
         // Where nobody's id is in the path, it is the same path for all.
         let count = if route.pattern.contains("{user_id}") { everybody.len() } else { 1 };
         for who in &everybody[..count] {
