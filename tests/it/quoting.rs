@@ -58,7 +58,7 @@ fn json_times_and_base64_that_cannot_be_read_are_refused_without_a_word_of_them(
         format!("{{\"user_id\":\"{TEXT}\\u0000\",\"timestamp\":1}}"),
         format!("{{\"user_id\":\"u\",\"device_id\":\"{TEXT}\\u0007\",\"timestamp\":1}}"),
         format!("{{\"specversion\":\"1.0\",\"data_base64\":\"{TEXT}!\"}}"),
-        format!("{{\"user_id\":\"{TEXT}\",\"timestamp\":1,\"metrics\":{{\"hrv\":\"{NUMBER}x\"}}}}"),
+        format!("{{\"user_id\":\"{TEXT}\",\"timestamp\":1,\"note\":{NUMBER},\"metrics\":{{}}}}"),
     ] {
         let (reason, said) = refusal(&value);
         says_nothing(reason, &said);

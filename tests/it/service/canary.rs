@@ -3,21 +3,21 @@
 
 mod evidence;
 mod marks;
+mod operators;
 mod plants;
-
-use std::process::Output;
 
 use serde_json::Value;
 
 use self::evidence::{Evidence, Wanted};
 use self::marks::Marks;
+use self::operators::Shows;
 use self::plants::{DEVICES, PEOPLE, READINGS, TEXTS, event, person, strained};
 use super::check::SPOILT;
 use super::http::issuer::{SigningKey, set_of};
 use super::http::people::trust_at;
 use super::site::{LANES, Site, Stamps};
 use crate::servers::{Bridge, Kafka, Outgoing, Postgres, Redis, Server as _, Servers, folder};
-use crate::support::{stderr, stdout};
+use crate::support::stderr;
 
 /// Alerts that come and go within a test.
 const POLICY: &str = "return: {after_calm: 0s}
@@ -232,65 +232,6 @@ impl Story<'_> {
         self.bridges.push(bridge);
     }
 
-    /// Runs a command; what it says beside its output is searched, and its output if it shows nobody's data.
-    fn command(&mut self, arguments: &[&str], shows: Shows) -> Output {
-        self.command_with(arguments, "", shows)
-    }
-
-    fn command_with(&mut self, arguments: &[&str], input: &str, shows: Shows) -> Output {
-        let output = self.site.output(arguments, input);
-        let name = arguments[..2.min(arguments.len())].join(" ");
-        self.evidence.said(format!("the errors of `{name}`"), stderr(&output));
-        let place = format!("the output of `{name}`");
-        match shows {
-            Shows::Data => {}
-            Shows::Names => self.evidence.kept(place, stdout(&output)),
-            Shows::Nothing => self.evidence.said(place, stdout(&output)),
-        }
-        output
-    }
-
-    /// What operators do: most of it goes well, and some does not.
-    fn operators_work(&mut self) {
-        let [first, second, fourth] = [1, 2, 4].map(person);
-        let nobody = person(8);
-        for (arguments, shows) in [
-            (&["alerts", "list"][..], Shows::Data),
-            (&["alerts", "show", &first, "mode_reflex"], Shows::Data),
-            (&["alerts", "ack", &first, "mode_reflex"], Shows::Nothing),
-            (&["alerts", "snooze", &second, "mode_reflex", "--for", "1s"], Shows::Nothing),
-            (&["alerts", "resolve", &fourth, "mode_reflex"], Shows::Nothing),
-            (&["alerts", "ack", &first, "zebrafink-rule"], Shows::Nothing),
-            (&["alerts", "ack", &nobody, "mode_reflex"], Shows::Nothing),
-            (&["state", "show", &first], Shows::Data),
-            (&["state", "show", &nobody], Shows::Nothing),
-            (&["state", "rebuild", &second], Shows::Data),
-            (&["state", "scrub", "--all"], Shows::Names),
-            (&["dlq", "list", "--limit", "1000"], Shows::Names),
-            (&["dlq", "show", "0/999999"], Shows::Nothing),
-            (&["dlq", "redrive", "--reason", "timestamp_in_future"], Shows::Nothing),
-            (&["dlq", "discard", "--reason", "not_json"], Shows::Nothing),
-            (&["quarantine", "release", &nobody], Shows::Names),
-            (&["export", "log", "--user", &nobody], Shows::Nothing),
-            (&["export", "person", "--user", &first], Shows::Data),
-            (&["gaps", "list"], Shows::Nothing),
-            (&["keys", "list"], Shows::Nothing),
-            (&["keys", "test"], Shows::Nothing),
-            (&["keys", "rotate", &first], Shows::Nothing),
-            (&["audit", "list"], Shows::Nothing),
-            (&["audit", "export"], Shows::Names),
-            (&["doctor"], Shows::Nothing),
-            (&["config", "check"], Shows::Nothing),
-        ] {
-            self.command(arguments, shows);
-        }
-        for arguments in [&["replay"][..], &["send", "--log", "-"], &["send", "--file", "-"]] {
-            let malformed =
-                "{\"record_time_ms\":\"zebrafink-1\",\"value\":\"kanarie-p1 43.219871\"}\n";
-            self.command_with(arguments, malformed, Shows::Nothing);
-        }
-    }
-
     /// Errors of the database that quote rows and whom they are about.
     fn the_database_refuses(&mut self, key: &SigningKey) {
         const FAILURES: &str = "biometric_commit_failures_total";
@@ -431,15 +372,4 @@ impl Story<'_> {
         bridge.ends();
         bridge.log()
     }
-}
-
-/// What a command's output may show.
-#[derive(Clone, Copy)]
-enum Shows {
-    /// Health data, which is written down first.
-    Data,
-    /// Whom it is about.
-    Names,
-    /// Neither.
-    Nothing,
 }
