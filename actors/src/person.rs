@@ -158,6 +158,7 @@ impl Person {
         let mut meeting = Meeting {
             policy,
             state,
+            arrived: record.record_time,
             now: record.record_time,
             message_number: &mut self.message_number,
             changes: &mut reaction.changes,
@@ -193,6 +194,7 @@ impl Person {
         let mut meeting = Meeting {
             policy,
             state,
+            arrived: stored.at(),
             now: stored.at(),
             message_number: &mut self.message_number,
             changes: &mut reaction.changes,

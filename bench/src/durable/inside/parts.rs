@@ -11,8 +11,9 @@ use actors::phi::Phi;
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened, UserTag};
 use actors::store::{
-    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
-    StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Sources, Store, StoreError,
+    StoredBase, StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser,
+    Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -137,6 +138,10 @@ impl KeyRing for OneKey {
         Ok(DataKey::new(&[0; 32], 1))
     }
 
+    async fn newest_number(&self, _: UserNumber) -> Result<Option<u32>, KeysAway> {
+        Ok(Some(1))
+    }
+
     async fn renew(&self, _: UserNumber) -> Result<(), KeysAway> {
         Err(KeysAway("there is one key for all".to_owned()))
     }
@@ -202,6 +207,10 @@ impl Store for Forgetful {
 
     async fn commit(&self, _: &Batch) -> Result<(), CommitError> {
         Ok(())
+    }
+
+    async fn sources(&self, _: Lane) -> Result<Sources, StoreError> {
+        Ok(Sources::default())
     }
 
     async fn looks(&self, _: Lane, _: Timestamp, _: i64) -> Result<Vec<StoredLook>, StoreError> {
