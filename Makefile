@@ -46,9 +46,9 @@ chaos: servers ## three instances, 200 kills and every other fault, half an hour
 		$(TEST) --test it whatever_goes_wrong -- --nocapture
 
 CHAOS_DEFECT ?=
-chaos-defects: servers ## the service with deliberate defects, one after the other: chaos must notice each (CHAOS_DEFECT=, CHAOS_SEED=)
+chaos-defects: servers ## the service with deliberate defects, one after the other: chaos, or the search for leaks, must notice each (CHAOS_DEFECT=, CHAOS_SEED=)
 	$(if $(CHAOS_DEFECT),CHAOS_DEFECT=$(CHAOS_DEFECT) )$(TEST) --features biometric-bridge/defects \
-		--test it each_deliberate_defect -- --nocapture
+		--test it -- each_deliberate_defect what_a_defect_leaks_is_found --nocapture
 
 restarts: servers ## rolling restarts of three instances, on a machine that does nothing else: nobody waits for two seconds
 	RESTARTS_ALONE=1 $(TEST) --test it rolling -- --nocapture --test-threads 1

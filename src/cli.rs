@@ -25,6 +25,7 @@ mod servers;
 mod state;
 mod tokens;
 mod topics;
+mod user;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ enum Command {
     Keys(keys::Arguments),
     Audit(audit::Arguments),
     Tokens(tokens::Arguments),
+    User(user::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
 }
@@ -115,6 +117,7 @@ impl Command {
             Self::Keys(arguments) => keys::run(arguments),
             Self::Audit(arguments) => audit::run(&arguments),
             Self::Tokens(arguments) => tokens::run(&arguments),
+            Self::User(arguments) => user::run(&arguments),
             Self::Config(arguments) => config::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use actors::chain::Chain;
 use actors::lane::UserNumber;
 use actors::message::explained_of_stored;
+use actors::phi::Phi;
 use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
@@ -165,20 +166,21 @@ impl Exporter {
             for row in &page {
                 let place = record_place(stored.user, row.number);
                 let bytes = self.open(stored.user, key, place, &row.body).await?;
+                let bytes = bytes.expose();
                 let unopened = |problem: String| ExportError::Unopened {
                     table: "event_records",
                     number: row.number,
                     problem,
                 };
-                match (Stored::is_one(&bytes), what) {
+                match (Stored::is_one(bytes), what) {
                     (true, What::Orders) => {
-                        let order = Stored::of_bytes(&bytes).map_err(unopened)?;
+                        let order = Stored::of_bytes(bytes).map_err(unopened)?;
                         let (at, order) = (order.at(), order.order());
                         let number = row.number;
                         write_line(&json!({ "number": number, "at": at, "order": order }), output)?;
                     }
                     (false, What::Log) => {
-                        let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
+                        let record = Record::from_stored(stored.user_id.as_str().into(), bytes);
                         let record = record.map_err(|error| unopened(error.to_string()))?;
                         write_line(&LogLine::of(&record), output)?;
                     }
@@ -252,7 +254,7 @@ impl Exporter {
         key: &DataKey,
         place: Place,
         body: &[u8],
-    ) -> Result<Vec<u8>, ExportError> {
+    ) -> Result<Phi<Vec<u8>>, ExportError> {
         let opened = self.restorer.open(user, key, place, body).await?;
         opened.map_err(|problem: Unopened| ExportError::Unopened {
             table: place.table,
@@ -263,8 +265,8 @@ impl Exporter {
 }
 
 /// A text that is a line already.
-fn write_text(line: &[u8], output: &mut impl Write) -> io::Result<()> {
-    output.write_all(line)?;
+fn write_text(line: &Phi<Vec<u8>>, output: &mut impl Write) -> io::Result<()> {
+    output.write_all(line.expose())?;
     output.write_all(b"\n")
 }
 

@@ -4,6 +4,7 @@ use actors::dead_letter;
 use actors::incoming::Raw;
 use actors::intake;
 use actors::lane::UserNumber;
+use actors::phi::Phi;
 use actors::seal::{DataKey, Seal};
 use neuros::wire::Intake;
 
@@ -21,7 +22,7 @@ pub struct Owner<'p> {
 /// What looking into a dead letter has come to.
 pub enum Found {
     /// It is the person's, and says this, if it opens.
-    Theirs(Option<Raw>),
+    Theirs(Option<Phi<Raw>>),
     /// It is somebody else's.
     Others,
     /// Nobody can tell whose it is.

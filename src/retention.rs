@@ -182,7 +182,8 @@ impl Look<'_> {
                 match restorer.based(user, key, base).await? {
                     Ok(_) => number = base.record_number,
                     Err(problem) => {
-                        tracing::warn!(user = user.0, %problem, "a base does not open");
+                        let user = self.of.keys.tag_of(&stored.user_id);
+                        tracing::warn!(%user, %problem, "a base does not open");
                     }
                 }
             }
@@ -196,7 +197,8 @@ impl Look<'_> {
                     }
                     Ok(_) => {}
                     Err(RestoreError::Unreadable { problem, .. }) => {
-                        tracing::warn!(user = user.0, %problem, "no base can be made");
+                        let user = self.of.keys.tag_of(&stored.user_id);
+                        tracing::warn!(%user, %problem, "no base can be made");
                         self.gone.unheld += 1;
                     }
                     Err(error) => return Err(error),

@@ -14,7 +14,9 @@ pub mod key_ring;
 pub(crate) mod memory;
 #[cfg(test)]
 mod tests;
+mod user_tag;
 
+use actors::phi::Phi;
 use actors::seal::{DataKey, Place, Seal, Sealed, Unopened};
 
 pub use envelope::Algorithm;
@@ -51,9 +53,9 @@ impl Sealer {
     pub fn works(&self) -> Result<bool, NoRandomness> {
         let mut bytes = [0; 32];
         fill_random(&mut bytes)?;
-        let (key, text) = (DataKey::new(&bytes, 1), b"made up to be sealed");
+        let (key, text) = (DataKey::new(&bytes, 1), Phi::new(b"made up to be sealed".to_vec()));
         let place = Place { table: "none", column: "none", user: 1, record: 1 };
-        let sealed = self.seal(&key, place, text).0;
+        let sealed = self.seal(&key, place, &text).0;
         let elsewhere = self.open(&key, Place { record: 2, ..place }, &sealed);
         let opens = self.open(&key, place, &sealed).is_ok_and(|opened| opened == text);
         Ok(opens && elsewhere == Err(Unopened::NotAuthentic))
@@ -61,21 +63,21 @@ impl Sealer {
 }
 
 impl Seal for Sealer {
-    fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed {
+    fn seal(&self, key: &DataKey, place: Place, plaintext: &Phi<Vec<u8>>) -> Sealed {
         let texts = [place.table, place.column];
         let (binding, nonce) = (binding(place, &texts), envelope::fresh_nonce());
-        let sealed = envelope::seal(self.algorithm, raw(key), binding, &nonce, plaintext);
+        let sealed = envelope::seal(self.algorithm, raw(key), binding, &nonce, plaintext.expose());
         // More than 64 GiB in one piece, which nothing that we read can be. It must not leave in the
         // clear, so it leaves as nothing, which does not open.
         Sealed(sealed.unwrap_or_default())
     }
 
-    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
+    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Phi<Vec<u8>>, Unopened> {
         let texts = [place.table, place.column];
         // Looked up by number, never found by trying; with a number that is not at hand the envelope says which.
         let number = envelope::key_number(sealed);
         let key = number.and_then(|number| key.numbered(number)).unwrap_or(key);
-        envelope::open(raw(key), binding(place, &texts), sealed)
+        envelope::open(raw(key), binding(place, &texts), sealed).map(Phi::new)
     }
 }
 

@@ -6,7 +6,8 @@ mod escape;
 use std::io::{self, IsTerminal as _};
 use std::panic;
 
-use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
@@ -49,9 +50,6 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// The crate that would log each byte of a request: keys on their way to Vault, and our token.
-const TELLS_ALL: &str = "ureq_proto";
-
 /// The form of log lines.
 enum Form {
     /// One JSON object a line.
@@ -78,14 +76,32 @@ where
         .with_writer(writer)
         .with_env_filter(filter)
         .log_internal_errors(false);
-    let lines: Box<dyn Subscriber + Send + Sync> = match form {
-        Form::Json => Box::new(lines.json().flatten_event(true).finish()),
+    let quiet = filter_fn(|metadata| !quotes(metadata));
+    Ok(match form {
+        Form::Json => Box::new(lines.json().flatten_event(true).finish().with(quiet)),
         Form::Text { colours } => {
-            Box::new(lines.with_ansi(colours).fmt_fields(EscapedFields).finish())
+            let lines = lines.with_ansi(colours).fmt_fields(EscapedFields).finish();
+            Box::new(lines.with(quiet))
         }
+    })
+}
+
+/// Libraries whose lines quote what they were given, and from which level on they do not: paths and heads of
+/// requests, what a database says of rows on its own account, and each byte of a request of ours (keys on their way
+/// to Vault, and our token). No filter brings them back.
+const QUOTING: [(&str, LevelFilter); 4] = [
+    ("actix_http", LevelFilter::INFO),
+    ("actix_web", LevelFilter::INFO),
+    ("sqlx::postgres::notice", LevelFilter::OFF),
+    ("ureq_proto", LevelFilter::OFF),
+];
+
+fn quotes(metadata: &Metadata<'_>) -> bool {
+    let is_of = |library: &str| {
+        let rest = metadata.target().strip_prefix(library);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    // Whatever the filter says.
-    Ok(Box::new(lines.with(filter_fn(|event| !event.target().starts_with(TELLS_ALL)))))
+    QUOTING.iter().any(|(library, upto)| metadata.level() > upto && is_of(library))
 }
 
 /// From now on a panic is logged by its place; what it says may be health data.
@@ -180,6 +196,23 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert!(lines[0].contains("src/telemetry.rs:"), "{lines:?}");
         assert!(!lines[0].contains("heart rate"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_libraries_quote_is_not_written_whatever_the_filter_says() {
+        let act = || {
+            tracing::debug!(target: "actix_web::types::path", "Request path: u1");
+            tracing::debug!(target: "actix_http::h1::decoder", "illegal Content-Length: u1");
+            tracing::warn!(target: "sqlx::postgres::notice", "there is u1");
+            tracing::warn!(target: "actix_web", "a warning");
+            tracing::trace!(target: "actix_website", "something else");
+        };
+        for filter in ["trace", "actix_web=trace,actix_http::h1::decoder=trace,sqlx=trace"] {
+            let lines = lines(Form::Json, filter, act);
+            assert!(lines.iter().all(|line| !line.contains("u1")), "{lines:?}");
+            assert!(lines[0].contains("a warning"), "{lines:?}");
+        }
+        assert_eq!(lines(Form::Json, "trace", act).len(), 2);
     }
 
     #[test]

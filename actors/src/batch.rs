@@ -14,6 +14,7 @@ use crate::rows::{
     AlertRow, Batch, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, RecordRow,
     ReleasedRow, Sink, UserRow,
 };
+use crate::seal::UserTag;
 use crate::taken::Taken;
 use crate::user::Switch;
 use futures_util::future::BoxFuture;
@@ -178,7 +179,12 @@ pub(crate) enum End {
         fenced: bool,
     },
     /// A record's evaluation panicked.
-    Panicked(crate::taken::Panicked),
+    Panicked {
+        /// What it was.
+        panicked: crate::taken::Panicked,
+        /// Whose, for the log.
+        user: Option<UserTag>,
+    },
     /// A user's state cannot be restored by this release.
     Unreadable {
         /// Who.

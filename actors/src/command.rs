@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::dead_letter::Letter;
 use crate::lane::Lane;
+use crate::phi::Phi;
 use crate::seal::Place;
 use crate::store::StoredLook;
 
@@ -124,8 +125,8 @@ impl Order {
     }
 
     /// The particulars that are sealed, if there are any.
-    pub fn to_bytes(&self) -> Option<Vec<u8>> {
-        match self {
+    pub fn to_bytes(&self) -> Option<Phi<Vec<u8>>> {
+        let bytes = match self {
             Self::Release { .. }
             | Self::Rebuild { .. }
             | Self::Rekey { .. }
@@ -137,11 +138,17 @@ impl Order {
                 let names = letters.names.iter().map(|name| (name.lane.0, name.number));
                 postcard::to_allocvec(&names.collect::<Vec<_>>()).ok()
             }
-        }
+        };
+        bytes.map(Phi::new)
     }
 
     /// What the store has; `None` when this release does not know it.
-    pub fn of_stored(kind: &str, user_id: Option<&str>, body: Option<&[u8]>) -> Option<Self> {
+    pub fn of_stored(
+        kind: &str,
+        user_id: Option<&str>,
+        body: Option<&Phi<Vec<u8>>>,
+    ) -> Option<Self> {
+        let body = body.map(|body| body.expose().as_slice());
         let letters = || {
             let names: Vec<(i32, i64)> = postcard::from_bytes(body?).ok()?;
             let name = |(lane, number)| Letter { lane: Lane(lane), number };
@@ -260,7 +267,7 @@ mod tests {
             },
         ] {
             let body = order.to_bytes();
-            let read = Order::of_stored(order.kind(), order.user_id(), body.as_deref());
+            let read = Order::of_stored(order.kind(), order.user_id(), body.as_ref());
             assert_eq!(read, Some(order));
         }
     }
@@ -270,7 +277,7 @@ mod tests {
         assert_eq!(Order::of_stored("dance", Some("u"), None), None);
         assert_eq!(Order::of_stored("release", None, None), None);
         assert_eq!(Order::of_stored("erase", None, None), None);
-        assert_eq!(Order::of_stored("redrive", None, Some(&[0xff, 0xff])), None);
+        assert_eq!(Order::of_stored("redrive", None, Some(&Phi::new(vec![0xff, 0xff]))), None);
     }
 
     #[test]

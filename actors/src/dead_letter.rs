@@ -7,6 +7,7 @@ use neuros::time::Timestamp;
 use crate::incoming::{HEADER_OVERHEAD, Raw};
 use crate::lane::Lane;
 use crate::log::Outgoing;
+use crate::phi::Phi;
 use crate::seal::Place;
 
 /// The version of the headers (`dlq.version`).
@@ -48,8 +49,8 @@ pub struct Failure<'a> {
 ///
 /// A value that would make the message larger than `bytes_max` stays in the store; the message then
 /// comes without it and with the header `dlq.truncated`. So do headers and a key that are too large.
-pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
-    let Raw { key, value, mut headers } = raw;
+pub fn outgoing(raw: Phi<Raw>, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
+    let Raw { key, value, mut headers } = raw.into_inner();
     let said_from = headers.len();
     let mut add =
         |name: &str, value: String| headers.push((name.to_owned(), Some(value.into_bytes())));
@@ -67,7 +68,7 @@ pub fn outgoing(raw: Raw, failure: &Failure<'_>, bytes_max: usize) -> Outgoing {
         length(&key) + of.sum::<usize>()
     };
     if bytes(&headers) + length(&value) <= bytes_max {
-        return Outgoing { key, value, headers };
+        return Outgoing { key, value: value.map(Phi::new), headers };
     }
     if bytes(&headers) > bytes_max / 2 {
         // Even without its value it is too large: what is said about it must get through.
@@ -84,11 +85,11 @@ pub fn place(Letter { lane, number }: Letter) -> Place {
 }
 
 /// The bytes that are sealed.
-pub fn to_bytes(raw: &Raw) -> Vec<u8> {
-    postcard::to_allocvec(raw).unwrap_or_default()
+pub fn to_bytes(raw: &Phi<Raw>) -> Phi<Vec<u8>> {
+    Phi::new(postcard::to_allocvec(raw.expose()).unwrap_or_default())
 }
 
 /// The record in opened bytes; `None` when they are none.
-pub fn of_bytes(bytes: &[u8]) -> Option<Raw> {
-    postcard::from_bytes(bytes).ok()
+pub fn of_bytes(bytes: &Phi<Vec<u8>>) -> Option<Phi<Raw>> {
+    postcard::from_bytes(bytes.expose()).ok().map(Phi::new)
 }

@@ -158,7 +158,8 @@ impl Residents {
                     Some(key) => match self.restorer.newest(stored, &key).await {
                         Ok(person) => Some(person),
                         Err(RestoreError::Unreadable { problem, .. }) => {
-                            tracing::warn!(user = stored.user.0, %problem, "erased unread");
+                            let user = self.ports.keys.tag_of(&stored.user_id);
+                            tracing::warn!(%user, %problem, "erased unread");
                             None
                         }
                         Err(error) => return Err(end(error)),

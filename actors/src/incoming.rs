@@ -22,7 +22,7 @@ pub struct Incoming<'a> {
 }
 
 /// The same, owned: kept as a dead letter or sent on.
-#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Default, PartialEq, serde::Serialize, serde::Deserialize, zeroize::Zeroize)]
 pub struct Raw {
     /// The key, when there is one.
     pub key: Option<Vec<u8>>,

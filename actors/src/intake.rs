@@ -11,6 +11,7 @@ use crate::defect::Defect;
 use crate::home::home;
 use crate::incoming::{Incoming, Origin, Raw};
 use crate::lane::{Lane, NOTHING, Progress, Routing, Source, settled};
+use crate::phi::Phi;
 
 /// Judges the records of one lane, in order.
 pub struct Intake {
@@ -45,7 +46,7 @@ pub struct Forward {
     /// Where to.
     pub home: Lane,
     /// The record as it came.
-    pub raw: Raw,
+    pub raw: Phi<Raw>,
     /// Where it came from.
     pub origin: Origin,
 }
@@ -57,7 +58,7 @@ pub struct DeadLetter {
     /// Why, for people; quotes nothing of the record.
     pub detail: String,
     /// The record as it came.
-    pub raw: Raw,
+    pub raw: Phi<Raw>,
     /// When it entered the log.
     pub record_time: Option<Timestamp>,
     /// Whose it is, when that much can be read.
@@ -134,7 +135,7 @@ impl Intake {
             previous,
             time: incoming.record_time.map(|time| time.as_micros().div_euclid(1_000)),
         };
-        Verdict::Forward(Box::new(Forward { home, raw: incoming.to_raw(), origin }))
+        Verdict::Forward(Box::new(Forward { home, raw: Phi::new(incoming.to_raw()), origin }))
     }
 
     /// In this order: generation, repeat, home, turn.
@@ -229,19 +230,24 @@ impl Intake {
 }
 
 /// What a record that became a dead letter says now; `None` when it still is none.
-pub fn read_again(raw: &Raw, record_time: Option<Timestamp>, wire: &Wire) -> Option<Application> {
+pub fn read_again(
+    raw: &Phi<Raw>,
+    record_time: Option<Timestamp>,
+    wire: &Wire,
+) -> Option<Application> {
     application(&message(raw, record_time), wire)?.ok()
 }
 
 /// Whose a record that became a dead letter is, when that much can be read.
-pub fn user_of(raw: &Raw, record_time: Option<Timestamp>, wire: &Wire) -> Option<String> {
+pub fn user_of(raw: &Phi<Raw>, record_time: Option<Timestamp>, wire: &Wire) -> Option<String> {
     match application(&message(raw, record_time), wire)? {
         Ok(application) => Some(application.record.user_id.into_owned()),
         Err(rejection) => rejection.user_id.map(|user_id| user_id.into_owned()),
     }
 }
 
-fn message(raw: &Raw, record_time: Option<Timestamp>) -> Message<'_> {
+fn message(raw: &Phi<Raw>, record_time: Option<Timestamp>) -> Message<'_> {
+    let raw = raw.expose();
     let headers = raw.headers.iter();
     let headers: Headers<'_> = headers
         .map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default()))
@@ -295,6 +301,7 @@ pub fn letter(
     if incoming.source == Source::ByUser {
         strip_origin(&mut raw);
     }
+    let raw = Phi::new(raw);
     DeadLetter { reason, detail: detail.into(), raw, record_time, user_id: None }
 }
 

@@ -34,6 +34,7 @@ pub mod observe;
 mod owner;
 mod persist;
 pub mod person;
+pub mod phi;
 mod poll;
 pub mod ports;
 mod push;

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 
 use crate::incoming::{Incoming, Origin, Raw};
 use crate::lane::{Lane, Positions};
+use crate::phi::Phi;
 use crate::rows::Sink;
 
 /// Reads lanes.
@@ -128,7 +129,7 @@ pub trait Forwarder: Send + Sync {
     async fn forward(
         &self,
         home: Lane,
-        record: &Raw,
+        record: &Phi<Raw>,
         origin: Origin,
     ) -> Result<BoxFuture<'static, Result<(), LogError>>, LogError>;
 }
@@ -139,7 +140,7 @@ pub struct Outgoing {
     /// The user id, or of a dead letter what it came with.
     pub key: Option<Vec<u8>>,
     /// The message; `None` when a dead letter's value is too large.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Phi<Vec<u8>>>,
     /// Headers, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
@@ -149,7 +150,8 @@ impl Outgoing {
     pub fn bytes(&self) -> usize {
         let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
         let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
-        length(&self.key) + length(&self.value) + headers.sum::<usize>()
+        let value = self.value.as_ref().map_or(0, |value| value.expose().len());
+        length(&self.key) + value + headers.sum::<usize>()
     }
 }
 

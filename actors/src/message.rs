@@ -11,6 +11,8 @@ use serde::Serialize;
 use uuid::Uuid;
 use zstd::bulk::Compressor;
 
+use crate::phi::Phi;
+
 /// The name space of all ids made here (itself a UUIDv5 of the DNS name `biometric-bridge.neuros`).
 pub const NAMESPACE: Uuid = Uuid::from_u128(0xe008_323a_b960_50ac_9291_583f_77b5_308a);
 
@@ -119,38 +121,33 @@ thread_local! {
 /// A mode change with all that explains it, as it is sealed and stored: its message with one more field, compressed
 /// (Zstandard, RFC 8878). An explanation says much in the same words, and what does not fit into a quarter of a
 /// page goes through several rows of a table beside.
-pub fn explained_to_stored(message: &[u8], explanation: &Explanation) -> Vec<u8> {
-    compressed(
-        [
-            message.strip_suffix(b"}").unwrap_or(message),
-            b",\"explanation\":",
-            &to_json(explanation),
-            b"}",
-        ]
-        .concat(),
-    )
+pub fn explained_to_stored(message: &Phi<Vec<u8>>, explanation: &Explanation) -> Phi<Vec<u8>> {
+    let (message, explanation) = (message.expose(), to_json(explanation));
+    let message = message.strip_suffix(b"}").unwrap_or(message);
+    let parts = [message, b",\"explanation\":", explanation.expose(), b"}"];
+    compressed(Phi::new(parts.concat()))
 }
 
 /// As it is where there is no compressor.
-fn compressed(json: Vec<u8>) -> Vec<u8> {
+fn compressed(json: Phi<Vec<u8>>) -> Phi<Vec<u8>> {
     let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
-        compressor.as_mut().and_then(|compressor| compressor.compress(&json).ok())
+        compressor.as_mut().and_then(|compressor| compressor.compress(json.expose()).ok())
     });
-    compressed.unwrap_or(json)
+    compressed.map_or(json, Phi::new)
 }
 
 /// The JSON of a stored mode change, whatever its size; `None` when it is none. It may have been stored
 /// uncompressed. Bytes come back only after they were authenticated: nobody makes them large on purpose.
-pub fn explained_of_stored(bytes: Vec<u8>) -> Option<Vec<u8>> {
-    match bytes.first() {
+pub fn explained_of_stored(bytes: Phi<Vec<u8>>) -> Option<Phi<Vec<u8>>> {
+    match bytes.expose().first() {
         Some(b'{') => Some(bytes),
-        _ => zstd::stream::decode_all(bytes.as_slice()).ok(),
+        _ => zstd::stream::decode_all(bytes.expose().as_slice()).ok().map(Phi::new),
     }
 }
 
 /// Nothing that is made here refuses to be written, and a vector always takes it.
-pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+pub(crate) fn to_json(value: &impl Serialize) -> Phi<Vec<u8>> {
+    Phi::new(serde_json::to_vec(value).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -161,13 +158,14 @@ mod tests {
     fn what_is_stored_comes_back_whatever_its_size() {
         // An event may have ten thousand readings, and its explanation says what became of each.
         let long = format!("{{\"readings\":[{}]}}", "\"a reading\",".repeat(300_000));
-        for json in ["{\"mode\":\"reflex\"}", &long].map(|json| json.as_bytes().to_vec()) {
+        let phi = |text: &[u8]| Phi::new(text.to_vec());
+        for json in ["{\"mode\":\"reflex\"}", &long].map(|json| phi(json.as_bytes())) {
             let stored = compressed(json.clone());
-            assert_ne!(stored, json, "it is compressed");
+            assert!(stored != json, "it is compressed");
             assert!(explained_of_stored(stored) == Some(json.clone()));
             assert!(explained_of_stored(json.clone()) == Some(json), "as it was stored before");
         }
-        assert_eq!(explained_of_stored(b"neither".to_vec()), None);
+        assert!(explained_of_stored(phi(b"neither")).is_none());
     }
 
     #[test]

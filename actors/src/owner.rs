@@ -268,9 +268,10 @@ impl Owner {
                 }
                 return self.rest().await;
             }
-            End::Panicked(panicked) => {
+            End::Panicked { panicked, user } => {
                 tracing::error!(
                     lane = self.lane.0,
+                    user = user.map(tracing::field::display),
                     provenance = ?panicked.provenance,
                     "the evaluation of a record has failed; its user goes into quarantine"
                 );
@@ -278,7 +279,8 @@ impl Owner {
                 return self.put_aside().await;
             }
             End::Unreadable { user_id, problem } => {
-                tracing::error!(lane = self.lane.0, %problem, "a user's state cannot be restored");
+                let user = self.ports.keys.tag_of(&user_id);
+                tracing::error!(lane = self.lane.0, %user, %problem, "a user's state cannot be restored");
                 self.suspects.users.insert(user_id);
                 return self.put_aside().await;
             }

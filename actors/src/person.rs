@@ -7,6 +7,7 @@ use neuros::time::Timestamp;
 use neuros::{Explain, Kind, Outcome, Policy, State, checkpoint, step};
 
 use crate::defect::Defect;
+use crate::phi::Phi;
 use crate::rows::RecordPlace;
 use crate::store::Start;
 
@@ -101,7 +102,7 @@ impl Person {
     }
 
     /// State and alerts as bytes; `None` before the first record.
-    pub fn to_checkpoint(&self) -> Option<Vec<u8>> {
+    pub fn to_checkpoint(&self) -> Option<Phi<Vec<u8>>> {
         let state = self.state.as_ref()?.to_checkpoint();
         let mut bytes = vec![WITH_ALERTS, 0, 0];
         // Writing into a vector cannot fail, and no part of a book refuses to be written.
@@ -110,7 +111,7 @@ impl Person {
         let length = u16::try_from(bytes.len() - 3).unwrap_or(u16::MAX).to_le_bytes();
         bytes.splice(1..3, length);
         bytes.extend_from_slice(&state);
-        Some(bytes)
+        Some(Phi::new(bytes))
     }
 
     /// A person of whom there is no record yet.

@@ -196,6 +196,6 @@ impl Poll {
             }
             None => None,
         };
-        Ok(Order::of_stored(&stored.kind, stored.user_id.as_deref(), body.as_deref()))
+        Ok(Order::of_stored(&stored.kind, stored.user_id.as_deref(), body.as_ref()))
     }
 }

@@ -11,6 +11,7 @@ use neuros::{ENGINE_VERSION, Policy};
 use crate::chain::Chain;
 use crate::lane::UserNumber;
 use crate::person::{Person, Reaction};
+use crate::phi::Phi;
 use crate::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
 use crate::store::{Asked, Start, Store, StoreError, StoredBase, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
@@ -66,7 +67,8 @@ impl Restorer {
             match self.open_checkpoint(stored, key, sealed).await? {
                 Ok(person) => return Ok((person, false)),
                 Err(problem) => {
-                    tracing::warn!(user = stored.user.0, %problem, "a checkpoint is rebuilt");
+                    let user = self.keys.tag_of(&stored.user_id);
+                    tracing::warn!(%user, %problem, "a checkpoint is rebuilt");
                 }
             }
         }
@@ -122,7 +124,7 @@ impl Restorer {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let person = Person::of_checkpoint(&bytes, record_number, message_number);
+        let person = Person::of_checkpoint(bytes.expose(), record_number, message_number);
         Ok(person.map_err(|error| error.to_string()))
     }
 
@@ -137,7 +139,7 @@ impl Restorer {
         key: &DataKey,
         place: Place,
         sealed: &[u8],
-    ) -> Result<Result<Vec<u8>, Unopened>, KeysAway> {
+    ) -> Result<Result<Phi<Vec<u8>>, Unopened>, KeysAway> {
         let opened = self.seal.open(key, place, sealed);
         if !matches!(opened, Err(Unopened::OtherKey(_))) {
             return Ok(opened);
@@ -192,7 +194,8 @@ impl Restorer {
                     break;
                 }
                 Err(problem) => {
-                    tracing::warn!(user = stored.user.0, %problem, "a base is passed over");
+                    let user = self.keys.tag_of(&stored.user_id);
+                    tracing::warn!(%user, %problem, "a base is passed over");
                     unopened.get_or_insert(problem);
                 }
             }
@@ -272,13 +275,14 @@ impl Restorer {
         let place = record_place(stored.user, record.number);
         let bytes = self.open(stored.user, key, place, &record.body).await?;
         let bytes = bytes.map_err(|error| unreadable(stored, error))?;
+        let bytes = bytes.expose();
         let policy = self.policy(record.policy).await?;
-        if Stored::is_one(&bytes) {
-            let order = Stored::of_bytes(&bytes).map_err(|problem| unreadable(stored, problem))?;
+        if Stored::is_one(bytes) {
+            let order = Stored::of_bytes(bytes).map_err(|problem| unreadable(stored, problem))?;
             let obeyed = person.obey(&policy, &order, &mut Reaction::default());
             obeyed.map_err(|refusal| unreadable(stored, refusal))?;
         } else {
-            let decoded = Record::from_stored(stored.user_id.as_str().into(), &bytes);
+            let decoded = Record::from_stored(stored.user_id.as_str().into(), bytes);
             let decoded = decoded.map_err(|error| unreadable(stored, error))?;
             person.replay(&policy, &decoded, &mut Vec::new());
         }

@@ -171,7 +171,10 @@ impl Desk {
                 user_id: resident.user_id.as_ref().to_owned(),
                 problem: "an order about the user's alerts cannot be carried out".to_owned(),
             },
-            _ => End::Panicked(panicked),
+            (_, resident) => End::Panicked {
+                user: resident.map(|resident| self.residents.ports.keys.tag_of(&resident.user_id)),
+                panicked,
+            },
         }
     }
 

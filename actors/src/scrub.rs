@@ -185,24 +185,24 @@ impl Scrub {
         of: Of,
         compared: Result<Comparison, RestoreError>,
     ) -> Result<(), RestoreError> {
-        let (lane, user) = (self.lane.0, stored.user.0);
+        let (lane, user) = (self.lane.0, self.ports.keys.tag_of(&stored.user_id));
         let looked = match compared.map(|comparison| (of, comparison.finding())) {
             Ok((_, Finding::Nothing)) => return Ok(()),
             Ok((_, Finding::Agrees)) => Looked::Agrees,
             Ok((Of::Memory, _)) => {
-                tracing::error!(lane, user, "{MEMORY_DIFFERS}");
+                tracing::error!(lane, %user, "{MEMORY_DIFFERS}");
                 Looked::MemoryDiffers
             }
             Ok((Of::Checkpoint, Finding::Differs)) => {
-                tracing::error!(lane, user, "{CHECKPOINT_DIFFERS}");
+                tracing::error!(lane, %user, "{CHECKPOINT_DIFFERS}");
                 Looked::CheckpointDiffers
             }
             Ok((Of::Checkpoint, Finding::Unreadable)) => {
-                tracing::warn!(lane, user, "{CHECKPOINT_UNREADABLE}");
+                tracing::warn!(lane, %user, "{CHECKPOINT_UNREADABLE}");
                 Looked::CheckpointUnreadable
             }
             Err(RestoreError::Unreadable { problem, .. }) => {
-                tracing::warn!(lane, user, %problem, "a user's stored records cannot be replayed");
+                tracing::warn!(lane, %user, %problem, "a user's stored records cannot be replayed");
                 Looked::Unreplayable
             }
             Err(error) => return Err(error),

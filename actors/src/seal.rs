@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use crate::lane::UserNumber;
+use crate::phi::Phi;
 
 /// Sealed bytes with their envelope: version, algorithm, key number, nonce, ciphertext, tag.
 #[derive(Clone, PartialEq, Eq)]
@@ -85,17 +86,28 @@ impl std::fmt::Debug for DataKey {
     }
 }
 
+/// What log lines call a user: the same for as long as the key is the same under which it is made, and
+/// without that key nobody finds out whose it is, not even by trying all ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserTag(pub [u8; 8]);
+
+impl std::fmt::Display for UserTag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
 /// Seals and opens with a key at hand; no I/O.
 pub trait Seal: Send + Sync {
     /// Seals `plaintext` for its place.
-    fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed;
+    fn seal(&self, key: &DataKey, place: Place, plaintext: &Phi<Vec<u8>>) -> Sealed;
 
     /// Opens what [`Seal::seal`] gave for this key or one before it.
     ///
     /// # Errors
     ///
     /// When the bytes are damaged, belong elsewhere or were sealed with another key.
-    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened>;
+    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Phi<Vec<u8>>, Unopened>;
 }
 
 /// Sealed bytes that do not open; says nothing of what is in them.
@@ -121,6 +133,9 @@ pub enum Unopened {
 /// Gives the data keys of users, wrapped at rest by a key-encryption key.
 #[async_trait]
 pub trait KeyRing: Send + Sync {
+    /// What log lines call a user; [`UserTag::default`] before the service's own key was asked for.
+    fn tag_of(&self, user_id: &str) -> UserTag;
+
     /// The newest key of each user with those before it, in the order asked for; made and kept safe first for a
     /// user who never had one, and `None` for a user whose keys were destroyed. Asking twice gives the same
     /// keys, whoever asks.
@@ -198,7 +213,7 @@ pub async fn open_own(
     seal: &dyn Seal,
     place: Place,
     sealed: &[u8],
-) -> Result<Result<Vec<u8>, Unopened>, KeysAway> {
+) -> Result<Result<Phi<Vec<u8>>, Unopened>, KeysAway> {
     match seal.open(&keys.service_key().await?, place, sealed) {
         Err(Unopened::OtherKey(_)) => {
             Ok(seal.open(&keys.newest_service_key().await?, place, sealed))

@@ -19,6 +19,7 @@ use crate::lane::{Counts, Lane, PerSource, Provenance, UserNumber};
 use crate::message::{self, Cause, ModeSwitch, to_json};
 use crate::notice::Notice;
 use crate::person::{Applied, Evaluate, Look, Person, Reaction};
+use crate::phi::Phi;
 use crate::rows::{RecordPlace, RecordRow, TransitionRow};
 use crate::seal::{DataKey, Place, Seal, Sealed};
 use crate::taken::{Entry, Panicked, Taken};
@@ -114,7 +115,7 @@ pub struct Switch {
     /// The message for the outbox.
     pub outgoing: Sealed,
     /// The same in the clear, to be published once the batch is committed.
-    pub message: Vec<u8>,
+    pub message: Phi<Vec<u8>>,
     /// Whose, as the outside knows them.
     pub user_id: String,
 }
@@ -215,7 +216,7 @@ impl User {
                     device_id: column(&mut record.device_id),
                     event_type: column(&mut record.event_type),
                 };
-                (body, named)
+                (Phi::new(body), named)
             }
             Entry::Order(asked) => {
                 let stored = Stored::new(asked.at, asked.order.clone());
@@ -225,7 +226,7 @@ impl User {
                 }
                 let event_type = ORDER.to_owned();
                 let named = Named { time: asked.at, device_id: String::new(), event_type };
-                (stored.to_bytes(), named)
+                (Phi::new(stored.to_bytes()), named)
             }
         };
         let user_id = taken.user_id();
@@ -258,7 +259,7 @@ impl User {
         &self,
         (position, provenance, previous): (i32, Provenance, Option<RecordPlace>),
         named: Named,
-        body: &[u8],
+        body: &Phi<Vec<u8>>,
         context: &BatchContext,
     ) -> RecordRow {
         let number = self.person.record_number;

@@ -181,6 +181,7 @@ fn show(letter: Letter, layers: &Layers) -> Result<(), Failure> {
         let raw = raw.ok().and_then(|bytes| actors::dead_letter::of_bytes(&bytes));
         raw.ok_or_else(|| Failure::Broken(format!("dead letter {letter} does not open")))
     })?;
+    let raw = raw.expose();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers: Vec<_> = raw
         .headers

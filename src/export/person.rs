@@ -3,7 +3,9 @@
 
 use std::io::{self, Write};
 
+use actors::incoming::Raw;
 use actors::lane::Lane;
+use actors::phi::Phi;
 use actors::store::{Asked, Store as _, StoredUser};
 use serde_json::{Value, json};
 
@@ -123,11 +125,12 @@ impl Exporter {
 }
 
 /// A dead letter as its record came; text where it is text.
-fn shown(letter: &SealedLetter, raw: Option<actors::incoming::Raw>) -> Value {
+fn shown(letter: &SealedLetter, raw: Option<Phi<Raw>>) -> Value {
+    let raw = raw.as_ref().map(Phi::expose);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let value = raw.as_ref().and_then(|raw| raw.value.as_deref()).map(text);
-    let key = raw.as_ref().and_then(|raw| raw.key.as_deref()).map(text);
-    let headers = raw.as_ref().map(|raw| {
+    let value = raw.and_then(|raw| raw.value.as_deref()).map(text);
+    let key = raw.and_then(|raw| raw.key.as_deref()).map(text);
+    let headers = raw.map(|raw| {
         let pairs = raw.headers.iter();
         pairs.map(|(name, value)| (name.clone(), value.as_deref().map(text))).collect::<Vec<_>>()
     });

@@ -1,7 +1,9 @@
 //! What the API says of a person: their state, and how it came to be. Whoever asks is a [`Reader`], and only
 //! that knows what is stored.
 
+use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse};
+use actors::phi::Phi;
 use url::form_urlencoded;
 
 use super::problem::Problem;
@@ -14,7 +16,7 @@ const LIMIT_MAX: u32 = 1_000;
 /// `GET /api/v1/users/{user_id}/state`
 pub(super) async fn state(reader: Reader, request: HttpRequest) -> Result<HttpResponse, Problem> {
     fields(request.query_string(), [])?;
-    Ok(HttpResponse::Ok().json(reader.state().await?))
+    Ok(json(reader.state().await?))
 }
 
 /// `GET /api/v1/users/{user_id}/transitions`
@@ -43,7 +45,12 @@ pub(super) async fn transitions(
             })?
         }
     };
-    Ok(HttpResponse::Ok().json(reader.transitions(after, limit).await?))
+    Ok(json(reader.transitions(after, limit).await?))
+}
+
+/// Where health data leaves by this port.
+fn json(body: Phi<Vec<u8>>) -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(body.into_inner())
 }
 
 /// The values of these fields of a query; no other may be there, and each once. One that is there twice reads as

@@ -10,6 +10,7 @@ use actix_web::dev::Payload;
 use actix_web::web::{Data, Path};
 use actix_web::{FromRequest, HttpRequest};
 use actors::message::explained_of_stored;
+use actors::phi::Phi;
 use actors::user::transition_place;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use neuros::time::Timestamp;
@@ -70,8 +71,8 @@ impl Reader {
         Ok(Self { archive: Arc::clone(&desk.archive), identity, user_id })
     }
 
-    /// The user's state with all records that are stored by now.
-    pub(super) async fn state(&self) -> Result<Value, Problem> {
+    /// The user's state, as JSON, with all records that are stored by now.
+    pub(super) async fn state(&self) -> Result<Phi<Vec<u8>>, Problem> {
         let user_id = self.user_id.clone();
         let read = async move |opened: Arc<Opened>, File { stored, key }: File| {
             let person = opened.restorer.newest(&stored, &key).await?;
@@ -86,13 +87,17 @@ impl Reader {
             if let (Value::Object(shown), Some(Value::Object(summary))) = (&mut shown, summary) {
                 shown.extend(summary);
             }
-            Ok(shown)
+            written(&shown)
         };
         self.disclose("neuros_checkpoints", None, 1, read).await
     }
 
-    /// The user's mode changes with message numbers above `after`, at most `limit`.
-    pub(super) async fn transitions(&self, after: i64, limit: u32) -> Result<Transitions, Problem> {
+    /// The user's mode changes with message numbers above `after`, at most `limit`: a page of [`Transitions`].
+    pub(super) async fn transitions(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Phi<Vec<u8>>, Problem> {
         let limit = i64::from(limit);
         let read = async move |opened: Arc<Opened>, file: File| {
             // What is of before the user was erased and let in again does not open.
@@ -103,7 +108,7 @@ impl Reader {
             let mut bytes = 0;
             for row in rows {
                 if bytes >= PAGE_BYTES {
-                    return Ok(page);
+                    return written(&page);
                 }
                 let place = transition_place(user, row.n);
                 let unopened = |problem: &str| {
@@ -111,8 +116,8 @@ impl Reader {
                 };
                 let stored = opened.restorer.open(user, &file.key, place, &row.body).await?;
                 let stored = stored.map_err(|error| unopened(&error.to_string()))?;
-                let json =
-                    explained_of_stored(stored).and_then(|json| String::from_utf8(json).ok());
+                let json = explained_of_stored(stored)
+                    .and_then(|json| String::from_utf8(json.into_inner()).ok());
                 let json = json.and_then(|json| RawValue::from_string(json).ok());
                 let json =
                     json.ok_or_else(|| unopened("what is sealed there is no mode change"))?;
@@ -123,7 +128,7 @@ impl Reader {
             if is_last {
                 page.next = None;
             }
-            Ok(page)
+            written(&page)
         };
         let part = Some(format!("n > {after}"));
         self.disclose("mode_transitions", part, limit, read).await
@@ -152,10 +157,17 @@ impl Reader {
 
 /// A page of mode changes as they left, each with its explanation.
 #[derive(Serialize)]
-pub(super) struct Transitions {
+struct Transitions {
     transitions: Vec<Box<RawValue>>,
     /// What to ask for next; `null` when these were the last.
     next: Option<i64>,
+}
+
+/// An answer as it leaves.
+fn written(answer: &impl Serialize) -> Result<Phi<Vec<u8>>, Unread> {
+    // What went wrong might quote what it was about.
+    let json = serde_json::to_vec(answer);
+    json.map(Phi::new).map_err(|_| Unread::Broken("an answer cannot be written".to_owned()))
 }
 
 /// Who asks. Whom nobody knows is counted, written down, and told what is missing.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use actors::incoming::{Origin, Raw};
 use actors::lane::Lane;
 use actors::log::{Forwarder, LogError, Outgoing, Publisher};
+use actors::phi::Phi;
 use actors::rows::Sink;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -90,10 +91,10 @@ impl Forwarder for KafkaForwarder {
     async fn forward(
         &self,
         home: Lane,
-        record: &Raw,
+        record: &Phi<Raw>,
         origin: Origin,
     ) -> Result<BoxFuture<'static, Result<(), LogError>>, LogError> {
-        let added = origin.to_headers();
+        let (record, added) = (record.expose(), origin.to_headers());
         let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
         let added = added.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
         let mut message =
@@ -178,7 +179,7 @@ impl KafkaPublisher {
             let headers = headers.map(|(name, value)| (name.as_str(), value.as_deref()));
             let mut record = Record::to(topic).headers(headers_of(headers));
             if let Some(value) = &message.value {
-                record = record.payload(value);
+                record = record.payload(value.expose());
             }
             if let Some(key) = &message.key {
                 record = record.key(key);

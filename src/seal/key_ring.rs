@@ -7,12 +7,13 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::lane::UserNumber;
-use actors::seal::{DataKey, KeyRing, KeysAway};
+use actors::seal::{DataKey, KeyRing, KeysAway, UserTag};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use super::fill_random;
 use super::key_encryption::KeyEncryptions;
+use super::user_tag;
 
 /// Owns what belongs to nobody.
 pub const SERVICE: UserNumber = UserNumber(0);
@@ -241,6 +242,11 @@ impl StoredKeyRing {
 
 #[async_trait]
 impl KeyRing for StoredKeyRing {
+    fn tag_of(&self, user_id: &str) -> UserTag {
+        let known = self.service().clone();
+        known.and_then(|key| user_tag::of(&key, user_id)).unwrap_or_default()
+    }
+
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         let mut distinct = users.to_vec();
         distinct.sort_unstable();
@@ -281,7 +287,7 @@ impl KeyRing for StoredKeyRing {
     async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {
         let kept = self.stored(&[user]).await?;
         let newest = kept.first().map_or(0, |kept| kept.newest);
-        let (_, wrapped) = self.make(&[(user, newest + 1)])?;
+        let (_, wrapped) = self.make(&[(user, newest + 1)]).await?;
         self.store.keep(&wrapped).await.map(|_| ()).map_err(store_away)
     }
 

@@ -33,6 +33,7 @@ fn every_command_has_help_with_an_example() {
         &["audit", "export"],
         &["audit", "verify"],
         &["tokens", "new"],
+        &["user", "tag"],
         &["config", "check"],
         &["config", "defaults"],
         &["doctor"],

@@ -15,6 +15,7 @@ mod documents;
 mod golden;
 mod house;
 mod keys;
+mod quoting;
 mod replay;
 mod servers;
 mod servers_work;

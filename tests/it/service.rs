@@ -4,6 +4,7 @@
 mod accounts;
 mod alerts;
 mod audit;
+mod canary;
 pub(crate) mod check;
 mod commands;
 mod dead_letters;
@@ -30,7 +31,6 @@ mod redrive;
 mod rejected;
 mod roles;
 mod rolling;
-mod secrets;
 pub(crate) mod site;
 mod start;
 mod vault;

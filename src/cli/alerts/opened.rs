@@ -85,7 +85,7 @@ fn opened(
     };
     match asking.seal.open(key, alert_place(user, n), body) {
         Ok(bytes) => {
-            let message = serde_json::from_slice(&bytes);
+            let message = serde_json::from_slice(bytes.expose());
             message.map(Some).map_err(|_| not_opened("it is no message"))
         }
         Err(Unopened::OtherKey(_)) => Ok(None),

@@ -97,6 +97,11 @@ impl Redis {
         self.tell("FLUSHALL");
     }
 
+    /// All that the server has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     fn tell(&self, command: &str) {
         let client = redis::Client::open(self.url()).expect("the address is one");
         let mut connection = client.get_connection().expect("Redis takes the connection");

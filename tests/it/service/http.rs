@@ -1,10 +1,10 @@
 //! Our own port as whoever asks meets it: TLS, tokens, whose data is shown, and how much anybody may ask.
 
 mod development;
-mod issuer;
+pub(super) mod issuer;
 mod limits;
-mod office;
-mod people;
+pub(super) mod office;
+pub(super) mod people;
 mod refresh;
 mod strangers;
 mod tls;

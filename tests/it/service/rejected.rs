@@ -15,7 +15,7 @@ use crate::servers::{Outgoing, python};
 const BYTES_MAX: usize = 1 << 20;
 
 /// A record for each reason to refuse one.
-fn refused(reason: Reason) -> String {
+pub(super) fn refused(reason: Reason) -> String {
     let event =
         |fields: &str| format!("{{\"device_id\":\"d\",{fields},\"metrics\":{{\"hrv\":45}}}}");
     let long = "x".repeat(256);

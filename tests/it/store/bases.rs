@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use actors::lane::UserNumber;
 use actors::person::Person;
+use actors::phi::Phi;
 use actors::restore::Restorer;
 use actors::rows::{Erasure, ErasureRow};
-use actors::seal::{DataKey, KeyRing, KeysAway, Seal as _};
+use actors::seal::{DataKey, KeyRing, KeysAway, Seal as _, UserTag};
 use actors::store::{Asked, Store as _, StoredUser};
 use actors::user::{checkpoint_place, record_place};
 use async_trait::async_trait;
@@ -38,6 +39,10 @@ struct OneKey;
 
 #[async_trait]
 impl KeyRing for OneKey {
+    fn tag_of(&self, _: &str) -> UserTag {
+        UserTag([0; 8])
+    }
+
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         Ok(users.iter().map(|_| Some(key())).collect())
     }
@@ -105,6 +110,7 @@ impl Wearer {
             self.person.replay(&Policy::default(), &decoded, &mut Vec::new());
             let mut batch = owner.batch();
             let user = *self.user.get_or_insert_with(|| batch.after.number_user(owner.lane));
+            let stored = Phi::new(stored);
             let body = cipher().seal(&key(), record_place(user, number), &stored);
             batch.records.push(actors::rows::RecordRow {
                 policy,
@@ -112,7 +118,7 @@ impl Wearer {
                 body,
                 ..record(user, number, 0)
             });
-            let bytes = self.person.state.as_ref().expect("a state").to_checkpoint();
+            let bytes = Phi::new(self.person.state.as_ref().expect("a state").to_checkpoint());
             let checkpoint = cipher().seal(&key(), checkpoint_place(user, number), &bytes);
             batch.users.push(actors::rows::UserRow {
                 message_number: self.person.message_number,

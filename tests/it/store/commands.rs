@@ -100,7 +100,7 @@ async fn a_command_is_carried_out_once(place: Place) {
         let sealed = row.body.as_deref();
         let place = actors::command::place(Lane(lane), row.requested_at);
         let body = sealed.map(|sealed| seal.open(&key, place, sealed).expect("it opens"));
-        let read = Order::of_stored(&row.kind, row.user_id.as_deref(), body.as_deref());
+        let read = Order::of_stored(&row.kind, row.user_id.as_deref(), body.as_ref());
         assert_eq!(read, Some(order));
     }
     let carried_out = |id| CommandRow { id, record_number: Some(9), outcome: "done".to_owned() };

@@ -145,7 +145,7 @@ fn name_of_message(sink: Sink, outgoing: &Outgoing) -> Result<(String, (i64, i64
         let offset = offset.parse::<i64>().map_err(|error| error.to_string())?;
         return Ok((lane.to_owned(), (i64::from(source.number()), offset)));
     }
-    let value = outgoing.value.as_deref().unwrap_or_default();
+    let value = outgoing.value.as_ref().map_or(&[][..], |value| value.expose());
     let message: serde_json::Value =
         serde_json::from_slice(value).map_err(|error| error.to_string())?;
     let name = message["user_id"].as_str().ok_or("a message of nobody")?.to_owned();

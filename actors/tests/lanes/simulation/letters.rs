@@ -155,7 +155,7 @@ impl Reference {
             &letter.body,
         );
         let kept = dead_letter::of_bytes(&opened.map_err(|error| error.to_string())?);
-        let kept = kept.ok_or("a dead letter that cannot be read")?;
+        let kept = kept.ok_or("a dead letter that cannot be read")?.into_inner();
         ensure(kept.key == entry.raw.key && kept.value == entry.raw.value, || {
             "a dead letter that is not what the log holds".to_owned()
         })

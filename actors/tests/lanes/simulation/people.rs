@@ -107,7 +107,7 @@ impl Book {
     fn keep(&mut self, place: RecordPlace) {
         self.states.push(Known {
             stamp: place.stamp,
-            checkpoint: self.person.to_checkpoint().unwrap(),
+            checkpoint: self.person.to_checkpoint().unwrap().into_inner(),
             message_number: self.person.message_number,
             place,
         });

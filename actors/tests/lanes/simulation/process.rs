@@ -13,7 +13,7 @@ use std::time::Duration;
 use actors::clock::Clock;
 use actors::lane::{Lane, UserNumber};
 use actors::ports::{Ports, Rules};
-use actors::seal::{DataKey, KeyRing, KeysAway};
+use actors::seal::{DataKey, KeyRing, KeysAway, UserTag};
 use async_trait::async_trait;
 use neuros::time::{Micros, Timestamp};
 use neuros::wire::Intake;
@@ -73,6 +73,10 @@ impl AwayKeys {
 
 #[async_trait]
 impl KeyRing for AwayKeys {
+    fn tag_of(&self, _: &str) -> UserTag {
+        UserTag([0; 8])
+    }
+
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         self.check()?;
         self.keys.keys_of(users).await

@@ -311,7 +311,7 @@ impl Reference {
     fn check_order(&mut self, row: &StoredRecord) -> Result<Given, String> {
         let place = record_place(row.user, row.number);
         let body = PlainSeal.open(&all_keys_of(row.user), place, &row.body);
-        let stored = Stored::of_bytes(&body.map_err(|error| error.to_string())?)?;
+        let stored = Stored::of_bytes(body.map_err(|error| error.to_string())?.expose())?;
         let is_tick = *stored.order() == alert::Order::Tick;
         ensure(is_tick || stored.at() == row.place.stamp, || {
             "an order of another time".to_owned()
@@ -334,7 +334,9 @@ impl Reference {
             PlainSeal.open(&all_keys_of(row.user), record_place(row.user, row.number), &row.body);
         let mut bytes = Vec::new();
         record.to_stored(&mut bytes);
-        ensure(sealed.is_ok_and(|opened| opened == bytes), || "not what the log holds".to_owned())
+        ensure(sealed.is_ok_and(|opened| *opened.expose() == bytes), || {
+            "not what the log holds".to_owned()
+        })
     }
 
     /// I6, for this batch: all that was read is counted once, and what is counted new is stored.
@@ -410,7 +412,7 @@ impl Reference {
             let body = body.map_err(|error| error.to_string())?;
             let body = explained_of_stored(body).ok_or("I5: what is stored is no mode change")?;
             let body: serde_json::Value =
-                serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+                serde_json::from_slice(body.expose()).map_err(|error| error.to_string())?;
             let said = (&body["previous_mode"], &body["mode"], &body["seq"], &body["n"]);
             let mode = |mode| serde_json::to_value(mode).unwrap_or_default();
             let (previous, entered) = (mode(switch.previous), mode(switch.mode));
@@ -468,7 +470,7 @@ impl Reference {
         let known = known.ok_or_else(|| format!("I5: a checkpoint of record {number} to come"))?;
         let sealed = row.checkpoint.as_deref().unwrap_or_default();
         let opened = PlainSeal.open(&all_keys_of(user), checkpoint_place(user, number), sealed);
-        ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
+        ensure(opened.is_ok_and(|bytes| *bytes.expose() == known.checkpoint), || {
             format!("I5: the checkpoint of {} at {number} is not the replay's", row.user_id)
         })?;
         ensure(row.newest == Some(known.place), || {
@@ -486,7 +488,7 @@ impl Reference {
         let known = self.people.known(user, number);
         let known = known.ok_or("I2: the cache got a state that is not committed")?;
         let opened = PlainSeal.open(&all_keys_of(user), checkpoint_place(user, number), body);
-        ensure(opened.is_ok_and(|bytes| bytes == known.checkpoint), || {
+        ensure(opened.is_ok_and(|bytes| *bytes.expose() == known.checkpoint), || {
             format!("I5: the live state of {user_id} at {number} is not the replay's")
         })
     }

@@ -263,7 +263,10 @@ impl MemoryLog {
         let published = self.published.lock().unwrap();
         let of_sink = published.iter().filter(|(of, _)| *of == sink);
         of_sink
-            .map(|(_, outgoing)| serde_json::from_slice(outgoing.value.as_ref().unwrap()).unwrap())
+            .map(|(_, outgoing)| {
+                let value = outgoing.value.as_ref().unwrap().expose();
+                serde_json::from_slice(value).unwrap()
+            })
             .collect()
     }
 

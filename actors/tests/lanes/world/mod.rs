@@ -19,9 +19,10 @@ use actors::lane::{
 };
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::person::Person;
+use actors::phi::Phi;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use actors::rows::Sink;
-use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened};
+use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened, UserTag};
 use async_trait::async_trait;
 use neuros::Policy;
 use neuros::time::Timestamp;
@@ -50,37 +51,38 @@ fn first(key: &DataKey) -> [u8; 4] {
 }
 
 impl Seal for PlainSeal {
-    fn seal(&self, key: &DataKey, place: Place, plaintext: &[u8]) -> Sealed {
+    fn seal(&self, key: &DataKey, place: Place, plaintext: &Phi<Vec<u8>>) -> Sealed {
         let mut sealed = label(key, place).into_bytes();
-        sealed.extend(plaintext.iter().map(|byte| !byte));
+        sealed.extend(plaintext.expose().iter().map(|byte| !byte));
         Sealed(sealed)
     }
 
-    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
+    fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Phi<Vec<u8>>, Unopened> {
         let number = sealed.split(|byte| *byte == b'.').next();
         let number = number.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let number = number.ok_or(Unopened::Damaged)?;
         let key = key.numbered(number).ok_or(Unopened::OtherKey(number))?;
         let label = label(key, place);
         let body = sealed.strip_prefix(label.as_bytes()).ok_or(Unopened::NotAuthentic)?;
-        Ok(body.iter().map(|byte| !byte).collect())
+        Ok(Phi::new(body.iter().map(|byte| !byte).collect()))
     }
 }
 
 pub(crate) fn sealed_by(user: UserNumber, place: Place, plaintext: &[u8]) -> Vec<u8> {
-    PlainSeal.seal(&key(u32::try_from(user.0).unwrap()), place, plaintext).0
+    let plaintext = Phi::new(plaintext.to_vec());
+    PlainSeal.seal(&key(u32::try_from(user.0).unwrap()), place, &plaintext).0
 }
 
 pub(crate) fn opened(user: UserNumber, place: Place, sealed: &[u8]) -> Vec<u8> {
-    PlainSeal.open(&all_keys_of(user), place, sealed).unwrap()
+    PlainSeal.open(&all_keys_of(user), place, sealed).unwrap().into_inner()
 }
 
 /// As the service's own key seals it.
-pub(crate) fn sealed_by_service(place: Place, plaintext: &[u8]) -> Vec<u8> {
+pub(crate) fn sealed_by_service(place: Place, plaintext: &Phi<Vec<u8>>) -> Vec<u8> {
     PlainSeal.seal(&key(0), place, plaintext).0
 }
 
-pub(crate) fn opened_by_service(place: Place, sealed: &[u8]) -> Vec<u8> {
+pub(crate) fn opened_by_service(place: Place, sealed: &[u8]) -> Phi<Vec<u8>> {
     PlainSeal.open(&all_keys_of(UserNumber(0)), place, sealed).unwrap()
 }
 
@@ -116,6 +118,10 @@ impl PlainKeys {
 
 #[async_trait]
 impl KeyRing for PlainKeys {
+    fn tag_of(&self, _: &str) -> UserTag {
+        UserTag([0; 8])
+    }
+
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         let damaged = self.damaged.lock().unwrap();
         match users.iter().any(|user| damaged.contains(user)) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actors::incoming::{Origin, Raw};
 use actors::lane::Lane;
 use actors::log::{Forwarder, LogError, Outgoing, Publisher};
+use actors::phi::Phi;
 use actors::rows::Sink;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -171,7 +172,7 @@ impl Forwarder for Senders {
     async fn forward(
         &self,
         home: Lane,
-        record: &Raw,
+        record: &Phi<Raw>,
         origin: Origin,
     ) -> Result<BoxFuture<'static, Result<(), LogError>>, LogError> {
         if std::mem::take(&mut *self.log.loses_next.lock().unwrap()) {
@@ -182,7 +183,7 @@ impl Forwarder for Senders {
         if queue.has_failed {
             return broken();
         }
-        queue.waiting.push_back(Sent { home, raw: record.clone(), origin, answer });
+        queue.waiting.push_back(Sent { home, raw: record.expose().clone(), origin, answer });
         if !std::mem::replace(&mut queue.runs, true) {
             let (log, process) = (Arc::clone(&self.log), self.process);
             tokio::spawn(send_on(log, process, Arc::clone(&self.queue), Arc::clone(&self.grown)));

@@ -7,8 +7,9 @@ use actors::hash_chain::Head;
 use actors::lane::{FenceToken, Lane, ModeCounts, Positions, Progress, Routing, UserNumber};
 use actors::log::{LogError, Outgoing, Publisher};
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
+use actors::phi::Phi;
 use actors::rows::{Batch, RecordPlace, Sink};
-use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened};
+use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened, UserTag};
 use actors::store::{
     Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Sources, Store, StoreError,
     StoredBase, StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser,
@@ -111,12 +112,12 @@ impl actors::clock::Clock for SystemClock {
 pub(super) struct Open;
 
 impl Seal for Open {
-    fn seal(&self, _: &DataKey, _: Place, plaintext: &[u8]) -> Sealed {
-        Sealed(plaintext.to_vec())
+    fn seal(&self, _: &DataKey, _: Place, plaintext: &Phi<Vec<u8>>) -> Sealed {
+        Sealed(plaintext.expose().clone())
     }
 
-    fn open(&self, _: &DataKey, _: Place, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
-        Ok(sealed.to_vec())
+    fn open(&self, _: &DataKey, _: Place, sealed: &[u8]) -> Result<Phi<Vec<u8>>, Unopened> {
+        Ok(Phi::new(sealed.to_vec()))
     }
 }
 
@@ -125,6 +126,10 @@ pub(super) struct OneKey;
 
 #[async_trait]
 impl KeyRing for OneKey {
+    fn tag_of(&self, _: &str) -> UserTag {
+        UserTag([0; 8])
+    }
+
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         Ok(users.iter().map(|_| Some(DataKey::new(&[0; 32], 1))).collect())
     }
