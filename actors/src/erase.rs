@@ -86,9 +86,9 @@ impl Residents {
             keys.push(match key {
                 Ok(key) => key.into_iter().next().flatten(),
                 Err(problem) => {
-                    // The store answers: it is this key that is wrong.
+                    // The store answers: it is this key that is wrong. Its text says whose, by number.
                     ring.newest_number(*user).await.map_err(keys_end)?;
-                    tracing::warn!(user = user.0, %problem, "a data key is passed over");
+                    tracing::warn!(%problem, "a data key is passed over");
                     None
                 }
             });

@@ -58,7 +58,8 @@ impl Residents {
             match restored {
                 Ok(()) => {}
                 Err(RestoreError::Unreadable { problem, .. }) => {
-                    tracing::warn!(user = stored.user.0, %problem, "alerts are looked at later");
+                    let user = self.ports.keys.tag_of(&stored.user_id);
+                    tracing::warn!(%user, %problem, "alerts are looked at later");
                     unreadable.insert(stored.user);
                 }
                 Err(error) => return Err(end(error)),

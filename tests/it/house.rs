@@ -158,6 +158,21 @@ fn files_have_one_subject_and_so_are_short() {
 }
 
 #[test]
+fn log_lines_name_users_by_their_tag_alone() {
+    for path in ["src", "actors/src"].into_iter().flat_map(|folder| files(folder, ".rs")) {
+        for (number, line) in read(&path).lines().enumerate() {
+            // What is given to a field of a log line that is called so, other than a tag.
+            let given = line.split_once("!(").and_then(|(_, fields)| {
+                let (_, given) = fields.split_once("user = ")?;
+                given.split(',').next()
+            });
+            let place = format!("{}:{}", path.display(), number + 1);
+            assert!(given.is_none_or(|given| given.contains("tag")), "{place}: {line}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_left_unfinished() {
     let marks =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore"), concat!("todo", "!(")];
