@@ -1,7 +1,10 @@
 //! Somebody who may see a person's data: the one way from a request to what is stored. Making one knows who
 //! asks and whether they may; each of its answers is written down, durably, before it is given.
 
+mod alerts;
 mod archive;
+mod retraced;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -9,10 +12,11 @@ use actix_web::dev::Payload;
 use actix_web::web::{Data, Path};
 use actix_web::{FromRequest, HttpRequest};
 use actors::message::explained_of_stored;
+use actors::seal::Place;
 use actors::user::transition_place;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use neuros::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -21,9 +25,12 @@ use super::Desk;
 use super::authentication::Identity;
 use super::limits::Network;
 use super::problem::Problem;
+use super::query::Page;
 use crate::store::{Access, Administration as _};
 
+pub(super) use alerts::Answer;
 pub use archive::Archive;
+pub(super) use timeline::{Stretch, Timeline};
 
 /// Whoever asks, and about whom.
 pub(super) struct Reader {
@@ -47,12 +54,18 @@ impl FromRequest for Reader {
     }
 }
 
+/// What every path of a reader names.
+#[derive(Deserialize)]
+struct Whose {
+    user_id: String,
+}
+
 impl Reader {
     async fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let desk = request.app_data::<Data<Desk>>().ok_or_else(Problem::broken)?;
         let identity = identify(desk, request).await?;
-        let user_id =
-            Path::<String>::extract(request).await.map_or_else(|_| String::new(), Path::into_inner);
+        let whose = Path::<Whose>::extract(request).await;
+        let user_id = whose.map_or_else(|_| String::new(), |whose| whose.into_inner().user_id);
         let is_id =
             (1..=USER_ID_BYTES_MAX).contains(&user_id.len()) && !user_id.contains(char::is_control);
         if !is_id {
@@ -71,11 +84,11 @@ impl Reader {
     }
 
     /// The user's state with all records that are stored by now.
-    pub(super) async fn state(&self) -> Result<Value, Problem> {
+    pub(super) async fn state(&self) -> Result<Tagged, Problem> {
         let user_id = self.user_id.clone();
         let read = async move |opened: Arc<Opened>, File { stored, key }: File| {
             let person = opened.restorer.newest(&stored, &key).await?;
-            let mut shown = json!({
+            let mut json = json!({
                 "user_id": user_id,
                 "n": person.message_number,
                 "record_number": person.record_number,
@@ -83,49 +96,37 @@ impl Reader {
                 "quarantined": stored.quarantined,
             });
             let summary = person.state.as_ref().map(|state| json!(state.summary(&user_id)));
-            if let (Value::Object(shown), Some(Value::Object(summary))) = (&mut shown, summary) {
+            if let (Value::Object(shown), Some(Value::Object(summary))) = (&mut json, summary) {
                 shown.extend(summary);
             }
-            Ok(shown)
+            let quarantined = u8::from(stored.quarantined);
+            let tag = format!("{}.{}.{quarantined}", person.record_number, person.message_number);
+            Ok(Tagged { json, tag })
         };
         self.disclose("neuros_checkpoints", None, 1, read).await
     }
 
-    /// The user's mode changes with message numbers above `after`, at most `limit`.
-    pub(super) async fn transitions(&self, after: i64, limit: u32) -> Result<Transitions, Problem> {
-        let limit = i64::from(limit);
+    /// A page of the user's mode changes.
+    pub(super) async fn transitions(&self, page: Page) -> Result<Transitions, Problem> {
+        let limit = i64::from(page.limit);
         let read = async move |opened: Arc<Opened>, file: File| {
             // What is of before the user was erased and let in again does not open.
-            let (user, after) = (file.stored.user, after.max(file.stored.start.message_number));
+            let (user, after) =
+                (file.stored.user, page.after.max(file.stored.start.message_number));
             let rows = opened.store.transitions_of_user(user, after, limit).await?;
-            let is_last = (rows.len() as i64) < limit;
-            let mut page = Transitions { transitions: Vec::new(), next: None };
-            let mut bytes = 0;
-            for row in rows {
-                if bytes >= PAGE_BYTES {
-                    return Ok(page);
+            let mut messages = Messages::of(rows.len(), limit);
+            for row in &rows {
+                if messages.is_full() {
+                    break;
                 }
                 let place = transition_place(user, row.n);
-                let unopened = |problem: &str| {
-                    Unread::Broken(format!("row {} of {}: {problem}", row.n, place.table))
-                };
-                let stored = opened.restorer.open(user, &file.key, place, &row.body).await?;
-                let stored = stored.map_err(|error| unopened(&error.to_string()))?;
-                let json =
-                    explained_of_stored(stored).and_then(|json| String::from_utf8(json).ok());
-                let json = json.and_then(|json| RawValue::from_string(json).ok());
-                let json =
-                    json.ok_or_else(|| unopened("what is sealed there is no mode change"))?;
-                bytes += json.get().len();
-                page.transitions.push(json);
-                page.next = Some(row.n);
+                let stored = opened.open(&file, place, &row.body).await?;
+                messages.add(place, explained_of_stored(stored))?;
             }
-            if is_last {
-                page.next = None;
-            }
-            Ok(page)
+            let (transitions, next) = messages.end();
+            Ok(Transitions { transitions, next })
         };
-        let part = Some(format!("n > {after}"));
+        let part = Some(format!("n > {}", page.after));
         self.disclose("mode_transitions", part, limit, read).await
     }
 
@@ -140,14 +141,24 @@ impl Reader {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        let access = Access {
+        let access = self.access("READ", table, part, records);
+        self.archive.read(access, self.user_id.clone(), read).await
+    }
+
+    fn access(&self, kind: &str, table: &str, part: Option<String>, records: i64) -> Access {
+        Access {
             user_id: Some(self.user_id.clone()),
             record_id: part,
             records,
-            ..access(&self.identity, "READ", table)
-        };
-        self.archive.read(access, self.user_id.clone(), read).await
+            ..access(&self.identity, kind, table)
+        }
     }
+}
+
+/// Something, and what is another when it is.
+pub(super) struct Tagged {
+    pub(super) json: Value,
+    pub(super) tag: String,
 }
 
 /// A page of mode changes as they left, each with its explanation.
@@ -156,6 +167,47 @@ pub(super) struct Transitions {
     transitions: Vec<Box<RawValue>>,
     /// What to ask for next; `null` when these were the last.
     next: Option<i64>,
+}
+
+/// Messages of a page, by their numbers.
+struct Messages {
+    texts: Vec<Box<RawValue>>,
+    newest: Option<i64>,
+    bytes: usize,
+    /// So many were found, and none is behind them.
+    last: Option<usize>,
+}
+
+impl Messages {
+    /// A page of rows, of which `found` were found of up to `limit`.
+    fn of(found: usize, limit: i64) -> Self {
+        let last = Some(found).filter(|found| (*found as i64) < limit);
+        Self { texts: Vec::new(), newest: None, bytes: 0, last }
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= PAGE_BYTES
+    }
+
+    fn add(&mut self, place: Place, json: Option<Vec<u8>>) -> Result<(), Unread> {
+        let json = json.and_then(|json| String::from_utf8(json).ok());
+        let json = json.and_then(|json| RawValue::from_string(json).ok());
+        let json = json.ok_or_else(|| unread(place, "what is sealed there is no message"))?;
+        self.bytes += json.get().len();
+        self.texts.push(json);
+        self.newest = Some(place.record);
+        Ok(())
+    }
+
+    /// The messages, and what to ask for next.
+    fn end(self) -> (Vec<Box<RawValue>>, Option<i64>) {
+        let are_last = self.last == Some(self.texts.len());
+        (self.texts, self.newest.filter(|_| !are_last))
+    }
+}
+
+fn unread(place: Place, problem: &str) -> Unread {
+    Unread::Broken(format!("row {} of {}: {problem}", place.record, place.table))
 }
 
 /// Who asks. Whom nobody knows is counted, written down, and told what is missing.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actors::restore::{RestoreError, Restorer};
-use actors::seal::{DataKey, KeyRing, KeysAway, Seal};
+use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -22,7 +22,8 @@ pub struct Archive(OnceLock<Arc<Opened>>);
 pub(super) struct Opened {
     pub(super) store: Arc<SqlStore>,
     pub(super) restorer: Restorer,
-    keys: Arc<dyn KeyRing>,
+    pub(super) seal: Arc<dyn Seal>,
+    pub(super) keys: Arc<dyn KeyRing>,
     /// Where the store's connections live.
     runtime: Handle,
     /// So many read at a time: the lanes need connections too.
@@ -35,10 +36,25 @@ pub(super) struct File {
     pub(super) key: DataKey,
 }
 
+impl Opened {
+    /// Opens something of whose file this is.
+    pub(super) async fn open(
+        &self,
+        file: &File,
+        place: Place,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, Unread> {
+        let opened = self.restorer.open(file.stored.user, &file.key, place, sealed).await?;
+        opened.map_err(|error| super::unread(place, &error.to_string()))
+    }
+}
+
 /// Why nothing is shown.
 pub(super) enum Unread {
-    /// There is no such person.
+    /// There is no such person, or they have no such thing.
     Nobody,
+    /// More records lie between than are looked at; names the field that reaches so far.
+    TooFar(&'static str, String),
     /// It cannot be written down who reads.
     NotLogged(StoreError),
     /// Store or keys are away.
@@ -49,6 +65,8 @@ pub(super) enum Unread {
 
 /// How long reading may take, with waiting for a turn.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How often somebody looks whether a command is carried out.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long whoever is refused waits until that is written down.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -62,9 +80,9 @@ impl Archive {
         runtime: Handle,
         readers: usize,
     ) {
-        let restorer = Restorer::new(Arc::clone(&store) as _, seal, Arc::clone(&keys));
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
         let turns = Semaphore::new(readers.max(1));
-        let opened = Opened { store, restorer, keys, runtime, turns };
+        let opened = Opened { store, restorer, seal, keys, runtime, turns };
         // Whoever was first has the same.
         let _opened = self.0.set(Arc::new(opened));
     }
@@ -101,6 +119,30 @@ impl Archive {
         }
     }
 
+    /// What came of a command; `None` when it is not carried out within `patience`.
+    pub(super) async fn outcome(
+        &self,
+        command: i64,
+        patience: Duration,
+    ) -> Result<Option<String>, Problem> {
+        let opened = self.opened()?;
+        let runtime = opened.runtime.clone();
+        let look = async move || {
+            let opened = Arc::clone(&opened);
+            let look = runtime.spawn(async move { opened.store.outcome(command).await });
+            look.await.ok().and_then(Result::ok).flatten()
+        };
+        let waited = tokio::time::timeout(patience, async {
+            loop {
+                if let Some(outcome) = look().await {
+                    return outcome;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        Ok(waited.await.ok())
+    }
+
     /// Writes down that somebody was refused.
     pub(super) async fn log_refusal(&self, access: Access) {
         let Ok(opened) = self.opened() else { return };
@@ -123,6 +165,7 @@ impl Archive {
 fn told(unread: Unread) -> Problem {
     match unread {
         Unread::Nobody => Problem::not_found(),
+        Unread::TooFar(name, detail) => Problem::too_far(name, &detail),
         Unread::NotLogged(error) => {
             tracing::error!(%error, "nothing is shown: phi_access_log takes no rows");
             Problem::unavailable("it cannot be written down who reads, so nothing is shown")
