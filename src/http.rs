@@ -6,6 +6,7 @@ mod alerts;
 mod authentication;
 mod certificate;
 pub(crate) mod client;
+mod debug;
 mod document;
 mod limits;
 mod people;
@@ -150,6 +151,8 @@ struct Desk {
     topics: TopicNames,
     archive: Arc<Archive>,
     policy: PolicyInForce,
+    /// Operators may look into single users.
+    debug: bool,
     authentication: Authentication,
     limits: Limits,
 }
@@ -173,7 +176,15 @@ pub fn server(
     let limits = Limits::new(&settings);
     let seats = Arc::clone(limits.seats());
     let policy = PolicyInForce::of(policy)?;
-    let desk = Data::new(Desk { watch, topics, archive, policy, authentication, limits });
+    let desk = Data::new(Desk {
+        watch,
+        topics,
+        archive,
+        policy,
+        debug: settings.debug,
+        authentication,
+        limits,
+    });
     actix_web::rt::spawn(look_after(certificate, desk.clone(), stop.clone()));
     let address = socket.local_addr().map_err(|error| error.to_string())?;
     // What is served is small and quickly made.

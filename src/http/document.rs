@@ -15,7 +15,7 @@ use utoipa_swagger_ui::Config;
 use super::about::tagged;
 use super::problem::Problem;
 use super::query::fields;
-use super::{about, alerts, people, probes};
+use super::{about, alerts, debug, people, probes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,6 +38,9 @@ use super::{about, alerts, people, probes};
         alerts::acknowledge,
         alerts::snooze,
         alerts::resolve,
+        debug::why,
+        debug::events,
+        debug::live,
         document,
         pages,
         page,

@@ -77,7 +77,7 @@ pub(super) async fn alerts(reader: Reader, request: HttpRequest) -> Result<HttpR
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The timeline.", body = Timeline),
-        (status = 422, description = "More records would have to be applied again than are for one answer.",
+        (status = 422, description = "It ends before it begins, or takes more records than are applied again for one answer.",
             body = schemas::ProblemDocument, content_type = "application/problem+json"),
         schemas::Refusals,
         schemas::ReaderRefusals,
@@ -91,7 +91,7 @@ pub(super) async fn timeline(
     let needed = |name, text: Option<String>| time(name, text.as_deref().unwrap_or_default());
     let (from, to) = (needed("from", from)?, needed("to", to)?);
     if from >= to {
-        return Err(Problem::field("to", "later than `from`"));
+        return Err(Problem::unprocessable("to", "it must be later than `from`"));
     }
     let points = match points {
         None => POINTS,

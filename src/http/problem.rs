@@ -69,8 +69,8 @@ impl Problem {
         Self::of(StatusCode::CONFLICT, outcome)
     }
 
-    /// What was asked for would take more records than are looked at for one answer.
-    pub(super) fn too_far(name: &'static str, detail: &str) -> Self {
+    /// A field is as it must be, and what it asks for cannot be had.
+    pub(super) fn unprocessable(name: &'static str, detail: &str) -> Self {
         Self::of(StatusCode::UNPROCESSABLE_ENTITY, format!("`{name}`: {detail}"))
     }
 

@@ -28,16 +28,25 @@ pub(super) struct Page {
 impl Page {
     /// The page that these fields ask for.
     pub(super) fn of(after: Option<String>, limit: Option<String>) -> Result<Self, Problem> {
-        let after =
-            match after {
-                None => 0,
-                Some(after) => after.parse().ok().filter(|after| *after >= 0).ok_or_else(|| {
-                    Problem::field("after", "a message number from 0 on, given once")
-                })?,
-            };
+        Self::within(after, limit, LIMIT_MAX)
+    }
+
+    /// The same of at most so many entries.
+    pub(super) fn within(
+        after: Option<String>,
+        limit: Option<String>,
+        most: u32,
+    ) -> Result<Self, Problem> {
+        let after = match after {
+            None => 0,
+            Some(after) => {
+                let after = after.parse().ok().filter(|after| *after >= 0);
+                after.ok_or_else(|| Problem::field("after", "a number from 0 on, given once"))?
+            }
+        };
         let limit = match limit {
-            None => LIMIT,
-            Some(limit) => whole("limit", &limit, 1..=LIMIT_MAX)?,
+            None => LIMIT.min(most),
+            Some(limit) => whole("limit", &limit, 1..=most)?,
         };
         Ok(Self { after, limit })
     }
@@ -65,16 +74,14 @@ pub(super) fn flag(name: &'static str, text: Option<&str>) -> Result<bool, Probl
     }
 }
 
-/// An instant (RFC 3339, section 5.6).
+/// An instant (RFC 3339, section 5.6), the nearest one that the store can have.
 pub(super) fn time(name: &'static str, text: &str) -> Result<Timestamp, Problem> {
     let instant = text.parse::<jiff::Timestamp>().ok();
-    // Beyond these years nothing was ever stored, and no database could compare it.
-    let micros = instant.map(jiff::Timestamp::as_microsecond);
-    let micros = micros.filter(|micros| (0..YEAR_9999).contains(micros));
+    let micros = instant.map(|instant| instant.as_microsecond().clamp(0, YEAR_9999));
     micros.map(Timestamp::from_micros).ok_or_else(|| {
         Problem::field(
             name,
-            "a time from 1970 to 9998 such as 2025-03-03T08:00:00Z, with `+` as `%2B`, given once",
+            "a time such as 2025-03-03T08:00:00Z, in a query with `+` as `%2B`, given once",
         )
     })
 }
@@ -109,7 +116,7 @@ pub(super) fn fields<const N: usize>(
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-/// The JSON object that a request has as its body; none at all is an empty one.
+/// The JSON object that a request has as its body; none at all, and `null`, is an empty one.
 pub(super) async fn body<T: DeserializeOwned>(
     payload: Payload,
     wanted: &'static str,
@@ -117,7 +124,7 @@ pub(super) async fn body<T: DeserializeOwned>(
     let read = payload.to_bytes_limited(BODY_BYTES_MAX).await;
     let read = read.map_err(|_| Problem::body_too_long())?;
     let bytes = read.map_err(|_| Problem::field("body", "sent to its end"))?;
-    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    let bytes: &[u8] = if matches!(&*bytes, b"" | b"null") { b"{}" } else { &bytes };
     // An array would be taken for an object's values in order.
     let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
     let read = serde_json::from_slice(bytes).ok().filter(|_| is_object);
@@ -142,11 +149,11 @@ mod tests {
         let read = |text| time("at", text).map(Timestamp::as_micros).ok();
         assert_eq!(read("1970-01-01T01:00:00+01:00"), Some(0));
         assert_eq!(read("1970-01-01T00:00:00.000001Z"), Some(1));
-        for text in ["", "now", "1970-01-01", "1970-01-01T00:00:00", "1969-12-31T23:59:59Z", "7"] {
+        for text in ["", "now", "1970-01-01", "1970-01-01T00:00:00", "7"] {
             assert_eq!(read(text), None, "{text}");
         }
-        assert_eq!(read("9999-01-01T00:00:00Z"), None);
-        assert_eq!(read("9998-12-31T23:59:59.999999Z"), Some(YEAR_9999 - 1));
+        assert_eq!(read("0001-01-01T00:00:00Z"), Some(0));
+        assert_eq!(read("9999-12-31T23:59:59Z"), Some(YEAR_9999));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 mod alerts;
 mod archive;
-mod retraced;
+mod inquiry;
 mod timeline;
 
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use crate::store::{Access, Administration as _};
 
 pub(super) use alerts::Answer;
 pub use archive::Archive;
+pub(super) use inquiry::{Following, Inquirer};
 pub(super) use timeline::{Stretch, Timeline};
 
 /// Whoever asks, and about whom.

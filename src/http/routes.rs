@@ -5,7 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{ResponseError as _, Route as Served};
 
 use super::problem::Problem;
-use super::{about, alerts, document, people, probes};
+use super::{about, alerts, debug, document, people, probes};
 
 /// Something that can be asked.
 pub struct Route {
@@ -28,7 +28,7 @@ pub enum Audience {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 16] = [
+pub const ROUTES: [Route; 19] = [
     everybody("/", || web::get().to(probes::index)),
     everybody("/health", || web::get().to(probes::health)),
     everybody("/ready", || web::get().to(probes::ready)),
@@ -45,6 +45,9 @@ pub const ROUTES: [Route; 16] = [
     orders("/api/v1/users/{user_id}/alerts/{id}/ack", || web::post().to(alerts::acknowledge)),
     orders("/api/v1/users/{user_id}/alerts/{id}/snooze", || web::post().to(alerts::snooze)),
     orders("/api/v1/users/{user_id}/alerts/{id}/resolve", || web::post().to(alerts::resolve)),
+    readers("/debug/users/{user_id}", || web::get().to(debug::why)),
+    readers("/debug/users/{user_id}/events", || web::get().to(debug::events)),
+    readers("/debug/users/{user_id}/live", || web::get().to(debug::live)),
 ];
 
 const fn everybody(pattern: &'static str, serve: fn() -> Served) -> Route {

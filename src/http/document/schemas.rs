@@ -282,3 +282,44 @@ pub(in crate::http) struct Policy {
     /// Names the policy in every decision.
     version: String,
 }
+
+/// Why a user is in their mode, and why not in another.
+#[derive(ToSchema)]
+pub(in crate::http) struct Why {
+    user_id: String,
+    /// As it was then; `null` for now.
+    as_of: Option<DateTime<Utc>>,
+    record_number: i64,
+    n: i64,
+    quarantined: bool,
+    /// Why, in a sentence or a few.
+    why: String,
+    /// What would have led to another mode, in a sentence.
+    why_not: Option<String>,
+    /// The smallest change of one reading of the last evaluated event that would have led to another mode.
+    counterfactual: Option<Map<String, Value>>,
+    /// As `…/state` has it.
+    state: Option<Map<String, Value>>,
+    /// Each rule with value, threshold and margin, as things stand with nothing new.
+    rules: Option<Vec<Value>>,
+    baselines: Vec<Value>,
+    /// `fresh`, `stale` and `missing` ones.
+    readings: Map<String, Value>,
+    newest_record: Option<Map<String, Value>>,
+    /// What came of the newest records, the newest first, each with all of why.
+    outcomes: Option<Vec<Value>>,
+    outcomes_missing: Option<String>,
+    /// The newest of each alert that was open.
+    alerts: Vec<Value>,
+    /// The partition, how far it has come, and who owns it; what only the owner knows is `null`, and `missing` says
+    /// why.
+    lane: Option<Map<String, Value>>,
+}
+
+/// A page of records.
+#[derive(ToSchema)]
+pub(in crate::http) struct Events {
+    events: Vec<Value>,
+    /// What to ask for next as `after`; `null` when these were the last.
+    next: Option<i64>,
+}

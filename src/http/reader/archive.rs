@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::http::problem::Problem;
+use crate::retrace::Source;
 use crate::store::{Access, Administration as _, SqlStore};
 
 /// What is stored, once the service has reached it.
@@ -37,6 +38,11 @@ pub(super) struct File {
 }
 
 impl Opened {
+    /// The records of whose file this is.
+    pub(super) fn source<'s>(&'s self, File { stored, key }: &'s File) -> Source<'s> {
+        Source { store: &self.store, restorer: &self.restorer, stored, key }
+    }
+
     /// Opens something of whose file this is.
     pub(super) async fn open(
         &self,
@@ -98,12 +104,40 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
+        self.carry(Some(access), user_id, read).await
+    }
+
+    /// Goes on reading what it was written down that somebody reads.
+    pub(super) async fn read_on<T, F>(
+        &self,
+        user_id: String,
+        read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Unread>> + Send,
+    {
+        self.carry(None, user_id, read).await
+    }
+
+    async fn carry<T, F>(
+        &self,
+        access: Option<Access>,
+        user_id: String,
+        read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Unread>> + Send,
+    {
         let opened = self.opened()?;
         let runtime = opened.runtime.clone();
         // On the runtime of the connections, to its end: who asked may have gone.
         let work = runtime.spawn(async move {
             let _turn = opened.turns.acquire().await;
-            opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
+            if let Some(access) = access {
+                opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
+            }
             let users = opened.store.users(Asked::Ids(&[&user_id])).await?;
             // Whoever was erased is nobody.
             let stored = users.into_iter().find(|stored| !stored.erased).ok_or(Unread::Nobody)?;
@@ -165,7 +199,7 @@ impl Archive {
 fn told(unread: Unread) -> Problem {
     match unread {
         Unread::Nobody => Problem::not_found(),
-        Unread::TooFar(name, detail) => Problem::too_far(name, &detail),
+        Unread::TooFar(name, detail) => Problem::unprocessable(name, &detail),
         Unread::NotLogged(error) => {
             tracing::error!(%error, "nothing is shown: phi_access_log takes no rows");
             Problem::unavailable("it cannot be written down who reads, so nothing is shown")

@@ -15,10 +15,10 @@ use utoipa::ToSchema;
 
 use super::Reader;
 use super::archive::{File, Opened, Unread};
-use super::retraced::{Retracing, stored_since};
 use crate::http::document::schemas;
 use crate::http::problem::Problem;
 use crate::http::series::{METHOD, Point, m4};
+use crate::retrace::Retracing;
 
 /// From when until, exclusively, when; and with how many points a line.
 #[derive(Clone, Copy)]
@@ -83,14 +83,14 @@ impl Reader {
                 );
                 Unread::TooFar("from", detail)
             };
-            let numbers =
-                stored_since(&opened.store, &file.stored, stretch.from, RECORDS_MAX).await?;
+            let source = opened.source(&file);
+            let numbers = source.stored_since(stretch.from, RECORDS_MAX).await?;
             let numbers = numbers.ok_or_else(too_far)?;
-            let begun = Retracing::begin(&opened, &file, numbers, RECORDS_MAX).await?;
+            let begun = Retracing::begin(source, numbers, RECORDS_MAX).await?;
             let mut records = begun.ok_or_else(too_far)?;
             let mut drawing = Drawing::of(stretch, &records.person);
             while let Some((_, replayed)) = records.next().await? {
-                drawing.add(&replayed);
+                replayed.iter().for_each(|replayed| drawing.add(replayed));
                 if drawing.count > READINGS_MAX {
                     return Err(too_far());
                 }
