@@ -54,8 +54,8 @@ impl Source<'_> {
         Ok(Some(numbers.unwrap_or(Numbers { after: start, upto: start })))
     }
 
-    /// The newest record that was stored by `until`, which at most `most` have followed, else `Err` of nothing; the
-    /// newest of all when no time is said. `None` when there is none.
+    /// The newest record that was stored by `until`, or the newest of all; `None` when there is none. The inner error
+    /// when more than `most` have come since.
     pub(crate) async fn newest_by(
         self,
         until: Option<Timestamp>,
@@ -75,6 +75,13 @@ impl Source<'_> {
             }
         }
         Ok(Ok(None))
+    }
+
+    /// The number of the oldest base within a stretch.
+    pub(crate) async fn oldest_base(self, numbers: Numbers) -> Result<Option<i64>, StoreError> {
+        let bases = self.store.bases(self.stored.user).await?;
+        let numbered = bases.iter().map(|base| base.record_number);
+        Ok(numbered.filter(|number| *number > numbers.after && *number < numbers.upto).min())
     }
 
     fn back(self) -> Back {
@@ -124,9 +131,24 @@ pub(crate) struct Retracing<'s> {
 }
 
 impl<'s> Retracing<'s> {
-    /// Goes to before the first of these records; `None` when more than `most` lie between that and where a state
-    /// is kept, or are to pass.
+    /// Goes to before the first of these records, or to the oldest base behind it when records up to there have gone;
+    /// `None` when more than `most` lie between that and where a state is kept, or are to pass.
     pub(crate) async fn begin(
+        source: Source<'s>,
+        numbers: Numbers,
+        most: i64,
+    ) -> Result<Option<Self>, RestoreError> {
+        match Self::begin_at(source, numbers, most).await {
+            Err(RestoreError::Unreadable { user_id, problem }) => {
+                let after = source.oldest_base(numbers).await?;
+                let after = after.ok_or(RestoreError::Unreadable { user_id, problem })?;
+                Self::begin_at(source, Numbers { after, ..numbers }, most).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn begin_at(
         source: Source<'s>,
         Numbers { after, upto }: Numbers,
         most: i64,

@@ -17,7 +17,7 @@ use crate::retrace::{Numbers, Retracing, Source, TooFar};
 /// Records that are applied again for one answer, at most.
 pub(crate) const RECORDS_MAX: i64 = 10_000;
 /// Records that are passed over to find those of a time, at most.
-const PASSED_MAX: i64 = 200_000;
+pub(crate) const PASSED_MAX: i64 = 200_000;
 /// The newest records that are told of.
 const TOLD: i64 = 10;
 

@@ -11,6 +11,7 @@ use actix_web::{FromRequest, HttpRequest};
 use actors::home::home;
 use actors::lane::Lane;
 use actors::message::explained_of_stored;
+use actors::restore::RestoreError;
 use actors::store::{Store as _, StoredUser};
 use actors::user::{alert_place, transition_place};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
@@ -25,7 +26,7 @@ use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::retrace::{Numbers, Retracing};
 use crate::store::{Access, Administration as _, StoredAlert};
-use crate::why::{RECORDS_MAX, Told, Why, place};
+use crate::why::{PASSED_MAX, RECORDS_MAX, Told, Why, place};
 
 /// An operator, about a user.
 pub(in crate::http) struct Inquirer(Reader);
@@ -94,23 +95,32 @@ impl Inquirer {
             let newest = source.newest_by(None, 0).await?.ok().flatten();
             let start = file.stored.start.record_number;
             let newest = newest.map_or(start, |newest| newest.number);
-            // Records that a base holds may have gone.
             let after = page.after.max(start);
-            let upto = after.saturating_add(limit).min(newest);
-            let mut events = Vec::new();
-            if upto > after {
-                let begun = Retracing::begin(source, Numbers { after, upto }, RECORDS_MAX).await?;
-                let mut records = begun.ok_or_else(|| too_far("after"))?;
-                while let Some((record, replayed)) = records.next().await? {
-                    events.push(match replayed {
-                        Some(replayed) => Told::of(record, replayed).to_json(),
-                        None => {
-                            json!({ "record": place(&record), "message": null, "outcomes": [] })
-                        }
-                    });
-                }
+            if newest - after > PASSED_MAX {
+                return Err(too_far("after"));
             }
-            let next = (upto < newest).then_some(upto);
+            let numbers =
+                |after: i64| Numbers { after, upto: after.saturating_add(limit).min(newest) };
+            let mut asked = numbers(after);
+            if asked.upto <= after {
+                return Ok(json!({ "events": [], "next": null }));
+            }
+            let base = source.oldest_base(Numbers { after, upto: newest }).await?;
+            let mut begun = Retracing::begin(source, asked, RECORDS_MAX).await;
+            if let (Err(RestoreError::Unreadable { .. }), Some(base)) = (&begun, base) {
+                // Records that a base holds may have gone: it goes on with the first behind that.
+                asked = numbers(base);
+                begun = Retracing::begin(source, asked, RECORDS_MAX).await;
+            }
+            let mut records = begun?.ok_or_else(|| too_far("after"))?;
+            let mut events = Vec::new();
+            while let Some((record, replayed)) = records.next().await? {
+                events.push(match replayed {
+                    Some(replayed) => Told::of(record, replayed).to_json(),
+                    None => json!({ "record": place(&record), "message": null, "outcomes": [] }),
+                });
+            }
+            let next = (asked.upto < newest).then_some(asked.upto);
             Ok(json!({ "events": events, "next": next }))
         };
         let part = Some(format!("number > {}", page.after));

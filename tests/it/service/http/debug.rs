@@ -34,6 +34,14 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
+/// All that was said of a user, in order.
+fn said(site: &Site<'_>, user: &str) -> Vec<Value> {
+    let mut said = lines(&site.run(&["export", "transitions", "--user", user]));
+    said.extend(lines(&site.run(&["export", "alerts", "--user", user])));
+    said.sort_by_key(|message| message["n"].as_i64());
+    said
+}
+
 /// Outcomes as `replay --explain` prints them for the same records.
 fn replayed(site: &Site<'_>) -> Vec<Value> {
     let log = site.run(&["export", "log", "--user", "ada"]);
@@ -160,21 +168,48 @@ fn what_is_said_of_a_user_is_told_while_it_is_and_goes_on_where_it_was() {
         }
         told
     };
-    let said = || {
-        let mut said = lines(&site.run(&["export", "transitions", "--user", "ada"]));
-        said.extend(lines(&site.run(&["export", "alerts", "--user", "ada"])));
-        said.sort_by_key(|message| message["n"].as_i64());
-        said
-    };
-    let before = said();
+    let before = said(&site, "ada");
     let mut reader = follow(1);
     assert_eq!(told(&mut reader, before.len() - 1), before[1..]);
     let more: Vec<Event> = (20..60).map(|number| Event::of("ada", 3, number)).collect();
     stream(site.kafka, &site.topics.events, &more, 40);
     site.wait_caught_up();
-    let after = said();
+    let after = said(&site, "ada");
     assert!(after.len() > before.len() + 2);
     assert_eq!(told(&mut reader, after.len() - before.len()), after[before.len()..]);
     drop(reader);
+    bridge.end();
+}
+
+#[test]
+fn whoever_tails_sees_what_is_said_of_one_user_or_of_everybody() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 20) else { return };
+    let mut one = site.spawn(&["tail", "ada", "--json"]);
+    let mut all = site.spawn(&["tail"]);
+    site.wait_sql("SELECT count(*) = 2 FROM phi_access_log WHERE table_name = 'outbox'");
+    let before = said(&site, "ada").len();
+    let more: Vec<Event> = (20..60)
+        .flat_map(|number| [Event::of("ada", 3, number), Event::of("bob", 4, number)])
+        .collect();
+    stream(site.kafka, &site.topics.events, &more, 80);
+    site.wait_caught_up();
+    let (ada, bob) = (said(&site, "ada").split_off(before), said(&site, "bob"));
+    assert!(ada.len() > 2 && bob.len() > 2);
+    let mut shown = BufReader::new(one.stdout.take().expect("a pipe")).lines();
+    for message in &ada {
+        let line = shown.next().expect("it goes on").expect("text");
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&line["n"], &line["user_id"]), (&message["n"], &json!("ada")));
+    }
+    let shown = BufReader::new(all.stdout.take().expect("a pipe")).lines();
+    let shown: Vec<String> =
+        shown.take(ada.len() + bob.len()).map(|line| line.expect("text")).collect();
+    let of = |user: &str| shown.iter().filter(|line| line.contains(&format!("  {user}  "))).count();
+    assert_eq!((of("ada"), of("bob")), (ada.len(), bob.len()), "{shown:?}");
+    for mut child in [one, all] {
+        child.kill().expect("it runs");
+        child.wait().expect("it has ended");
+    }
     bridge.end();
 }
