@@ -129,5 +129,5 @@ fn rules(explanation: &Explanation, output: &mut impl Write) -> io::Result<()> {
 
 /// A number as people read it.
 fn number(number: Option<f64>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| format!("{:.2}", number))
+    number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2}"))
 }
