@@ -105,7 +105,7 @@ impl Service {
         let health = Arc::new(Health::default());
         let watch = Arc::new(Watch::new(Arc::clone(&health)).map_err(broken)?);
         let archive = Arc::<Archive>::default();
-        let http = serve(listener, &watch, &topics, &archive, &stop)?;
+        let http = serve(listener, &watch, &topics, &archive, &policy, &stop)?;
         let starting = Starting {
             settings: &settings,
             connection: &connection,
@@ -192,10 +192,12 @@ fn serve(
     watch: &Arc<Watch>,
     topics: &TopicNames,
     archive: &Arc<Archive>,
+    policy: &neuros::Policy,
     stop: &CancellationToken,
 ) -> Result<ServerHandle, Broken> {
     let (watch, archive) = (Arc::clone(watch), Arc::clone(archive));
-    let server = crate::http::server(listener, watch, topics.clone(), archive, stop.clone());
+    let stop = stop.clone();
+    let server = crate::http::server(listener, watch, topics.clone(), archive, policy, stop);
     let server = server.map_err(broken)?;
     let handle = server.handle();
     actix::spawn(async move {

@@ -9,6 +9,7 @@ mod demo;
 mod dlq;
 mod doctor;
 mod erase;
+mod explain;
 mod export;
 mod failure;
 mod gaps;
@@ -23,6 +24,7 @@ mod run;
 mod send;
 mod servers;
 mod state;
+mod tail;
 mod tokens;
 mod topics;
 mod user;
@@ -61,6 +63,8 @@ enum Command {
     Alerts(alerts::Arguments),
     Gaps(gaps::Arguments),
     State(state::Arguments),
+    Explain(explain::Arguments),
+    Tail(tail::Arguments),
     Export(export::Arguments),
     Erase(erase::Arguments),
     Replay(replay::Arguments),
@@ -107,6 +111,8 @@ impl Command {
             Self::Alerts(arguments) => alerts::run(&arguments),
             Self::Gaps(arguments) => gaps::run(&arguments),
             Self::State(arguments) => state::run(&arguments),
+            Self::Explain(arguments) => explain::run(&arguments),
+            Self::Tail(arguments) => tail::run(&arguments),
             Self::Export(arguments) => export::run(&arguments),
             Self::Erase(arguments) => erase::run(&arguments),
             Self::Replay(arguments) => replay::run(arguments),

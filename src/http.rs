@@ -1,16 +1,22 @@
 //! The HTTP server: TLS 1.3, probes for everybody, and what is stored of a person for who may see it. No
 //! handler reaches health data but through a reader.
 
+mod about;
+mod alerts;
 mod authentication;
 mod certificate;
 pub(crate) mod client;
+mod debug;
+mod document;
 mod limits;
 mod people;
 mod probes;
 mod problem;
+mod query;
 mod reader;
 mod refusals;
 mod routes;
+mod series;
 mod watched;
 
 use std::net::{SocketAddr, TcpListener};
@@ -32,8 +38,10 @@ use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, Error, ResponseError as _};
+use neuros::Policy;
 use tokio_util::sync::CancellationToken;
 
+use self::about::PolicyInForce;
 use self::authentication::{Authentication, Refused};
 use self::certificate::Certificate;
 use self::limits::{Limits, Network};
@@ -144,6 +152,9 @@ struct Desk {
     watch: Arc<Watch>,
     topics: TopicNames,
     archive: Arc<Archive>,
+    policy: PolicyInForce,
+    /// Operators may look into single users.
+    debug: bool,
     authentication: Authentication,
     limits: Limits,
     refusals: Arc<Refusals>,
@@ -160,6 +171,7 @@ pub fn server(
     watch: Arc<Watch>,
     topics: TopicNames,
     archive: Arc<Archive>,
+    policy: &Policy,
     stop: CancellationToken,
 ) -> Result<Server, String> {
     let Listener { socket, certificate, authentication, settings } = listener;
@@ -167,7 +179,17 @@ pub fn server(
     let limits = Limits::new(&settings);
     let seats = Arc::clone(limits.seats());
     let refusals = Refusals::new();
-    let desk = Data::new(Desk { watch, topics, archive, authentication, limits, refusals });
+    let policy = PolicyInForce::of(policy)?;
+    let desk = Data::new(Desk {
+        watch,
+        topics,
+        archive,
+        policy,
+        debug: settings.debug,
+        authentication,
+        limits,
+        refusals,
+    });
     actix_web::rt::spawn(look_after(certificate, desk.clone(), stop.clone()));
     let address = socket.local_addr().map_err(|error| error.to_string())?;
     // What is served is small and quickly made.

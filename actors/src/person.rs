@@ -133,11 +133,21 @@ impl Person {
         record: &Record<'_>,
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
+        self.apply_explaining(policy, record, Explain::Switches, outcomes)
+    }
+
+    fn apply_explaining(
+        &mut self,
+        policy: &Policy,
+        record: &Record<'_>,
+        explain: Explain,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Applied {
         outcomes.clear();
         let seq = self.seq_before;
         let born = || Box::new(State::born_after(record, seq));
         let state = self.state.get_or_insert_with(born);
-        step(policy, state, record, Explain::Switches, outcomes);
+        step(policy, state, record, explain, outcomes);
         let repeated = outcomes.iter().all(|outcome| outcome.kind == Kind::Duplicate);
         if repeated && !Defect::DedupeRemoved.is_on() {
             return Applied::Duplicate;
@@ -214,6 +224,30 @@ impl Person {
     pub fn replay(&mut self, policy: &Policy, record: &Record<'_>, outcomes: &mut Vec<Outcome>) {
         if let Applied::Numbered(_) = self.apply(policy, record, outcomes) {
             self.react(policy, record, outcomes, &mut Reaction::default());
+        }
+    }
+
+    /// The same for somebody who looks: each outcome says why.
+    pub fn replay_explained(
+        &mut self,
+        policy: &Policy,
+        record: &Record<'_>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let applied = self.apply_explaining(policy, record, Explain::Everything, outcomes);
+        let Applied::Numbered(_) = applied else { return };
+        // An alert takes what it needs from an explanation where there is one: it must not see more of them than
+        // it did at the time.
+        let more: Vec<_> = outcomes
+            .iter_mut()
+            .map(|outcome| {
+                let is_more = outcome.kind != Kind::Switched;
+                outcome.explanation.take_if(|_| is_more)
+            })
+            .collect();
+        self.react(policy, record, outcomes, &mut Reaction::default());
+        for (outcome, explanation) in outcomes.iter_mut().zip(more) {
+            outcome.explanation = outcome.explanation.take().or(explanation);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! States from the store: opened from checkpoints, and folded on from stored records where those are
 //! newer or checkpoints are missing. Without effects: nothing here is sent or written.
 
+mod retrace;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use neuros::alert::Stored;
@@ -15,6 +17,8 @@ use crate::phi::Phi;
 use crate::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
 use crate::store::{Asked, Start, Store, StoreError, StoredBase, StoredRecord, StoredUser};
 use crate::user::{checkpoint_place, record_place};
+
+pub use retrace::Replayed;
 
 /// Why a state cannot be had.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,6 +37,13 @@ pub enum RestoreError {
         /// Why; quotes nothing of the state.
         problem: String,
     },
+}
+
+/// What is sealed in a stored record.
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one record")]
+enum Opened<'b> {
+    Record(Record<'b>),
+    Order(Stored),
 }
 
 /// Restores persons, and remembers the policies that it needed.
@@ -261,6 +272,22 @@ impl Restorer {
         key: &DataKey,
         record: &StoredRecord,
     ) -> Result<(), RestoreError> {
+        let (policy, bytes) = self.opened(person, stored, key, record).await?;
+        match decoded(stored, bytes.expose())? {
+            Opened::Order(order) => obey(person, &policy, stored, &order)?,
+            Opened::Record(record) => person.replay(&policy, &record, &mut Vec::new()),
+        }
+        is_next(person, stored, record)
+    }
+
+    /// The policy of a stored record, which must be its person's next, and what is sealed in it.
+    async fn opened(
+        &self,
+        person: &Person,
+        stored: &StoredUser,
+        key: &DataKey,
+        record: &StoredRecord,
+    ) -> Result<(Arc<Policy>, Phi<Vec<u8>>), RestoreError> {
         if record.number != person.record_number + 1 {
             let problem = format!("record {} is missing", person.record_number + 1);
             return Err(unreadable(stored, problem));
@@ -275,23 +302,8 @@ impl Restorer {
         let place = record_place(stored.user, record.number);
         let bytes = self.open(stored.user, key, place, &record.body).await?;
         let bytes = bytes.map_err(|error| unreadable(stored, error))?;
-        let bytes = bytes.expose();
         let policy = self.policy(record.policy).await?;
-        if Stored::is_one(bytes) {
-            let order = Stored::of_bytes(bytes).map_err(|problem| unreadable(stored, problem))?;
-            let obeyed = person.obey(&policy, &order, &mut Reaction::default());
-            obeyed.map_err(|refusal| unreadable(stored, refusal))?;
-        } else {
-            let decoded = Record::from_stored(stored.user_id.as_str().into(), bytes);
-            let decoded = decoded.map_err(|error| unreadable(stored, error))?;
-            person.replay(&policy, &decoded, &mut Vec::new());
-        }
-        if person.record_number != record.number {
-            let problem = format!("record {} now counts as a duplicate", record.number);
-            return Err(unreadable(stored, problem));
-        }
-        person.newest = Some(record.place);
-        Ok(())
+        Ok((policy, bytes))
     }
 
     /// The policy of that number.
@@ -325,6 +337,39 @@ impl Restorer {
 
 /// Records that are applied before others on the thread have their turn.
 const AT_A_STRETCH: usize = 64;
+
+fn decoded<'b>(stored: &'b StoredUser, bytes: &'b [u8]) -> Result<Opened<'b>, RestoreError> {
+    if Stored::is_one(bytes) {
+        let order = Stored::of_bytes(bytes).map_err(|problem| unreadable(stored, problem))?;
+        return Ok(Opened::Order(order));
+    }
+    let record = Record::from_stored(stored.user_id.as_str().into(), bytes);
+    record.map(Opened::Record).map_err(|error| unreadable(stored, error))
+}
+
+fn obey(
+    person: &mut Person,
+    policy: &Policy,
+    stored: &StoredUser,
+    order: &Stored,
+) -> Result<(), RestoreError> {
+    let obeyed = person.obey(policy, order, &mut Reaction::default());
+    obeyed.map_err(|refusal| unreadable(stored, refusal))
+}
+
+/// A record was applied: now it must be the person's newest.
+fn is_next(
+    person: &mut Person,
+    stored: &StoredUser,
+    record: &StoredRecord,
+) -> Result<(), RestoreError> {
+    if person.record_number != record.number {
+        let problem = format!("record {} now counts as a duplicate", record.number);
+        return Err(unreadable(stored, problem));
+    }
+    person.newest = Some(record.place);
+    Ok(())
+}
 
 fn unreadable(stored: &StoredUser, problem: impl ToString) -> RestoreError {
     RestoreError::Unreadable { user_id: stored.user_id.clone(), problem: problem.to_string() }

@@ -234,6 +234,16 @@ impl Explanation {
         explanation
     }
 
+    /// How things stand at `t`, with nothing new: what rules would see by then, and how far each is from firing.
+    /// What only an event itself can ask of the memory is missing.
+    pub fn standing(state: &State, policy: &Policy, t: Timestamp) -> Self {
+        let view = View::at(t, state, policy);
+        let evidence = Evidence::of(&view, t, state, policy);
+        let mut explanation = Self::of_sight(Some(t), &view, &evidence, state, policy);
+        explanation.rules = rules::report(&view, &evidence, true, policy);
+        explanation
+    }
+
     /// What can be said of `state` as `view` shows it, before anything is decided.
     fn of_sight(
         t: Option<Timestamp>,

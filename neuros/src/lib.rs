@@ -9,6 +9,7 @@ mod baseline;
 mod candidate;
 pub mod checkpoint;
 mod condition;
+mod counterfactual;
 mod evaluate;
 pub mod event;
 pub mod explain;
@@ -29,6 +30,7 @@ pub mod time;
 mod view;
 pub mod wire;
 
+pub use counterfactual::{Change as Counterfactual, counterfactual};
 pub use mode::Mode;
 pub use outcome::{Kind, Outcome, Reason};
 pub use policy::Policy;

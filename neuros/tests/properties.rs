@@ -4,6 +4,7 @@
 
 mod properties {
     mod checkpoints;
+    mod counterfactuals;
     mod coverage;
     mod engine;
     mod exclusions;

@@ -39,6 +39,11 @@ impl Identity {
         *operator || cares.contains(user_id) || (*own && self.subject.as_deref() == Some(user_id))
     }
 
+    /// Whether they look after everybody.
+    pub(super) fn is_operator(&self) -> bool {
+        self.scopes.operator
+    }
+
     /// Whoever works on this machine, when nothing else is set up.
     fn development() -> Self {
         let scopes = Scopes { operator: true, ..Scopes::default() };

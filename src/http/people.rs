@@ -1,76 +1,109 @@
-//! What the API says of a person: their state, and how it came to be. Whoever asks is a [`Reader`], and only
-//! that knows what is stored.
+//! What the API says of a person: their state, how it came to be, and their alerts. Whoever asks is a
+//! [`Reader`], and only that knows what is stored.
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse};
 use actors::phi::Phi;
-use url::form_urlencoded;
 
+use super::about::tagged;
+use super::document::schemas;
 use super::problem::Problem;
-use super::reader::Reader;
+use super::query::{Page, fields, flag, time, whole};
+use super::reader::{Reader, Stretch, Timeline};
 
-/// Mode changes in an answer, when nobody says how many, and at most.
-const LIMIT: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
+/// Points of a line in a timeline, when nobody says how many, and at most.
+const POINTS: u32 = 400;
+const POINTS_MAX: u32 = 4_000;
 
-/// `GET /api/v1/users/{user_id}/state`
+/// A user's state with all records that are stored by now.
+#[utoipa::path(
+    get, path = "/api/v1/users/{user_id}/state", tag = "users",
+    params(schemas::User, schemas::IfNoneMatch),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The state; its tag is another when anything in it is.", body = schemas::State, headers(("ETag" = String))),
+        (status = 304, description = "It is as you have it."),
+        schemas::Refusals,
+        schemas::ReaderRefusals,
+    )
+)]
 pub(super) async fn state(reader: Reader, request: HttpRequest) -> Result<HttpResponse, Problem> {
     fields(request.query_string(), [])?;
-    Ok(json(reader.state().await?))
+    let state = reader.state().await?;
+    Ok(tagged(&request, &state.tag, state.body.into_inner()))
 }
 
-/// `GET /api/v1/users/{user_id}/transitions`
+/// A page of a user's mode changes, each with its explanation, the oldest first.
+#[utoipa::path(
+    get, path = "/api/v1/users/{user_id}/transitions", tag = "users",
+    params(schemas::User, schemas::PageOf),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The mode changes.", body = schemas::Transitions),
+        schemas::Refusals,
+        schemas::ReaderRefusals,
+    )
+)]
 pub(super) async fn transitions(
     reader: Reader,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let [after, limit] = fields(request.query_string(), ["after", "limit"])?;
-    let after = match after {
-        None => 0,
-        Some(after) => after
-            .parse()
-            .ok()
-            .filter(|after| *after >= 0)
-            .ok_or_else(|| Problem::field("after", "a message number from 0 on, given once"))?,
-    };
-    let limit = match limit {
-        None => LIMIT,
-        Some(limit) => {
-            let limit = limit.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-            limit.ok_or_else(|| {
-                Problem::field(
-                    "limit",
-                    &format!("a whole number from 1 to {LIMIT_MAX}, given once"),
-                )
-            })?
-        }
-    };
-    Ok(json(reader.transitions(after, limit).await?))
+    Ok(json(reader.transitions(Page::of(after, limit)?).await?))
 }
 
 /// Where health data leaves by this port.
-fn json(body: Phi<Vec<u8>>) -> HttpResponse {
+pub(super) fn json(body: Phi<Vec<u8>>) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(body.into_inner())
 }
 
-/// The values of these fields of a query; no other may be there, and each once. One that is there twice reads as
-/// none that anybody could mean.
-fn fields<const N: usize>(
-    query: &str,
-    known: [&'static str; N],
-) -> Result<[Option<String>; N], Problem> {
-    let mut values = [const { None }; N];
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let place = known.iter().position(|known| *known == name);
-        let slot = place.and_then(|place| values.get_mut(place));
-        let slot = slot.ok_or_else(|| match N {
-            0 => Problem::unknown_field("none"),
-            _ => Problem::unknown_field(&known.join(", ")),
-        })?;
-        *slot = Some(match slot {
-            None => value.into_owned(),
-            Some(_) => String::new(),
-        });
+/// A page of what was said of a user's alerts, the oldest first.
+#[utoipa::path(
+    get, path = "/api/v1/users/{user_id}/alerts", tag = "users",
+    params(schemas::User, schemas::PageOf,
+        ("open" = Option<bool>, Query, description = "Only the newest of each alert that is not over.")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The changes of alerts.", body = schemas::Alerts),
+        schemas::Refusals,
+        schemas::ReaderRefusals,
+    )
+)]
+pub(super) async fn alerts(reader: Reader, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let [open, after, limit] = fields(request.query_string(), ["open", "after", "limit"])?;
+    let open = flag("open", open.as_deref())?;
+    Ok(json(reader.alerts(open, Page::of(after, limit)?).await?))
+}
+
+/// What was measured of a user over a time, what was usual, and their modes.
+///
+/// Made of the records that were stored from `from` on, at most 50,000, which are applied again.
+#[utoipa::path(
+    get, path = "/api/v1/users/{user_id}/timeline", tag = "users",
+    params(schemas::User, schemas::StretchOf),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The timeline.", body = Timeline),
+        (status = 422, description = "It ends before it begins, or takes more records than are applied again for one answer.",
+            body = schemas::ProblemDocument, content_type = "application/problem+json"),
+        schemas::Refusals,
+        schemas::ReaderRefusals,
+    )
+)]
+pub(super) async fn timeline(
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let [from, to, points] = fields(request.query_string(), ["from", "to", "points"])?;
+    let needed = |name, text: Option<String>| time(name, text.as_deref().unwrap_or_default());
+    let (from, to) = (needed("from", from)?, needed("to", to)?);
+    if from >= to {
+        return Err(Problem::unprocessable("to", "it must be later than `from`"));
     }
-    Ok(values)
+    let points = match points {
+        None => POINTS,
+        Some(points) => whole("points", &points, 4..=POINTS_MAX)?,
+    };
+    let points = usize::try_from(points).unwrap_or(usize::MAX);
+    Ok(json(reader.timeline(Stretch { from, to, points }).await?))
 }

@@ -59,8 +59,19 @@ impl Problem {
     }
 
     /// Another method would be answered.
-    pub(super) fn method() -> Self {
-        Self::of(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here").with(ALLOW, "GET")
+    pub(super) fn method(answered: &'static str) -> Self {
+        let detail = format!("only {answered} is answered here");
+        Self::of(StatusCode::METHOD_NOT_ALLOWED, detail).with(ALLOW, answered)
+    }
+
+    /// What was asked for comes to nothing, as things stand.
+    pub(super) fn conflict(outcome: String) -> Self {
+        Self::of(StatusCode::CONFLICT, outcome)
+    }
+
+    /// A field is as it must be, and what it asks for cannot be had.
+    pub(super) fn unprocessable(name: &'static str, detail: &str) -> Self {
+        Self::of(StatusCode::UNPROCESSABLE_ENTITY, format!("`{name}`: {detail}"))
     }
 
     /// Too many requests; after `wait` there may be another.

@@ -1,7 +1,10 @@
 //! Somebody who may see a person's data: the one way from a request to what is stored. Making one knows who
 //! asks and whether they may; each of its answers is written down, durably, before it is given.
 
+mod alerts;
 mod archive;
+mod inquiry;
+mod timeline;
 mod turns;
 
 use std::sync::Arc;
@@ -11,10 +14,11 @@ use actix_web::web::{Data, Path};
 use actix_web::{FromRequest, HttpRequest};
 use actors::message::explained_of_stored;
 use actors::phi::Phi;
+use actors::seal::Place;
 use actors::user::transition_place;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use neuros::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -23,10 +27,14 @@ use super::Desk;
 use super::authentication::{Change, Identity};
 use super::limits::Network;
 use super::problem::Problem;
+use super::query::Page;
 use super::refusals::{Unwritten, Whom};
 use crate::store::{Access, Administration as _};
 
+pub(super) use alerts::Answer;
 pub use archive::Archive;
+pub(super) use inquiry::{Following, Inquirer};
+pub(super) use timeline::{Stretch, Timeline};
 
 /// Whoever asks, and about whom.
 pub(super) struct Reader {
@@ -50,12 +58,18 @@ impl FromRequest for Reader {
     }
 }
 
+/// What every path of a reader names.
+#[derive(Deserialize)]
+struct Whose {
+    user_id: String,
+}
+
 impl Reader {
     async fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let desk = request.app_data::<Data<Desk>>().ok_or_else(Problem::broken)?;
         let identity = identify(desk, request).await?;
-        let user_id =
-            Path::<String>::extract(request).await.map_or_else(|_| String::new(), Path::into_inner);
+        let whose = Path::<Whose>::extract(request).await;
+        let user_id = whose.map_or_else(|_| String::new(), |whose| whose.into_inner().user_id);
         // Nothing else was ever stored.
         if !neuros::wire::is_user_id(&user_id) {
             return Err(Problem::not_found());
@@ -71,12 +85,12 @@ impl Reader {
         Ok(Self { archive: Arc::clone(&desk.archive), identity, user_id })
     }
 
-    /// The user's state, as JSON, with all records that are stored by now.
-    pub(super) async fn state(&self) -> Result<Phi<Vec<u8>>, Problem> {
+    /// The user's state with all records that are stored by now.
+    pub(super) async fn state(&self) -> Result<Tagged, Problem> {
         let user_id = self.user_id.clone();
         let read = async move |opened: Arc<Opened>, File { stored, key }: File| {
             let person = opened.restorer.newest(&stored, &key).await?;
-            let mut shown = json!({
+            let mut json = json!({
                 "user_id": user_id,
                 "n": person.message_number,
                 "record_number": person.record_number,
@@ -84,53 +98,37 @@ impl Reader {
                 "quarantined": stored.quarantined,
             });
             let summary = person.state.as_ref().map(|state| json!(state.summary(&user_id)));
-            if let (Value::Object(shown), Some(Value::Object(summary))) = (&mut shown, summary) {
+            if let (Value::Object(shown), Some(Value::Object(summary))) = (&mut json, summary) {
                 shown.extend(summary);
             }
-            written(&shown)
+            let quarantined = u8::from(stored.quarantined);
+            let tag = format!("{}.{}.{quarantined}", person.record_number, person.message_number);
+            Ok(Tagged { body: written(&json)?, tag })
         };
         self.disclose("neuros_checkpoints", None, 1, read).await
     }
 
-    /// The user's mode changes with message numbers above `after`, at most `limit`: a page of [`Transitions`].
-    pub(super) async fn transitions(
-        &self,
-        after: i64,
-        limit: u32,
-    ) -> Result<Phi<Vec<u8>>, Problem> {
-        let limit = i64::from(limit);
+    /// A page of the user's mode changes: [`Transitions`].
+    pub(super) async fn transitions(&self, page: Page) -> Result<Phi<Vec<u8>>, Problem> {
+        let limit = i64::from(page.limit);
         let read = async move |opened: Arc<Opened>, file: File| {
             // What is of before the user was erased and let in again does not open.
-            let (user, after) = (file.stored.user, after.max(file.stored.start.message_number));
+            let (user, after) =
+                (file.stored.user, page.after.max(file.stored.start.message_number));
             let rows = opened.store.transitions_of_user(user, after, limit).await?;
-            let is_last = (rows.len() as i64) < limit;
-            let mut page = Transitions { transitions: Vec::new(), next: None };
-            let mut bytes = 0;
-            for row in rows {
-                if bytes >= PAGE_BYTES {
-                    return written(&page);
+            let mut messages = Messages::of(rows.len(), limit);
+            for row in &rows {
+                if messages.is_full() {
+                    break;
                 }
                 let place = transition_place(user, row.n);
-                let unopened = |problem: &str| {
-                    Unread::Broken(format!("row {} of {}: {problem}", row.n, place.table))
-                };
-                let stored = opened.restorer.open(user, &file.key, place, &row.body).await?;
-                let stored = stored.map_err(|error| unopened(&error.to_string()))?;
-                let json = explained_of_stored(stored)
-                    .and_then(|json| String::from_utf8(json.into_inner()).ok());
-                let json = json.and_then(|json| RawValue::from_string(json).ok());
-                let json =
-                    json.ok_or_else(|| unopened("what is sealed there is no mode change"))?;
-                bytes += json.get().len();
-                page.transitions.push(json);
-                page.next = Some(row.n);
+                let stored = opened.open(&file, place, &row.body).await?;
+                messages.add(place, explained_of_stored(stored))?;
             }
-            if is_last {
-                page.next = None;
-            }
-            written(&page)
+            let (transitions, next) = messages.end();
+            written(&Transitions { transitions, next })
         };
-        let part = Some(format!("n > {after}"));
+        let part = Some(format!("n > {}", page.after));
         self.disclose("mode_transitions", part, limit, read).await
     }
 
@@ -145,14 +143,24 @@ impl Reader {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        let access = Access {
+        let access = self.access("READ", table, part, records);
+        self.archive.read(access, self.user_id.clone(), read).await
+    }
+
+    fn access(&self, kind: &str, table: &str, part: Option<String>, records: i64) -> Access {
+        Access {
             user_id: Some(self.user_id.clone()),
             record_id: part,
             records,
-            ..access(&format!("http/{}", self.identity.name()), "READ", table)
-        };
-        self.archive.read(access, self.user_id.clone(), read).await
+            ..access(&format!("http/{}", self.identity.name()), kind, table)
+        }
     }
+}
+
+/// Something, and what is another when it is.
+pub(super) struct Tagged {
+    pub(super) body: Phi<Vec<u8>>,
+    pub(super) tag: String,
 }
 
 /// A page of mode changes as they left, each with its explanation.
@@ -168,6 +176,47 @@ fn written(answer: &impl Serialize) -> Result<Phi<Vec<u8>>, Unread> {
     // What went wrong might quote what it was about.
     let json = serde_json::to_vec(answer);
     json.map(Phi::new).map_err(|_| Unread::Broken("an answer cannot be written".to_owned()))
+}
+
+/// Messages of a page, by their numbers.
+struct Messages {
+    texts: Vec<Box<RawValue>>,
+    newest: Option<i64>,
+    bytes: usize,
+    /// So many were found, and none is behind them.
+    last: Option<usize>,
+}
+
+impl Messages {
+    /// A page of rows, of which `found` were found of up to `limit`.
+    fn of(found: usize, limit: i64) -> Self {
+        let last = Some(found).filter(|found| (*found as i64) < limit);
+        Self { texts: Vec::new(), newest: None, bytes: 0, last }
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= PAGE_BYTES
+    }
+
+    fn add(&mut self, place: Place, json: Option<Phi<Vec<u8>>>) -> Result<(), Unread> {
+        let json = json.and_then(|json| String::from_utf8(json.into_inner()).ok());
+        let json = json.and_then(|json| RawValue::from_string(json).ok());
+        let json = json.ok_or_else(|| unread(place, "what is sealed there is no message"))?;
+        self.bytes += json.get().len();
+        self.texts.push(json);
+        self.newest = Some(place.record);
+        Ok(())
+    }
+
+    /// The messages, and what to ask for next.
+    fn end(self) -> (Vec<Box<RawValue>>, Option<i64>) {
+        let are_last = self.last == Some(self.texts.len());
+        (self.texts, self.newest.filter(|_| !are_last))
+    }
+}
+
+fn unread(place: Place, problem: &str) -> Unread {
+    Unread::Broken(format!("row {} of {}: {problem}", place.record, place.table))
 }
 
 /// Who asks. Whom nobody knows is counted, written down, and told what is missing.

@@ -5,12 +5,14 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{ResponseError as _, Route as Served};
 
 use super::problem::Problem;
-use super::{people, probes};
+use super::{about, alerts, debug, document, people, probes};
 
 /// Something that can be asked.
 pub struct Route {
     /// Its path; `{user_id}` stands for a user's id, percent-encoded.
     pub pattern: &'static str,
+    /// The one method that is answered there.
+    pub method: &'static str,
     /// Who may ask.
     pub audience: Audience,
     serve: fn() -> Served,
@@ -26,30 +28,48 @@ pub enum Audience {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 6] = [
+pub const ROUTES: [Route; 19] = [
     everybody("/", || web::get().to(probes::index)),
     everybody("/health", || web::get().to(probes::health)),
     everybody("/ready", || web::get().to(probes::ready)),
     everybody("/metrics", || web::get().to(probes::metrics)),
+    everybody("/api/openapi.json", || web::get().to(document::document)),
+    everybody("/api/docs", || web::get().to(document::pages)),
+    everybody("/api/docs/{file}", || web::get().to(document::page)),
+    everybody("/api/v1/health", || web::get().to(about::health)),
+    everybody("/api/v1/policy", || web::get().to(about::policy)),
     readers("/api/v1/users/{user_id}/state", || web::get().to(people::state)),
     readers("/api/v1/users/{user_id}/transitions", || web::get().to(people::transitions)),
+    readers("/api/v1/users/{user_id}/timeline", || web::get().to(people::timeline)),
+    readers("/api/v1/users/{user_id}/alerts", || web::get().to(people::alerts)),
+    orders("/api/v1/users/{user_id}/alerts/{id}/ack", || web::post().to(alerts::acknowledge)),
+    orders("/api/v1/users/{user_id}/alerts/{id}/snooze", || web::post().to(alerts::snooze)),
+    orders("/api/v1/users/{user_id}/alerts/{id}/resolve", || web::post().to(alerts::resolve)),
+    readers("/debug/users/{user_id}", || web::get().to(debug::why)),
+    readers("/debug/users/{user_id}/events", || web::get().to(debug::events)),
+    readers("/debug/users/{user_id}/live", || web::get().to(debug::live)),
 ];
 
 const fn everybody(pattern: &'static str, serve: fn() -> Served) -> Route {
-    Route { pattern, audience: Audience::Everybody, serve }
+    Route { pattern, method: "GET", audience: Audience::Everybody, serve }
 }
 
 const fn readers(pattern: &'static str, serve: fn() -> Served) -> Route {
-    Route { pattern, audience: Audience::Readers, serve }
+    Route { pattern, method: "GET", audience: Audience::Readers, serve }
+}
+
+/// Something that whoever may see a user may ask to be done about them.
+const fn orders(pattern: &'static str, serve: fn() -> Served) -> Route {
+    Route { pattern, method: "POST", audience: Audience::Readers, serve }
 }
 
 /// Adds all routes to an app.
 pub(super) fn configure(config: &mut ServiceConfig) {
     for route in ROUTES {
         let resource = web::resource(route.pattern).route((route.serve)());
-        config.service(
-            resource.default_service(web::to(async || Problem::method().error_response())),
-        );
+        config.service(resource.default_service(web::to(move || async move {
+            Problem::method(route.method).error_response()
+        })));
     }
     config.default_service(web::to(async || Problem::not_found().error_response()));
 }

@@ -175,6 +175,9 @@ settings! {
         head_timeout: Duration = SECOND * 5, between(MILLISECOND * 100, MINUTE);
         /// How long a connection is kept on which nothing is asked.
         keep_alive: Duration = SECOND * 30, between(SECOND, HOUR);
+        /// Whether operators may look into single users below /debug/users: every number behind each
+        /// decision, at any time. Each look is written to phi_access_log.
+        debug: bool = false, ();
         =>
         /// TLS 1.3 on that port. Files that change are read again while the service runs.
         tls: HttpTls {

@@ -166,18 +166,6 @@ impl SqlStore {
             .limit(page(limit))
             .all(&self.reader)
             .await;
-        let alert = |row: alert_changes::Model| StoredAlert {
-            n: row.n,
-            record_number: row.record_number,
-            alert_id: row.alert_id,
-            message_id: row.message_id,
-            status: row.status,
-            started_at: instant::from(row.started_at),
-            updated_at: instant::from(row.updated_at),
-            ended_at: row.ended_at.map(instant::from),
-            recorded_at: instant::from(row.recorded_at),
-            body: row.body,
-        };
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(alert).collect())
     }
 
@@ -252,5 +240,21 @@ impl SqlStore {
             outcome: row.outcome,
         };
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(asked).collect())
+    }
+}
+
+/// A row as people are shown it.
+pub(super) fn alert(row: alert_changes::Model) -> StoredAlert {
+    StoredAlert {
+        n: row.n,
+        record_number: row.record_number,
+        alert_id: row.alert_id,
+        message_id: row.message_id,
+        status: row.status,
+        started_at: instant::from(row.started_at),
+        updated_at: instant::from(row.updated_at),
+        ended_at: row.ended_at.map(instant::from),
+        recorded_at: instant::from(row.recorded_at),
+        body: row.body,
     }
 }

@@ -16,6 +16,8 @@ fn every_command_has_help_with_an_example() {
         &["topics", "create"],
         &["topics", "adopt"],
         &["export"],
+        &["explain"],
+        &["tail"],
         &["replay"],
         &["policy", "check"],
         &["policy", "show"],

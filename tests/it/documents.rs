@@ -42,6 +42,7 @@ fn links_lead_somewhere() {
         "CONTRIBUTING.md",
         "docs/decision-engine.md",
         "docs/guarantees.md",
+        "docs/api.md",
         "docs/performance.md",
         "docs/decisions/README.md",
     ];
@@ -66,6 +67,8 @@ fn the_readme_names_every_command() {
         "migrate up",
         "topics create",
         "export log",
+        "explain",
+        "tail",
         "replay",
         "policy check",
         "policy show",

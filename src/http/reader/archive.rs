@@ -5,14 +5,16 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use actors::phi::Phi;
 use actors::restore::{RestoreError, Restorer};
-use actors::seal::{DataKey, KeyRing, KeysAway, Seal};
+use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use tokio::runtime::Handle;
 
 use super::turns::{NotDone, Turns};
 use crate::http::problem::Problem;
 use crate::http::refusals::Unwritten;
+use crate::retrace::Source;
 use crate::store::{Access, Administration as _, SqlStore};
 
 /// What is stored, once the service has reached it.
@@ -23,7 +25,8 @@ pub struct Archive(OnceLock<Arc<Opened>>);
 pub(super) struct Opened {
     pub(super) store: Arc<SqlStore>,
     pub(super) restorer: Restorer,
-    keys: Arc<dyn KeyRing>,
+    pub(super) seal: Arc<dyn Seal>,
+    pub(super) keys: Arc<dyn KeyRing>,
     /// So many read at a time, where the store's connections live: the lanes need connections too.
     turns: Turns,
     /// What is no read is written down one after the other.
@@ -36,10 +39,30 @@ pub(super) struct File {
     pub(super) key: DataKey,
 }
 
+impl Opened {
+    /// The records of whose file this is.
+    pub(super) fn source<'s>(&'s self, File { stored, key }: &'s File) -> Source<'s> {
+        Source { store: &self.store, restorer: &self.restorer, stored, key }
+    }
+
+    /// Opens something of whose file this is.
+    pub(super) async fn open(
+        &self,
+        file: &File,
+        place: Place,
+        sealed: &[u8],
+    ) -> Result<Phi<Vec<u8>>, Unread> {
+        let opened = self.restorer.open(file.stored.user, &file.key, place, sealed).await?;
+        opened.map_err(|error| super::unread(place, &error.to_string()))
+    }
+}
+
 /// Why nothing is shown.
 pub(super) enum Unread {
-    /// There is no such person.
+    /// There is no such person, or they have no such thing.
     Nobody,
+    /// More records lie between than are looked at; names the field that reaches so far.
+    TooFar(&'static str, String),
     /// It cannot be written down who reads.
     NotLogged(StoreError),
     /// Store or keys are away.
@@ -50,6 +73,8 @@ pub(super) enum Unread {
 
 /// How long reading may take, with waiting for a turn.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How often somebody looks whether a command is carried out.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long whoever is refused waits until that is written down.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -63,9 +88,9 @@ impl Archive {
         runtime: Handle,
         readers: usize,
     ) {
-        let restorer = Restorer::new(Arc::clone(&store) as _, seal, Arc::clone(&keys));
+        let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
         let (turns, writing) = (Turns::new(readers, runtime.clone()), Turns::new(1, runtime));
-        let opened = Opened { store, restorer, keys, turns, writing };
+        let opened = Opened { store, restorer, seal, keys, turns, writing };
         // Whoever was first has the same.
         let _opened = self.0.set(Arc::new(opened));
     }
@@ -81,10 +106,38 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
+        self.carry(Some(access), user_id, read).await
+    }
+
+    /// Goes on reading what it was written down that somebody reads.
+    pub(super) async fn read_on<T, F>(
+        &self,
+        user_id: String,
+        read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Unread>> + Send,
+    {
+        self.carry(None, user_id, read).await
+    }
+
+    async fn carry<T, F>(
+        &self,
+        access: Option<Access>,
+        user_id: String,
+        read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Unread>> + Send,
+    {
         let archive = self.opened()?;
         let opened = Arc::clone(&archive);
         let work = async move {
-            opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
+            if let Some(access) = access {
+                opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
+            }
             let users = opened.store.users(Asked::Ids(&[&user_id])).await?;
             // Whoever was erased is nobody.
             let stored = users.into_iter().find(|stored| !stored.erased).ok_or(Unread::Nobody)?;
@@ -98,6 +151,29 @@ impl Archive {
             Err(NotDone::Ended) => Err(Problem::unavailable("the service is ending")),
             Err(NotDone::Late) => Err(Problem::unavailable("the store takes too long to answer")),
         }
+    }
+
+    /// What came of a command; `None` when it is not carried out within `patience`.
+    pub(super) async fn outcome(
+        &self,
+        command: i64,
+        patience: Duration,
+    ) -> Result<Option<String>, Problem> {
+        let archive = self.opened()?;
+        let look = async || {
+            let opened = Arc::clone(&archive);
+            let work = async move { opened.store.outcome(command).await };
+            archive.turns.take(patience, work).await.ok().and_then(Result::ok).flatten()
+        };
+        let waited = tokio::time::timeout(patience, async {
+            loop {
+                if let Some(outcome) = look().await {
+                    return outcome;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        Ok(waited.await.ok())
     }
 
     /// Writes down what is no read; `then` happens once that is committed.
@@ -138,6 +214,7 @@ impl Archive {
 fn told(unread: Unread) -> Problem {
     match unread {
         Unread::Nobody => Problem::not_found(),
+        Unread::TooFar(name, detail) => Problem::unprocessable(name, &detail),
         Unread::NotLogged(error) => {
             tracing::error!(%error, "nothing is shown: phi_access_log takes no rows");
             Problem::unavailable("it cannot be written down who reads, so nothing is shown")

@@ -23,6 +23,22 @@ impl Event {
         Self::at(user, seed, number, seconds)
     }
 
+    /// The `number`th event of a user who has an hour of strain, an hour of calm, and so on.
+    pub(crate) fn swinging(user: &str, number: usize) -> Self {
+        let seconds = MORNING + i64::try_from(number).expect("few events") * 120;
+        let beats = number % 7;
+        let (hrv, heart_rate, stress) = match number / 30 % 2 {
+            0 => (30 + beats, 100 + beats, 95),
+            _ => (60 + beats, 60 + beats, 10),
+        };
+        let value = format!(
+            "{{\"user_id\":\"{user}\",\"device_id\":\"d\",\"event_type\":\"vitals\",\
+             \"timestamp\":{seconds},\"metrics\":{{\"hrv\":{hrv},\"heart_rate\":{heart_rate},\
+             \"stress_level\":0.{stress}}}}}"
+        );
+        Self { user: user.to_owned(), value, record_time: (seconds + 1) * 1_000 }
+    }
+
     /// The same at another time, seconds since 1970.
     pub(crate) fn at(user: &str, seed: usize, number: usize, seconds: i64) -> Self {
         let heart_rate = 55 + (number * 37 + seed * 13) % 90;

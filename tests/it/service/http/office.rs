@@ -123,13 +123,28 @@ pub(crate) fn ask_with(bridge: &Bridge, path: &str, lines: &[String]) -> Answer 
 
 /// The same with another method.
 pub(crate) fn ask_as(bridge: &Bridge, method: &str, path: &str, lines: &[String]) -> Answer {
+    ask_saying(bridge, method, path, lines, "")
+}
+
+/// The same with a body.
+pub(crate) fn ask_saying(
+    bridge: &Bridge,
+    method: &str,
+    path: &str,
+    lines: &[String],
+    body: &str,
+) -> Answer {
     let address = bridge.address();
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n");
     for line in lines {
         request.push_str(line);
         request.push_str("\r\n");
     }
+    if !body.is_empty() {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
     request.push_str("Connection: close\r\n\r\n");
+    request.push_str(body);
     let answer = send(address, request.as_bytes());
     Answer::of(&answer).unwrap_or_else(|| panic!("no answer: {answer:?}"))
 }

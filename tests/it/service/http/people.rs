@@ -172,7 +172,7 @@ fn a_value_that_cannot_be_is_named_and_not_quoted() {
     }
     for query in ["-1", "1.5", "canary", "9223372036854775808"] {
         let said = told(&format!("transitions?after={query}"));
-        assert_eq!(said, "`after` must be a message number from 0 on, given once");
+        assert_eq!(said, "`after` must be a number from 0 on, given once");
     }
     let said = told("transitions?canary=1");
     assert_eq!(said, "only these fields are known here: after, limit");

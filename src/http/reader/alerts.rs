@@ -1,0 +1,113 @@
+//! A person's alerts: what was said of them, what is open, and what somebody asks to be done. Never does it: that
+//! is for the owner of the lane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::command::{DONE, Order};
+use actors::home::home;
+use actors::phi::Phi;
+use actors::store::{Store as _, StoreError};
+use actors::user::alert_place;
+use neuros::alert;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::archive::{File, Opened, Unread};
+use super::{Messages, Reader, now};
+use crate::http::problem::Problem;
+use crate::http::query::Page;
+use crate::store::Administration as _;
+
+/// A page of what was said of alerts, as it left.
+#[derive(Serialize)]
+struct Alerts {
+    alerts: Vec<Box<RawValue>>,
+    /// What to ask for next; `null` when these were the last.
+    next: Option<i64>,
+}
+
+/// What became of what was asked for.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Answer {
+    /// Its number.
+    command: i64,
+    /// `done`; `null` when the lane's owner has not carried it out within five seconds: it stays, and will be.
+    outcome: Option<String>,
+}
+
+/// How long whoever asks for something waits for what comes of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Reader {
+    /// A page of the changes of the user's alerts; with `open` only the newest of each that is not over.
+    pub(in crate::http) async fn alerts(
+        &self,
+        open: bool,
+        page: Page,
+    ) -> Result<Phi<Vec<u8>>, Problem> {
+        let limit = i64::from(page.limit);
+        let read = async move |opened: Arc<Opened>, file: File| {
+            // What is of before the user was erased and let in again does not open.
+            let (user, after) =
+                (file.stored.user, page.after.max(file.stored.start.message_number));
+            let rows: Vec<(i64, Vec<u8>)> = if open {
+                let rows = opened.store.open_alerts_of_user(user, after, limit).await?;
+                rows.into_iter().map(|row| (row.n, row.body)).collect()
+            } else {
+                let rows = opened.store.alerts_of_user(user, after, limit).await?;
+                rows.into_iter().map(|row| (row.n, row.body)).collect()
+            };
+            let mut messages = Messages::of(rows.len(), limit);
+            for (n, body) in &rows {
+                if messages.is_full() {
+                    break;
+                }
+                let place = alert_place(user, *n);
+                messages.add(place, Some(opened.open(&file, place, body).await?))?;
+            }
+            let (alerts, next) = messages.end();
+            super::written(&Alerts { alerts, next })
+        };
+        let part = Some(format!("n > {}", page.after));
+        self.disclose("biometric_alerts", part, limit, read).await
+    }
+
+    /// Asks the owner of the user's lane to do something about an alert, and waits a little for what comes of it.
+    pub(in crate::http) async fn ask_about(
+        &self,
+        id: Uuid,
+        kind: &'static str,
+        order: impl FnOnce(i64, String) -> alert::Order + Send + 'static,
+    ) -> Result<Answer, Problem> {
+        let access = self.access(kind, "biometric_alerts", Some(id.to_string()), 1);
+        let (user_id, by) = (self.user_id.clone(), access.accessor_id.clone());
+        let asking = async move |opened: Arc<Opened>, File { stored, .. }: File| {
+            let first = opened.store.first_of_alert(stored.user, id).await?;
+            // Before they were erased they were somebody else.
+            let first = first.filter(|first| *first > stored.start.message_number);
+            let episode = first.ok_or(Unread::Nobody)?;
+            let routing = opened.store.routing().await?;
+            let routing =
+                routing.ok_or_else(|| Unread::Away("nothing has run on it".to_owned()))?;
+            let service_key = opened.keys.service_key().await?;
+            let lane = (home(&user_id, routing.partition_count), routing.generation);
+            let order = Order::Alert { user_id, order: order(episode, by.clone()) };
+            let sealing = (&*opened.seal, &service_key);
+            let asked = opened.store.ask(lane, &order, sealing, &by, now()).await;
+            asked.map_err(|error| match error {
+                // Users are finding new homes: the next time there is one.
+                StoreError::Outdated(problem) => Unread::Away(problem),
+                error => error.into(),
+            })
+        };
+        let command = self.archive.read(access, self.user_id.clone(), asking).await?;
+        let outcome = self.archive.outcome(command, PATIENCE).await?;
+        match outcome {
+            Some(outcome) if outcome != DONE => Err(Problem::conflict(outcome)),
+            outcome => Ok(Answer { command, outcome }),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! An operator looks into a single user: why, why not, at any time, record by record, and live.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::issuer::{SigningKey, set_of};
+use super::office::ask;
+use super::people::trust_at;
+use crate::servers::Bridge;
+use crate::service::feed::{Event, stream};
+use crate::service::site::{Site, Stamps};
+
+const PATH: &str = "/debug/users/ada";
+
+/// An installation of which this much was read of one user.
+fn site(key: &SigningKey, events: usize) -> Option<(Site<'static>, Bridge)> {
+    let mut site = Site::shared(Stamps::Producer)?;
+    trust_at(&mut site, &set_of(&[key]));
+    site.set("BRIDGE__HTTP__DEBUG", "true");
+    let bridge = site.start();
+    let events: Vec<Event> = (0..events).map(|number| Event::swinging("ada", number)).collect();
+    // Several batches, so that there are several times at which something was stored.
+    for some in events.chunks(20) {
+        stream(site.kafka, &site.topics.events, some, 20);
+        site.wait_caught_up();
+    }
+    Some((site, bridge))
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// All that was said of a user, in order.
+fn said(site: &Site<'_>, user: &str) -> Vec<Value> {
+    let mut said = lines(&site.run(&["export", "transitions", "--user", user]));
+    said.extend(lines(&site.run(&["export", "alerts", "--user", user])));
+    said.sort_by_key(|message| message["n"].as_i64());
+    said
+}
+
+/// Outcomes as `replay --explain` prints them for the same records.
+fn replayed(site: &Site<'_>) -> Vec<Value> {
+    let log = site.run(&["export", "log", "--user", "ada"]);
+    let output = site.output(&["replay", "--explain"], &log);
+    lines(crate::support::stdout(&output))
+}
+
+#[test]
+fn why_is_told_with_every_rule_and_equals_replay_at_any_time() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 60) else { return };
+    let operator = key.token("ops", "operator");
+    let outcomes = replayed(&site);
+    let now = ask(&bridge, PATH, &operator);
+    assert_eq!(now.status, 200, "{now:?}");
+    let now = now.json();
+    let state = lines(&site.run(&["export", "states"])).remove(0);
+    assert_eq!(now["state"], state);
+    let newest = &now["outcomes"][0]["outcomes"][0];
+    assert_eq!(newest["explanation"], outcomes[59]["explanation"]);
+    assert_eq!(newest["explanation"]["rules"].as_array().map(Vec::len), Some(12));
+    assert_eq!(now["why"], outcomes[59]["text"]);
+    assert_eq!(now["outcomes"].as_array().map(Vec::len), Some(10));
+    assert_eq!(now["newest_record"]["number"], 60);
+    assert_eq!(now["lane"]["condition"], "running");
+    let baseline = &now["baselines"][0];
+    let status = baseline["status"].as_str().expect("a text");
+    assert!(status == "calibrated" || status.starts_with("calibrating "), "{baseline}");
+    assert_eq!(now["readings"]["stale"].as_array().map(Vec::len), Some(3), "all are of 2025");
+
+    let times = site.sql("SELECT number || '|' || to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM event_records WHERE number IN (20, 40, 60) ORDER BY number");
+    for line in times.lines() {
+        let (number, at) = line.split_once('|').expect("two columns");
+        let number: usize = number.parse().expect("a number");
+        let then = ask(&bridge, &format!("{PATH}?as_of={at}"), &operator).json();
+        assert_eq!(then["record_number"], number, "{at}");
+        assert_eq!(
+            then["outcomes"][0]["outcomes"][0]["explanation"],
+            outcomes[number - 1]["explanation"]
+        );
+        assert_eq!(then["why"], outcomes[number - 1]["text"]);
+        assert_eq!(then["state"]["mode"], outcomes[number - 1]["mode"]);
+    }
+    let before = ask(&bridge, &format!("{PATH}?as_of=2020-01-01T00:00:00Z"), &operator).json();
+    assert_eq!((&before["state"], &before["record_number"]), (&Value::Null, &json!(0)));
+    assert!(ask(&bridge, &format!("{PATH}?as_of=soon"), &operator).detail().starts_with("`as_of`"));
+
+    let page = ask(&bridge, &format!("{PATH}/events?after=20&limit=5"), &operator).json();
+    let events = page["events"].as_array().expect("a list");
+    assert_eq!((events.len(), &page["next"]), (5, &json!(25)));
+    for (event, place) in events.iter().zip(20..) {
+        assert_eq!(event["record"]["number"], place + 1);
+        assert_eq!(event["outcomes"][0]["explanation"], outcomes[place]["explanation"]);
+        assert_eq!(event["message"]["value"]["user_id"], "ada");
+        assert!(event["record"]["offset"].is_number());
+    }
+    let rest = ask(&bridge, &format!("{PATH}/events?after=55"), &operator).json();
+    assert_eq!(rest["events"].as_array().map(Vec::len), Some(5));
+    assert_eq!(rest["next"], Value::Null);
+
+    let explained = site.run(&["explain", "ada"]);
+    let why = now["why"].as_str().expect("a text");
+    assert!(explained.starts_with(why), "{explained}");
+    assert!(explained.contains("hrv_drop_ms"), "{explained}");
+    let explained = lines(
+        &site.run(&["explain", "ada", "--json", "--at", "2020-01-01T00:00:00Z"]).replace('\n', ""),
+    );
+    assert_eq!(explained[0]["state"], Value::Null);
+    let nobody = site.output(&["explain", "bob"], "");
+    assert!(crate::support::stderr(&nobody).contains("nothing is stored of the user"));
+    bridge.end();
+    let reads = "SELECT count(*) FROM phi_access_log WHERE user_id = 'ada' AND table_name = 'biometric_events'";
+    assert!(site.number(reads) >= 9, "each look is written down");
+}
+
+#[test]
+fn only_operators_look_into_users_and_only_where_the_settings_let_them() {
+    let key = SigningKey::elliptic("e");
+    let Some((mut site, bridge)) = site(&key, 1) else { return };
+    for what in ["", "/events", "/live"] {
+        for (subject, scope) in [("ada", "self"), ("nurse", "care:ada"), ("audit", "auditor")] {
+            let answer = ask(&bridge, &format!("{PATH}{what}"), &key.token(subject, scope));
+            assert_eq!(answer.status, 404, "{what} to {scope}");
+        }
+    }
+    let denied =
+        "SELECT count(*) FROM phi_access_log WHERE access_type = 'DENIED' AND user_id = 'ada'";
+    assert_eq!(site.number(denied), 9);
+    bridge.end();
+    site.set("BRIDGE__HTTP__DEBUG", "false");
+    let bridge = site.start();
+    bridge.wait_until("at its store", |_, body| body["parts"]["keys"]["ok"] == true);
+    for what in ["", "/events", "/live"] {
+        let answer = ask(&bridge, &format!("{PATH}{what}"), &key.token("ops", "operator"));
+        assert_eq!(answer.status, 404, "{what}");
+    }
+    bridge.end();
+}
+
+#[test]
+fn what_is_said_of_a_user_is_told_while_it_is_and_goes_on_where_it_was() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 20) else { return };
+    let operator = key.token("ops", "operator");
+    let follow = |after: i64| {
+        let mut stream = TcpStream::connect(bridge.address()).expect("somebody listens");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let head = format!(
+            "GET {PATH}/live HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {operator}\r\n\
+             Last-Event-ID: {after}\r\n\r\n",
+            bridge.address()
+        );
+        stream.write_all(head.as_bytes()).expect("taken");
+        BufReader::new(stream)
+    };
+    let told = |reader: &mut BufReader<TcpStream>, count: usize| {
+        let mut told = Vec::new();
+        while told.len() < count {
+            let mut line = String::new();
+            assert!(reader.read_line(&mut line).expect("in time") > 0, "it goes on");
+            if let Some(data) = line.strip_prefix("data: ") {
+                told.push(serde_json::from_str::<Value>(data).expect("JSON"));
+            }
+        }
+        told
+    };
+    let before = said(&site, "ada");
+    let mut reader = follow(1);
+    assert_eq!(told(&mut reader, before.len() - 1), before[1..]);
+    let more: Vec<Event> = (20..100).map(|number| Event::swinging("ada", number)).collect();
+    stream(site.kafka, &site.topics.events, &more, 80);
+    site.wait_caught_up();
+    let after = said(&site, "ada");
+    assert!(after.len() > before.len() + 1);
+    assert_eq!(told(&mut reader, after.len() - before.len()), after[before.len()..]);
+    drop(reader);
+    bridge.end();
+}
+
+#[test]
+fn whoever_tails_sees_what_is_said_of_one_user_or_of_everybody() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 20) else { return };
+    let mut one = site.spawn(&["tail", "ada", "--json"]);
+    let mut all = site.spawn(&["tail"]);
+    site.wait_sql("SELECT count(*) = 2 FROM phi_access_log WHERE table_name = 'outbox'");
+    let before = said(&site, "ada").len();
+    let more: Vec<Event> = (20..100)
+        .flat_map(|number| [Event::swinging("ada", number), Event::swinging("bob", number)])
+        .collect();
+    stream(site.kafka, &site.topics.events, &more, 160);
+    site.wait_caught_up();
+    let (ada, bob) = (said(&site, "ada").split_off(before), said(&site, "bob"));
+    assert!(ada.len() > 1 && bob.len() > 1);
+    let mut shown = BufReader::new(one.stdout.take().expect("a pipe")).lines();
+    for message in &ada {
+        let line = shown.next().expect("it goes on").expect("text");
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&line["n"], &line["user_id"]), (&message["n"], &json!("ada")));
+    }
+    let shown = BufReader::new(all.stdout.take().expect("a pipe")).lines();
+    let shown: Vec<String> =
+        shown.take(ada.len() + bob.len()).map(|line| line.expect("text")).collect();
+    let of = |user: &str| shown.iter().filter(|line| line.contains(&format!("  {user}  "))).count();
+    assert_eq!((of("ada"), of("bob")), (ada.len(), bob.len()), "{shown:?}");
+    for mut child in [one, all] {
+        child.kill().expect("it runs");
+        child.wait().expect("it has ended");
+    }
+    bridge.end();
+}
