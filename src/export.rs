@@ -16,6 +16,7 @@ use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use actors::user::{alert_place, record_place, transition_place};
 use neuros::alert::Stored;
 use neuros::event::Record;
+use serde_json::json;
 
 use crate::store::{Administration as _, SqlStore};
 
@@ -59,6 +60,8 @@ pub enum What {
     Transitions,
     /// Changes of alerts.
     Alerts,
+    /// What people and time have asked of the alerts.
+    Orders,
 }
 
 /// Exports what a store holds.
@@ -135,7 +138,7 @@ impl Exporter {
                     continue;
                 };
                 done.lines += match what {
-                    What::Log => self.log(stored, key, output).await?,
+                    What::Log | What::Orders => self.records(what, stored, key, output).await?,
                     What::States => self.state(stored, key, output).await?,
                     What::Transitions => self.transitions(stored, key, output).await?,
                     What::Alerts => self.alerts(stored, key, output).await?,
@@ -146,8 +149,10 @@ impl Exporter {
         Ok(done)
     }
 
-    async fn log(
+    /// Records, or the orders among them.
+    async fn records(
         &self,
+        what: What,
         stored: &StoredUser,
         key: &DataKey,
         output: &mut impl Write,
@@ -160,17 +165,25 @@ impl Exporter {
             for row in &page {
                 let place = record_place(stored.user, row.number);
                 let bytes = self.open(stored.user, key, place, &row.body).await?;
-                if Stored::is_one(&bytes) {
-                    // What was done about alerts is told by the changes of alerts.
-                    continue;
-                }
-                let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
-                let record = record.map_err(|error| ExportError::Unopened {
+                let unopened = |problem: String| ExportError::Unopened {
                     table: "event_records",
                     number: row.number,
-                    problem: error.to_string(),
-                })?;
-                write_line(&LogLine::of(&record), output)?;
+                    problem,
+                };
+                match (Stored::is_one(&bytes), what) {
+                    (true, What::Orders) => {
+                        let order = Stored::of_bytes(&bytes).map_err(unopened)?;
+                        let (at, order) = (order.at(), order.order());
+                        let number = row.number;
+                        write_line(&json!({ "number": number, "at": at, "order": order }), output)?;
+                    }
+                    (false, What::Log) => {
+                        let record = Record::from_stored(stored.user_id.as_str().into(), &bytes);
+                        let record = record.map_err(|error| unopened(error.to_string()))?;
+                        write_line(&LogLine::of(&record), output)?;
+                    }
+                    _ => continue,
+                }
                 lines += 1;
             }
         }

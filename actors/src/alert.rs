@@ -8,7 +8,7 @@ use crate::audit::Audit;
 use crate::batch::{Alerted, Decided, End, Leaving};
 use crate::capacity::BATCH_MAILBOX;
 use crate::log::Outgoing;
-use crate::message::to_json;
+use crate::message::{message_id, to_json};
 use crate::notice::Notice;
 use crate::ports::Ports;
 use crate::rows::{AlertRow, Sink};
@@ -90,7 +90,8 @@ impl Alerts {
             user,
             n,
             record_number: notice.record_number,
-            alert_id: notice.alert_id(),
+            // Of the first that was said of the episode: the alert's own id would say which rule it is.
+            alert_id: message_id(&notice.user_id, notice.change.episode),
             message_id: notice.message_id(),
             status: notice.change.status.as_str(),
             started_at: notice.change.started_at,

@@ -216,6 +216,12 @@ impl Orders {
         self.arrived.notify_one();
     }
 
+    /// Whether time waits to pass.
+    pub(crate) fn has_tick(&self) -> bool {
+        let is_tick = |command: &Command| matches!(command.order, Order::Tick { .. });
+        self.waiting.borrow().iter().any(is_tick)
+    }
+
     /// The next command.
     pub(crate) fn next(&self) -> Option<Command> {
         self.waiting.borrow_mut().pop_front()

@@ -60,16 +60,40 @@ impl Residents {
         let is_meant = |user_id: &str| only.is_none_or(|only| only == user_id);
         let meant = self.live.iter().filter(|resident| is_meant(&resident.user_id));
         let meant: Vec<_> = meant.map(|it| (it.user, it.address.clone())).collect();
+        let mut count = 0;
         for page in meant.chunks(USERS_PAGE) {
             let users: Vec<UserNumber> = page.iter().map(|(user, _)| *user).collect();
-            let keys = self.ports.keys.keys_of(&users).await.map_err(keys_end)?;
-            for ((_, address), key) in page.iter().zip(keys) {
+            for ((_, address), key) in page.iter().zip(self.newest_keys(&users).await?) {
+                let Some(key) = key else { continue };
                 // Nothing is in flight, so there is room.
-                address.try_send(Rekey(key.ok_or(LOST)?)).map_err(|_| LOST)?;
+                address.try_send(Rekey(key)).map_err(|_| LOST)?;
+                count += 1;
             }
         }
-        let count = meant.len();
         Ok(Plan::nothing(id, &format!("{count} users in memory seal with their newest key")))
+    }
+
+    /// The keys of users; `None` for those whose keys do not unwrap. Whoever has a key in memory goes on with
+    /// that: what an operator asks for must not stop a lane.
+    async fn newest_keys(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, End> {
+        let ring = &self.ports.keys;
+        if let Ok(keys) = ring.keys_of(users).await {
+            return Ok(keys);
+        }
+        let mut keys = Vec::with_capacity(users.len());
+        for user in users {
+            let key = ring.keys_of(&[*user]).await;
+            keys.push(match key {
+                Ok(key) => key.into_iter().next().flatten(),
+                Err(problem) => {
+                    // The store answers: it is this key that is wrong.
+                    ring.newest_number(*user).await.map_err(keys_end)?;
+                    tracing::warn!(user = user.0, %problem, "a data key is passed over");
+                    None
+                }
+            });
+        }
+        Ok(keys)
     }
 
     pub(crate) async fn plan_erase(&mut self, id: i64, user_id: String) -> Result<Plan, End> {
@@ -98,13 +122,20 @@ impl Residents {
     /// Destroys the keys of somebody who is erased. An owner that was replaced may wake up here when its successor
     /// has readmitted the user: so the key is asked for first, and must be that of somebody still erased.
     async fn destroy_keys(&self, stored: &StoredUser) -> Result<(), End> {
-        let keys = self.ports.keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
-        let Some(key) = keys.into_iter().next().flatten() else { return Ok(()) };
+        let keys = &self.ports.keys;
+        let newest = keys.newest_number(stored.user).await.map_err(keys_end)?;
         match self.restorer.again(stored.user).await.map_err(store_end)? {
-            Some(again) if again.erased => {
-                self.ports.keys.destroy(stored.user, key.number()).await.map_err(keys_end)
+            Some(again) if again.erased => {}
+            _ => return Err(LOST),
+        }
+        match newest {
+            Some(newest) => keys.destroy(stored.user, newest).await.map_err(keys_end),
+            // Who never had one gets one that is destroyed: so nobody makes another.
+            None if !keys.destroyed().await.map_err(keys_end)?.contains(&stored.user) => {
+                keys.renew(stored.user).await.map_err(keys_end)?;
+                keys.destroy(stored.user, 1).await.map_err(keys_end)
             }
-            _ => Err(LOST),
+            None => Ok(()),
         }
     }
 
@@ -113,7 +144,7 @@ impl Residents {
         let person = match self.live.find(&stored.user_id) {
             Some(resident) => Some(resident.address.send(Copy).await.map_err(|_| LOST)?),
             None => {
-                let keys = self.ports.keys.keys_of(&[stored.user]).await.map_err(keys_end)?;
+                let keys = self.newest_keys(&[stored.user]).await?;
                 match keys.into_iter().next().flatten() {
                     None => None,
                     Some(key) => match self.restorer.newest(stored, &key).await {

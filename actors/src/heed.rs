@@ -1,23 +1,72 @@
 //! Orders about alerts: handed to the person whose alerts they are about, who alone says what comes of them. It
 //! holds no alert.
 
+use std::collections::BTreeSet;
+
 use neuros::alert;
 use neuros::time::{Micros, Timestamp};
 
 use crate::batch::End;
 use crate::command::DONE;
-use crate::lane::Provenance;
+use crate::lane::{Provenance, UserNumber};
 use crate::obey::{Done, IN_QUARANTINE, NO_STATE, Obeyed, Plan};
-use crate::residents::{Residents, store_end};
+use crate::residents::{Residents, end, keys_end, store_end};
+use crate::restore::RestoreError;
 use crate::rows::LookRow;
 use crate::store::{Asked, StoredLook};
 use crate::suspects::Suspects;
 use crate::taken::{AskedOf, Entry, Taken};
 
-/// When alerts of somebody in quarantine are looked at again.
+/// When alerts of somebody who must not be evaluated are looked at again.
 const LOOK_AGAIN_AFTER: Micros = Micros::from_minutes(60);
 
 impl Residents {
+    /// Time passes for these users; for those who must not be evaluated, or cannot be restored, it waits.
+    pub(crate) async fn plan_tick(
+        &self,
+        users: Vec<StoredLook>,
+        at: Timestamp,
+        suspects: &Suspects,
+    ) -> Result<Plan, End> {
+        let done = Done::Whole(None);
+        let mut plan = Plan { taken: Vec::new(), obeyed: Obeyed::default(), done };
+        let asleep = users.iter().filter(|look| self.live.find(&look.user_id).is_none());
+        let asleep: Vec<UserNumber> = asleep.map(|look| look.user).collect();
+        let unreadable = self.unreadable(&asleep).await?;
+        for StoredLook { user, user_id, .. } in users {
+            if suspects.holds(&user_id) || unreadable.contains(&user) {
+                let due = Some(at + LOOK_AGAIN_AFTER);
+                plan.obeyed.looks.push(LookRow { user, due });
+            } else {
+                plan.ask(0, user_id, alert::Order::Tick, at);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Whom of these this release cannot restore. Nobody has sent anything: no lane stops for that.
+    async fn unreadable(&self, users: &[UserNumber]) -> Result<BTreeSet<UserNumber>, End> {
+        let mut unreadable = BTreeSet::new();
+        let known = self.ports.store.users(Asked::Numbers(users)).await.map_err(store_end)?;
+        let numbers: Vec<UserNumber> = known.iter().map(|stored| stored.user).collect();
+        let keys = self.ports.keys.keys_of(&numbers).await.map_err(keys_end)?;
+        for (stored, key) in known.iter().zip(keys) {
+            let restored = match &key {
+                Some(key) => self.restorer.person(stored, key).await.map(|_| ()),
+                None => continue,
+            };
+            match restored {
+                Ok(()) => {}
+                Err(RestoreError::Unreadable { problem, .. }) => {
+                    tracing::warn!(user = stored.user.0, %problem, "alerts are looked at later");
+                    unreadable.insert(stored.user);
+                }
+                Err(error) => return Err(end(error)),
+            }
+        }
+        Ok(unreadable)
+    }
+
     pub(crate) async fn plan_alert(
         &self,
         (id, stamp): (i64, Timestamp),
@@ -37,20 +86,6 @@ impl Residents {
         plan.ask(id, user_id, order, stamp);
         Ok(plan)
     }
-}
-
-/// Time passes for these users; for those who must not be evaluated it waits.
-pub(crate) fn plan_tick(users: Vec<StoredLook>, at: Timestamp, suspects: &Suspects) -> Plan {
-    let mut plan = Plan { taken: Vec::new(), obeyed: Obeyed::default(), done: Done::Whole(None) };
-    for StoredLook { user, user_id, .. } in users {
-        if suspects.holds(&user_id) {
-            let due = Some(at + LOOK_AGAIN_AFTER);
-            plan.obeyed.looks.push(LookRow { user, due });
-        } else {
-            plan.ask(0, user_id, alert::Order::Tick, at);
-        }
-    }
-    plan
 }
 
 impl Plan {

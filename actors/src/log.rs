@@ -35,13 +35,15 @@ pub trait Log: Send + Sync {
     /// When the log cannot be reached.
     async fn by_user_end(&self, lane: Lane) -> Result<i64, LogError>;
 
-    /// The offsets of the next records of both, when the log itself says when records came; `None` when their
-    /// producers do, and then time that passes is not theirs.
+    /// Whether the log itself says when records came. Where their producers do, time that passes is not theirs.
+    async fn stamps_on_arrival(&self) -> bool;
+
+    /// Whether neither of a lane's topics has a record at or above these positions.
     ///
     /// # Errors
     ///
     /// When the log is away.
-    async fn ends(&self, lane: Lane) -> Result<Option<Positions>, LogError>;
+    async fn has_read_all(&self, lane: Lane, positions: Positions) -> Result<bool, LogError>;
 
     /// Tells the log's own tools how far a lane has come; nothing depends on it.
     fn note_position(&self, lane: Lane, next: i64);

@@ -14,7 +14,6 @@ use crate::command::{Command, Letters, Order, REBUILT_ANOTHER, REBUILT_THE_SAME,
 use crate::dead_letter::{self, Letter};
 use crate::defect::Defect;
 use crate::erase::WAS_ERASED;
-use crate::heed;
 use crate::home::home;
 use crate::intake::{self, Application, QUARANTINED};
 use crate::lane::{Provenance, UserNumber};
@@ -104,8 +103,10 @@ impl Residents {
         stamp: Timestamp,
     ) -> Result<Plan, End> {
         let Command { id, order } = command;
-        // Letters may have been sealed by a key that is newer than the lane's claim.
-        self.service_key = self.ports.keys.newest_service_key().await.map_err(keys_end)?;
+        // Letters may have been sealed by a key that is newer than the lane's claim. Time needs no key store.
+        if !matches!(order, Order::Tick { .. }) {
+            self.service_key = self.ports.keys.newest_service_key().await.map_err(keys_end)?;
+        }
         match order {
             Order::Rekey { user_id } => self.plan_rekey(id, user_id.as_deref()).await,
             Order::Erase { user_id } => self.plan_erase(id, user_id).await,
@@ -117,7 +118,7 @@ impl Residents {
             Order::Alert { user_id, order } => {
                 self.plan_alert((id, stamp), user_id, order, suspects).await
             }
-            Order::Tick { users, at } => Ok(heed::plan_tick(users, at, suspects)),
+            Order::Tick { users, at } => self.plan_tick(users, at, suspects).await,
         }
     }
 
@@ -344,8 +345,10 @@ impl Plan {
 impl Obeyed {
     /// What a person has made of the order that the command is.
     pub(crate) fn refused(&mut self, steps: &Steps) {
-        if let (Some(refusal), Some(command)) = (steps.refusal, &mut self.command) {
-            command.outcome = refusal.to_string();
+        let Some(command) = &mut self.command else { return };
+        match steps.refusal {
+            Some(refusal) => command.outcome = refusal.to_string(),
+            None => command.record_number = Some(steps.record_number),
         }
     }
 

@@ -167,6 +167,7 @@ impl Person {
         let mut meeting = Meeting {
             policy,
             state,
+            arrived: record.record_time,
             now: record.record_time,
             message_number: &mut self.message_number,
             changes: &mut reaction.changes,
@@ -202,6 +203,7 @@ impl Person {
         let mut meeting = Meeting {
             policy,
             state,
+            arrived: stored.at(),
             now: stored.at(),
             message_number: &mut self.message_number,
             changes: &mut reaction.changes,

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Addr;
-use neuros::time::Timestamp;
+use neuros::time::{Micros, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{self, Command, Order, Orders};
 use crate::home::home;
 use crate::ingest::{ClaimAnew, Ingest};
-use crate::lane::{FenceToken, Lane, Positions, Routing};
+use crate::lane::{FenceToken, Lane, Routing};
 use crate::ports::Ports;
 use crate::seal::{self, KeysAway};
 use crate::store::{Store, StoredCommand, StoredLook, Tenure};
@@ -23,8 +23,8 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Commands that are read at once.
 const COMMANDS_PAGE: i64 = 64;
 
-/// A lane that has not moved for so many questions, and whose log has not grown, has read all that it can.
-const STILL: u32 = 5;
+/// How far this machine's clock and the database's may be apart.
+const CLOCKS_APART: Micros = Micros::from_minutes(1);
 
 /// Users whose alerts are looked at in one batch: it waits for all before it.
 const LOOKS_PAGE: i64 = 1_000;
@@ -57,14 +57,11 @@ pub(crate) struct Heard {
     pub(crate) events_stop: Rc<Cell<Option<i64>>>,
     /// Whose alerts were due when that was asked last.
     pub(crate) asked: Vec<StoredLook>,
-    /// How far the lane had come then, and where its log ended; and how often that has been the same.
-    pub(crate) standing: Option<(Positions, Positions)>,
-    pub(crate) still: u32,
 }
 
 impl Heard {
     pub(crate) fn new(orders: Rc<Orders>, events_stop: Rc<Cell<Option<i64>>>) -> Self {
-        Self { orders, events_stop, asked: Vec::new(), standing: None, still: 0 }
+        Self { orders, events_stop, asked: Vec::new() }
     }
 }
 
@@ -128,6 +125,9 @@ impl Poll {
     /// Whoever's alerts are due is handed time as an order; who lives elsewhere by now is left to that lane.
     async fn look_for_ticks(&mut self) {
         let (store, lane) = (&self.ports.store, self.lane);
+        if self.heard.orders.has_tick() || !self.ports.log.stamps_on_arrival().await {
+            return;
+        }
         let due = match store.looks(lane, self.ports.clock.now(), LOOKS_PAGE).await {
             Ok(due) => due,
             Err(error) => {
@@ -135,47 +135,53 @@ impl Poll {
                 return;
             }
         };
-        if due.is_empty() {
-            return;
-        }
+        // Until what was asked for is committed, it is still due.
+        self.heard.asked.retain(|look| due.contains(look));
         let (mut own, mut moved) = (Vec::new(), Vec::new());
-        for look in &due {
+        for look in due {
             let home = home(&look.user_id, self.partition_count);
             if home != lane {
-                moved.push((look.clone(), home));
-            } else if !self.heard.asked.contains(look) {
-                own.push(look.clone());
+                moved.push((look, home));
+            } else if !self.heard.asked.contains(&look) {
+                own.push(look);
             }
         }
-        // Until what was asked for is committed, it is still due.
-        self.heard.asked = due;
         if !moved.is_empty()
             && let Err(error) = store.move_looks(&moved).await
         {
             tracing::debug!(lane = lane.0, %error, "looks find their lanes later");
         }
-        if let Some(at) = self.time_of_the_lane().await
-            && !own.is_empty()
+        if !own.is_empty()
+            && let Some(at) = self.time_of_the_lane().await
         {
+            own.retain(|look| look.due <= at);
+            self.heard.asked.extend(own.iter().cloned());
             self.heard.orders.put(Command { id: 0, order: Order::Tick { users: own, at } });
-        } else {
-            self.heard.asked.clear();
         }
     }
 
-    /// Up to when the lane knows all that came: now, if it has read everything, else nobody can tell. What a
-    /// record in the log says that is still to be read must not come too late.
-    async fn time_of_the_lane(&mut self) -> Option<Timestamp> {
+    /// Up to when all is known that came for the lane's users: now, once this lane has read all that its log holds,
+    /// and so has each that ever sent something on to it. What is still to be read must not come too late. Now is
+    /// what this process and the store agree on, for a clock that jumps decides nothing.
+    async fn time_of_the_lane(&self) -> Option<Timestamp> {
+        let (store, log) = (&self.ports.store, &self.ports.log);
         let now = self.ports.clock.now();
-        let ends = self.ports.log.ends(self.lane).await.ok()??;
-        let tenure = self.ports.store.tenure(self.lane, self.token).await.ok()??;
-        let found = (tenure.positions, ends);
-        let is_still = self.heard.standing.replace(found) == Some(found);
-        self.heard.still = if is_still { self.heard.still + 1 } else { 0 };
-        let positions = tenure.positions;
-        let has_read_all = positions.events >= ends.events && positions.by_user >= ends.by_user;
-        // A log may end in what is no record, which nobody reads.
-        (has_read_all || self.heard.still >= STILL).then_some(now)
+        let sources = store.sources(self.lane).await.ok()?;
+        let apart = sources.now.map_or(Micros(0), |stored| stored - now);
+        if apart.0.saturating_abs() > CLOCKS_APART.0 {
+            tracing::warn!(
+                lane = self.lane.0,
+                seconds = apart.as_seconds(),
+                "this machine's clock and the database's differ: no time passes for alerts"
+            );
+            return None;
+        }
+        for (lane, positions) in sources.positions {
+            if !log.has_read_all(lane, positions).await.ok()? {
+                return None;
+            }
+        }
+        Some(sources.now.map_or(now, |stored| stored.min(now)))
     }
 
     async fn open(&self, stored: StoredCommand) -> Result<Option<Order>, KeysAway> {

@@ -173,7 +173,7 @@ pub struct AlertRow {
     pub n: i64,
     /// The record that caused it.
     pub record_number: i64,
-    /// Names the episode.
+    /// Names the episode, and says nothing of its rule: the id of the first message about it.
     pub alert_id: Uuid,
     /// The de-duplication key of the message.
     pub message_id: Uuid,

@@ -158,6 +158,13 @@ pub trait KeyRing: Send + Sync {
         self.service_key().await
     }
 
+    /// The number of a user's newest key that is not destroyed, whether it unwraps or not.
+    ///
+    /// # Errors
+    ///
+    /// When the key store cannot be reached.
+    async fn newest_number(&self, user: UserNumber) -> Result<Option<u32>, KeysAway>;
+
     /// Makes a user's next key, which seals from now on; also for a user whose keys were destroyed.
     ///
     /// # Errors

@@ -59,6 +59,13 @@ pub trait Store: Send + Sync {
     /// When the store is away.
     async fn tenure(&self, lane: Lane, token: FenceToken) -> Result<Option<Tenure>, StoreError>;
 
+    /// Where records of a lane's users may still come from.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    async fn sources(&self, lane: Lane) -> Result<Sources, StoreError>;
+
     /// The offset of the last record that `origin` has forwarded to `home`, as committed; -1 for none.
     ///
     /// # Errors
@@ -252,8 +259,15 @@ pub struct Tenure {
     /// Offset from which on no more of `biometric.events` is to be read: more partitions are being added,
     /// and users will find new homes.
     pub events_stop: Option<i64>,
-    /// How far the lane has come, as committed.
-    pub positions: Positions,
+}
+
+/// Where a lane's users' records may still come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The lane, and those that have ever sent something on to it: how far each has come, as committed.
+    pub positions: Vec<(Lane, Positions)>,
+    /// What the store takes for now; `None` when it has no clock of its own.
+    pub now: Option<Timestamp>,
 }
 
 /// One of a user's records, by number, and where it lies.

@@ -6,6 +6,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use crate::mode::Mode;
+use crate::state::Indicator;
 
 /// A rule of the specification's section 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,6 +74,20 @@ impl Rule {
             Self::LowRecoveryWeekday => "low_recovery_weekday",
             Self::HighHrvHighHr => "high_hrv_high_hr",
             Self::LowHrvLowHr => "low_hrv_low_hr",
+        }
+    }
+
+    /// The indicators that it looks at.
+    pub(crate) fn indicators(self) -> &'static [Indicator] {
+        use Indicator::{HeartRate, Hrv, OvernightHrv, Recovery, Stress};
+        match self {
+            Self::HrvDropMs | Self::HrvDropPercentage | Self::RecurringStressHour => &[Hrv],
+            Self::HeartRateElevated | Self::HeartRateExtreme => &[HeartRate],
+            Self::StressCritical => &[Stress],
+            Self::RecoveryLow | Self::LowRecoveryWeekday => &[Recovery],
+            Self::OvernightHrvLow => &[OvernightHrv],
+            Self::Depletion => &[Hrv, HeartRate, Stress],
+            Self::HighHrvHighHr | Self::LowHrvLowHr => &[Hrv, HeartRate],
         }
     }
 

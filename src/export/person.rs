@@ -79,6 +79,7 @@ impl Exporter {
             ("state", What::States),
             ("mode_change", What::Transitions),
             ("alert_change", What::Alerts),
+            ("order", What::Orders),
         ] {
             let mut parts = Parts { name, line: Vec::new(), output: &mut *output };
             let written = self.write(what, &[stored.user], &mut parts).await?;

@@ -35,6 +35,9 @@ pub struct KafkaLog {
     stamps: Mutex<Option<(Instant, Option<bool>)>>,
 }
 
+/// Offsets at the end of a log that may all be of something else than records; where there are more, nobody looks.
+const NO_RECORDS_MAX: i64 = 16;
+
 /// How long an answer about the topics' settings holds: each costs a connection.
 const STAMPS_HOLD: Duration = Duration::from_mins(1);
 
@@ -58,7 +61,7 @@ impl KafkaLog {
     }
 
     /// Whether records are stamped when they arrive, as was found within the last minute.
-    async fn stamps_on_arrival(&self) -> Option<bool> {
+    async fn stamps(&self) -> Option<bool> {
         let mut known = self.stamps.lock().await;
         match *known {
             Some((found_at, found)) if found_at.elapsed() < STAMPS_HOLD => found,
@@ -198,11 +201,19 @@ impl Log for KafkaLog {
         Ok(self.watermarks(lane, Source::ByUser).await?.1)
     }
 
-    async fn ends(&self, lane: Lane) -> Result<Option<Positions>, LogError> {
-        let (_, events) = self.watermarks(lane, Source::Events).await?;
-        let (_, by_user) = self.watermarks(lane, Source::ByUser).await?;
-        let by_producers = self.stamps_on_arrival().await == Some(false);
-        Ok((!by_producers).then_some(Positions { events, by_user }))
+    async fn stamps_on_arrival(&self) -> bool {
+        self.stamps().await == Some(true)
+    }
+
+    async fn has_read_all(&self, lane: Lane, positions: Positions) -> Result<bool, LogError> {
+        for source in Source::ALL {
+            let (position, end) = (*positions.of(source), self.watermarks(lane, source).await?.1);
+            let is_far = end - position > NO_RECORDS_MAX;
+            if position < end && (is_far || self.has_records(lane, source, position).await?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn note_position(&self, lane: Lane, next: i64) {

@@ -266,6 +266,11 @@ impl KeyRing for FileKeyRing {
         Ok(key)
     }
 
+    async fn newest_number(&self, user: UserNumber) -> Result<Option<u32>, KeysAway> {
+        let kept = self.stored(&[user]).await?;
+        Ok(kept.iter().flat_map(|kept| &kept.live).map(|key| key.key_number).max())
+    }
+
     async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {
         let kept = self.stored(&[user]).await?;
         let newest = kept.first().map_or(0, |kept| kept.newest);

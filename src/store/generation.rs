@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use actors::lane::{ClosedGeneration, Lane, Positions, Progress, Routing};
 use actors::store::StoreError;
 use chrono::{DateTime, Utc};
-use entities::{closed_generations, lane_gaps, lanes, routing};
+use entities::{alert_looks, closed_generations, lane_gaps, lanes, routing};
 use neuros::time::Timestamp;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 
 use super::expansion::has_unwritten;
@@ -187,6 +188,14 @@ pub(super) async fn close(
         keep(transaction, stored.generation, lane, progress, at).await?;
         restart(transaction, lane, positions.unwrap_or(progress.positions), &closed).await?;
     }
+    // Lane 0 gives looks of lanes that are no more to those where their users live now.
+    let count = i32::try_from(adoption.positions.len()).unwrap_or(i32::MAX);
+    let moved = alert_looks::Entity::update_many()
+        .col_expr(alert_looks::Column::Lane, Expr::value(0))
+        .filter(alert_looks::Column::Lane.gte(count))
+        .exec(transaction)
+        .await;
+    moved.map_err(|error| of_database(&error))?;
     for (lane, positions) in next {
         // Whatever is stored by now is not this lane's: a claim need not look for it.
         let row = lanes::ActiveModel {

@@ -10,8 +10,9 @@ use actors::hash_chain::writer_of;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
-    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
-    StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Sources, Store, StoreError,
+    StoredBase, StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser,
+    Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -82,6 +83,10 @@ impl Store for SqlStore {
 
     async fn tenure(&self, lane: Lane, token: FenceToken) -> Result<Option<Tenure>, StoreError> {
         self.carry(move |store| async move { store.read_tenure(lane, token).await }).await
+    }
+
+    async fn sources(&self, lane: Lane) -> Result<Sources, StoreError> {
+        self.carry(move |store| async move { store.read_sources(lane).await }).await
     }
 
     async fn last_forwarded(&self, origin: Lane, home: Lane) -> Result<i64, StoreError> {

@@ -1,7 +1,7 @@
 //! What the lanes read: routing, records, users, bases, policies. Never writes, but for a policy that is
 //! new.
 
-use actors::lane::{FenceToken, Lane, Positions, Provenance, Routing, UserNumber};
+use actors::lane::{FenceToken, Lane, Provenance, Routing, UserNumber};
 use actors::rows::RecordPlace;
 use actors::store::{Asked, Start, StoreError, StoredBase, StoredRecord, StoredUser, Tenure};
 use chrono::{DateTime, Utc};
@@ -59,17 +59,13 @@ impl SqlStore {
         let found = lanes::Entity::find()
             .select_only()
             .column_as(lease::events_stop(&self.reader), "events_stop")
-            .columns([lanes::Column::EventsPosition, lanes::Column::ByUserPosition])
             .filter(lanes::Column::Lane.eq(lane.0))
             .filter(lanes::Column::FenceToken.eq(token.0))
-            .into_tuple::<(Option<i64>, i64, i64)>()
+            .into_tuple::<Option<i64>>()
             .one(&self.reader)
             .await;
         let found = found.map_err(|error| of_database(&error))?;
-        Ok(found.map(|(events_stop, events, by_user)| {
-            let positions = Positions { events, by_user };
-            Tenure { events_stop, positions }
-        }))
+        Ok(found.map(|events_stop| Tenure { events_stop }))
     }
 
     pub(super) async fn read_last_forwarded(

@@ -34,6 +34,8 @@ pub(super) async fn connections(
         // What was committed survives a loss of power too.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
+        // What is deleted is overwritten: a destroyed key must not lie in a free page.
+        .pragma("secure_delete", "ON")
         .disable_statement_logging();
     let writer = pool(1, &connect, options).await?;
     let reader = if in_memory(url) {

@@ -48,7 +48,10 @@ impl Turn {
     ///
     /// When the store is away: then it has ended.
     pub async fn end(self) -> Result<(), StoreError> {
-        let Some(connection) = self.connection else { return Ok(()) };
+        let Some(mut connection) = self.connection else { return Ok(()) };
+        // The server would give it back by itself, a while after the connection has ended.
+        let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(KEEPING_HOUSE);
+        unlock.execute(&mut connection).await.map_err(|error| of_driver(&error))?;
         connection.close().await.map_err(|error| of_driver(&error))
     }
 }

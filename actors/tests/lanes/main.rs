@@ -11,6 +11,7 @@ mod pressure;
 mod recovery;
 mod scrub;
 mod simulation;
+mod ticks;
 mod world;
 
 /// The service's; the system's takes a sixth of the simulation's time.

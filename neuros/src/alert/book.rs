@@ -14,7 +14,8 @@ use crate::mode::Mode;
 use crate::outcome::{Kind, Outcome, Reason};
 use crate::policy::Policy;
 use crate::redact::redacted_debug;
-use crate::state::State;
+use crate::rule::{Rule as EngineRule, RuleSet};
+use crate::state::{Indicators, State};
 use crate::time::Timestamp;
 use crate::view::View;
 
@@ -39,6 +40,8 @@ pub struct Meeting<'m> {
     /// The person's state after what has happened.
     pub state: &'m State,
     /// When it arrived.
+    pub arrived: Timestamp,
+    /// The time by which the alerts go: at first the same, and never earlier than it was.
     pub now: Timestamp,
     /// The number of what was said of the person last; goes on with each change.
     pub message_number: &'m mut i64,
@@ -53,6 +56,8 @@ pub(super) struct Sign {
     pub(super) severity: Severity,
     pub(super) detail: String,
     pub(super) evidence: Evidence,
+    /// What it rests on.
+    pub(super) indicators: Indicators,
     /// Event time.
     pub(super) at: Timestamp,
 }
@@ -117,7 +122,7 @@ impl Book {
             }
             Kind::Switched | Kind::Held | Kind::Suppressed | Kind::Unchanged => {}
         }
-        self.heard.hear(meeting.now);
+        self.heard.hear(meeting.arrived);
         let at = evaluated_at(outcome);
         let policy = meeting.policy;
         for rule in policy.alerts.rules.iter() {
@@ -133,7 +138,7 @@ impl Book {
                     }
                 }
                 When::Reading { .. } => {}
-                When::Silence { .. } => self.is_over(rule, meeting.now, meeting),
+                When::Silence { .. } => self.is_over(rule, meeting.arrived, meeting),
             }
         }
     }
@@ -165,6 +170,8 @@ impl Book {
                     meeting.hold(Held::Pending);
                     slot.phase = Phase::Pending(Pending {
                         since: meeting.now,
+                        confirmed_at: meeting.now,
+                        indicators: sign.indicators,
                         started_at: sign.at,
                         severity: sign.severity,
                         detail: sign.detail,
@@ -174,10 +181,13 @@ impl Book {
                     self.fire(rule, &mut slot, sign, meeting);
                 }
             }
-            Phase::Dismissed(severity) if sign.severity > *severity => {
+            Phase::Dismissed(dismissed) if sign.severity > dismissed.severity => {
                 self.fire(rule, &mut slot, sign, meeting);
             }
-            Phase::Dismissed(_) => meeting.hold(Held::Dismissed),
+            Phase::Dismissed(dismissed) => {
+                dismissed.cleared_at = None;
+                meeting.hold(Held::Dismissed);
+            }
             Phase::Pending(pending) => {
                 if meeting.now - pending.since >= rule.fire_after {
                     let severity = sign.severity.max(pending.severity);
@@ -185,6 +195,7 @@ impl Book {
                     self.fire(rule, &mut slot, sign, meeting);
                 } else {
                     pending.severity = pending.severity.max(sign.severity);
+                    (pending.confirmed_at, pending.indicators) = (meeting.now, sign.indicators);
                     meeting.hold(Held::Pending);
                 }
             }
@@ -197,7 +208,7 @@ impl Book {
     fn confirm(&self, rule: &Rule, slot: &mut Slot, sign: Sign, meeting: &mut Meeting<'_>) {
         let snooze = slot.snooze;
         let Phase::Open(episode) = &mut slot.phase else { return };
-        episode.confirmed_at = meeting.now;
+        (episode.confirmed_at, episode.indicators) = (meeting.now, sign.indicators);
         episode.cleared = None;
         if sign.severity <= episode.severity {
             let why = match self.may_notify(snooze, episode.severity, meeting) {
@@ -225,6 +236,7 @@ impl Book {
             is_suspended: false,
             started_at: sign.at,
             confirmed_at: meeting.now,
+            indicators: sign.indicators,
             cleared: None,
             notified_at: None,
             suppressed_count: 0,
@@ -240,7 +252,12 @@ impl Book {
         let mut slot = self.slots.remove(place);
         match &mut slot.phase {
             Phase::Idle => {}
-            Phase::Dismissed(_) | Phase::Pending(_) => slot.phase = Phase::Idle,
+            Phase::Pending(_) => slot.phase = Phase::Idle,
+            // Whoever has resolved it knows of it; what expired long ago and begins anew is news.
+            Phase::Dismissed(dismissed) if !dismissed.by_hand || rule.clear_after.0 <= 0 => {
+                slot.phase = Phase::Idle;
+            }
+            Phase::Dismissed(dismissed) => _ = dismissed.cleared_at.get_or_insert(meeting.now),
             Phase::Open(episode) => {
                 let cleared = Cleared { at: meeting.now, event_time };
                 let cleared = *episode.cleared.get_or_insert(cleared);
@@ -270,6 +287,7 @@ impl Book {
                     value: Some(value),
                     limit: Some(bound.limit()),
                 },
+                indicators: Indicators::of(&[(indicator, true)]),
                 at,
             };
             self.is_on(rule, sign, meeting);
@@ -327,8 +345,22 @@ fn mode_sign(rule: &Rule, outcome: &Outcome, meeting: &Meeting<'_>) -> Sign {
             value: None,
             limit: None,
         },
+        indicators: indicators_of(rule, outcome),
         at: evaluated_at(outcome),
     }
+}
+
+/// What a mode rests on now: whatever the rules look at that speak for it, or the one that is meant.
+fn indicators_of(rule: &Rule, outcome: &Outcome) -> Indicators {
+    let is_meant = |engine: &EngineRule| match rule.when {
+        When::Mode { rule: Some(meant), .. } => *engine == meant,
+        _ => RuleSet::of_mode(outcome.mode).contains(*engine) && outcome.fired.contains(*engine),
+    };
+    let meant = EngineRule::ALL.into_iter().filter(is_meant);
+    meant.fold(Indicators::default(), |all, engine| {
+        let its = engine.indicators().iter().map(|indicator| (*indicator, true));
+        all.union(Indicators::of(&its.collect::<Vec<_>>()))
+    })
 }
 
 /// The evaluation's own time, which does not go back; of a switch, when its mode began.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Evidence, Status};
 use super::grade::Severity;
+use crate::state::Indicators;
 use crate::time::Timestamp;
 
 /// A rule that a person has something with.
@@ -26,12 +27,22 @@ pub(super) struct Snooze {
 pub(super) enum Phase {
     /// Nothing but a snooze.
     Idle,
-    /// It was resolved by hand or has expired at this severity, and has not been over since.
-    Dismissed(Severity),
+    /// It was resolved by hand or has expired, and has not been over since.
+    Dismissed(Dismissed),
     /// It has not lasted for long enough.
     Pending(Pending),
     /// It fires.
     Open(Box<Episode>),
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Dismissed {
+    pub(super) severity: Severity,
+    /// Not because it has expired.
+    pub(super) by_hand: bool,
+    /// Since when what it is about is over, by arrival.
+    #[serde(with = "micros_or_none")]
+    pub(super) cleared_at: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +50,9 @@ pub(super) struct Pending {
     /// Since when, by arrival.
     #[serde(with = "micros")]
     pub(super) since: Timestamp,
+    #[serde(with = "micros")]
+    pub(super) confirmed_at: Timestamp,
+    pub(super) indicators: Indicators,
     #[serde(with = "micros")]
     pub(super) started_at: Timestamp,
     pub(super) severity: Severity,
@@ -59,6 +73,8 @@ pub(super) struct Episode {
     pub(super) started_at: Timestamp,
     #[serde(with = "micros")]
     pub(super) confirmed_at: Timestamp,
+    /// What the newest confirmation rests on.
+    pub(super) indicators: Indicators,
     pub(super) cleared: Option<Cleared>,
     /// When somebody was told last; `None` while nobody has been told of how it is.
     #[serde(with = "micros_or_none")]

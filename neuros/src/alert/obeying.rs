@@ -4,6 +4,7 @@
 use super::book::{Book, Meeting};
 use super::episode::{Episode, Phase, Slot, Snooze};
 use super::order::{Order, Refusal};
+use super::passing::dismissed;
 use super::rule::Rule;
 use super::words;
 use crate::policy::Policy;
@@ -23,7 +24,7 @@ impl Book {
         meeting: &mut Meeting<'_>,
     ) -> Result<Option<Timestamp>, Refusal> {
         meeting.now = self.clock.max(meeting.now);
-        self.refuse(order, meeting.now)?;
+        self.refuse(order, meeting)?;
         match order {
             Order::Tick => {
                 self.begin(meeting);
@@ -42,8 +43,13 @@ impl Book {
     }
 
     /// Why an order comes to nothing.
-    fn refuse(&self, order: &Order, now: Timestamp) -> Result<(), Refusal> {
-        let open = |number: i64| self.open(number).ok_or(Refusal::NotOpen);
+    fn refuse(&self, order: &Order, meeting: &Meeting<'_>) -> Result<(), Refusal> {
+        let (now, rules) = (meeting.now, &meeting.policy.alerts.rules);
+        let is_ruled = |place: usize| self.slots.get(place).and_then(|slot| rules.of(&slot.rule));
+        let open = |number: i64| {
+            let found = self.open(number).filter(|(place, _)| is_ruled(*place).is_some());
+            found.ok_or(Refusal::NotOpen)
+        };
         match order {
             Order::Tick => Ok(()),
             Order::Quiet(quiet) if quiet.as_ref() == self.quiet.as_deref() => Err(Refusal::Already),
@@ -100,11 +106,7 @@ impl Book {
         if let Phase::Open(episode) = &mut slot.phase {
             let detail = words::RESOLVED.to_owned();
             meeting.end(rule, episode, meeting.now, detail, Some(by));
-            slot.phase = if episode.cleared.is_some() {
-                Phase::Idle
-            } else {
-                Phase::Dismissed(episode.severity)
-            };
+            slot.phase = dismissed(episode, true);
         }
         self.put(slot);
     }

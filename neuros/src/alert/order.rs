@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 
 /// What is asked. An episode is named by the number of the first that was said of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Time has passed: what is due becomes true.
     Tick,

@@ -2,11 +2,11 @@
 
 use super::book::{Book, Meeting, Sign, mode_of};
 use super::change::{Change, Evidence, Held, Status};
-use super::episode::{Episode, Phase, Slot, Snooze};
+use super::episode::{Dismissed, Episode, Phase, Slot, Snooze};
 use super::rule::{Rule, When};
 use super::words;
-use crate::state::Indicator;
-use crate::time::Timestamp;
+use crate::state::{Indicator, Indicators};
+use crate::time::{Micros, Timestamp};
 
 impl Book {
     /// What is due by the meeting's time becomes true.
@@ -27,19 +27,17 @@ impl Book {
     fn pass_slot(&self, rule: &Rule, slot: &mut Slot, meeting: &mut Meeting<'_>) {
         let now = meeting.now;
         match &mut slot.phase {
-            Phase::Idle | Phase::Dismissed(_) => {}
+            Phase::Idle => {}
+            Phase::Dismissed(dismissed) => {
+                if dismissed.cleared_at.is_some_and(|at| now - at >= rule.clear_after) {
+                    slot.phase = Phase::Idle;
+                }
+            }
+            // Only a reading says that it lasts; without one it lapses.
             Phase::Pending(pending) => {
-                if is_stale(rule, now, meeting) {
+                if now - pending.confirmed_at > fresh_for(rule, pending.indicators, meeting) {
                     meeting.hold(Held::Stale);
                     slot.phase = Phase::Idle;
-                } else if now - pending.since >= rule.fire_after {
-                    let sign = Sign {
-                        severity: pending.severity,
-                        detail: std::mem::take(&mut pending.detail),
-                        evidence: std::mem::take(&mut pending.evidence),
-                        at: pending.started_at,
-                    };
-                    self.fire(rule, slot, sign, meeting);
                 }
             }
             Phase::Open(episode) => {
@@ -75,10 +73,10 @@ impl Book {
             // If it goes on all the same, that is no news.
             return Some(match episode.cleared {
                 Some(_) => Phase::Idle,
-                None => Phase::Dismissed(episode.severity),
+                None => dismissed(episode, false),
             });
         }
-        if !episode.is_suspended && is_stale(rule, now, meeting) {
+        if !episode.is_suspended && is_stale(rule, episode, meeting) {
             episode.is_suspended = true;
             meeting.say(rule, episode, snooze, words::SUSPENDED.to_owned(), None);
         }
@@ -125,6 +123,7 @@ impl Book {
                 severity: rule.severity.last().map_or(super::Severity::Low, |line| line.severity),
                 detail: words::silence(last, days, of_days),
                 evidence: Evidence { seq: meeting.state.seq(), ..Evidence::default() },
+                indicators: Indicators::default(),
                 at: last,
             };
             self.fire(rule, &mut slot, sign, meeting);
@@ -138,7 +137,7 @@ impl Book {
             let Some(rule) = meeting.policy.alerts.rules.of(&slot.rule) else { continue };
             let Phase::Open(episode) = &mut slot.phase else { continue };
             let lasts = episode.cleared.is_none();
-            if episode.is_suspended && lasts && !is_stale(rule, meeting.now, meeting) {
+            if episode.is_suspended && lasts && !is_stale(rule, episode, meeting) {
                 episode.is_suspended = false;
                 meeting.say(rule, episode, slot.snooze, words::RESUMED.to_owned(), None);
             }
@@ -151,8 +150,7 @@ impl Book {
         let of_slots = self.slots.iter().filter_map(|slot| {
             let Some(rule) = rules.of(&slot.rule) else { return Some(meeting.now) };
             match &slot.phase {
-                Phase::Idle | Phase::Dismissed(_) => None,
-                Phase::Pending(pending) => Some(pending.since + rule.fire_after),
+                Phase::Idle | Phase::Dismissed(_) | Phase::Pending(_) => None,
                 Phase::Open(episode) => self.episode_due(rule, episode, slot.snooze, meeting),
             }
         });
@@ -179,7 +177,7 @@ impl Book {
     ) -> Option<Timestamp> {
         let now = meeting.now;
         let resolved = episode.cleared.map(|cleared| cleared.at + rule.clear_after);
-        let stale = stale_at(rule, meeting).filter(|_| !episode.is_suspended);
+        let stale = stale_at(rule, episode, meeting).filter(|_| !episode.is_suspended);
         let told = if !may_be_told(episode) || episode.is_suspended {
             None
         } else {
@@ -236,29 +234,44 @@ fn withdraw(slot: &mut Slot, meeting: &mut Meeting<'_>) {
     (slot.phase, slot.snooze) = (Phase::Idle, None);
 }
 
-fn is_stale(rule: &Rule, now: Timestamp, meeting: &Meeting<'_>) -> bool {
-    stale_at(rule, meeting).is_some_and(|at| at <= now)
+/// Once it has been over, the rule begins anew.
+pub(super) fn dismissed(episode: &Episode, by_hand: bool) -> Phase {
+    let cleared_at = episode.cleared.map(|cleared| cleared.at);
+    Phase::Dismissed(Dismissed { severity: episode.severity, by_hand, cleared_at })
 }
 
-/// When the newest of the readings that a rule rests on is too old; `None` when it rests on none.
-fn stale_at(rule: &Rule, meeting: &Meeting<'_>) -> Option<Timestamp> {
-    let (state, fresh_for) = (meeting.state, &meeting.policy.fresh_for);
+fn is_stale(rule: &Rule, episode: &Episode, meeting: &Meeting<'_>) -> bool {
+    stale_at(rule, episode, meeting).is_some_and(|at| at <= meeting.now)
+}
+
+/// When the readings are too old that the newest confirmation rests on: all of them, or one where the rule needs each;
+/// `None` when it rests on none.
+fn stale_at(rule: &Rule, episode: &Episode, meeting: &Meeting<'_>) -> Option<Timestamp> {
     let stale_at = |indicator: Indicator| {
-        let latest = state.latest.get(indicator.signal()).as_ref()?;
-        let fresh_for = match indicator {
-            Indicator::Hrv | Indicator::HeartRate | Indicator::Stress => fresh_for.default,
-            Indicator::Recovery | Indicator::OvernightHrv => fresh_for.overnight,
-        };
+        let latest = meeting.state.latest.get(indicator.signal()).as_ref()?;
         // One that is as old as it may be is still fresh.
-        Some(latest.time + fresh_for + crate::time::Micros(1))
+        Some(latest.time + of_indicator(indicator, meeting) + Micros(1))
     };
-    match rule.when {
-        When::Mode { mode, .. } if mode == state.mode() => {
-            state.entry_indicators.iter().filter_map(stale_at).max()
-        }
-        When::Reading { indicator, .. } => stale_at(indicator),
-        When::Mode { .. } | When::Silence { .. } => None,
+    let all = episode.indicators.iter().filter_map(stale_at);
+    if needs_all(rule) { all.min() } else { all.max() }
+}
+
+fn fresh_for(rule: &Rule, indicators: Indicators, meeting: &Meeting<'_>) -> Micros {
+    let all = indicators.iter().map(|indicator| of_indicator(indicator, meeting));
+    let fresh_for = if needs_all(rule) { all.min() } else { all.max() };
+    fresh_for.unwrap_or(meeting.policy.fresh_for.default)
+}
+
+fn of_indicator(indicator: Indicator, meeting: &Meeting<'_>) -> Micros {
+    let fresh_for = &meeting.policy.fresh_for;
+    match indicator {
+        Indicator::Hrv | Indicator::HeartRate | Indicator::Stress => fresh_for.default,
+        Indicator::Recovery | Indicator::OvernightHrv => fresh_for.overnight,
     }
+}
+
+fn needs_all(rule: &Rule) -> bool {
+    matches!(rule.when, When::Mode { rule: Some(_), .. })
 }
 
 impl Meeting<'_> {

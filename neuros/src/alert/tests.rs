@@ -2,6 +2,7 @@
 //! told twice: once with everything kept in memory, once brought back from its bytes before each step.
 
 use super::{Book, Change, Held, Meeting, Order, Quiet, Refusal, Status};
+use crate::outcome::Kind;
 use crate::policy::{Loaded, Policy};
 use crate::state::State;
 use crate::step::{Explain, step};
@@ -68,6 +69,7 @@ impl Person {
         let mut meeting = Meeting {
             policy: &self.policy,
             state,
+            arrived: now,
             now,
             message_number: &mut self.message_number,
             changes: &mut self.changes,
@@ -104,18 +106,29 @@ impl Person {
         let mut meeting = Meeting {
             policy: &self.policy,
             state,
+            arrived: record.record_time,
             now: record.record_time,
             message_number: &mut self.message_number,
             changes: &mut self.changes,
             held: &mut self.held,
         };
         self.book.begin(&mut meeting);
+        let mut evaluated = false;
         for outcome in &outcomes {
+            evaluated |= !matches!(outcome.kind, Kind::Duplicate | Kind::NotEvaluated);
             self.book.meet(outcome, &mut meeting);
         }
-        if let Some(due) = self.book.finish(true, &mut meeting) {
+        if let Some(due) = self.book.finish(evaluated, &mut meeting) {
             self.due = Some(due);
         }
+    }
+
+    /// A live reading of a time before what has passed since.
+    fn book_of_late(&mut self, minute: i64) {
+        self.restart();
+        let due = self.due.take();
+        self.late(minute, 0, "heart_rate", 60.0);
+        self.due = self.due.or(due);
     }
 
     fn sends(&mut self, minute: i64, metric: &str, value: f64) {
@@ -301,6 +314,50 @@ fn what_was_resolved_by_hand_begins_anew_only_after_it_was_over() {
 }
 
 #[test]
+fn what_was_resolved_by_hand_is_not_news_when_the_mode_flaps() {
+    let policy = "selection: {cooldown: 0s}\nreturn: {after_calm: 0s}";
+    let (lines, _) = told(policy, |person| {
+        person.sends(0, "stress_level", 0.95);
+        assert_eq!(person.asks(1, &Order::Resolve { episode: 1, by: by() }), Ok(()));
+        person.sends(2, "stress_level", 0.1);
+        person.sends(8, "stress_level", 0.95);
+        person.sends(9, "stress_level", 0.1);
+        person.sends(30, "stress_level", 0.95);
+    });
+    let due = ["0 mode_reflex firing high !", "1 mode_reflex resolved high"];
+    assert_eq!(lines[..2], due);
+    assert_eq!(lines[2..], ["30 mode_reflex firing high !"], "over for ten minutes in between");
+}
+
+#[test]
+fn what_another_reading_confirms_is_not_suspended() {
+    let (lines, _) = told("heart_rate: {sustain_activity_unknown: 0s}", |person| {
+        person.sends(0, "stress_level", 0.95);
+        for minute in 5..60 {
+            person.sends(minute, "heart_rate", 130.0);
+        }
+        person.until(62);
+    });
+    assert!(!lines.iter().any(|line| line.contains("suspended")), "{lines:?}");
+}
+
+#[test]
+fn a_rule_that_needs_two_readings_is_suspended_by_the_older_one() {
+    let policy = "selection: {min_confidence: 0}\nstep_down: {after: 0s}";
+    let (lines, _) = told(policy, |person| {
+        person.sends(0, "hrv", 15.0);
+        for minute in 1..30 {
+            person.sends(minute, "heart_rate", 45.0);
+        }
+    });
+    assert!(lines[0].contains("low_hrv_low_hr firing"), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("15 ") && line.contains("suspended")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn quiet_hours_wait_for_the_morning_except_for_what_cannot_wait() {
     let rules = "alerts: {through_quiet_hours: high, rules: [{id: g, title: G, mode: guardian, \
                  severity: [{is: high, of: recovery, below: 20}, {is: medium}]}]}";
@@ -389,17 +446,22 @@ fn a_reading_has_a_bound_and_a_way_back_of_its_own() {
 }
 
 #[test]
-fn what_does_not_last_fires_nothing() {
+fn what_does_not_last_or_is_not_seen_to_fires_nothing() {
     let policy = "alerts: {rules: [{id: fast, title: Fast, reading: heart_rate, above: 150, \
                   severity: low, fire_after: 5m}]}";
     let (lines, person) = told(policy, |person| {
         person.sends(0, "heart_rate", 160.0);
         person.sends(1, "heart_rate", 100.0);
         person.sends(30, "heart_rate", 160.0);
+        person.late(30, 40, "heart_rate", 170.0);
         person.until(300);
+        person.sends(300, "heart_rate", 160.0);
+        person.sends(305, "heart_rate", 160.0);
     });
-    assert_eq!(lines, ["35 fast firing low !", "45 fast firing low suspended"]);
-    assert_eq!(person.held(Held::Pending), 2);
+    assert_eq!(lines, ["305 fast firing low !"], "only two readings in a row say that it lasts");
+    assert_eq!(minute(person.changes[0].started_at), 300);
+    assert_eq!(person.held(Held::Pending), 3);
+    assert_eq!(person.held(Held::Stale), 1);
 }
 
 #[test]
@@ -453,6 +515,21 @@ fn what_has_expired_and_goes_on_is_no_news_unless_it_becomes_more_serious() {
         ]
     );
     assert_eq!(person.held(Held::Dismissed), 1);
+}
+
+#[test]
+fn silence_ends_when_somebody_was_heard_of_and_not_when_that_is_known() {
+    const DAY: i64 = 24 * 60;
+    let (lines, person) = told("", |person| {
+        for day in 0..8 {
+            person.sends(day * DAY, "heart_rate", 60.0);
+        }
+        person.until(10 * DAY);
+        // Applied after all, with its own record time.
+        person.book_of_late(9 * DAY);
+    });
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(minute(person.changes[1].ended_at.expect("an end")), 9 * DAY);
 }
 
 #[test]

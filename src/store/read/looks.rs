@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use actors::lane::{Lane, UserNumber};
-use actors::store::{StoreError, StoredLook};
-use entities::{alert_looks, users};
+use actors::store::{Sources, StoreError, StoredLook};
+use chrono::{DateTime, Utc};
+use entities::{alert_looks, lanes, users};
 use neuros::time::Timestamp;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::page;
-use crate::store::failure::of_database;
-use crate::store::{SqlStore, instant};
+use crate::store::failure::{of_database, of_driver};
+use crate::store::{SqlStore, instant, progress};
 
 impl SqlStore {
     pub(in crate::store) async fn read_looks(
@@ -50,6 +51,25 @@ impl SqlStore {
             })
         };
         Ok(due.into_iter().filter_map(look).collect())
+    }
+
+    pub(in crate::store) async fn read_sources(&self, lane: Lane) -> Result<Sources, StoreError> {
+        let rows = lanes::Entity::find().order_by_asc(lanes::Column::Lane).all(&self.reader).await;
+        let mut positions = Vec::new();
+        for row in rows.map_err(|error| of_database(&error))? {
+            let progress = progress::of_row(&row)?;
+            if row.lane == lane.0 || progress.forwarded.contains_key(&lane.0) {
+                positions.push((Lane(row.lane), progress.positions));
+            }
+        }
+        let now = match self.pool() {
+            Some(pool) => {
+                let now = sqlx::query_scalar::<_, DateTime<Utc>>("SELECT now()");
+                Some(instant::from(now.fetch_one(pool).await.map_err(|error| of_driver(&error))?))
+            }
+            None => None,
+        };
+        Ok(Sources { positions, now })
     }
 
     pub(in crate::store) async fn write_moved_looks(

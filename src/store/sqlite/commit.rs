@@ -247,6 +247,7 @@ async fn carry_out(
         .col_expr(Column::AppliedBatch, Expr::value(expected.batch + 1))
         .col_expr(Column::RecordNumber, Expr::value(row.record_number))
         .col_expr(Column::Outcome, Expr::value(row.outcome))
+        .col_expr(Column::Body, Expr::value(None::<Vec<u8>>))
         .filter(Column::Lane.eq(expected.lane))
         .filter(Column::Id.eq(row.id))
         .filter(Column::AppliedBatch.is_null())

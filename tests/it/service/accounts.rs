@@ -64,19 +64,24 @@ pub(crate) fn all(site: &Site<'_>) {
     }
     let mut origins: BTreeMap<Place, Place> = BTreeMap::new();
     for (origin, places) in &forwarded {
-        let home = places[0].0;
         let stored: Vec<&Place> = places.iter().filter(|place| at_home.holds(**place)).collect();
-        match stored[..] {
+        // The first of the newest generation that counts came to something; it may have been a repeat.
+        let newest = places.last().map_or(0, |place| place.0);
+        let first = places.iter().find(|place| place.0 == newest).copied();
+        let taken = match stored[..] {
             [] => {
-                count(home, "by_user_duplicate");
+                count(newest, "by_user_duplicate");
                 duplicates.push(*origin);
+                first
             }
             [place] => {
                 origins.insert(*place, *origin);
+                Some(*place)
             }
             _ => panic!("{origin:?} is stored more than once: {stored:?}"),
-        }
-        places[1..].iter().for_each(|_| count(home, "by_user_skipped"));
+        };
+        let skipped = places.iter().filter(|place| Some(**place) != taken);
+        skipped.for_each(|place| count(place.0, "by_user_skipped"));
     }
     for place in at_home.records.keys().chain(&at_home.dead_letters) {
         assert!(origins.contains_key(place), "{place:?} of the forwarded ones is on no topic");
@@ -90,9 +95,10 @@ pub(crate) fn all(site: &Site<'_>) {
     in_order(site, &origins);
 }
 
-/// The forwarded records, each the same as where it came from and at one home only.
+/// The forwarded records, each the same as where it came from, and in one generation at one home only. One that was
+/// sent on and not committed before users found new homes is sent on again, to the new one.
 fn forwarded(events: &BTreeMap<Place, Message>, by_user: &BTreeMap<Place, Message>) -> Forwarded {
-    let mut forwarded = Forwarded::new();
+    let mut forwarded: BTreeMap<Place, Vec<(i64, Place)>> = BTreeMap::new();
     for (place, message) in by_user {
         let header = |name: &str| {
             let text = message.header(name).unwrap_or_else(|| panic!("{place:?} has no {name}"));
@@ -102,11 +108,17 @@ fn forwarded(events: &BTreeMap<Place, Message>, by_user: &BTreeMap<Place, Messag
         let origin = (partition, header("origin.offset"));
         let sent = events.get(&origin).unwrap_or_else(|| panic!("{place:?} comes from nowhere"));
         assert!(sent.value == message.value && sent.key == message.key, "{place:?} is changed");
-        let places = forwarded.entry(origin).or_default();
-        places.push(*place);
-        assert_eq!(places[0].0, place.0, "{origin:?} has two homes");
+        let sent = (header("origin.generation"), *place);
+        forwarded.entry(origin).or_default().push(sent);
     }
-    forwarded
+    let in_order = |mut sent: Vec<(i64, Place)>| {
+        sent.sort_unstable();
+        let is_at_home = |sent: &[(i64, Place)]| sent.iter().all(|(_, to)| to.0 == sent[0].1.0);
+        let mut of_one = sent.chunk_by(|one, next| one.0 == next.0);
+        assert!(of_one.all(is_at_home), "two homes at once: {sent:?}");
+        sent.into_iter().map(|(_, place)| place).collect()
+    };
+    forwarded.into_iter().map(|(origin, sent)| (origin, in_order(sent))).collect()
 }
 
 /// What was found is what the lanes have counted.

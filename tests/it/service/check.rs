@@ -102,7 +102,7 @@ fn checkpoints_alone_lead_to(site: &Site<'_>) {
 }
 
 /// Facts, each with a query for what speaks against it.
-const FACTS: [(&str, &str); 19] = [
+const FACTS: [(&str, &str); 20] = [
     (
         "a lane's counts add up to what it has read of events",
         "SELECT lane FROM lanes WHERE events_position <> events_new + events_duplicate
@@ -220,6 +220,13 @@ const FACTS: [(&str, &str); 19] = [
         "SELECT a.user_number, a.n FROM alert_changes a LEFT JOIN event_records r
              ON r.user_number = a.user_number AND r.number = a.record_number
          WHERE r.time IS DISTINCT FROM a.recorded_at",
+    ),
+    (
+        "an alert is named by the first message about it, and by nothing of what it is about",
+        "SELECT user_number, n FROM (
+             SELECT user_number, n, alert_id, first_value(message_id) OVER w AS first
+             FROM alert_changes WINDOW w AS (PARTITION BY user_number, alert_id ORDER BY n)) AS changes
+         WHERE alert_id <> first",
     ),
     (
         "an alert that begins with a mode change is of that change's record",

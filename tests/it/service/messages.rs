@@ -67,7 +67,7 @@ const MODE_CHANGES: Table = Table {
 
 const ALERTS: Table = Table {
     name: "alert_changes",
-    plain: &[("n", "n"), ("id", "alert_id"), ("message_id", "message_id"), ("status", "status")],
+    plain: &[("n", "n"), ("message_id", "message_id"), ("status", "status")],
     times: &["started_at", "updated_at", "ended_at", "recorded_at"],
 };
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actors::lane::UserNumber;
 use actors::person::Person;
 use actors::restore::Restorer;
+use actors::rows::{Erasure, ErasureRow};
 use actors::seal::{DataKey, KeyRing, KeysAway, Seal as _};
 use actors::store::{Asked, Store as _, StoredUser};
 use actors::user::{checkpoint_place, record_place};
@@ -29,6 +30,7 @@ facts!(
     a_base_goes_when_no_record_leads_on_from_it,
     a_stretch_has_about_as_many_records_as_asked_for,
     one_process_at_a_time_has_its_turn,
+    records_of_somebody_who_was_erased_go_without_a_base,
 );
 
 /// Everybody's key.
@@ -42,6 +44,10 @@ impl KeyRing for OneKey {
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
         Ok(key())
+    }
+
+    async fn newest_number(&self, _: UserNumber) -> Result<Option<u32>, KeysAway> {
+        Ok(Some(1))
     }
 
     async fn renew(&self, _: UserNumber) -> Result<(), KeysAway> {
@@ -195,6 +201,22 @@ async fn old_records_go_with_a_base_and_newer_ones_stay(place: Place) {
     assert_eq!(tidy(&place, 4).await, Gone::default());
     wearer.wear(&mut owner, policy, 2).await;
     wearer.is_whole(&place).await;
+}
+
+async fn records_of_somebody_who_was_erased_go_without_a_base(place: Place) {
+    let (mut owner, policy) = beginning(&place).await;
+    let (mut wearer, mut other) = (Wearer::of("u1"), Wearer::of("u2"));
+    wearer.wear(&mut owner, policy, 3).await;
+    other.wear(&mut owner, policy, 1).await;
+    let mut batch = owner.batch();
+    let user = wearer.user.expect("a user");
+    let change = Erasure::Begins { record_number: 3, newest: None };
+    batch.erasures.push(ErasureRow { user, change });
+    owner.commit(batch).await.expect("it is committed");
+    let gone = tidy(&place, 5).await;
+    assert_eq!(gone, Gone { bases: 1, records: 4, chunks: 0, unheld: 0 });
+    assert!(wearer.bases(&place).await.is_empty());
+    other.is_whole(&place).await;
 }
 
 async fn no_checkpoint_is_a_base_that_does_not_open(place: Place) {

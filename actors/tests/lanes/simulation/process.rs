@@ -83,6 +83,11 @@ impl KeyRing for AwayKeys {
         self.keys.service_key().await
     }
 
+    async fn newest_number(&self, user: UserNumber) -> Result<Option<u32>, KeysAway> {
+        self.check()?;
+        self.keys.newest_number(user).await
+    }
+
     async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {
         self.check()?;
         self.keys.renew(user).await

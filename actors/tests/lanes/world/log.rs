@@ -307,11 +307,15 @@ impl Log for SharedLog {
         Ok(self.0.partitions.lock().unwrap()[&lane].by_user.end)
     }
 
-    async fn ends(&self, lane: Lane) -> Result<Option<Positions>, LogError> {
+    async fn stamps_on_arrival(&self) -> bool {
+        true
+    }
+
+    async fn has_read_all(&self, lane: Lane, positions: Positions) -> Result<bool, LogError> {
         self.0.check()?;
         let partitions = self.0.partitions.lock().unwrap();
         let records = &partitions[&lane];
-        Ok(Some(Positions { events: records.events.end, by_user: records.by_user.end }))
+        Ok(positions.events >= records.events.end && positions.by_user >= records.by_user.end)
     }
 
     fn note_position(&self, _: Lane, _: i64) {}

@@ -7,7 +7,7 @@ mod senders;
 pub(crate) mod store;
 pub(crate) mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -92,12 +92,19 @@ const KEYS_MAX: u32 = 40;
 pub(crate) struct PlainKeys {
     /// The newest number of whoever has not the first, and up to which number they are destroyed.
     changed: Mutex<BTreeMap<UserNumber, (u32, u32)>>,
+    /// Whose keys do not unwrap.
+    damaged: Mutex<BTreeSet<UserNumber>>,
 }
 
 impl PlainKeys {
     /// Makes a user's next key, as an operator does.
     pub(crate) fn rotate(&self, user: UserNumber) {
         self.changed.lock().unwrap().entry(user).or_insert((1, 0)).0 += 1;
+    }
+
+    /// Somebody damages what is stored of a user's keys.
+    pub(crate) fn damage(&self, user: UserNumber) {
+        self.damaged.lock().unwrap().insert(user);
     }
 
     fn of(&self, user: UserNumber) -> Option<DataKey> {
@@ -110,11 +117,21 @@ impl PlainKeys {
 #[async_trait]
 impl KeyRing for PlainKeys {
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
-        Ok(users.iter().map(|user| self.of(*user)).collect())
+        let damaged = self.damaged.lock().unwrap();
+        match users.iter().any(|user| damaged.contains(user)) {
+            true => Err(KeysAway("a key does not unwrap".to_owned())),
+            false => Ok(users.iter().map(|user| self.of(*user)).collect()),
+        }
     }
 
     async fn service_key(&self) -> Result<DataKey, KeysAway> {
         Ok(self.of(UserNumber(0)).unwrap())
+    }
+
+    async fn newest_number(&self, user: UserNumber) -> Result<Option<u32>, KeysAway> {
+        let changed = self.changed.lock().unwrap();
+        let (newest, destroyed) = changed.get(&user).copied().unwrap_or((1, 0));
+        Ok((newest > destroyed).then_some(newest))
     }
 
     async fn renew(&self, user: UserNumber) -> Result<(), KeysAway> {

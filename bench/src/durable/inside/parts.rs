@@ -10,8 +10,9 @@ use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, P
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened};
 use actors::store::{
-    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
-    StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Sources, Store, StoreError,
+    StoredBase, StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser,
+    Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -132,6 +133,10 @@ impl KeyRing for OneKey {
         Ok(DataKey::new(&[0; 32], 1))
     }
 
+    async fn newest_number(&self, _: UserNumber) -> Result<Option<u32>, KeysAway> {
+        Ok(Some(1))
+    }
+
     async fn renew(&self, _: UserNumber) -> Result<(), KeysAway> {
         Err(KeysAway("there is one key for all".to_owned()))
     }
@@ -197,6 +202,10 @@ impl Store for Forgetful {
 
     async fn commit(&self, _: &Batch) -> Result<(), CommitError> {
         Ok(())
+    }
+
+    async fn sources(&self, _: Lane) -> Result<Sources, StoreError> {
+        Ok(Sources::default())
     }
 
     async fn looks(&self, _: Lane, _: Timestamp, _: i64) -> Result<Vec<StoredLook>, StoreError> {

@@ -250,10 +250,10 @@ fn released(batch: &Batch, statement: Statement) -> Statement {
         .bind(instant::of(batch.after.stamp))
 }
 
-/// Only what is open is carried out.
+/// Only what is open is carried out. Its particulars are of use to nobody afterwards.
 const COMMANDS: &str =
     "UPDATE lane_commands SET applied_batch = $5, record_number = new.record_number,
-         outcome = new.outcome
+         outcome = new.outcome, body = NULL
      FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS new(id, record_number, outcome)
      WHERE lane_commands.lane = $4 AND lane_commands.id = new.id AND applied_batch IS NULL";
 

@@ -64,6 +64,54 @@ fn a_backup_of_the_data_opens_for_everybody_but_who_was_erased() {
     bridge.end();
 }
 
+/// While the key store takes nobody in, as a server that is away.
+fn away<T>(site: &Site<'_>, keys: &str, meanwhile: impl FnOnce() -> T) -> T {
+    let name = keys.rsplit('/').next().expect("a name").split('?').next().expect("a name");
+    let server = site.postgres.database();
+    let allow = |allowed: bool| {
+        let sql = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}");
+        site.postgres.psql(&server, &sql);
+    };
+    allow(false);
+    let end =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    site.postgres.psql(&server, &end);
+    let done = meanwhile();
+    allow(true);
+    done
+}
+
+#[test]
+fn while_the_key_store_is_away_whoever_is_in_memory_goes_on_and_others_wait() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    let keys = site.postgres.database();
+    site.set("KEYS_URL", &keys);
+    site.run(&["migrate", "up"]);
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    let send = |user: &str, numbers: std::ops::Range<usize>| {
+        let events: Vec<Event> = numbers.map(|number| Event::of(user, 1, number)).collect();
+        let messages: Vec<Outgoing<'_>> = events.iter().map(Event::keyed).collect();
+        site.kafka.produce(&site.topics.events, &messages);
+    };
+    send("user-1", 0..10);
+    site.wait_caught_up();
+    away(&site, &keys, || {
+        bridge.wait_failing("keys");
+        send("user-1", 10..20);
+        site.wait_sql("SELECT count(*) = 20 FROM event_records");
+        send("user-2", 0..5);
+        let output = site.output(&["keys", "list"], "");
+        assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+        assert_eq!(records_of(&site, "user-2"), 0);
+    });
+    bridge.wait_ready();
+    site.wait_caught_up();
+    assert_eq!(records_of(&site, "user-2"), 5);
+    check::all(&site);
+    bridge.end();
+}
+
 #[test]
 fn keys_move_to_a_key_store_and_nobody_works_without_it_afterwards() {
     let Some(mut site) = Site::shared(Stamps::Producer) else { return };

@@ -17,8 +17,9 @@ use actors::capacity::RECORDS_PAGE;
 use actors::lane::{FenceToken, Lane, Positions, Routing, UserNumber};
 use actors::rows::{Batch, RecordPlace, Sink};
 use actors::store::{
-    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Store, StoreError, StoredBase,
-    StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser, Tenure,
+    Asked, AskedLetters, Begin, Claim, CommitError, NumberedPlace, Sources, Store, StoreError,
+    StoredBase, StoredCommand, StoredLetter, StoredLook, StoredOutbox, StoredRecord, StoredUser,
+    Tenure,
 };
 use async_trait::async_trait;
 use neuros::time::Timestamp;
@@ -97,6 +98,15 @@ struct Weather {
     frozen: BTreeSet<usize>,
 }
 
+/// When alerts are looked at.
+enum Ticks {
+    Never,
+    /// At any time: what is due by the newest record is due.
+    AtAnyTime(Chance),
+    /// When they are due; and what the store takes for now.
+    ByTheClock(Option<Timestamp>),
+}
+
 pub(crate) struct MemoryStore {
     routing: Mutex<Routing>,
     lease: Mutex<expand::Lease>,
@@ -106,16 +116,28 @@ pub(crate) struct MemoryStore {
     changed: Notify,
     chance: Chance,
     /// When alerts are looked at; never where there is none.
-    ticks: Option<Chance>,
+    ticks: Mutex<Ticks>,
     witness: Arc<dyn Witness>,
     /// Whose base comes, and whose records in it go, once bases have been read the next time.
     housekeeping: Mutex<Option<(String, StoredBase)>>,
 }
 
 impl MemoryStore {
+    /// Alerts are looked at when they are due, and it is so late for the store.
+    pub(crate) fn set_now(&self, now: Option<Timestamp>) {
+        *self.ticks.lock().unwrap() = Ticks::ByTheClock(now);
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        match *self.ticks.lock().unwrap() {
+            Ticks::ByTheClock(now) => now,
+            Ticks::AtAnyTime(_) | Ticks::Never => None,
+        }
+    }
+
     /// Time passes for alerts too: when is up to chance, of its own.
     pub(crate) fn ticking(self, seed: u64) -> Self {
-        Self { ticks: Some(Chance::of(seed ^ 0x70)), ..self }
+        Self { ticks: Mutex::new(Ticks::AtAnyTime(Chance::of(seed ^ 0x70))), ..self }
     }
 
     pub(crate) fn new(routing: Routing, seed: u64, witness: Arc<dyn Witness>) -> Self {
@@ -131,7 +153,7 @@ impl MemoryStore {
             weather: Mutex::default(),
             changed: Notify::new(),
             chance: Chance::of(seed),
-            ticks: None,
+            ticks: Mutex::new(Ticks::Never),
             witness,
             housekeeping: Mutex::default(),
         }
@@ -276,10 +298,22 @@ impl Store for Connection {
         let is_expanding = self.server.store.is_expanding();
         let tenure = |row: &LaneRow| {
             let stops = row.stops.filter(|_| is_expanding);
-            let positions = row.progress.positions;
-            Tenure { events_stop: stops.map(|stops| stops.events), positions }
+            Tenure { events_stop: stops.map(|stops| stops.events) }
         };
         self.read(|tables| tables.lanes.get(&lane).filter(own).map(tenure)).await
+    }
+
+    async fn sources(&self, lane: Lane) -> Result<Sources, StoreError> {
+        let now = self.server.store.now();
+        self.read(|tables| {
+            let sends = |(of, row): &(&Lane, &LaneRow)| {
+                **of == lane || row.progress.forwarded.contains_key(&lane.0)
+            };
+            let sources = tables.lanes.iter().filter(sends);
+            let positions = sources.map(|(of, row)| (*of, row.progress.positions)).collect();
+            Sources { positions, now }
+        })
+        .await
     }
 
     async fn last_forwarded(&self, origin: Lane, home: Lane) -> Result<i64, StoreError> {
@@ -420,19 +454,21 @@ impl Store for Connection {
         self.read(|tables| tables.commands_of(lane, limit)).await
     }
 
-    /// Time is the log's here: a lane is told at any time, and what is due by the newest record is due.
     async fn looks(
         &self,
         lane: Lane,
-        _: Timestamp,
+        now: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredLook>, StoreError> {
         let store = &self.server.store;
-        if !store.ticks.as_ref().is_some_and(|ticks| ticks.one_in(8)) {
-            return Ok(Vec::new());
-        }
+        let upto = match &*store.ticks.lock().unwrap() {
+            Ticks::AtAnyTime(chance) if chance.one_in(8) => Timestamp::from_micros(i64::MAX),
+            Ticks::ByTheClock(_) => now,
+            Ticks::AtAnyTime(_) | Ticks::Never => return Ok(Vec::new()),
+        };
         let limit = store.page(limit);
-        self.read(|tables| tables.looks_of(lane, limit)).await
+        let looks = self.read(|tables| tables.looks_of(lane, limit)).await?;
+        Ok(looks.into_iter().filter(|look| look.due <= upto).collect())
     }
 
     async fn move_looks(&self, looks: &[(StoredLook, Lane)]) -> Result<(), StoreError> {
