@@ -87,8 +87,10 @@ fn alerts_are_shown_and_what_people_do_about_them_is_done_by_the_owner_of_the_la
     let odd = post(&bridge, "/api/v1/users/ada/alerts/mode_reflex/ack", &own, "");
     assert_eq!(odd.detail(), "`id` must be the id of an alert, a UUID");
     let none = "/api/v1/users/ada/alerts/e008323a-b960-50ac-9291-583f77b5308a/ack";
-    let stranger = key.token("eve", "self");
-    assert_eq!(post(&bridge, none, &own, ""), post(&bridge, &path("ack"), &stranger, ""));
+    let over = post(&bridge, &path("ack"), &own, "");
+    assert_eq!((over.status, post(&bridge, none, &own, "")), (409, over.clone()));
+    assert!(over.detail().contains("no such open alert"), "{}", over.detail());
+    assert_eq!(post(&bridge, &path("ack"), &key.token("eve", "self"), "").status, 404);
     let logged = site.sql(
         "SELECT accessor_id, access_type, user_id FROM phi_access_log
          WHERE access_type IN ('ACKNOWLEDGE', 'RESOLVE') ORDER BY id LIMIT 2",
