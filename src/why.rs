@@ -184,7 +184,7 @@ impl Why {
             "n": self.person.message_number,
             "why": self.sentence(),
             "why_not": self.otherwise(),
-            "counterfactual": self.change,
+            "counterfactual": self.evaluated().and(self.change.as_ref()),
             "state": summary,
             "rules": self.standing.as_ref().map(|standing| &standing.rules),
             "baselines": self.baselines(),

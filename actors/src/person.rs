@@ -257,3 +257,39 @@ impl std::fmt::Debug for Person {
         f.debug_struct("Person").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use neuros::wire::{Intake, Message, decode};
+
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_explained_leaves_the_person_as_one_that_is_not() {
+        let policy = Policy::default();
+        let (mut plain, mut explained) = (Person::default(), Person::default());
+        let mut explanations = 0;
+        for number in 0..120 {
+            let stress = if number / 30 % 2 == 0 { 0.95 } else { 0.1 };
+            let seconds = 1_740_988_800 + number * 120;
+            let value = format!(
+                "{{\"user_id\":\"u\",\"timestamp\":{seconds},\"metrics\":{{\"stress_level\":{stress},\
+                 \"recovery_score\":{}}}}}",
+                10 + number % 60
+            );
+            // Some come late: their time is not that of their evaluation.
+            let late = number % 5 * 100;
+            let record_time = Some(Timestamp::from_millis((seconds + late) * 1_000));
+            let message = Message { value: value.as_bytes(), record_time, ..Message::default() };
+            let record = decode(&message, &Intake::default()).map_err(|no| no.reason);
+            let record = record.expect("it decodes");
+            let mut outcomes = Vec::new();
+            plain.replay(&policy, &record, &mut outcomes);
+            explained.replay_explained(&policy, &record, &mut outcomes);
+            explanations += outcomes.iter().filter(|its| its.explanation.is_some()).count();
+            assert!(plain.to_checkpoint() == explained.to_checkpoint(), "record {number}");
+            assert_eq!(plain.message_number, explained.message_number);
+        }
+        assert!(plain.message_number > 4 && explanations == 120);
+    }
+}

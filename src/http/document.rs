@@ -83,7 +83,7 @@ static DOCUMENT: LazyLock<Option<(serde_json::Value, String)>> = LazyLock::new(|
 pub(super) async fn document(request: HttpRequest) -> Result<HttpResponse, Problem> {
     fields(request.query_string(), [])?;
     let (json, tag) = DOCUMENT.as_ref().ok_or_else(Problem::broken)?;
-    Ok(tagged(&request, tag, json))
+    Ok(tagged(&request, tag, json.to_string()))
 }
 
 /// Leads to the pages that show this document.

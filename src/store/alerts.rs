@@ -77,7 +77,8 @@ impl SqlStore {
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(alert).collect())
     }
 
-    /// The number of the first message about a user's alert; `None` when the user has no such alert.
+    /// The number of the first message about a user's alert, by its name in the store; `None` when the user has none of
+    /// that name.
     ///
     /// # Errors
     ///

@@ -61,6 +61,8 @@ impl Opened {
 pub(super) enum Unread {
     /// There is no such person, or they have no such thing.
     Nobody,
+    /// What was asked for comes to nothing; says why.
+    Nothing(String),
     /// More records lie between than are looked at; names the field that reaches so far.
     TooFar(&'static str, String),
     /// It cannot be written down who reads.
@@ -214,6 +216,7 @@ impl Archive {
 fn told(unread: Unread) -> Problem {
     match unread {
         Unread::Nobody => Problem::not_found(),
+        Unread::Nothing(why) => Problem::conflict(why),
         Unread::TooFar(name, detail) => Problem::unprocessable(name, &detail),
         Unread::NotLogged(error) => {
             tracing::error!(%error, "nothing is shown: phi_access_log takes no rows");

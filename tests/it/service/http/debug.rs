@@ -213,3 +213,34 @@ fn whoever_tails_sees_what_is_said_of_one_user_or_of_everybody() {
     }
     bridge.end();
 }
+
+#[test]
+fn what_is_too_far_from_any_state_that_is_kept_is_said_to_be_so() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 20) else { return };
+    let operator = key.token("ops", "operator");
+    let more: Vec<Event> = (20..10_100).map(|number| Event::swinging("ada", number)).collect();
+    stream(site.kafka, &site.topics.events, &more, 2_000);
+    site.wait_caught_up();
+    let now = ask(&bridge, PATH, &operator).json();
+    assert_eq!((&now["record_number"], &now["outcomes"]), (&json!(10_100), &Value::Null));
+    assert!(now["outcomes_missing"].as_str().expect("a reason").contains("10000 records"));
+    assert!(now["why"].as_str().expect("a text").starts_with("In "), "{}", now["why"]);
+    assert_eq!(now["rules"].as_array().map(Vec::len), Some(12), "how things stand is known");
+    let stored = |number: usize| {
+        site.sql(&format!(
+            "SELECT to_char(max(time) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+             FROM event_records WHERE number <= {number}"
+        ))
+    };
+    let near = ask(&bridge, &format!("{PATH}?as_of={}", stored(20)), &operator).json();
+    assert!(near["outcomes"].is_array(), "the beginning is near");
+    let far = ask(&bridge, &format!("{PATH}/events?after=10050"), &operator);
+    assert_eq!(far.status, 422);
+    assert!(far.detail().starts_with("`after`: more than 10000 records"), "{}", far.detail());
+    let from = "from=2025-03-03T08:00:00Z&to=2025-03-20T08:00:00Z";
+    let timeline = ask(&bridge, &format!("/api/v1/users/ada/timeline?{from}"), &operator).json();
+    assert_eq!(timeline["readings"][0]["count"], 10_100);
+    assert!(timeline["readings"][0]["points"].as_array().expect("points").len() <= 400);
+    bridge.end();
+}
