@@ -117,6 +117,7 @@ fn prepare(site: &mut Site<'_>, key: &SigningKey) {
         ("BRIDGE__AUDIT__CHECKPOINT_EVERY", "1s"),
         ("BRIDGE__CHECKPOINT__EVERY", "100ms"),
         ("BRIDGE__CHECKPOINT__SCRUB_EVERY", "200ms"),
+        ("BRIDGE__HTTP__DEBUG", "true"),
         ("BRIDGE__HTTP__REQUESTS_PER_ADDRESS", "100000"),
         ("BRIDGE__HTTP__REQUESTS_PER_SUBJECT", "100000"),
     ] {

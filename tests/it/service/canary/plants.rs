@@ -130,13 +130,18 @@ pub(super) fn requests(bridge: &Bridge, key: &SigningKey, evidence: &mut Evidenc
         // Where nobody's id is in the path, it is the same path for all.
         let count = if route.pattern.contains("{user_id}") { everybody.len() } else { 1 };
         for who in &everybody[..count] {
-            let path = route.pattern.replace("{user_id}", who);
+            let path = route.pattern.replace("{user_id}", who).replace("{id}", "zebrafink-id");
             for (method, query) in [("GET", 0), ("GET", 1), ("GET", 2), ("GET", 3), ("GET", 4)]
                 .into_iter()
                 .chain(["POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"].map(|its| (its, 4)))
             {
                 for credential in &credentials {
-                    let lines = ["User-Agent: kanarie-p1", "Cookie: zebrafink-c=43.219871"];
+                    // What is no number keeps streams from beginning, which would go on for minutes.
+                    let lines = [
+                        "User-Agent: kanarie-p1",
+                        "Cookie: zebrafink-c=43.219871",
+                        "Last-Event-ID: zebrafink-l",
+                    ];
                     let mut lines: Vec<String> = lines.map(str::to_owned).into();
                     lines.extend(credential.clone());
                     let path = format!("{path}{}", queries[query]);
