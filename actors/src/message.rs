@@ -121,13 +121,8 @@ thread_local! {
 /// page goes through several rows of a table beside.
 pub fn explained_to_stored(message: &[u8], explanation: &Explanation) -> Vec<u8> {
     compressed(
-        [
-            message.strip_suffix(b"}").unwrap_or(message),
-            b",\"explanation\":",
-            &to_json(explanation),
-            b"}",
-        ]
-        .concat(),
+        [message.strip_suffix(b"}").unwrap_or(message), EXPLANATION, &to_json(explanation), b"}"]
+            .concat(),
     )
 }
 
@@ -147,6 +142,19 @@ pub fn explained_of_stored(bytes: Vec<u8>) -> Option<Vec<u8>> {
         _ => zstd::stream::decode_all(bytes.as_slice()).ok(),
     }
 }
+
+/// The message in a stored mode change, byte for byte as it left; `None` when it is none.
+pub fn message_of_stored(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let mut json = explained_of_stored(bytes)?;
+    // Within a text its quotes would be escaped, so that this is the field and nothing that a producer sent.
+    let end = json.windows(EXPLANATION.len()).position(|bytes| bytes == EXPLANATION)?;
+    json.truncate(end);
+    json.push(b'}');
+    Some(json)
+}
+
+/// What is between a message and its explanation.
+const EXPLANATION: &[u8] = b",\"explanation\":";
 
 /// Nothing that is made here refuses to be written, and a vector always takes it.
 pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
@@ -168,6 +176,14 @@ mod tests {
             assert!(explained_of_stored(json.clone()) == Some(json), "as it was stored before");
         }
         assert_eq!(explained_of_stored(b"neither".to_vec()), None);
+    }
+
+    #[test]
+    fn the_message_in_what_is_stored_is_as_it_left_whatever_a_producer_sent() {
+        let sent = br#"{"n":1,"device_id":"a,\"explanation\":{}","mode":"reflex"}"#;
+        let stored = [&sent[..sent.len() - 1], EXPLANATION, b"{\"explanation\":1}}"].concat();
+        assert_eq!(message_of_stored(compressed(stored)).as_deref(), Some(&sent[..]));
+        assert_eq!(message_of_stored(b"{\"n\":1}".to_vec()), None);
     }
 
     #[test]

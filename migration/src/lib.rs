@@ -20,6 +20,7 @@ mod m0013_indexes;
 mod m0014_audit_chain;
 mod m0015_erasure;
 mod m0016_alert_looks;
+mod m0017_socket_tickets;
 
 pub use key_store::KeyMigrator;
 pub use sea_orm_migration::MigratorTrait;
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_audit_chain::Migration),
             Box::new(m0015_erasure::Migration),
             Box::new(m0016_alert_looks::Migration),
+            Box::new(m0017_socket_tickets::Migration),
         ]
     }
 }

@@ -9,7 +9,7 @@ use actors::ports::Ports;
 use actors::seal::KeyRing;
 use actors::store::{Store as _, StoreError};
 use neuros::Policy;
-use neuros::time::Timestamp;
+use neuros::time::{Micros, Timestamp};
 use tokio::runtime::Runtime;
 
 use super::keys::{keys_are_moved, open_key_store};
@@ -158,11 +158,12 @@ impl Starting<'_> {
         store: &Arc<SqlStore>,
         key_store: &Arc<SqlStore>,
         key_file: KeyFile,
+        fresh_for: Micros,
     ) -> Result<Option<Arc<FileKeyRing>>, Broken> {
         let stored = StoredKeys::new(Arc::clone(key_store), self.runtime.handle().clone());
         let algorithm = self.settings.keys.algorithm.into();
         let ring = Arc::new(FileKeyRing::new(Arc::new(stored), key_file, algorithm));
-        self.show(store, &ring)?;
+        self.show(store, &ring, fresh_for)?;
         let ready = self
             .patiently("keys", || {
                 let ring = Arc::clone(&ring);

@@ -1,6 +1,7 @@
 //! Who asks: by a signed token (JWT) of an issuer that the settings name, or by a token of our own for
 //! operators. Decides about nobody's data, and neither shows nor keeps a token.
 
+mod kept;
 mod keys;
 pub(super) mod operators;
 mod signed;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
 use actix_web::http::uri::Authority;
+use neuros::time::Timestamp;
 
 use self::operators::{OperatorTokens, PREFIX};
 use self::signed::Signed;
@@ -24,12 +26,24 @@ pub(super) struct Identity {
     /// The user that they are, if they are one.
     subject: Option<String>,
     scopes: Scopes,
+    /// When their token ends, if it does.
+    until: Option<Timestamp>,
 }
 
 impl Identity {
     /// Who asks, as the log of accesses has them.
     pub(super) fn name(&self) -> &String {
         &self.name
+    }
+
+    /// Whether they may see everybody's health data.
+    pub(super) fn may_see_everybody(&self) -> bool {
+        self.scopes.operator
+    }
+
+    /// When nobody knows them any more, if at some time.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        self.until
     }
 
     /// Whether they may see the health data of a user.
@@ -41,7 +55,7 @@ impl Identity {
     /// Whoever works on this machine, when nothing else is set up.
     fn development() -> Self {
         let scopes = Scopes { operator: true, ..Scopes::default() };
-        Self { name: "development".to_owned(), subject: None, scopes }
+        Self { name: "development".to_owned(), subject: None, scopes, until: None }
     }
 }
 
@@ -271,7 +285,7 @@ mod tests {
     fn may_see(scopes: &[&str], subject: Option<&str>) -> Vec<bool> {
         let scopes = Scopes::of(scopes.iter().copied());
         let subject = subject.map(str::to_owned);
-        let identity = Identity { name: "n".to_owned(), subject, scopes };
+        let identity = Identity { name: "n".to_owned(), subject, scopes, until: None };
         ["me", "you", "they"].map(|user_id| identity.may_see(user_id)).to_vec()
     }
 

@@ -2,6 +2,14 @@
 //! asks and whether they may; each of its answers is written down, durably, before it is given.
 
 mod archive;
+mod cursor;
+mod feed;
+mod follow;
+mod hub;
+mod status;
+mod statuses;
+mod subscriber;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -18,12 +26,15 @@ use serde_json::{Value, json};
 
 use self::archive::{File, Opened, Unread};
 use super::Desk;
-use super::authentication::Identity;
+use super::authentication::{Identity, Refused};
 use super::limits::Network;
 use super::problem::Problem;
 use crate::store::{Access, Administration as _};
 
-pub use archive::Archive;
+pub use archive::{Archive, Opening};
+pub(super) use follow::{Subscription, Unfollowed, Wanted, Whom};
+pub(super) use subscriber::Cut;
+pub(super) use tickets::SECONDS as TICKET_SECONDS;
 
 /// Whoever asks, and about whom.
 pub(super) struct Reader {
@@ -159,8 +170,18 @@ pub(super) struct Transitions {
 }
 
 /// Who asks. Whom nobody knows is counted, written down, and told what is missing.
-async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Problem> {
-    match desk.authentication.identify(request.headers()).await {
+pub(super) async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Problem> {
+    let known = desk.authentication.identify(request.headers()).await;
+    admit(desk, request, known).await
+}
+
+/// Lets in who is known, at their pace; whom nobody knows is counted and written down.
+pub(super) async fn admit(
+    desk: &Desk,
+    request: &HttpRequest,
+    known: Result<Identity, Refused>,
+) -> Result<Identity, Problem> {
+    match known {
         Ok(identity) => {
             desk.limits.subject(identity.name()).map_err(Problem::too_many)?;
             Ok(identity)

@@ -72,6 +72,7 @@ impl OperatorTokens {
             name: format!("token {}", operator.name),
             subject: None,
             scopes: operator.scopes.clone(),
+            until: None,
         })
     }
 }
