@@ -32,4 +32,5 @@ mod roles;
 mod rolling;
 mod secrets;
 pub(crate) mod site;
+mod sockets;
 mod start;

@@ -1,10 +1,10 @@
 //! Our own port as whoever asks meets it: TLS, tokens, whose data is shown, and how much anybody may ask.
 
 mod development;
-mod issuer;
+pub(crate) mod issuer;
 mod limits;
-mod office;
-mod people;
+pub(crate) mod office;
+pub(crate) mod people;
 mod refresh;
 mod strangers;
 mod tls;
