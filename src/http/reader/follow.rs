@@ -188,7 +188,8 @@ impl Subscription {
             // Before the store was asked for the first time.
             None => Cursor::at(opened.store.heads().await.map_err(|_| Unfollowed::NotLogged)?),
         };
-        subscriber.tell(&Status::Fresh.of_service(Some(&cursor.encode())));
+        let status = if opened.hub.is_away() { Status::Stale } else { Status::Fresh };
+        subscriber.tell(&status.of_service(Some(&cursor.encode())));
         subscriber.follow_everybody(cursor);
         opened.hub.follow_everybody(self.id, &subscriber);
         self.opened.runtime.spawn(async move {

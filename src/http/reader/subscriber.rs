@@ -102,12 +102,7 @@ impl Subscriber {
         self.inner().everybody = Some(Everybody { cursor, is_behind: true, sent: 0 });
     }
 
-    /// The users that are followed by name.
-    pub(super) fn users(&self) -> Vec<String> {
-        self.inner().users.keys().cloned().collect()
-    }
-
-    /// How many those are.
+    /// How many users are followed by name.
     pub(super) fn user_count(&self) -> usize {
         self.inner().users.len()
     }

@@ -21,8 +21,10 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a client may take to read why it is closed, and to answer.
+/// How long a client may take to read why it is closed, and to answer …
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// … and one that does not keep up: it has much to read before that.
+const SLOW_PATIENCE: Duration = SILENCE_MAX;
 /// Bytes of a message of a client, at most: a thousand users have names of 255 bytes.
 const MESSAGE_BYTES_MAX: usize = 512 << 10;
 
@@ -232,7 +234,8 @@ async fn close(desk: &Desk, session: Session, stream: &mut AggregatedMessageStre
             }
         }
     };
-    if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+    let patience = if matches!(ended, Ended::Slow) { SLOW_PATIENCE } else { CLOSE_PATIENCE };
+    if tokio::time::timeout(patience, closing).await.is_err() {
         tracing::debug!(code, "a client did not answer the close");
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::{Came, Known, open, open_with, request};
 use super::following::site;
 use crate::servers::Bridge;
-use crate::service::http::issuer::{self, SigningKey, set_of, trust};
+use crate::service::http::issuer::{self, SigningKey, trust};
 use crate::service::http::office::{Office, ask_as};
 
 fn office(key: &SigningKey) -> Office {

@@ -1,5 +1,6 @@
 //! What somebody is sent who follows users: where they stand, what was missed, what is new, and nothing twice.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -81,6 +82,15 @@ fn a_snapshot_comes_first_and_then_what_is_new_and_what_was_missed_comes_after_a
     bridge.end();
 }
 
+/// Is over when it goes out of scope, also when its thread panics.
+struct Sets<'s>(&'s AtomicBool);
+
+impl Drop for Sets<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn whoever_is_cut_off_again_and_again_reconstructs_what_the_store_holds() {
     let key = SigningKey::elliptic("e");
@@ -91,8 +101,10 @@ fn whoever_is_cut_off_again_and_again_reconstructs_what_the_store_holds() {
     let names: Vec<String> = (0..20).map(|user| format!("user-{user}")).collect();
     let theirs: Vec<&str> = names.iter().map(String::as_str).take(7).collect();
     let operator = key.token("ops", "operator");
+    let is_sent = AtomicBool::new(false);
     let (by_name, by_cursor) = std::thread::scope(|scope| {
-        let sending = scope.spawn(|| {
+        scope.spawn(|| {
+            let _over = Sets(&is_sent);
             stream(site.kafka, &site.topics.events, &events, 40);
             site.wait_caught_up();
         });
@@ -100,7 +112,7 @@ fn whoever_is_cut_off_again_and_again_reconstructs_what_the_store_holds() {
             let mut known = Known::default();
             let mut round = 0;
             loop {
-                let is_last = sending.is_finished();
+                let is_last = is_sent.load(Ordering::SeqCst);
                 let mut socket = open(&bridge, &operator);
                 let after = known.after(&theirs);
                 socket.say(&subscribe(&json!(theirs), &after));
@@ -127,7 +139,7 @@ fn whoever_is_cut_off_again_and_again_reconstructs_what_the_store_holds() {
             assert!(known.cursor.is_some(), "before the first message already");
             let mut round = 0;
             loop {
-                let is_last = sending.is_finished();
+                let is_last = is_sent.load(Ordering::SeqCst);
                 round += 1;
                 let most = if is_last { usize::MAX } else { round * 7 % 31 + 1 };
                 for _ in 0..most {
@@ -144,7 +156,6 @@ fn whoever_is_cut_off_again_and_again_reconstructs_what_the_store_holds() {
                 socket.say(&subscribe(&json!("*"), &json!(known.cursor)));
             }
         });
-        sending.join().expect("sent");
         (by_name.join().expect("followed"), by_cursor.join().expect("followed"))
     });
     by_name.equals_store(&site, |user_id| theirs.contains(&user_id));
