@@ -89,8 +89,8 @@ impl Limits {
     }
 
     /// A seat for a socket of whom a token names, if they have not too many.
-    pub(super) fn socket(&self, name: &String) -> Option<Seat<String>> {
-        self.sockets.take(name.clone())
+    pub(super) fn socket(&self, name: &str) -> Option<Seat<String>> {
+        self.sockets.take(name.to_owned())
     }
 
     /// Forgets whoever has not asked for a while.

@@ -2,6 +2,7 @@
 //! asks and whether they may; each of its answers is written down, durably, before it is given.
 
 mod archive;
+mod catching_up;
 mod cursor;
 mod feed;
 mod follow;

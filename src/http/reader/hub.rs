@@ -11,9 +11,9 @@ use hashbrown::HashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{Opened, Unread};
+use super::catching_up::catch_up;
 use super::cursor::Cursor;
 use super::feed::{self, Missing, Step};
-use super::follow::catch_up;
 use super::status::Status;
 use super::subscriber::{Cut, Offered, Subscriber};
 use crate::hints::Hints;

@@ -11,7 +11,7 @@ use actors::store::{Asked, Store as _};
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{File, Opened, Unread};
-use super::follow::status_of;
+use super::catching_up::status_of;
 
 /// A checkpoint may lag by as much.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -88,7 +88,7 @@ fn a_socket_stays_open_while_the_database_is_away_and_says_so() {
     bridge.wait_lanes(3);
     let mut socket = open(&bridge, &key.token("ops", "operator"));
     let mut known = follow(&mut socket);
-    postgres.stop();
+    postgres.kill();
     let status = |socket: &mut Socket| loop {
         let message = socket.message();
         if message["type"] == "status" && message["user_id"] == Value::Null {
