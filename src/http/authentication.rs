@@ -70,6 +70,8 @@ struct Scopes {
     operator: bool,
 }
 
+/// What the names begin with of those who have a token of ours; the others' begin with another word.
+const OPERATOR_NAME: &str = "token ";
 const SELF: &str = "self";
 const OPERATOR: &str = "operator";
 const AUDITOR: &str = "auditor";
@@ -241,6 +243,18 @@ impl Authentication {
         match &self.signed {
             Some(signed) => signed.identify(token).await,
             None => Err(Refused::Unknown),
+        }
+    }
+
+    /// Whether somebody who was known by a token of our own still is, with the same scopes. A signed token is good to
+    /// its end.
+    pub(super) fn still_knows(&self, identity: &Identity) -> bool {
+        match identity.name.strip_prefix(OPERATOR_NAME) {
+            Some(name) => {
+                let operators = self.operators.as_ref();
+                operators.is_some_and(|operators| operators.knows(name, &identity.scopes))
+            }
+            None => true,
         }
     }
 

@@ -58,7 +58,7 @@ impl Ended {
         match self {
             Self::Gone => (1000, ""),
             Self::Unknown(said) => (4001, said),
-            Self::Expired => (4001, "the token has expired"),
+            Self::Expired => (4001, "the token has expired, or was withdrawn"),
             Self::Forbidden => (4003, "you may not see one of these users"),
             Self::Slow => (4008, "you do not keep up; come again with `after`"),
             Self::Bad(said) => (4009, said),
@@ -150,6 +150,9 @@ impl Conversation {
                     Err(cut) => return cut.into(),
                 },
                 _ = look.tick() => {
+                    if !self.desk.authentication.still_knows(&self.identity) {
+                        return Ended::Expired;
+                    }
                     if heard.elapsed() >= SILENCE_MAX {
                         return Ended::Silent;
                     }

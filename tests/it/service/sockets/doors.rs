@@ -148,6 +148,29 @@ fn whoever_asks_for_what_they_may_not_see_or_for_nothing_that_can_be_is_closed()
     bridge.end();
 }
 
+const EXPIRED: &str = "the token has expired, or was withdrawn";
+
+#[test]
+fn a_socket_ends_when_a_token_of_our_own_is_withdrawn() {
+    let mut office = Office::new();
+    let make = |name: &str| {
+        let made = crate::support::bridge(&["tokens", "new", name, "operator"]).output();
+        let said = String::from_utf8(made.expect("it starts").stdout).expect("text");
+        let lines: Vec<String> = said.lines().map(|line| line.trim().to_owned()).collect();
+        (lines[1].clone(), format!("{}\n", lines[3]))
+    };
+    let ((token, line), (_, other)) = (make("night-shift"), make("day-shift"));
+    let file = office.file("tokens", &line);
+    office.set("BRIDGE__AUTH__TOKENS_FILE", &file);
+    let bridge = office.open();
+    let mut socket = open(&bridge, &token);
+    socket.say(&json!({ "type": "subscribe", "users": "*" }));
+    assert_eq!(socket.message()["type"], "status");
+    std::fs::write(&file, other).expect("written");
+    assert_eq!(socket.next(), Came::Closed(4001, EXPIRED.to_owned()));
+    bridge.end();
+}
+
 #[test]
 fn a_socket_ends_with_its_token() {
     let key = SigningKey::elliptic("e");
@@ -157,7 +180,7 @@ fn a_socket_ends_with_its_token() {
     let mut socket = open(&bridge, &key.sign(&claims));
     socket.say(&json!({ "type": "subscribe", "users": ["ada"] }));
     assert_eq!(socket.message()["type"], "snapshot");
-    assert_eq!(socket.next(), Came::Closed(4001, "the token has expired".to_owned()));
+    assert_eq!(socket.next(), Came::Closed(4001, EXPIRED.to_owned()));
     bridge.end();
 }
 
