@@ -44,7 +44,7 @@ pub(super) use alerts::Answer;
 pub use archive::{Archive, Opening};
 pub(super) use follow::{Followees, Subscription, Unfollowed, Wanted};
 pub(super) use inquiry::{Following, Inquirer};
-pub(super) use subscriber::Cut;
+pub(super) use subscriber::{Cut, Text};
 pub(super) use tickets::SECONDS as TICKET_SECONDS;
 pub(super) use timeline::{Stretch, Timeline};
 

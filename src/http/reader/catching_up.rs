@@ -6,7 +6,6 @@ use std::time::Duration;
 use actors::message::message_of_stored;
 use actors::store::{Asked, Store as _};
 use actors::user::{alert_place, transition_place};
-use bytestring::ByteString;
 use serde_json::json;
 
 use super::archive::{File, Opened, Unread};
@@ -14,7 +13,7 @@ use super::feed::{self, Missing};
 use super::hub::with_cursor;
 use super::now;
 use super::status::Status;
-use super::subscriber::{Cut, Subscriber};
+use super::subscriber::{Cut, Subscriber, Text, text_of, text_of_opened};
 use crate::store::Administration as _;
 
 /// Messages of a user that are read at a time.
@@ -35,7 +34,7 @@ async fn file_of(opened: &Opened, user_id: &str) -> Result<Option<File>, Unread>
 /// Where a user stands.
 struct Standing {
     /// The message that says so.
-    text: ByteString,
+    text: Text,
     status: Status,
     /// The newest message up to there.
     n: i64,
@@ -58,7 +57,7 @@ async fn standing_of(
             "type": "snapshot", "user_id": user_id, "n": 0, "seq": 0, "mode": null,
             "confidence": null, "as_of": null, "clock": null, "status": status,
         });
-        return Ok(Standing { text: text.to_string().into(), status, n: 0 });
+        return Ok(Standing { text: text_of(text.to_string()), status, n: 0 });
     };
     let person = opened.restorer.newest(&stored, &key).await?;
     let state = person.state.as_deref();
@@ -76,7 +75,7 @@ async fn standing_of(
         "clock": clock,
         "status": status,
     });
-    Ok(Standing { text: text.to_string().into(), status, n: person.message_number })
+    Ok(Standing { text: text_of(text.to_string()), status, n: person.message_number })
 }
 
 /// Sends where a user stands, and says from where on their messages are taken; `false` when nobody waits.
@@ -146,7 +145,7 @@ async fn messages(
     opened: &Opened,
     user_id: &str,
     after: i64,
-) -> Result<(Vec<(i64, ByteString)>, bool), Unread> {
+) -> Result<(Vec<(i64, Text)>, bool), Unread> {
     let _turn = opened.turns.wait().await;
     let Some(File { stored, key }) = file_of(opened, user_id).await? else {
         return Ok((Vec::new(), true));
@@ -174,7 +173,7 @@ async fn messages(
         let opened = opened.map_err(|error| unopened(&error.to_string()))?;
         let is_change = place == transition_place(user, n);
         let text = if is_change { message_of_stored(opened) } else { Some(opened) };
-        let text = text.and_then(|bytes| ByteString::try_from(bytes.into_inner()).ok());
+        let text = text.and_then(text_of_opened);
         messages.push((n, text.ok_or_else(|| unopened("what is sealed there is no message"))?));
     }
     messages.sort_unstable_by_key(|(n, _)| *n);
@@ -250,7 +249,7 @@ pub(super) async fn status_of(
     opened: &Opened,
     user_id: &str,
     file: Option<File>,
-) -> Result<(Status, ByteString), Unread> {
+) -> Result<(Status, Text), Unread> {
     let Some(File { stored, key }) = file else {
         return Ok((Status::Stale, Status::Stale.message(user_id, None)));
     };

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use actors::lane::{Lane, UserNumber};
 use actors::seal::DataKey;
 use actors::user::outbox_place;
-use bytestring::ByteString;
 
 use super::archive::{Opened, Unread};
 use super::cursor::Cursor;
+use super::subscriber::{Text, text_of_opened};
 use crate::store::{LeavingMessage, LeavingRow};
 
 /// Rows of a lane that are read at a time.
@@ -28,7 +28,7 @@ pub(super) struct Step {
 pub(super) struct Message {
     pub(super) user_id: String,
     pub(super) n: i64,
-    pub(super) text: ByteString,
+    pub(super) text: Text,
 }
 
 /// Why there is no next page.
@@ -110,7 +110,7 @@ async fn open(opened: &Opened, rows: Vec<(Lane, LeavingRow)>) -> Result<Vec<Step
                     Some(key) => opened.restorer.open(user, key, place, &body).await?.ok(),
                     None => None,
                 };
-                let text = text.and_then(|bytes| ByteString::try_from(bytes.into_inner()).ok());
+                let text = text.and_then(text_of_opened);
                 text.map(|text| Message { user_id, n, text })
             }
         };

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytestring::ByteString;
 use futures_util::future::join_all;
 
 use super::archive::{Archive, Opened};
 use super::catching_up::{begin, catch_up, catch_up_everybody, snapshots};
 use super::cursor::Cursor;
 use super::status::Status;
-use super::subscriber::Subscriber;
+use super::subscriber::{Subscriber, Text};
 use super::{access, refusal};
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
@@ -86,7 +85,7 @@ impl Subscription {
     }
 
     /// What is to be said at first: that the store is away, if it is.
-    pub(in crate::http) fn greeting(&self) -> Option<ByteString> {
+    pub(in crate::http) fn greeting(&self) -> Option<Text> {
         self.opened.hub.is_away().then(|| Status::Stale.of_service(None))
     }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actors::lane::Lane;
-use bytestring::ByteString;
 use hashbrown::HashMap;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +14,7 @@ use super::catching_up::catch_up;
 use super::cursor::Cursor;
 use super::feed::{self, Missing, Step};
 use super::status::Status;
-use super::subscriber::{Cut, Offered, Subscriber};
+use super::subscriber::{Cut, Offered, Subscriber, Text, text_of};
 use crate::hints::Hints;
 
 /// A lost hint costs so much, at most, beside reading.
@@ -178,9 +177,10 @@ impl Hub {
 }
 
 /// A message with the cursor behind it: every message is an object with fields.
-pub(super) fn with_cursor(text: &ByteString, cursor: &str) -> ByteString {
-    let text: &str = text.strip_suffix('}').unwrap_or(text);
-    format!("{text},\"cursor\":\"{cursor}\"}}").into()
+pub(super) fn with_cursor(text: &Text, cursor: &str) -> Text {
+    let text = text.expose();
+    let text = text.strip_suffix('}').unwrap_or(text);
+    text_of(format!("{text},\"cursor\":\"{cursor}\"}}"))
 }
 
 /// Hands out what is committed, until `stop`.
@@ -232,9 +232,13 @@ mod tests {
     use crate::http::reader::feed::Message;
 
     fn step(number: i64, user_id: &str, n: i64) -> Step {
-        let text = ByteString::from(format!("{{\"n\":{n}}}"));
+        let text = text_of(format!("{{\"n\":{n}}}"));
         let message = Some(Message { user_id: user_id.to_owned(), n, text });
         Step { lane: Lane(1), number, message }
+    }
+
+    async fn next(subscriber: &Subscriber) -> String {
+        subscriber.next().await.expect("a message").expose().clone()
     }
 
     fn entered(hub: &Hub) -> (u64, Arc<Subscriber>) {
@@ -258,11 +262,11 @@ mod tests {
         let steps = vec![step(5, "bob", 1), step(6, "ada", 8), step(7, "ada", 10)];
         let holes = hub.hand_out(steps);
         assert_eq!(holes.len(), 1, "the ninth is missing");
-        assert_eq!(ada.next().await, Ok("{\"n\":8}".into()));
+        assert_eq!(next(&ada).await, "{\"n\":8}");
         for (number, n) in [(5, 1), (6, 8), (7, 10)] {
             let cursor = Cursor::at([(Lane(1), number)].into()).encode();
             let text = format!("{{\"n\":{n},\"cursor\":\"{cursor}\"}}");
-            assert_eq!(all.next().await, Ok(text.into()));
+            assert_eq!(next(&all).await, text);
         }
         let (users, _) = ada.end();
         hub.leave(one, &users);
@@ -277,7 +281,7 @@ mod tests {
             hub.note_away(is_away);
         }
         for status in ["stale", "fresh"] {
-            let text = subscriber.next().await.expect("a message");
+            let text = next(&subscriber).await;
             assert!(text.contains(&format!("\"status\":\"{status}\"")), "{text}");
         }
     }

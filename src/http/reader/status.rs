@@ -1,9 +1,10 @@
 //! Whether what is said of a user may be believed now. A user of whom nothing is evaluated is never shown as calm.
 
-use bytestring::ByteString;
 use neuros::time::{Micros, Timestamp};
 use serde::Serialize;
 use serde_json::json;
+
+use super::subscriber::{Text, text_of};
 
 /// The condition of what is known of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -33,20 +34,20 @@ impl Status {
     }
 
     /// The message that says it of a user.
-    pub(super) fn message(self, user_id: &str, clock: Option<Timestamp>) -> ByteString {
+    pub(super) fn message(self, user_id: &str, clock: Option<Timestamp>) -> Text {
         let message = json!({
             "type": "status", "user_id": user_id, "status": self, "clock": clock,
         });
-        message.to_string().into()
+        text_of(message.to_string())
     }
 
     /// The message that says it of the whole service; with the cursor from which everybody is followed, if so.
-    pub(super) fn of_service(self, cursor: Option<&str>) -> ByteString {
+    pub(super) fn of_service(self, cursor: Option<&str>) -> Text {
         let mut message = json!({ "type": "status", "user_id": null, "status": self });
         if let (Some(cursor), Some(fields)) = (cursor, message.as_object_mut()) {
             fields.insert("cursor".to_owned(), cursor.into());
         }
-        message.to_string().into()
+        text_of(message.to_string())
     }
 }
 

@@ -2,10 +2,10 @@
 //! sent. The queue is bounded: whoever does not keep up is closed, and what was dropped is in the store.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actors::lane::Lane;
-use bytestring::ByteString;
+use actors::phi::Phi;
 use tokio::sync::Notify;
 
 use super::cursor::Cursor;
@@ -14,6 +14,19 @@ use super::status::Status;
 
 /// Messages that wait for one socket, at most.
 const QUEUE_MESSAGES_MAX: usize = 4_096;
+
+/// A message as it goes out, in the clear; all who are sent it share it.
+pub(in crate::http) type Text = Arc<Phi<String>>;
+
+/// From now on this shows itself no more.
+pub(super) fn text_of(clear: String) -> Text {
+    Arc::new(Phi::new(clear))
+}
+
+/// The same of what was opened; `None` when it is no text.
+pub(super) fn text_of_opened(opened: Phi<Vec<u8>>) -> Option<Text> {
+    String::from_utf8(opened.into_inner()).ok().map(text_of)
+}
 
 /// Why a socket is closed from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +53,7 @@ pub(in crate::http) struct Subscriber {
 
 #[derive(Default)]
 struct Inner {
-    queue: VecDeque<ByteString>,
+    queue: VecDeque<Text>,
     bytes: usize,
     users: BTreeMap<String, Followed>,
     everybody: Option<Everybody>,
@@ -140,7 +153,7 @@ impl Subscriber {
     }
 
     /// A message for who follows everybody, with its place and the text that names it.
-    pub(super) fn offer_any(&self, (lane, number): (Lane, i64), text: &ByteString) {
+    pub(super) fn offer_any(&self, (lane, number): (Lane, i64), text: &Text) {
         let mut inner = self.inner();
         let Some(everybody) = inner.everybody.as_mut() else { return };
         if everybody.is_behind || number <= everybody.cursor.of(lane) {
@@ -152,7 +165,7 @@ impl Subscriber {
     }
 
     /// A user's condition; told only when it is another than before.
-    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: &ByteString) {
+    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: &Text) {
         let mut inner = self.inner();
         let Some(followed) = inner.users.get_mut(user_id) else { return };
         let is_news = followed.told.is_some_and(|told| told != status);
@@ -163,27 +176,29 @@ impl Subscriber {
     }
 
     /// Something for whoever follows anybody.
-    pub(super) fn tell(&self, text: &ByteString) {
+    pub(super) fn tell(&self, text: &Text) {
         let mut inner = self.inner();
         self.push(&mut inner, text.clone());
     }
 
     /// Puts something live into the queue; whoever does not keep up is cut off.
-    fn push(&self, inner: &mut Inner, text: ByteString) {
+    fn push(&self, inner: &mut Inner, text: Text) {
         if inner.cut.is_some() || inner.is_over {
             return;
         }
-        if inner.bytes + text.len() > self.bytes_max || inner.queue.len() >= QUEUE_MESSAGES_MAX {
+        if inner.bytes + text.expose().len() > self.bytes_max
+            || inner.queue.len() >= QUEUE_MESSAGES_MAX
+        {
             self.cut_off(inner, Cut::Slow);
             return;
         }
-        inner.bytes += text.len();
+        inner.bytes += text.expose().len();
         inner.queue.push_back(text);
         self.ready.notify_one();
     }
 
     /// Puts something that was read into the queue, when there is room; says whether anybody still waits for it.
-    pub(super) async fn put(&self, text: ByteString) -> bool {
+    pub(super) async fn put(&self, text: Text) -> bool {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
@@ -196,7 +211,7 @@ impl Subscriber {
                 // Half of it stays free for what is live.
                 if inner.bytes <= self.bytes_max / 2 && inner.queue.len() <= QUEUE_MESSAGES_MAX / 2
                 {
-                    inner.bytes += text.len();
+                    inner.bytes += text.expose().len();
                     inner.queue.push_back(text);
                     self.ready.notify_one();
                     return true;
@@ -278,7 +293,7 @@ impl Subscriber {
     }
 
     /// Waits for what is to be sent next; the error says that nothing more is.
-    pub(in crate::http) async fn next(&self) -> Result<ByteString, Cut> {
+    pub(in crate::http) async fn next(&self) -> Result<Text, Cut> {
         loop {
             {
                 let mut inner = self.inner();
@@ -286,7 +301,7 @@ impl Subscriber {
                     return Err(cut);
                 }
                 if let Some(text) = inner.queue.pop_front() {
-                    inner.bytes -= text.len();
+                    inner.bytes -= text.expose().len();
                     if inner.queue.is_empty() {
                         // A socket that is idle holds no memory for when it was not.
                         inner.queue = VecDeque::new();
@@ -331,8 +346,12 @@ mod tests {
     use super::*;
 
     fn message(n: i64) -> Message {
-        let text = ByteString::from(format!("{{\"n\":{n}}}"));
+        let text = text_of(format!("{{\"n\":{n}}}"));
         Message { user_id: "ada".to_owned(), n, text }
+    }
+
+    async fn next(subscriber: &Subscriber) -> Result<String, Cut> {
+        subscriber.next().await.map(|text| text.expose().clone())
     }
 
     fn following(last: i64) -> Subscriber {
@@ -355,7 +374,7 @@ mod tests {
         assert_eq!(subscriber.offer(&message(5)), Offered::Done, "it is there already");
         assert_eq!(subscriber.offer(&message(6)), Offered::Done);
         for n in 4..=6 {
-            assert_eq!(subscriber.next().await, Ok(message(n).text));
+            assert_eq!(next(&subscriber).await, Ok(message(n).text.expose().clone()));
         }
         assert_eq!(subscriber.end(), (vec![("ada".to_owned(), 3)], None));
     }
@@ -368,7 +387,7 @@ mod tests {
         assert_eq!(subscriber.offer(&message(4)), Offered::Done, "somebody is reading");
         assert!(subscriber.caught_up("ada", false), "erased meanwhile");
         assert_eq!(subscriber.offer(&message(5)), Offered::Done);
-        assert_eq!(subscriber.next().await, Ok(message(5).text));
+        assert_eq!(next(&subscriber).await, Ok(message(5).text.expose().clone()));
     }
 
     #[tokio::test]
@@ -378,7 +397,7 @@ mod tests {
         for n in 1..200 {
             subscriber.offer(&message(n));
         }
-        assert_eq!(subscriber.next().await, Err(Cut::Slow));
+        assert_eq!(next(&subscriber).await, Err(Cut::Slow));
         assert_eq!(subscriber.is_cut().await, Cut::Slow);
         assert!(!subscriber.put(message(1).text).await);
         assert_eq!(subscriber.last("ada"), None);
@@ -386,15 +405,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_read_waits_for_room_and_is_not_cut_off() {
-        let subscriber = std::sync::Arc::new(following(0));
-        let reading = std::sync::Arc::clone(&subscriber);
+        let subscriber = Arc::new(following(0));
+        let reading = Arc::clone(&subscriber);
         let put = tokio::spawn(async move {
             for n in 1..=500 {
                 assert!(reading.put(message(n).text).await);
             }
         });
         for n in 1..=500 {
-            assert_eq!(subscriber.next().await, Ok(message(n).text));
+            assert_eq!(next(&subscriber).await, Ok(message(n).text.expose().clone()));
         }
         put.await.expect("all of it was read");
     }

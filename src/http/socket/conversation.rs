@@ -7,14 +7,13 @@ use actix_web::web::Data;
 use actix_ws::{
     AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, MessageStream, Session,
 };
-use bytestring::ByteString;
 use neuros::time::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::request;
 use crate::http::Desk;
 use crate::http::authentication::Identity;
-use crate::http::reader::{Cut, Subscription, Unfollowed};
+use crate::http::reader::{Cut, Subscription, Text, Unfollowed};
 
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// A client of whom nothing was heard for so long is closed.
@@ -168,12 +167,12 @@ impl Conversation {
     }
 
     /// Sends something, when the client reads; whoever does not is not waited for.
-    async fn send(&mut self, text: ByteString) -> Result<(), Ended> {
+    async fn send(&mut self, text: Text) -> Result<(), Ended> {
         let subscriber = self.subscription.subscriber();
         let ending = self.desk.archive.ending();
         let sent = tokio::select! {
             biased;
-            sent = self.session.text(text) => sent.map_err(|_| Ended::Gone),
+            sent = self.session.text(text.expose().as_str()) => sent.map_err(|_| Ended::Gone),
             cut = subscriber.is_cut() => Err(cut.into()),
             () = ending.cancelled() => Err(Ended::Restart),
             () = tokio::time::sleep(SILENCE_MAX) => Err(Ended::Slow),
