@@ -67,6 +67,7 @@ pub enum Fatal {
 pub struct Service {
     watch: Arc<Watch>,
     store: Arc<SqlStore>,
+    archive: Arc<Archive>,
     group: Group,
     membership: Membership,
     audit: Auditing,
@@ -123,6 +124,7 @@ impl Service {
                 Ok(Some(Self {
                     watch,
                     store,
+                    archive,
                     group,
                     membership,
                     audit,
@@ -170,10 +172,12 @@ impl Service {
 
     /// Ends the service within its deadline: first no new work, then what is in flight, then the rest.
     pub async fn end(self) -> Ended {
-        let Self { watch, store, group, audit, http, stop, deadline, runtime, .. } = self;
+        let Self { watch, store, archive, group, audit, http, stop, deadline, runtime, .. } = self;
         watch.drain();
         let left = tokio::task::spawn_blocking(move || group.leave());
-        let left = tokio::time::timeout(deadline, left).await;
+        let left = tokio::time::timeout(deadline, left);
+        // Whoever follows somebody goes on at another instance.
+        let (left, ()) = tokio::join!(left, archive.end_sockets());
         stop.cancel();
         http.stop(true).await;
         audit.end().await;
@@ -262,7 +266,10 @@ impl Starting<'_> {
         health: &Arc<Health>,
     ) -> Result<Option<(Group, mpsc::Receiver<String>)>, Broken> {
         let Some(key_store) = self.key_store(store, migrate).await? else { return Ok(None) };
-        let Some(keys) = self.keys(store, &key_store, key_file).await? else { return Ok(None) };
+        let fresh_for = policy.fresh_for.default;
+        let Some(keys) = self.keys(store, &key_store, key_file, fresh_for).await? else {
+            return Ok(None);
+        };
         let Some(found) = self.topics().await? else { return Ok(None) };
         let (fatal, told) = mpsc::channel(8);
         let positioned = Arc::new(crate::kafka::Positioned::default());

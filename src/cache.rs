@@ -36,14 +36,26 @@ pub fn open(settings: &Redis, runtime: &Handle) -> Result<Arc<dyn Cache>, RedisE
     let Some(url) = &settings.url else { return Ok(Arc::new(NoCache)) };
     let server = url.expose().into_connection_info()?.set_tcp_settings(tcp());
     let client = redis::Client::open(server)?;
-    let config = ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(settings.timeout))
-        .set_response_timeout(Some(settings.timeout))
-        .set_number_of_retries(1);
     let _on_its_runtime = runtime.enter();
-    let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+    let connection = manager(client, settings.timeout)?;
     let (expire_after, runtime) = (settings.expire_after, runtime.clone());
     Ok(Arc::new(RedisCache { connection, expire_after, runtime, keep: Script::new(KEEP) }))
+}
+
+/// A connection that is made when it is needed, and made anew when it breaks; on the runtime of the caller.
+///
+/// # Errors
+///
+/// When the client cannot be used.
+pub(crate) fn manager(
+    client: redis::Client,
+    timeout: Duration,
+) -> Result<ConnectionManager, RedisError> {
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout))
+        .set_number_of_retries(1);
+    ConnectionManager::new_lazy_with_config(client, config)
 }
 
 /// A connection whose packets vanish is given up: without this the kernel tries on for a quarter of an

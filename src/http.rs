@@ -17,6 +17,7 @@ mod reader;
 mod refusals;
 mod routes;
 mod series;
+mod socket;
 mod watched;
 
 use std::net::{SocketAddr, TcpListener};
@@ -48,11 +49,11 @@ use self::limits::{Limits, Network};
 use self::problem::Problem;
 use self::refusals::Refusals;
 use crate::kafka::TopicNames;
-use crate::settings::{Http, Settings};
+use crate::settings::{Http, Origins, Settings};
 use crate::watch::Watch;
 
 pub use authentication::operators::{NewToken, NoToken};
-pub use reader::Archive;
+pub use reader::{Archive, Opening};
 pub use routes::{Audience, ROUTES, Route};
 
 /// Every reason why somebody is not known, in one word.
@@ -70,6 +71,8 @@ pub const REFUSALS: [&str; Refused::ALL.len()] = {
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a body, at most.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// How long what was sent may wait at a client that takes nothing.
+const UNREAD_MILLIS_MAX: u32 = 60_000;
 /// How often files are looked at that may have changed, and whoever has not asked is forgotten.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
@@ -158,6 +161,24 @@ struct Desk {
     authentication: Authentication,
     limits: Limits,
     refusals: Arc<Refusals>,
+    sockets: Sockets,
+}
+
+/// What holds for every socket.
+struct Sockets {
+    origins: Origins,
+    queue_bytes: usize,
+    users: usize,
+}
+
+impl Sockets {
+    fn of(settings: &Http) -> Self {
+        Self {
+            origins: settings.origins.clone(),
+            queue_bytes: settings.socket_queue_bytes_max.0,
+            users: settings.socket_users_max,
+        }
+    }
 }
 
 /// The server on a bound socket; it runs when it is awaited or spawned, and looks after its files until `stop`.
@@ -180,6 +201,7 @@ pub fn server(
     let seats = Arc::clone(limits.seats());
     let refusals = Refusals::new();
     let policy = PolicyInForce::of(policy)?;
+    let sockets = Sockets::of(&settings);
     let desk = Data::new(Desk {
         watch,
         topics,
@@ -189,6 +211,7 @@ pub fn server(
         authentication,
         limits,
         refusals,
+        sockets,
     });
     actix_web::rt::spawn(look_after(certificate, desk.clone(), stop.clone()));
     let address = socket.local_addr().map_err(|error| error.to_string())?;
@@ -210,6 +233,9 @@ pub fn server(
         let seats = Arc::clone(&seats);
         apply_fn_factory(http, move |stream: TcpStream, http: &_| {
             let network = Network::of(stream.peer_addr().ok().map(|address| address.ip()));
+            // Whoever takes nothing for so long has gone, or does not read: the kernel keeps what waits for them no
+            // longer. A system without this gives up later.
+            let _later = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD_MILLIS_MAX);
             // One address never has all connections.
             let served = seats.take(network).map(|seat| (seat, http.call(stream)));
             async move {

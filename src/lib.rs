@@ -8,6 +8,7 @@ pub mod cache;
 pub mod cli;
 pub mod demo;
 pub mod export;
+mod hints;
 pub mod http;
 pub mod kafka;
 pub mod lanes;

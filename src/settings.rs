@@ -10,6 +10,7 @@ mod declaration;
 mod fault;
 mod layers;
 mod node;
+mod origins;
 mod reference;
 mod setting;
 mod table;
@@ -23,6 +24,7 @@ pub use coherence::Notice;
 pub use declaration::Key;
 pub use fault::{Fault, Faults, Source};
 pub use layers::{Inputs, Loaded};
+pub use origins::Origins;
 pub use reference::reference;
 pub use setting::ByteSize;
 pub use table::{

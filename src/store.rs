@@ -40,6 +40,7 @@ mod read;
 mod retention;
 mod schema;
 mod sqlite;
+mod tickets;
 mod turn;
 
 pub use accesses::{StoredAccess, Unchained};
@@ -56,6 +57,7 @@ pub use key_life::{KeyFact, KeyUse};
 pub use keys::WrappedKey;
 pub use lease::Lease;
 pub use operators::{LetterEntry, LetterFilter, QuarantinedUser};
+pub use read::{LeavingMessage, LeavingRow};
 pub use retention::{NewBase, Span, Upto};
 pub use schema::SchemaStatus;
 pub use turn::Turn;

@@ -13,6 +13,7 @@ use actors::lane::{Lane, ModeCounts};
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::rows::Sink;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::kafka::Health;
@@ -25,6 +26,8 @@ pub struct Watch {
     metrics: Metrics,
     kafka: Arc<Health>,
     state: Mutex<State>,
+    /// Told when something was committed that people may follow.
+    commits: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -47,7 +50,8 @@ impl Watch {
     ///
     /// When two metrics have one name.
     pub fn new(kafka: Arc<Health>) -> Result<Self, prometheus::Error> {
-        Ok(Self { metrics: Metrics::new()?, kafka, state: Mutex::default() })
+        let (state, commits) = (Mutex::default(), Arc::default());
+        Ok(Self { metrics: Metrics::new()?, kafka, state, commits })
     }
 
     /// A part was asked, and said this.
@@ -114,6 +118,31 @@ impl Watch {
         self.metrics.authentication_failed(reason);
     }
 
+    /// Tells when something was committed here that people may follow.
+    pub(crate) fn commits(&self) -> &Arc<Notify> {
+        &self.commits
+    }
+
+    /// A socket was opened.
+    pub(crate) fn socket_opened(&self) {
+        self.metrics.sockets.open.inc();
+    }
+
+    /// It has gone.
+    pub(crate) fn socket_closed(&self) {
+        self.metrics.sockets.open.dec();
+    }
+
+    /// A socket ends with that code.
+    pub(crate) fn socket_ended(&self, code: u16) {
+        self.metrics.sockets.closed.with_label_values(&[&code.to_string()]).inc();
+    }
+
+    /// A message was sent on a socket.
+    pub(crate) fn socket_sent(&self) {
+        self.metrics.sockets.sent.inc();
+    }
+
     fn readiness_of(&self, state: &State) -> Readiness {
         Readiness::of(state, self.kafka.check(), self.kafka.membership())
     }
@@ -152,6 +181,9 @@ impl Observer for Watch {
 
     fn committed(&self, report: &BatchReport) {
         self.metrics.committed(report);
+        if report.transitions > 0 || !report.alerts.is_empty() {
+            self.commits.notify_one();
+        }
         self.change_of(report.lane, |state| {
             self.kafka.moved(report.lane, report.positions);
             state.modes.insert(report.lane, report.modes);

@@ -124,7 +124,7 @@ thread_local! {
 pub fn explained_to_stored(message: &Phi<Vec<u8>>, explanation: &Explanation) -> Phi<Vec<u8>> {
     let (message, explanation) = (message.expose(), to_json(explanation));
     let message = message.strip_suffix(b"}").unwrap_or(message);
-    let parts = [message, b",\"explanation\":", explanation.expose(), b"}"];
+    let parts = [message, EXPLANATION, explanation.expose(), b"}"];
     compressed(Phi::new(parts.concat()))
 }
 
@@ -144,6 +144,18 @@ pub fn explained_of_stored(bytes: Phi<Vec<u8>>) -> Option<Phi<Vec<u8>>> {
         _ => zstd::stream::decode_all(bytes.expose().as_slice()).ok().map(Phi::new),
     }
 }
+
+/// The message in a stored mode change, byte for byte as it left; `None` when it is none.
+pub fn message_of_stored(bytes: Phi<Vec<u8>>) -> Option<Phi<Vec<u8>>> {
+    let json = explained_of_stored(bytes)?;
+    let json = json.expose();
+    // Within a text its quotes would be escaped, so that this is the field and nothing that a producer sent.
+    let end = json.windows(EXPLANATION.len()).position(|bytes| bytes == EXPLANATION)?;
+    Some(Phi::new([json.get(..end)?, b"}"].concat()))
+}
+
+/// What is between a message and its explanation.
+const EXPLANATION: &[u8] = b",\"explanation\":";
 
 /// Nothing that is made here refuses to be written, and a vector always takes it.
 pub(crate) fn to_json(value: &impl Serialize) -> Phi<Vec<u8>> {
@@ -166,6 +178,15 @@ mod tests {
             assert!(explained_of_stored(json.clone()) == Some(json), "as it was stored before");
         }
         assert!(explained_of_stored(phi(b"neither")).is_none());
+    }
+
+    #[test]
+    fn the_message_in_what_is_stored_is_as_it_left_whatever_a_producer_sent() {
+        let sent = br#"{"n":1,"device_id":"a,\"explanation\":{}","mode":"reflex"}"#;
+        let stored = [&sent[..sent.len() - 1], EXPLANATION, b"{\"explanation\":1}}"].concat();
+        let message = message_of_stored(compressed(Phi::new(stored)));
+        assert!(message.is_some_and(|message| message.expose() == sent));
+        assert!(message_of_stored(Phi::new(b"{\"n\":1}".to_vec())).is_none());
     }
 
     #[test]

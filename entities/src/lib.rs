@@ -16,6 +16,7 @@ pub mod phi_access_log;
 pub mod policies;
 pub mod relay_cursors;
 pub mod routing;
+pub mod socket_tickets;
 pub mod users;
 
 /// What each entity needs beside its columns: no relations, no behaviour, and a `Debug` that shows

@@ -21,6 +21,7 @@ mod m0014_audit_chain;
 mod m0015_erasure;
 mod m0016_alert_looks;
 mod m0017_indexes_for_people;
+mod m0018_socket_tickets;
 
 pub use key_store::KeyMigrator;
 pub use sea_orm_migration::MigratorTrait;
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_erasure::Migration),
             Box::new(m0016_alert_looks::Migration),
             Box::new(m0017_indexes_for_people::Migration),
+            Box::new(m0018_socket_tickets::Migration),
         ]
     }
 }

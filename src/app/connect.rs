@@ -9,7 +9,7 @@ use actors::ports::Ports;
 use actors::seal::{KeyRing, KeysAway};
 use actors::store::{Store as _, StoreError};
 use neuros::Policy;
-use neuros::time::Timestamp;
+use neuros::time::{Micros, Timestamp};
 use tokio::runtime::Runtime;
 
 use super::keys::{key_encryptions, keys_are_moved, open_key_store};
@@ -158,12 +158,13 @@ impl Starting<'_> {
         store: &Arc<SqlStore>,
         key_store: &Arc<SqlStore>,
         key_file: Option<KeyFile>,
+        fresh_for: Micros,
     ) -> Result<Option<Arc<StoredKeyRing>>, Broken> {
         let runtime = self.runtime.handle();
         let stored = StoredKeys::new(Arc::clone(key_store), runtime.clone());
         let encryptions = key_encryptions(self.settings, key_file, runtime).map_err(Broken)?;
         let ring = Arc::new(StoredKeyRing::new(Arc::new(stored), encryptions));
-        self.show(store, &ring)?;
+        self.show(store, &ring, fresh_for)?;
         let ready = self
             .patiently("keys", || {
                 let ring = Arc::clone(&ring);

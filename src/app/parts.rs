@@ -7,12 +7,15 @@ use actors::lane::{ROUTING_VERSION, Routing};
 use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use neuros::Policy;
+use neuros::time::Micros;
 use neuros::wire::Intake;
 use tokio::sync::mpsc;
 
 use super::connect::SystemClock;
 use super::{Broken, Starting, broken};
 use crate::cache;
+use crate::hints::Hints;
+use crate::http::Opening;
 use crate::kafka::topics::Found;
 use crate::kafka::{
     Connection, KafkaForwarder, KafkaLog, KafkaPublisher, Limits, Membership, Positioned,
@@ -125,11 +128,16 @@ impl Starting<'_> {
         &self,
         store: &Arc<SqlStore>,
         keys: &Arc<StoredKeyRing>,
+        fresh_for: Micros,
     ) -> Result<(), Broken> {
         let seal = Arc::new(Sealer::new(self.settings.keys.algorithm.into()).map_err(broken)?);
         let (store, keys) = (Arc::clone(store), Arc::clone(keys));
         let readers = usize::try_from(self.settings.store.connections_max / 2).unwrap_or(1);
-        self.archive.open(store, keys, seal, self.runtime.handle().clone(), readers);
+        let runtime = self.runtime.handle().clone();
+        let commits = Arc::clone(self.watch.commits());
+        let hints = Hints::exchange(commits, &self.settings.redis, &runtime, self.stop.clone());
+        let opening = Opening { store, keys, seal, runtime, readers, fresh_for };
+        self.archive.open(opening, hints, self.stop);
         Ok(())
     }
 

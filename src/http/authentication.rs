@@ -1,6 +1,7 @@
 //! Who asks: by a signed token (JWT) of an issuer that the settings name, or by a token of our own for
 //! operators. Decides about nobody's data, and neither shows nor keeps a token.
 
+mod kept;
 mod keys;
 pub(super) mod operators;
 mod signed;
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
 use actix_web::http::uri::Authority;
+use neuros::time::Timestamp;
 
 use self::operators::{OperatorTokens, PREFIX};
 use self::signed::Signed;
@@ -25,12 +27,24 @@ pub(super) struct Identity {
     /// The user that they are, if they are one.
     subject: Option<String>,
     scopes: Scopes,
+    /// When their token ends, if it does.
+    until: Option<Timestamp>,
 }
 
 impl Identity {
     /// Who asks, as the log of accesses has them.
     pub(super) fn name(&self) -> &String {
         &self.name
+    }
+
+    /// Whether they may see everybody's health data.
+    pub(super) fn may_see_everybody(&self) -> bool {
+        self.scopes.operator
+    }
+
+    /// When nobody knows them any more, if at some time.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        self.until
     }
 
     /// Whether they may see the health data of a user.
@@ -47,7 +61,7 @@ impl Identity {
     /// Whoever works on this machine, when nothing else is set up.
     fn development() -> Self {
         let scopes = Scopes { operator: true, ..Scopes::default() };
-        Self { name: "development".to_owned(), subject: None, scopes }
+        Self { name: "development".to_owned(), subject: None, scopes, until: None }
     }
 }
 
@@ -62,6 +76,8 @@ struct Scopes {
     operator: bool,
 }
 
+/// What the names begin with of those who have a token of ours; the others' begin with another word.
+const OPERATOR_NAME: &str = "token ";
 const SELF: &str = "self";
 const OPERATOR: &str = "operator";
 const AUDITOR: &str = "auditor";
@@ -266,6 +282,18 @@ impl Authentication {
         }
     }
 
+    /// Whether somebody who was known by a token of our own still is, with the same scopes. A signed token is good to
+    /// its end.
+    pub(super) fn still_knows(&self, identity: &Identity) -> bool {
+        match identity.name.strip_prefix(OPERATOR_NAME) {
+            Some(name) => {
+                let operators = self.operators.as_ref();
+                operators.is_some_and(|operators| operators.knows(name, &identity.scopes))
+            }
+            None => true,
+        }
+    }
+
     /// Looks for new keys and tokens where they come from. Those of files count once `is_written` has said that
     /// the change is in the log of accesses; until then those from before do, and it is tried again.
     pub(super) async fn refresh(&self, is_written: impl AsyncFn(Change) -> bool) {
@@ -308,7 +336,7 @@ mod tests {
     fn may_see(scopes: &[&str], subject: Option<&str>) -> Vec<bool> {
         let scopes = Scopes::of(scopes.iter().copied());
         let subject = subject.map(str::to_owned);
-        let identity = Identity { name: "n".to_owned(), subject, scopes };
+        let identity = Identity { name: "n".to_owned(), subject, scopes, until: None };
         ["me", "you", "they"].map(|user_id| identity.may_see(user_id)).to_vec()
     }
 

@@ -1,4 +1,4 @@
-//! How much anybody may ask, and how many connections an address may hold. What is limited here keeps nobody
+//! How much anybody may ask, and how many connections an address and sockets a subject may hold. What is limited here keeps nobody
 //! else waiting.
 
 use std::collections::BTreeMap;
@@ -42,7 +42,8 @@ pub(super) struct Limits {
     probes: Counted<Network>,
     requests: Counted<Network>,
     subjects: Counted<String>,
-    seats: Arc<Seats>,
+    seats: Arc<Seats<Network>>,
+    sockets: Arc<Seats<String>>,
 }
 
 impl Limits {
@@ -51,10 +52,8 @@ impl Limits {
             probes: Counted::a_second(settings.requests_per_address),
             requests: Counted::a_second(settings.requests_per_address),
             subjects: Counted::a_second(settings.requests_per_subject),
-            seats: Arc::new(Seats {
-                most: settings.connections_per_address,
-                taken: Mutex::default(),
-            }),
+            seats: Seats::new(settings.connections_per_address),
+            sockets: Seats::new(settings.sockets_per_subject),
         }
     }
 
@@ -74,8 +73,13 @@ impl Limits {
     }
 
     /// Seats for connections.
-    pub(super) fn seats(&self) -> &Arc<Seats> {
+    pub(super) fn seats(&self) -> &Arc<Seats<Network>> {
         &self.seats
+    }
+
+    /// A seat for a socket of whom a token names, if they have not too many.
+    pub(super) fn socket(&self, name: &str) -> Option<Seat<String>> {
+        self.sockets.take(name.to_owned())
     }
 
     /// Forgets whoever has not asked for a while.
@@ -116,38 +120,42 @@ impl<K: Clone + Hash + Eq> Counted<K> {
     }
 }
 
-/// The connections of each address.
-pub(super) struct Seats {
+/// What each of many holds at a time: connections of an address, sockets of a subject.
+pub(super) struct Seats<K: Ord> {
     most: usize,
-    taken: Mutex<BTreeMap<Network, usize>>,
+    taken: Mutex<BTreeMap<K, usize>>,
 }
 
-/// A connection that is counted until this goes.
-pub(super) struct Seat {
-    network: Network,
-    seats: Arc<Seats>,
+/// A seat that is counted until this goes.
+pub(super) struct Seat<K: Ord> {
+    whose: K,
+    seats: Arc<Seats<K>>,
 }
 
-impl Seats {
-    /// A seat, if the address has not too many.
-    pub(super) fn take(self: &Arc<Self>, network: Network) -> Option<Seat> {
+impl<K: Ord + Clone> Seats<K> {
+    fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, taken: Mutex::default() })
+    }
+
+    /// A seat, if there are not too many of this one's.
+    pub(super) fn take(self: &Arc<Self>, whose: K) -> Option<Seat<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(network).or_default();
+        let count = taken.entry(whose.clone()).or_default();
         if *count >= self.most {
             return None;
         }
         *count += 1;
-        Some(Seat { network, seats: Arc::clone(self) })
+        Some(Seat { whose, seats: Arc::clone(self) })
     }
 }
 
-impl Drop for Seat {
+impl<K: Ord> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.network) {
+        if let Some(count) = taken.get_mut(&self.whose) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.network);
+                taken.remove(&self.whose);
             }
         }
     }
@@ -188,7 +196,8 @@ mod tests {
         let settings = Http { connections_per_address: 2, ..Settings::default().http };
         let seats = Arc::clone(Limits::new(&settings).seats());
         let (greedy, other) = (network("10.0.0.7"), network("10.0.0.8"));
-        let held: Vec<Seat> = (0..2).map(|_| seats.take(greedy).expect("a seat")).collect();
+        let held: Vec<Seat<Network>> =
+            (0..2).map(|_| seats.take(greedy).expect("a seat")).collect();
         assert!(seats.take(greedy).is_none());
         assert!(seats.take(other).is_some());
         drop(held);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
@@ -58,6 +58,11 @@ impl Problem {
         Self::of(StatusCode::UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, challenge)
     }
 
+    /// Whether it is that nobody knows who asks.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     /// Another method would be answered.
     pub(super) fn method(answered: &'static str) -> Self {
         let detail = format!("only {answered} is answered here");
@@ -72,6 +77,30 @@ impl Problem {
     /// A field is as it must be, and what it asks for cannot be had.
     pub(super) fn unprocessable(name: &'static str, detail: &str) -> Self {
         Self::of(StatusCode::UNPROCESSABLE_ENTITY, format!("`{name}`: {detail}"))
+    }
+
+    /// There is a socket here, and nothing else.
+    pub(super) fn no_upgrade() -> Self {
+        let detail = "this is a WebSocket (RFC 6455, version 13): send its handshake";
+        Self::of(StatusCode::UPGRADE_REQUIRED, detail).with(UPGRADE, "websocket")
+    }
+
+    /// A page from elsewhere opens a socket.
+    pub(super) fn origin() -> Self {
+        Self::of(StatusCode::FORBIDDEN, "pages of this origin are not in `http.origins`")
+    }
+
+    /// The client does not speak what is spoken here.
+    pub(super) fn subprotocol(spoken: &str) -> Self {
+        let detail = format!("offer the subprotocol: `Sec-WebSocket-Protocol: {spoken}`");
+        Self::of(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// Somebody has as many sockets as they may.
+    pub(super) fn too_many_sockets() -> Self {
+        let detail =
+            "as many sockets are open as one subject may have (`http.sockets_per_subject`)";
+        Self::of(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(WAIT)
     }
 
     /// Too many requests; after `wait` there may be another.

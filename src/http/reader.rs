@@ -3,7 +3,16 @@
 
 mod alerts;
 mod archive;
+mod catching_up;
+mod cursor;
+mod feed;
+mod follow;
+mod hub;
 mod inquiry;
+mod status;
+mod statuses;
+mod subscriber;
+mod tickets;
 mod timeline;
 mod turns;
 
@@ -24,7 +33,7 @@ use serde_json::{Value, json};
 
 use self::archive::{File, Opened, Unread};
 use super::Desk;
-use super::authentication::{Change, Identity};
+use super::authentication::{Change, Identity, Refused};
 use super::limits::Network;
 use super::problem::Problem;
 use super::query::Page;
@@ -32,8 +41,11 @@ use super::refusals::{Unwritten, Whom};
 use crate::store::{Access, Administration as _};
 
 pub(super) use alerts::Answer;
-pub use archive::Archive;
+pub use archive::{Archive, Opening};
+pub(super) use follow::{Followees, Subscription, Unfollowed, Wanted};
 pub(super) use inquiry::{Following, Inquirer};
+pub(super) use subscriber::{Cut, Text};
+pub(super) use tickets::SECONDS as TICKET_SECONDS;
 pub(super) use timeline::{Stretch, Timeline};
 
 /// Whoever asks, and about whom.
@@ -220,8 +232,18 @@ fn unread(place: Place, problem: &str) -> Unread {
 }
 
 /// Who asks. Whom nobody knows is counted, written down, and told what is missing.
-async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Problem> {
-    match desk.authentication.identify(request.headers()).await {
+pub(super) async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Problem> {
+    let known = desk.authentication.identify(request.headers()).await;
+    admit(desk, request, known).await
+}
+
+/// Lets in who is known, at their pace; whom nobody knows is counted and written down.
+pub(super) async fn admit(
+    desk: &Desk,
+    request: &HttpRequest,
+    known: Result<Identity, Refused>,
+) -> Result<Identity, Problem> {
+    match known {
         Ok(identity) => {
             desk.limits.subject(identity.name()).map_err(Problem::too_many)?;
             Ok(identity)

@@ -5,7 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{ResponseError as _, Route as Served};
 
 use super::problem::Problem;
-use super::{about, alerts, debug, document, people, probes};
+use super::{about, alerts, debug, document, people, probes, socket};
 
 /// Something that can be asked.
 pub struct Route {
@@ -25,10 +25,12 @@ pub enum Audience {
     Everybody,
     /// Who may see the health data of the user in the path.
     Readers,
+    /// Whoever is known.
+    Known,
 }
 
 /// Every route.
-pub const ROUTES: [Route; 19] = [
+pub const ROUTES: [Route; 21] = [
     everybody("/", || web::get().to(probes::index)),
     everybody("/health", || web::get().to(probes::health)),
     everybody("/ready", || web::get().to(probes::ready)),
@@ -48,6 +50,8 @@ pub const ROUTES: [Route; 19] = [
     readers("/debug/users/{user_id}", || web::get().to(debug::why)),
     readers("/debug/users/{user_id}/events", || web::get().to(debug::events)),
     readers("/debug/users/{user_id}/live", || web::get().to(debug::live)),
+    known("/ws", "GET", || web::get().to(socket::open)),
+    known("/api/v1/tickets", "POST", || web::post().to(socket::ticket)),
 ];
 
 const fn everybody(pattern: &'static str, serve: fn() -> Served) -> Route {
@@ -61,6 +65,10 @@ const fn readers(pattern: &'static str, serve: fn() -> Served) -> Route {
 /// Something that whoever may see a user may ask to be done about them.
 const fn orders(pattern: &'static str, serve: fn() -> Served) -> Route {
     Route { pattern, method: "POST", audience: Audience::Readers, serve }
+}
+
+const fn known(pattern: &'static str, method: &'static str, serve: fn() -> Served) -> Route {
+    Route { pattern, method, audience: Audience::Known, serve }
 }
 
 /// Adds all routes to an app.

@@ -15,6 +15,7 @@ use super::choice::{
     SigningAlgorithm,
 };
 use super::declaration::{Key, key, settings};
+use super::origins::Origins;
 use super::setting::{ByteSize, Setting, between, zero_or_between};
 use super::text::{BootstrapServers, INSTANCE, LogFilter, NAME, TOPIC, VAULT_KEY, VAULT_PATH};
 
@@ -178,6 +179,15 @@ settings! {
         /// Whether operators may look into single users below /debug/users: every number behind each
         /// decision, at any time. Each look is written to phi_access_log.
         debug: bool = false, ();
+        /// Origins of web pages that may open sockets, such as https://app.example. Whoever is no page
+        /// sends no origin, and needs none.
+        origins: Origins = Origins::default(), ();
+        /// Sockets at a time of whom one token names, at most.
+        sockets_per_subject: usize = 16, 1..=65_536;
+        /// Users that one socket follows by name, at most.
+        socket_users_max: usize = 1_000, 1..=100_000;
+        /// What may wait for a client that reads slowly; with more it is closed (4008), and may come again.
+        socket_queue_bytes_max: ByteSize = ByteSize::mib(1), ByteSize::kib(16)..=ByteSize::mib(64);
         =>
         /// TLS 1.3 on that port. Files that change are read again while the service runs.
         tls: HttpTls {

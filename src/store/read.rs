@@ -16,10 +16,12 @@ use super::{SqlStore, instant, lease, postgres, progress};
 
 mod chain;
 mod commands;
+mod leaving;
 mod looks;
 mod outbox;
 
 pub(super) use commands::named;
+pub use leaving::{LeavingMessage, LeavingRow};
 pub(super) use outbox::{cursor, outbox_after};
 
 /// SQLite takes at most 32,766 parameters.

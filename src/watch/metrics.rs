@@ -12,7 +12,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use self::groups::{Alerts, Asked, Outputs, Scrub};
+use self::groups::{Alerts, Asked, Outputs, Scrub, Sockets};
 use super::audit::AuditMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
@@ -41,6 +41,7 @@ pub struct Metrics {
     gauges: Gauges,
     histograms: Histograms,
     asked: Asked,
+    pub(super) sockets: Sockets,
 }
 
 /// What has a distribution.
@@ -114,6 +115,7 @@ impl Metrics {
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
             asked: Asked::new(&registry)?,
+            sockets: Sockets::new(&registry)?,
             registry,
         };
         metrics.name_all_labels();

@@ -32,5 +32,6 @@ mod rejected;
 mod roles;
 mod rolling;
 pub(crate) mod site;
+mod sockets;
 mod start;
 mod vault;

@@ -18,6 +18,7 @@ mod queries;
 mod reads;
 mod schemas;
 mod snapshots;
+mod sockets;
 
 /// Each fact as a test on each database; a fact takes a [`places::Place`].
 macro_rules! facts {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
-use super::{AUDITOR, CARE, Change, Identity, OPERATOR, Scopes};
+use super::{AUDITOR, CARE, Change, Identity, OPERATOR, OPERATOR_NAME, Scopes};
 use crate::http::watched::Watched;
 use crate::seal::{NoRandomness, fill_random};
 
@@ -69,6 +69,12 @@ impl OperatorTokens {
         }
     }
 
+    /// Whether there is a token of that name with these scopes.
+    pub(super) fn knows(&self, name: &str, scopes: &Scopes) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|operator| operator.name == name && operator.scopes == *scopes)
+    }
+
     /// Whose token it is. Takes as long whichever it is, or none.
     pub(super) fn find(&self, token: &str) -> Option<Identity> {
         let digest: [u8; DIGEST_BYTES] = Sha256::digest(token.as_bytes()).into();
@@ -81,9 +87,10 @@ impl OperatorTokens {
             }
         }
         found.map(|operator| Identity {
-            name: format!("token {}", operator.name),
+            name: format!("{OPERATOR_NAME}{}", operator.name),
             subject: None,
             scopes: operator.scopes.clone(),
+            until: None,
         })
     }
 }

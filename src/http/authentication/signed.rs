@@ -6,6 +6,7 @@ use std::fmt;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
+use neuros::time::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -88,6 +89,15 @@ impl Signed {
         }
     }
 
+    /// When a token ends, with the difference between clocks that is allowed. It was there, and a number.
+    fn end_of(&self, claims: &BTreeMap<String, Value>) -> Option<Timestamp> {
+        let end = claims.get("exp").and_then(Value::as_f64)?.clamp(0.0, LAST_SECOND);
+        #[expect(clippy::cast_possible_truncation, reason = "it was clamped")]
+        let millis = (end * 1e3) as i64;
+        let leeway = i64::try_from(self.rules.leeway).unwrap_or(0);
+        Some(Timestamp::from_millis(millis + leeway * 1_000))
+    }
+
     fn identity(&self, Members(claims): Members) -> Result<Identity, Refused> {
         // The library takes a list of issuers for one; RFC 7519 knows no such list.
         let text = |name: &str| claims.get(name).and_then(Value::as_str).ok_or(Refused::Claims);
@@ -105,9 +115,13 @@ impl Signed {
             Some(_) => return Err(Refused::Claims),
         };
         let subject = subject.to_owned();
-        Ok(Identity { name: format!("subject {subject}"), subject: Some(subject), scopes })
+        let name = format!("subject {subject}");
+        Ok(Identity { name, subject: Some(subject), scopes, until: self.end_of(&claims) })
     }
 }
+
+/// Seconds of the last moment that is counted.
+const LAST_SECOND: f64 = 9.0e11;
 
 fn refused(error: &ErrorKind) -> Refused {
     match error {

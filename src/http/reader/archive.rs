@@ -9,9 +9,15 @@ use actors::phi::Phi;
 use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
+use neuros::time::Micros;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::hub::{self, Hub};
+use super::statuses;
 use super::turns::{NotDone, Turns};
+use crate::hints::Hints;
 use crate::http::problem::Problem;
 use crate::http::refusals::Unwritten;
 use crate::retrace::Source;
@@ -19,7 +25,29 @@ use crate::store::{Access, Administration as _, SqlStore};
 
 /// What is stored, once the service has reached it.
 #[derive(Default)]
-pub struct Archive(OnceLock<Arc<Opened>>);
+pub struct Archive {
+    opened: OnceLock<Arc<Opened>>,
+    /// The sockets that are open, with what is written down of their ends.
+    pub(super) sockets: TaskTracker,
+    /// Sockets are to end.
+    ending: CancellationToken,
+}
+
+/// What is needed to read what is stored.
+pub struct Opening {
+    /// The store.
+    pub store: Arc<SqlStore>,
+    /// What opens what is in it.
+    pub keys: Arc<dyn KeyRing>,
+    /// See `keys`.
+    pub seal: Arc<dyn Seal>,
+    /// Where the store's connections live.
+    pub runtime: Handle,
+    /// So many read at a time.
+    pub readers: usize,
+    /// How long what was evaluated of a user counts as fresh.
+    pub fresh_for: Micros,
+}
 
 /// The store, and what opens what is in it.
 pub(super) struct Opened {
@@ -27,10 +55,14 @@ pub(super) struct Opened {
     pub(super) restorer: Restorer,
     pub(super) seal: Arc<dyn Seal>,
     pub(super) keys: Arc<dyn KeyRing>,
-    /// So many read at a time, where the store's connections live: the lanes need connections too.
-    turns: Turns,
+    /// Where the store's connections live.
+    pub(super) runtime: Handle,
+    /// So many read at a time there: the lanes need connections too.
+    pub(super) turns: Turns,
     /// What is no read is written down one after the other.
     writing: Turns,
+    pub(super) hub: Hub,
+    pub(super) fresh_for: Micros,
 }
 
 /// A person's row and the key to what is theirs.
@@ -79,22 +111,37 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long whoever is refused waits until that is written down.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How long sockets may take to end when the service does.
+const SOCKETS_PATIENCE: Duration = Duration::from_secs(8);
 
 impl Archive {
-    /// From now on there is something to read, by so many at a time.
-    pub fn open(
-        &self,
-        store: Arc<SqlStore>,
-        keys: Arc<dyn KeyRing>,
-        seal: Arc<dyn Seal>,
-        runtime: Handle,
-        readers: usize,
-    ) {
+    /// From now on there is something to read, and to follow until `stop`.
+    pub(crate) fn open(&self, opening: Opening, hints: Hints, stop: &CancellationToken) {
+        let Opening { store, keys, seal, runtime, readers, fresh_for } = opening;
         let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
-        let (turns, writing) = (Turns::new(readers, runtime.clone()), Turns::new(1, runtime));
-        let opened = Opened { store, restorer, seal, keys, turns, writing };
+        let turns = Turns::new(readers, runtime.clone());
+        let writing = Turns::new(1, runtime.clone());
+        let hub = Hub::default();
+        let opened =
+            Opened { store, restorer, seal, keys, runtime, turns, writing, hub, fresh_for };
         // Whoever was first has the same.
-        let _opened = self.0.set(Arc::new(opened));
+        let opened = self.opened.get_or_init(|| Arc::new(opened));
+        opened.runtime.spawn(hub::run(Arc::clone(opened), hints, stop.clone()));
+        opened.runtime.spawn(statuses::run(Arc::clone(opened), stop.clone()));
+    }
+
+    /// Resolves when sockets are to end.
+    pub(in crate::http) fn ending(&self) -> &CancellationToken {
+        &self.ending
+    }
+
+    /// Ends all sockets, and waits a while until that is written down.
+    pub async fn end_sockets(&self) {
+        self.ending.cancel();
+        self.sockets.close();
+        if tokio::time::timeout(SOCKETS_PATIENCE, self.sockets.wait()).await.is_err() {
+            tracing::warn!(left = self.sockets.len(), "sockets did not end in time");
+        }
     }
 
     /// Writes `access` down, durably, and only then reads what is stored of whom it is about.
@@ -207,13 +254,13 @@ impl Archive {
         written.is_ok()
     }
 
-    fn opened(&self) -> Result<Arc<Opened>, Problem> {
-        let opened = self.0.get().cloned();
+    pub(super) fn opened(&self) -> Result<Arc<Opened>, Problem> {
+        let opened = self.opened.get().cloned();
         opened.ok_or_else(|| Problem::unavailable("the service has not reached its store yet"))
     }
 }
 
-fn told(unread: Unread) -> Problem {
+pub(super) fn told(unread: Unread) -> Problem {
     match unread {
         Unread::Nobody => Problem::not_found(),
         Unread::Nothing(why) => Problem::conflict(why),

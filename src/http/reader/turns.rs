@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Turns, and where whoever has one works.
 pub(super) struct Turns {
@@ -56,6 +56,11 @@ impl Turns {
             })
         };
         tokio::time::timeout(patience, all).await.unwrap_or(Err(NotDone::Late))
+    }
+
+    /// A turn, until it is dropped, for whoever works on that runtime already and waits for as long as it takes.
+    pub(super) async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_owned().await.ok()
     }
 }
 

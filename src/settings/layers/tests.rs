@@ -120,6 +120,7 @@ fn every_key_is_set_by_its_variable_and_by_the_command_line() {
             "events.naive_timestamps" => "UTC".to_owned(),
             "security.allow_plaintext" => "kafka".to_owned(),
             "auth.algorithms" => "RS256,EdDSA".to_owned(),
+            "http.origins" => "https://app.example".to_owned(),
             "http.tls.certificate_file" | "http.tls.key_file" => "/dev/null".to_owned(),
             _ => key.show(&values),
         };

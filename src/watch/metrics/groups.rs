@@ -2,7 +2,7 @@
 
 use actors::observe::BatchReport;
 use neuros::alert::Held;
-use prometheus::{IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 use super::{counter, counters};
 
@@ -122,5 +122,31 @@ impl Asked {
                 &["reason"],
             )?,
         })
+    }
+}
+
+/// What becomes of sockets.
+pub(in crate::watch) struct Sockets {
+    pub(in crate::watch) open: IntGauge,
+    pub(in crate::watch) sent: IntCounter,
+    pub(in crate::watch) closed: IntCounterVec,
+}
+
+impl Sockets {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let open = IntGauge::new("biometric_sockets", "Sockets that are open.")?;
+        registry.register(Box::new(open.clone()))?;
+        let closed = counters(
+            registry,
+            "biometric_sockets_closed_total",
+            "Sockets that have ended, by the code that they were closed with; 1000 when the client left.",
+            &["code"],
+        )?;
+        for code in ["1000", "1008", "1011", "1012", "1013", "4001", "4003", "4008", "4009"] {
+            closed.with_label_values(&[code]);
+        }
+        let sent =
+            counter(registry, "biometric_socket_messages_total", "Messages sent on sockets.")?;
+        Ok(Self { open, sent, closed })
     }
 }

@@ -1,0 +1,260 @@
+//! Reading for who follows: where a user stands, what was missed, and when live messages can follow. Nobody is asked
+//! here whether they may, for nobody is followed who may not be.
+
+use std::time::Duration;
+
+use actors::message::message_of_stored;
+use actors::store::{Asked, Store as _};
+use actors::user::{alert_place, transition_place};
+use serde_json::json;
+
+use super::archive::{File, Opened, Unread};
+use super::feed::{self, Missing};
+use super::hub::with_cursor;
+use super::now;
+use super::status::Status;
+use super::subscriber::{Cut, Subscriber, Text, text_of, text_of_opened};
+use crate::store::Administration as _;
+
+/// Messages of a user that are read at a time.
+const PAGE: i64 = 200;
+/// Users whose snapshots are read at a time.
+const USERS_PAGE: i64 = 200;
+/// How long to wait before the store is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A user's row and key; `None` when there is no such user.
+async fn file_of(opened: &Opened, user_id: &str) -> Result<Option<File>, Unread> {
+    let users = opened.store.users(Asked::Ids(&[user_id])).await?;
+    let Some(stored) = users.into_iter().find(|stored| !stored.erased) else { return Ok(None) };
+    let keys = opened.keys.keys_of(&[stored.user]).await?;
+    Ok(keys.into_iter().next().flatten().map(|key| File { stored, key }))
+}
+
+/// Where a user stands.
+struct Standing {
+    /// The message that says so.
+    text: Text,
+    status: Status,
+    /// The newest message up to there.
+    n: i64,
+}
+
+async fn standing(opened: &Opened, user_id: &str) -> Result<Standing, Unread> {
+    let _turn = opened.turns.wait().await;
+    let file = file_of(opened, user_id).await?;
+    standing_of(opened, user_id, file).await
+}
+
+async fn standing_of(
+    opened: &Opened,
+    user_id: &str,
+    file: Option<File>,
+) -> Result<Standing, Unread> {
+    let Some(File { stored, key }) = file else {
+        let status = Status::Stale;
+        let text = json!({
+            "type": "snapshot", "user_id": user_id, "n": 0, "seq": 0, "mode": null,
+            "confidence": null, "as_of": null, "clock": null, "status": status,
+        });
+        return Ok(Standing { text: text_of(text.to_string()), status, n: 0 });
+    };
+    let person = opened.restorer.newest(&stored, &key).await?;
+    let state = person.state.as_deref();
+    let clock = state.and_then(|state| state.summary(user_id).clock);
+    let status = Status::of(stored.quarantined, clock, now(), opened.fresh_for);
+    let summary = state.map(|state| state.summary(user_id));
+    let text = json!({
+        "type": "snapshot",
+        "user_id": user_id,
+        "n": person.message_number,
+        "seq": summary.as_ref().map_or(person.seq_before, |summary| summary.seq),
+        "mode": summary.as_ref().map(|summary| summary.mode),
+        "confidence": summary.as_ref().map(|summary| summary.confidence),
+        "as_of": person.newest.map(|newest| newest.stamp),
+        "clock": clock,
+        "status": status,
+    });
+    Ok(Standing { text: text_of(text.to_string()), status, n: person.message_number })
+}
+
+/// Sends where a user stands, and says from where on their messages are taken; `false` when nobody waits.
+pub(super) async fn begin(
+    opened: &Opened,
+    subscriber: &Subscriber,
+    user_id: &str,
+    after: Option<i64>,
+    snapshot: bool,
+) -> bool {
+    while subscriber.last(user_id).is_some() {
+        match standing(opened, user_id).await {
+            Ok(Standing { text, status, n }) => {
+                // Whoever knows more than there is knew another store.
+                let last = after.map_or(n, |after| after.min(n));
+                subscriber.begin_after(user_id, last, status);
+                return !snapshot || subscriber.put(text).await;
+            }
+            Err(unread) => pause_after(unread, subscriber).await,
+        }
+    }
+    false
+}
+
+/// What is away may be back after a pause; what is broken ends the subscription.
+async fn pause_after(unread: Unread, subscriber: &Subscriber) {
+    match unread {
+        Unread::Broken(problem) => {
+            tracing::error!(%problem, "a subscriber cannot be shown what is stored");
+            subscriber.cut(Cut::Broken);
+        }
+        Unread::Away(_)
+        | Unread::NotLogged(_)
+        | Unread::Nobody
+        | Unread::Nothing(_)
+        | Unread::TooFar(..) => {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Reads a user's messages from the store into the queue until live ones can follow.
+pub(super) async fn catch_up(opened: &Opened, subscriber: &Subscriber, user_id: &str) {
+    while let Some(after) = subscriber.last(user_id) {
+        let (messages, is_last) = match messages(opened, user_id, after).await {
+            Ok(page) => page,
+            Err(unread) => {
+                pause_after(unread, subscriber).await;
+                continue;
+            }
+        };
+        let was_something = !messages.is_empty();
+        for (n, text) in messages {
+            if !subscriber.put(text).await {
+                return;
+            }
+            subscriber.passed(user_id, n);
+        }
+        if is_last && subscriber.caught_up(user_id, was_something) {
+            return;
+        }
+    }
+}
+
+/// Messages of a user behind number `after`, in order, and whether these are all.
+async fn messages(
+    opened: &Opened,
+    user_id: &str,
+    after: i64,
+) -> Result<(Vec<(i64, Text)>, bool), Unread> {
+    let _turn = opened.turns.wait().await;
+    let Some(File { stored, key }) = file_of(opened, user_id).await? else {
+        return Ok((Vec::new(), true));
+    };
+    // What is of before the user was erased and let in again does not open.
+    let (user, after) = (stored.user, after.max(stored.start.message_number));
+    let changes = opened.store.transitions_of_user(user, after, PAGE).await?;
+    let alerts = opened.store.alerts_of_user(user, after, PAGE).await?;
+    let is_whole = |count: usize| (count as i64) < PAGE;
+    let is_last = is_whole(changes.len()) && is_whole(alerts.len());
+    // Of a table that was not read to its end, nothing is known behind its last row.
+    let ends = [
+        changes.last().filter(|_| !is_whole(changes.len())).map(|row| row.n),
+        alerts.last().filter(|_| !is_whole(alerts.len())).map(|row| row.n),
+    ];
+    let end = ends.into_iter().flatten().min().unwrap_or(i64::MAX);
+    let mut messages = Vec::with_capacity(changes.len() + alerts.len());
+    let rows = changes.into_iter().map(|row| (row.n, transition_place(user, row.n), row.body));
+    let rows =
+        rows.chain(alerts.into_iter().map(|row| (row.n, alert_place(user, row.n), row.body)));
+    for (n, place, body) in rows.filter(|(n, ..)| *n <= end) {
+        let unopened =
+            |problem: &str| Unread::Broken(format!("row {n} of {}: {problem}", place.table));
+        let opened = opened.restorer.open(user, &key, place, &body).await?;
+        let opened = opened.map_err(|error| unopened(&error.to_string()))?;
+        let is_change = place == transition_place(user, n);
+        let text = if is_change { message_of_stored(opened) } else { Some(opened) };
+        let text = text.and_then(text_of_opened);
+        messages.push((n, text.ok_or_else(|| unopened("what is sealed there is no message"))?));
+    }
+    messages.sort_unstable_by_key(|(n, _)| *n);
+    Ok((messages, is_last))
+}
+
+/// Sends where everybody stands; `false` when nobody waits.
+pub(super) async fn snapshots(opened: &Opened, subscriber: &Subscriber) -> bool {
+    let mut after = actors::lane::UserNumber(0);
+    loop {
+        if subscriber.cursor().is_none() {
+            return false;
+        }
+        let page = opened.store.users_after(after, USERS_PAGE).await;
+        let Ok(users) = page else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let Some(last) = users.last() else { return true };
+        after = last.user;
+        for stored in users.into_iter().filter(|stored| !stored.erased) {
+            let standing = loop {
+                match standing(opened, &stored.user_id).await {
+                    Ok(standing) => break standing,
+                    Err(_) if subscriber.cursor().is_none() => return false,
+                    Err(unread) => pause_after(unread, subscriber).await,
+                }
+            };
+            if !subscriber.put(standing.text).await {
+                return false;
+            }
+        }
+    }
+}
+
+/// Reads everybody's messages from the store into the queue until live ones can follow.
+pub(super) async fn catch_up_everybody(opened: &Opened, subscriber: &Subscriber) {
+    while let Some(mut cursor) = subscriber.cursor() {
+        let page = {
+            let _turn = opened.turns.wait().await;
+            match opened.store.heads().await {
+                Ok(heads) => feed::next(opened, &cursor, &heads).await,
+                Err(error) => Err(Missing::from(error)),
+            }
+        };
+        match page {
+            Ok(steps) if steps.is_empty() => {
+                if opened.hub.joins(subscriber) {
+                    return;
+                }
+            }
+            Ok(steps) => {
+                for step in steps {
+                    cursor.move_to(step.lane, step.number);
+                    let was_message = step.message.is_some();
+                    if let Some(message) = step.message {
+                        let text = with_cursor(&message.text, &cursor.encode());
+                        if !subscriber.put(text).await {
+                            return;
+                        }
+                    }
+                    subscriber.passed_any((step.lane, step.number), was_message);
+                }
+            }
+            Err(Missing::Gone) => return subscriber.cut(Cut::CursorGone),
+            Err(Missing::Unread(unread)) => pause_after(unread, subscriber).await,
+        }
+    }
+}
+
+/// A user's status by now, with the message that says it.
+pub(super) async fn status_of(
+    opened: &Opened,
+    user_id: &str,
+    file: Option<File>,
+) -> Result<(Status, Text), Unread> {
+    let Some(File { stored, key }) = file else {
+        return Ok((Status::Stale, Status::Stale.message(user_id, None)));
+    };
+    let (person, _) = opened.restorer.person(&stored, &key).await?;
+    let clock = person.state.as_deref().and_then(|state| state.summary(user_id).clock);
+    let status = Status::of(stored.quarantined, clock, now(), opened.fresh_for);
+    Ok((status, status.message(user_id, clock)))
+}

@@ -1,0 +1,152 @@
+//! Committed messages of all lanes in the order in which they were recorded, read from the store and opened. What
+//! no longer opens is passed over: its user was erased.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use actors::lane::{Lane, UserNumber};
+use actors::seal::DataKey;
+use actors::user::outbox_place;
+
+use super::archive::{Opened, Unread};
+use super::cursor::Cursor;
+use super::subscriber::{Text, text_of_opened};
+use crate::store::{LeavingMessage, LeavingRow};
+
+/// Rows of a lane that are read at a time.
+const PAGE: i64 = 500;
+
+/// A row of a lane's outbox, in its turn.
+pub(super) struct Step {
+    pub(super) lane: Lane,
+    pub(super) number: i64,
+    /// The message in it; `None` for what is for no subscriber.
+    pub(super) message: Option<Message>,
+}
+
+/// A message of a user, as it left.
+#[derive(Clone)]
+pub(super) struct Message {
+    pub(super) user_id: String,
+    pub(super) n: i64,
+    pub(super) text: Text,
+}
+
+/// Why there is no next page.
+pub(super) enum Missing {
+    /// It cannot be read now, or at all.
+    Unread(Unread),
+    /// Rows behind the cursor are no longer kept, or were never there.
+    Gone,
+}
+
+impl<E: Into<Unread>> From<E> for Missing {
+    fn from(error: E) -> Self {
+        Self::Unread(error.into())
+    }
+}
+
+/// The next rows behind `from` and up to `heads`; none when there are none. Rows of different lanes come in the
+/// order of their stamps, so that of a user whose home has changed the older comes first.
+pub(super) async fn next(
+    opened: &Opened,
+    from: &Cursor,
+    heads: &BTreeMap<Lane, i64>,
+) -> Result<Vec<Step>, Missing> {
+    let mut pages = BTreeMap::new();
+    for (&lane, &head) in heads {
+        let after = from.of(lane);
+        if after > head {
+            return Err(Missing::Gone);
+        }
+        if after < head {
+            let rows = opened.store.leaving(lane, after, head, PAGE).await?;
+            let is_whole = rows.iter().zip(after + 1..).all(|(row, number)| row.number == number);
+            if rows.is_empty() || !is_whole {
+                return Err(Missing::Gone);
+            }
+            pages.insert(lane, VecDeque::from(rows));
+        }
+    }
+    open(opened, merged(pages, heads)).await.map_err(Missing::Unread)
+}
+
+/// Rows by stamp, as far as it is certain that no other comes before them.
+fn merged(
+    mut pages: BTreeMap<Lane, VecDeque<LeavingRow>>,
+    heads: &BTreeMap<Lane, i64>,
+) -> Vec<(Lane, LeavingRow)> {
+    let mut rows = Vec::new();
+    loop {
+        let first =
+            pages.iter().filter_map(|(&lane, page)| Some((page.front()?.recorded_at, lane)));
+        let Some((_, lane)) = first.min() else { return rows };
+        let Some(row) = pages.get_mut(&lane).and_then(VecDeque::pop_front) else { return rows };
+        let number = row.number;
+        rows.push((lane, row));
+        let is_empty = pages.get(&lane).is_some_and(VecDeque::is_empty);
+        if is_empty && heads.get(&lane).is_some_and(|head| number < *head) {
+            return rows;
+        }
+    }
+}
+
+async fn open(opened: &Opened, rows: Vec<(Lane, LeavingRow)>) -> Result<Vec<Step>, Unread> {
+    let mut users: Vec<UserNumber> =
+        rows.iter().filter_map(|(_, row)| Some(row.message.as_ref()?.user)).collect();
+    users.sort_unstable();
+    users.dedup();
+    let keys = match users.is_empty() {
+        true => Vec::new(),
+        false => opened.keys.keys_of(&users).await?,
+    };
+    let keys: BTreeMap<UserNumber, Option<DataKey>> = users.into_iter().zip(keys).collect();
+    let mut steps = Vec::with_capacity(rows.len());
+    for (lane, LeavingRow { number, message, .. }) in rows {
+        let message = match message {
+            None => None,
+            Some(LeavingMessage { user, user_id, n, body }) => {
+                let place = outbox_place(user, n);
+                let text = match keys.get(&user).and_then(Option::as_ref) {
+                    Some(key) => opened.restorer.open(user, key, place, &body).await?.ok(),
+                    None => None,
+                };
+                let text = text.and_then(text_of_opened);
+                text.map(|text| Message { user_id, n, text })
+            }
+        };
+        steps.push(Step { lane, number, message });
+    }
+    Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use neuros::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn lanes_take_turns_by_time_and_a_page_that_ends_too_soon_ends_it() {
+        let page = |rows: &[(i64, i64)]| {
+            let row = |&(number, time)| LeavingRow {
+                number,
+                recorded_at: Timestamp::from_micros(time),
+                message: None,
+            };
+            rows.iter().map(row).collect::<VecDeque<_>>()
+        };
+        let pages = || {
+            BTreeMap::from([
+                (Lane(0), page(&[(1, 10), (2, 40)])),
+                (Lane(1), page(&[(8, 20), (9, 30), (10, 50)])),
+            ])
+        };
+        let order = |heads: [i64; 2]| {
+            let heads = BTreeMap::from([(Lane(0), heads[0]), (Lane(1), heads[1])]);
+            let rows = merged(pages(), &heads);
+            rows.into_iter().map(|(lane, row)| (lane.0, row.number)).collect::<Vec<_>>()
+        };
+        assert_eq!(order([2, 10]), [(0, 1), (1, 8), (1, 9), (0, 2), (1, 10)]);
+        assert_eq!(order([3, 10]), [(0, 1), (1, 8), (1, 9), (0, 2)], "its third may come next");
+    }
+}

@@ -1,0 +1,420 @@
+//! One who follows users, between what is read and the socket: whom, how far each has come, and what waits to be
+//! sent. The queue is bounded: whoever does not keep up is closed, and what was dropped is in the store.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actors::lane::Lane;
+use actors::phi::Phi;
+use tokio::sync::Notify;
+
+use super::cursor::Cursor;
+use super::feed::Message;
+use super::status::Status;
+
+/// Messages that wait for one socket, at most.
+const QUEUE_MESSAGES_MAX: usize = 4_096;
+
+/// A message as it goes out, in the clear; all who are sent it share it.
+pub(in crate::http) type Text = Arc<Phi<String>>;
+
+/// From now on this shows itself no more.
+pub(super) fn text_of(clear: String) -> Text {
+    Arc::new(Phi::new(clear))
+}
+
+/// The same of what was opened; `None` when it is no text.
+pub(super) fn text_of_opened(opened: Phi<Vec<u8>>) -> Option<Text> {
+    String::from_utf8(opened.into_inner()).ok().map(text_of)
+}
+
+/// Why a socket is closed from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Cut {
+    /// It does not keep up.
+    Slow,
+    /// What it asks for is no longer kept.
+    CursorGone,
+    /// What is stored does not open.
+    Broken,
+    /// It must come again: this process has lost its place.
+    Again,
+}
+
+/// One who follows users.
+pub(in crate::http) struct Subscriber {
+    inner: Mutex<Inner>,
+    /// Something waits to be sent.
+    ready: Notify,
+    /// There is room again.
+    room: Notify,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<Text>,
+    bytes: usize,
+    users: BTreeMap<String, Followed>,
+    everybody: Option<Everybody>,
+    cut: Option<Cut>,
+    is_over: bool,
+}
+
+/// A user who is followed.
+struct Followed {
+    /// The newest message that was put into the queue.
+    last: i64,
+    /// The newest that was passed over because older ones are still being read.
+    seen: i64,
+    /// Somebody reads the store for this user.
+    is_behind: bool,
+    told: Option<Status>,
+    sent: u64,
+}
+
+/// All users at once.
+struct Everybody {
+    cursor: Cursor,
+    is_behind: bool,
+    sent: u64,
+}
+
+/// What is to be done about a message that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// Nothing.
+    Done,
+    /// One before it is missing: the store is to be read.
+    Hole,
+}
+
+impl Subscriber {
+    /// One who follows nobody yet, with so many bytes that may wait.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { inner: Mutex::default(), ready: Notify::new(), room: Notify::new(), bytes_max }
+    }
+
+    /// Adds users, each from behind a message; nothing live is put into the queue for them until
+    /// [`Subscriber::caught_up`].
+    pub(super) fn follow(&self, user_id: &str) {
+        let followed = Followed { last: 0, seen: 0, is_behind: true, told: None, sent: 0 };
+        self.inner().users.insert(user_id.to_owned(), followed);
+    }
+
+    /// Where a user's messages are taken up.
+    pub(super) fn begin_after(&self, user_id: &str, last: i64, told: Status) {
+        if let Some(followed) = self.inner().users.get_mut(user_id) {
+            followed.last = last;
+            followed.told = Some(told);
+        }
+    }
+
+    /// Follows everybody from behind a cursor, with nothing live until the reader has caught up.
+    pub(super) fn follow_everybody(&self, cursor: Cursor) {
+        self.inner().everybody = Some(Everybody { cursor, is_behind: true, sent: 0 });
+    }
+
+    /// How many users are followed by name.
+    pub(super) fn user_count(&self) -> usize {
+        self.inner().users.len()
+    }
+
+    /// Whether this one is followed by name.
+    pub(super) fn follows(&self, user_id: &str) -> bool {
+        self.inner().users.contains_key(user_id)
+    }
+
+    /// Whether everybody is followed.
+    pub(super) fn follows_everybody(&self) -> bool {
+        self.inner().everybody.is_some()
+    }
+
+    /// A message of a user who is followed by name.
+    pub(super) fn offer(&self, message: &Message) -> Offered {
+        let mut inner = self.inner();
+        let Some(followed) = inner.users.get_mut(&message.user_id) else { return Offered::Done };
+        if followed.is_behind {
+            followed.seen = followed.seen.max(message.n);
+            return Offered::Done;
+        }
+        if message.n <= followed.last {
+            return Offered::Done;
+        }
+        if message.n > followed.last + 1 {
+            followed.is_behind = true;
+            followed.seen = message.n;
+            return Offered::Hole;
+        }
+        followed.last = message.n;
+        followed.sent += 1;
+        self.push(&mut inner, message.text.clone());
+        Offered::Done
+    }
+
+    /// A message for who follows everybody, with its place and the text that names it.
+    pub(super) fn offer_any(&self, (lane, number): (Lane, i64), text: &Text) {
+        let mut inner = self.inner();
+        let Some(everybody) = inner.everybody.as_mut() else { return };
+        if everybody.is_behind || number <= everybody.cursor.of(lane) {
+            return;
+        }
+        everybody.cursor.move_to(lane, number);
+        everybody.sent += 1;
+        self.push(&mut inner, text.clone());
+    }
+
+    /// A user's condition; told only when it is another than before.
+    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: &Text) {
+        let mut inner = self.inner();
+        let Some(followed) = inner.users.get_mut(user_id) else { return };
+        let is_news = followed.told.is_some_and(|told| told != status);
+        if is_news {
+            followed.told = Some(status);
+            self.push(&mut inner, text.clone());
+        }
+    }
+
+    /// Something for whoever follows anybody.
+    pub(super) fn tell(&self, text: &Text) {
+        let mut inner = self.inner();
+        self.push(&mut inner, text.clone());
+    }
+
+    /// Puts something live into the queue; whoever does not keep up is cut off.
+    fn push(&self, inner: &mut Inner, text: Text) {
+        if inner.cut.is_some() || inner.is_over {
+            return;
+        }
+        if inner.bytes + text.expose().len() > self.bytes_max
+            || inner.queue.len() >= QUEUE_MESSAGES_MAX
+        {
+            self.cut_off(inner, Cut::Slow);
+            return;
+        }
+        inner.bytes += text.expose().len();
+        inner.queue.push_back(text);
+        self.ready.notify_one();
+    }
+
+    /// Puts something that was read into the queue, when there is room; says whether anybody still waits for it.
+    pub(super) async fn put(&self, text: Text) -> bool {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            {
+                let mut inner = self.inner();
+                if inner.cut.is_some() || inner.is_over {
+                    return false;
+                }
+                // Half of it stays free for what is live.
+                if inner.bytes <= self.bytes_max / 2 && inner.queue.len() <= QUEUE_MESSAGES_MAX / 2
+                {
+                    inner.bytes += text.expose().len();
+                    inner.queue.push_back(text);
+                    self.ready.notify_one();
+                    return true;
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// A user's message that was read is in the queue.
+    pub(super) fn passed(&self, user_id: &str, n: i64) {
+        if let Some(followed) = self.inner().users.get_mut(user_id) {
+            followed.last = n;
+            followed.sent += 1;
+        }
+    }
+
+    /// The newest message of a user in the queue; `None` when nobody waits any more.
+    pub(super) fn last(&self, user_id: &str) -> Option<i64> {
+        let inner = self.inner();
+        let followed =
+            inner.users.get(user_id).filter(|_| inner.cut.is_none() && !inner.is_over)?;
+        Some(followed.last)
+    }
+
+    /// Everything of a user that was stored has been read, and it was something or not; says whether live
+    /// messages follow from now on.
+    pub(super) fn caught_up(&self, user_id: &str, was_something: bool) -> bool {
+        let mut inner = self.inner();
+        let Some(followed) = inner.users.get_mut(user_id) else { return true };
+        if followed.seen > followed.last {
+            if was_something {
+                return false;
+            }
+            // What was seen is not stored any more: the user was erased meanwhile.
+            followed.last = followed.seen;
+        }
+        followed.is_behind = false;
+        true
+    }
+
+    /// How far somebody who follows everybody has come; `None` when nobody waits any more.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        let inner = self.inner();
+        let everybody =
+            inner.everybody.as_ref().filter(|_| inner.cut.is_none() && !inner.is_over)?;
+        Some(everybody.cursor.clone())
+    }
+
+    /// Everything up to there is in the queue, with or without a message.
+    pub(super) fn passed_any(&self, (lane, number): (Lane, i64), was_message: bool) {
+        if let Some(everybody) = self.inner().everybody.as_mut() {
+            everybody.cursor.move_to(lane, number);
+            everybody.sent += u64::from(was_message);
+        }
+    }
+
+    /// Live messages follow from now on, when all is known that `cursor` knows; says whether it is.
+    pub(super) fn joins(&self, cursor: &Cursor) -> bool {
+        let mut inner = self.inner();
+        let Some(everybody) = inner.everybody.as_mut() else { return true };
+        let joins = everybody.cursor.covers(cursor);
+        everybody.is_behind = !joins;
+        joins
+    }
+
+    /// Closes the socket for a reason; the first counts.
+    pub(super) fn cut(&self, cut: Cut) {
+        self.cut_off(&mut self.inner(), cut);
+    }
+
+    fn cut_off(&self, inner: &mut Inner, cut: Cut) {
+        inner.cut.get_or_insert(cut);
+        // What waits is in the store, and whoever comes again reads it there.
+        inner.queue.clear();
+        inner.bytes = 0;
+        self.ready.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Waits for what is to be sent next; the error says that nothing more is.
+    pub(in crate::http) async fn next(&self) -> Result<Text, Cut> {
+        loop {
+            {
+                let mut inner = self.inner();
+                if let Some(cut) = inner.cut {
+                    return Err(cut);
+                }
+                if let Some(text) = inner.queue.pop_front() {
+                    inner.bytes -= text.expose().len();
+                    if inner.queue.is_empty() {
+                        // A socket that is idle holds no memory for when it was not.
+                        inner.queue = VecDeque::new();
+                    }
+                    self.room.notify_waiters();
+                    return Ok(text);
+                }
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    /// Waits until it is cut off.
+    pub(in crate::http) async fn is_cut(&self) -> Cut {
+        loop {
+            if let Some(cut) = self.inner().cut {
+                return cut;
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    /// The socket has gone: nothing is put into the queue any more. Gives how many messages were sent of each
+    /// user, and of everybody.
+    pub(super) fn end(&self) -> (Vec<(String, u64)>, Option<u64>) {
+        let mut inner = self.inner();
+        inner.is_over = true;
+        inner.queue = VecDeque::new();
+        self.room.notify_waiters();
+        let users = std::mem::take(&mut inner.users);
+        let users = users.into_iter().map(|(user_id, followed)| (user_id, followed.sent)).collect();
+        (users, inner.everybody.as_ref().map(|everybody| everybody.sent))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(n: i64) -> Message {
+        let text = text_of(format!("{{\"n\":{n}}}"));
+        Message { user_id: "ada".to_owned(), n, text }
+    }
+
+    async fn next(subscriber: &Subscriber) -> Result<String, Cut> {
+        subscriber.next().await.map(|text| text.expose().clone())
+    }
+
+    fn following(last: i64) -> Subscriber {
+        let subscriber = Subscriber::new(1_000);
+        subscriber.follow("ada");
+        subscriber.begin_after("ada", last, Status::Fresh);
+        subscriber
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_the_store_is_read_is_read_there_and_sent_once() {
+        let subscriber = following(3);
+        assert_eq!(subscriber.offer(&message(5)), Offered::Done);
+        assert!(subscriber.put(message(4).text).await);
+        subscriber.passed("ada", 4);
+        assert!(!subscriber.caught_up("ada", true), "the fifth is not there yet");
+        assert!(subscriber.put(message(5).text).await);
+        subscriber.passed("ada", 5);
+        assert!(subscriber.caught_up("ada", true));
+        assert_eq!(subscriber.offer(&message(5)), Offered::Done, "it is there already");
+        assert_eq!(subscriber.offer(&message(6)), Offered::Done);
+        for n in 4..=6 {
+            assert_eq!(next(&subscriber).await, Ok(message(n).text.expose().clone()));
+        }
+        assert_eq!(subscriber.end(), (vec![("ada".to_owned(), 3)], None));
+    }
+
+    #[tokio::test]
+    async fn a_hole_is_seen_once_and_ends_also_when_nothing_is_stored_there() {
+        let subscriber = following(0);
+        assert!(subscriber.caught_up("ada", false));
+        assert_eq!(subscriber.offer(&message(3)), Offered::Hole);
+        assert_eq!(subscriber.offer(&message(4)), Offered::Done, "somebody is reading");
+        assert!(subscriber.caught_up("ada", false), "erased meanwhile");
+        assert_eq!(subscriber.offer(&message(5)), Offered::Done);
+        assert_eq!(next(&subscriber).await, Ok(message(5).text.expose().clone()));
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_keep_up_is_cut_off_and_whoever_reads_for_them_is_told() {
+        let subscriber = following(0);
+        subscriber.caught_up("ada", false);
+        for n in 1..200 {
+            subscriber.offer(&message(n));
+        }
+        assert_eq!(next(&subscriber).await, Err(Cut::Slow));
+        assert_eq!(subscriber.is_cut().await, Cut::Slow);
+        assert!(!subscriber.put(message(1).text).await);
+        assert_eq!(subscriber.last("ada"), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_waits_for_room_and_is_not_cut_off() {
+        let subscriber = Arc::new(following(0));
+        let reading = Arc::clone(&subscriber);
+        let put = tokio::spawn(async move {
+            for n in 1..=500 {
+                assert!(reading.put(message(n).text).await);
+            }
+        });
+        for n in 1..=500 {
+            assert_eq!(next(&subscriber).await, Ok(message(n).text.expose().clone()));
+        }
+        put.await.expect("all of it was read");
+    }
+}

@@ -1,0 +1,254 @@
+//! One socket from its opening to its end: reads what the client asks, sends what waits, sees that it lives. It
+//! opens nothing that is stored, and its end always has a code.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_ws::{
+    AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, MessageStream, Session,
+};
+use neuros::time::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::request;
+use crate::http::Desk;
+use crate::http::authentication::Identity;
+use crate::http::reader::{Cut, Subscription, Text, Unfollowed};
+
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A client of whom nothing was heard for so long is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long a client may take to read why it is closed, and to answer …
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// … and one that does not keep up: it has much to read before that.
+const SLOW_PATIENCE: Duration = SILENCE_MAX;
+/// Bytes of a message of a client, at most: a thousand users have names of 255 bytes.
+const MESSAGE_BYTES_MAX: usize = 512 << 10;
+
+/// How a socket ends.
+pub(super) enum Ended {
+    /// The client has gone, or has said so.
+    Gone,
+    /// Nobody knows who it is, and why.
+    Unknown(String),
+    /// Its token ends.
+    Expired,
+    /// It may not see whom it asks for.
+    Forbidden,
+    /// It is not understood.
+    Bad(String),
+    /// It does not read what is sent.
+    Slow,
+    /// Nothing was heard of it.
+    Silent,
+    /// What is stored cannot be shown.
+    Broken,
+    /// It should try again.
+    Later(&'static str),
+    /// This process ends.
+    Restart,
+}
+
+impl Ended {
+    /// The code, and why.
+    fn reason(&self) -> (u16, &str) {
+        match self {
+            Self::Gone => (1000, ""),
+            Self::Unknown(said) => (4001, said),
+            Self::Expired => (4001, "the token has expired, or was withdrawn"),
+            Self::Forbidden => (4003, "you may not see one of these users"),
+            Self::Slow => (4008, "you do not keep up; come again with `after`"),
+            Self::Bad(said) => (4009, said),
+            Self::Silent => (1008, "nothing was heard of you for 60 s"),
+            Self::Broken => (1011, "what is stored cannot be opened"),
+            Self::Later(said) => (1013, said),
+            Self::Restart => (1012, "the service is restarted; come again with `after`"),
+        }
+    }
+}
+
+impl From<Cut> for Ended {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Slow => Self::Slow,
+            Cut::CursorGone => Self::Bad(
+                "`after` is older than what is kept, or of elsewhere; subscribe with a snapshot"
+                    .to_owned(),
+            ),
+            Cut::Broken => Self::Broken,
+            Cut::Again => Self::Later("come again with `after`"),
+        }
+    }
+}
+
+/// A socket that is open.
+pub(super) struct Conversation {
+    desk: Data<Desk>,
+    session: Session,
+    subscription: Subscription,
+    identity: Identity,
+}
+
+impl Conversation {
+    pub(super) fn new(
+        desk: Data<Desk>,
+        session: Session,
+        subscription: Subscription,
+        identity: Identity,
+    ) -> Self {
+        Self { desk, session, subscription, identity }
+    }
+
+    /// Holds it to its end.
+    pub(super) async fn run(mut self, stream: MessageStream) {
+        let stream = stream.max_frame_size(MESSAGE_BYTES_MAX).aggregate_continuations();
+        let mut stream = stream.max_continuation_size(MESSAGE_BYTES_MAX);
+        self.desk.watch.socket_opened();
+        let ended = self.talk(&mut stream).await;
+        let Self { desk, session, subscription, .. } = self;
+        // What is written down of its end need not wait for the client.
+        drop(subscription);
+        close(&desk, session, &mut stream, ended).await;
+        desk.watch.socket_closed();
+    }
+
+    async fn talk(&mut self, stream: &mut AggregatedMessageStream) -> Ended {
+        if let Some(text) = self.subscription.greeting()
+            && let Err(ended) = self.send(text).await
+        {
+            return ended;
+        }
+        let ending = self.desk.archive.ending().clone();
+        let expired = expired(self.identity.until());
+        tokio::pin!(expired);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut heard, mut pinged) = (Instant::now(), Instant::now());
+        let subscriber = std::sync::Arc::clone(self.subscription.subscriber());
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return Ended::Restart,
+                () = &mut expired => return Ended::Expired,
+                message = stream.recv() => {
+                    heard = Instant::now();
+                    let message = match message {
+                        Some(Ok(message)) => message,
+                        Some(Err(_)) => return Ended::Bad("a frame is broken or too long".to_owned()),
+                        None => return Ended::Gone,
+                    };
+                    if let Err(ended) = self.hear(message).await {
+                        return ended;
+                    }
+                }
+                next = subscriber.next() => match next {
+                    Ok(text) => if let Err(ended) = self.send(text).await {
+                        return ended;
+                    },
+                    Err(cut) => return cut.into(),
+                },
+                _ = look.tick() => {
+                    if !self.desk.authentication.still_knows(&self.identity) {
+                        return Ended::Expired;
+                    }
+                    if heard.elapsed() >= SILENCE_MAX {
+                        return Ended::Silent;
+                    }
+                    if pinged.elapsed() >= PING_EVERY {
+                        pinged = Instant::now();
+                        if self.session.ping(b"").await.is_err() {
+                            return Ended::Gone;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends something, when the client reads; whoever does not is not waited for.
+    async fn send(&mut self, text: Text) -> Result<(), Ended> {
+        let subscriber = self.subscription.subscriber();
+        let ending = self.desk.archive.ending();
+        let sent = tokio::select! {
+            biased;
+            sent = self.session.text(text.expose().as_str()) => sent.map_err(|_| Ended::Gone),
+            cut = subscriber.is_cut() => Err(cut.into()),
+            () = ending.cancelled() => Err(Ended::Restart),
+            () = tokio::time::sleep(SILENCE_MAX) => Err(Ended::Slow),
+        };
+        if sent.is_ok() {
+            self.desk.watch.socket_sent();
+        }
+        sent
+    }
+
+    async fn hear(&mut self, message: AggregatedMessage) -> Result<(), Ended> {
+        match message {
+            AggregatedMessage::Text(text) => self.obey(&text).await,
+            AggregatedMessage::Binary(_) => Err(Ended::Bad("messages are JSON texts".to_owned())),
+            AggregatedMessage::Ping(bytes) => {
+                self.session.pong(&bytes).await.map_err(|_| Ended::Gone)
+            }
+            AggregatedMessage::Pong(_) => Ok(()),
+            AggregatedMessage::Close(_) => Err(Ended::Gone),
+        }
+    }
+
+    async fn obey(&self, text: &str) -> Result<(), Ended> {
+        let wanted = request::read(text).map_err(|wrong| Ended::Bad(wrong.to_owned()))?;
+        let Some(wanted) = wanted else { return Ok(()) };
+        if self.desk.limits.subject(self.identity.name()).is_err() {
+            return Err(Ended::Later("too many requests; come again later"));
+        }
+        self.subscription.follow(wanted).await.map_err(|unfollowed| match unfollowed {
+            Unfollowed::Forbidden => Ended::Forbidden,
+            Unfollowed::Wrong(said) => Ended::Bad(said),
+            Unfollowed::NotLogged => Ended::Later("it cannot be written down who follows"),
+        })
+    }
+}
+
+/// Closes a socket of whom nobody knows who it is.
+pub(super) async fn refuse(
+    desk: Data<Desk>,
+    session: Session,
+    stream: MessageStream,
+    ended: Ended,
+) {
+    let mut stream = stream.aggregate_continuations();
+    close(&desk, session, &mut stream, ended).await;
+}
+
+async fn close(desk: &Desk, session: Session, stream: &mut AggregatedMessageStream, ended: Ended) {
+    let (code, said) = ended.reason();
+    desk.watch.socket_ended(code);
+    let reason = CloseReason { code: CloseCode::from(code), description: Some(said.to_owned()) };
+    let closing = async {
+        // Whoever has gone need not be told.
+        if session.close(Some(reason)).await.is_ok() {
+            // What comes before the client has read that is of no interest; unread, it would break the connection
+            // off.
+            while let Some(Ok(message)) = stream.recv().await {
+                if matches!(message, AggregatedMessage::Close(_)) {
+                    return;
+                }
+            }
+        }
+    };
+    let patience = if matches!(ended, Ended::Slow) { SLOW_PATIENCE } else { CLOSE_PATIENCE };
+    if tokio::time::timeout(patience, closing).await.is_err() {
+        tracing::debug!(code, "a client did not answer the close");
+    }
+}
+
+/// Resolves when somebody's token ends.
+async fn expired(until: Option<Timestamp>) {
+    let Some(until) = until else { return std::future::pending().await };
+    loop {
+        let left = until.as_micros() - crate::app::now().as_micros();
+        let Ok(left) = u64::try_from(left) else { return };
+        // By the system's clock, which may be set meanwhile.
+        tokio::time::sleep(Duration::from_micros(left + 1).min(SILENCE_MAX)).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! Sockets as clients meet them: what they reconstruct is what the store holds, whatever happens on the way.
+
+mod client;
+mod document;
+mod doors;
+mod following;
+mod limits;
+mod two;
