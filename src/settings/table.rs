@@ -179,8 +179,7 @@ settings! {
         /// Whether operators may look into single users below /debug/users: every number behind each
         /// decision, at any time. Each look is written to phi_access_log.
         debug: bool = false, ();
-        /// Origins of web pages that may open sockets, such as https://app.example. Whoever is no page
-        /// sends no origin, and needs none.
+        /// Origins of web pages that may open sockets. Whoever is no page sends no origin, and needs none.
         origins: Origins = Origins::default(), ();
         /// Sockets at a time of whom one token names, at most.
         sockets_per_subject: usize = 16, 1..=65_536;
