@@ -15,7 +15,7 @@ use super::query::fields;
 
 /// The policy in force as it is shown.
 pub(super) struct PolicyInForce {
-    json: Value,
+    json: Bytes,
     tag: String,
 }
 
@@ -27,9 +27,9 @@ impl PolicyInForce {
     /// When it cannot be.
     pub(super) fn of(policy: &Policy) -> Result<Self, String> {
         let text = policy.to_yaml();
-        let json = serde_saphyr::from_str(&text);
+        let json = serde_saphyr::from_str::<Value>(&text);
         let json = json.map_err(|error| format!("the policy cannot be shown: {error}"))?;
-        Ok(Self { json, tag: digest(&text) })
+        Ok(Self { json: json.to_string().into(), tag: digest(&text) })
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn policy(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     fields(request.query_string(), [])?;
-    Ok(tagged(&request, &desk.policy.tag, desk.policy.json.to_string()))
+    Ok(tagged(&request, &desk.policy.tag, desk.policy.json.clone()))
 }
 
 /// A tag for a text.
@@ -73,15 +73,12 @@ pub(super) fn digest(text: &str) -> String {
 }
 
 /// An answer under a tag, or that whoever asks has it already (RFC 9110, section 13.1.2).
-pub(super) fn tagged(request: &HttpRequest, tag: &str, json: impl Into<Bytes>) -> HttpResponse {
+pub(super) fn tagged(request: &HttpRequest, tag: &str, json: Bytes) -> HttpResponse {
     let tag = format!("\"{tag}\"");
     if is_known(request, &tag) {
         return HttpResponse::NotModified().insert_header((ETAG, tag)).finish();
     }
-    HttpResponse::Ok()
-        .insert_header((ETAG, tag))
-        .content_type(ContentType::json())
-        .body(json.into())
+    HttpResponse::Ok().insert_header((ETAG, tag)).content_type(ContentType::json()).body(json)
 }
 
 fn is_known(request: &HttpRequest, tag: &str) -> bool {
@@ -120,6 +117,7 @@ mod tests {
     #[test]
     fn the_policy_is_shown_whole() {
         let shown = PolicyInForce::of(&Policy::default()).expect("shown").json;
+        let shown: Value = serde_json::from_slice(&shown).expect("JSON");
         assert_eq!(shown["version"], Policy::default().version);
         for key in neuros::policy::KEYS {
             let value = key.path.split('.').fold(&shown, |value, name| &value[name]);

@@ -6,7 +6,7 @@ pub(super) mod schemas;
 use std::sync::{Arc, LazyLock};
 
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
-use actix_web::web::Path;
+use actix_web::web::{Bytes, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -66,10 +66,10 @@ impl Modify for Bearer {
 }
 
 /// What can be asked, as JSON, and its tag.
-static DOCUMENT: LazyLock<Option<(serde_json::Value, String)>> = LazyLock::new(|| {
-    let json = serde_json::to_value(Document::openapi()).ok()?;
-    let tag = about::digest(&json.to_string());
-    Some((json, tag))
+static DOCUMENT: LazyLock<Option<(Bytes, String)>> = LazyLock::new(|| {
+    let json = serde_json::to_value(Document::openapi()).ok()?.to_string();
+    let tag = about::digest(&json);
+    Some((json.into(), tag))
 });
 
 /// This document.
@@ -85,7 +85,7 @@ static DOCUMENT: LazyLock<Option<(serde_json::Value, String)>> = LazyLock::new(|
 pub(super) async fn document(request: HttpRequest) -> Result<HttpResponse, Problem> {
     fields(request.query_string(), [])?;
     let (json, tag) = DOCUMENT.as_ref().ok_or_else(Problem::broken)?;
-    Ok(tagged(&request, tag, json.to_string()))
+    Ok(tagged(&request, tag, json.clone()))
 }
 
 /// Leads to the pages that show this document.
@@ -134,6 +134,7 @@ mod tests {
     #[test]
     fn every_route_is_in_the_document_and_nothing_else_is() {
         let (json, _) = DOCUMENT.as_ref().expect("a document");
+        let json: serde_json::Value = serde_json::from_slice(json).expect("JSON");
         let mut described = BTreeSet::new();
         for (path, item) in json["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("methods") {

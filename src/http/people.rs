@@ -30,7 +30,7 @@ const POINTS_MAX: u32 = 4_000;
 pub(super) async fn state(reader: Reader, request: HttpRequest) -> Result<HttpResponse, Problem> {
     fields(request.query_string(), [])?;
     let state = reader.state().await?;
-    Ok(tagged(&request, &state.tag, state.body.into_inner()))
+    Ok(tagged(&request, &state.tag, state.body.into_inner().into()))
 }
 
 /// A page of a user's mode changes, each with its explanation, the oldest first.

@@ -343,7 +343,8 @@ fn row_of(access: &Access, writer: &str, link: Link) -> ActiveModel {
     }
 }
 
-fn access(row: Model) -> StoredAccess {
+/// A row as it is.
+pub(super) fn access(row: Model) -> StoredAccess {
     let time: Timestamp = instant::from(row.access_time);
     StoredAccess {
         id: row.id,

@@ -14,6 +14,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::accesses::access;
 use super::failure::of_database;
 use super::read::{page, user};
 use super::{Access, SqlStore, Totals, instant, progress};
@@ -207,19 +208,8 @@ impl SqlStore {
             .limit(page(limit))
             .all(&self.reader)
             .await;
-        let access = |row: phi_access_log::Model| {
-            let access = Access {
-                user_id: row.user_id,
-                accessor_id: row.accessor_id,
-                access_type: row.access_type,
-                table_name: row.table_name,
-                record_id: row.record_id,
-                records: row.records,
-                time: instant::from(row.access_time),
-            };
-            (row.id, access)
-        };
-        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(access).collect())
+        let rows = rows.map_err(|error| of_database(&error))?.into_iter().map(access);
+        Ok(rows.map(|row| (row.id, row.access)).collect())
     }
 
     /// What was asked about a user, in order.

@@ -145,20 +145,16 @@ impl SqlStore {
     }
 
     pub(super) async fn read_quarantined(&self) -> Result<Vec<String>, StoreError> {
-        let ids = users::Entity::find()
-            .filter(users::Column::QuarantinedAt.is_not_null())
-            .select_only()
-            .column(users::Column::UserId)
-            .order_by_asc(users::Column::UserId)
-            .into_tuple()
-            .all(&self.reader)
-            .await;
-        ids.map_err(|error| of_database(&error))
+        self.user_ids_with(users::Column::QuarantinedAt).await
     }
 
     pub(super) async fn read_erased(&self) -> Result<Vec<String>, StoreError> {
+        self.user_ids_with(users::Column::ErasedAt).await
+    }
+
+    async fn user_ids_with(&self, column: users::Column) -> Result<Vec<String>, StoreError> {
         let ids = users::Entity::find()
-            .filter(users::Column::ErasedAt.is_not_null())
+            .filter(column.is_not_null())
             .select_only()
             .column(users::Column::UserId)
             .order_by_asc(users::Column::UserId)

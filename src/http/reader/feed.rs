@@ -95,10 +95,7 @@ async fn open(opened: &Opened, rows: Vec<(Lane, LeavingRow)>) -> Result<Vec<Step
         rows.iter().filter_map(|(_, row)| Some(row.message.as_ref()?.user)).collect();
     users.sort_unstable();
     users.dedup();
-    let keys = match users.is_empty() {
-        true => Vec::new(),
-        false => opened.keys.keys_of(&users).await?,
-    };
+    let keys = opened.keys.keys_of(&users).await?;
     let keys: BTreeMap<UserNumber, Option<DataKey>> = users.into_iter().zip(keys).collect();
     let mut steps = Vec::with_capacity(rows.len());
     for (lane, LeavingRow { number, message, .. }) in rows {

@@ -105,6 +105,11 @@ impl Hub {
         users
     }
 
+    /// Whether anybody follows anybody.
+    fn has_subscribers(&self) -> bool {
+        !self.registry().subscribers.is_empty()
+    }
+
     /// From where to hand out; `None` when there is nothing to do up to `heads`.
     fn from(&self, heads: &BTreeMap<Lane, i64>) -> Option<Cursor> {
         let mut registry = self.registry();
@@ -185,16 +190,21 @@ pub(super) fn with_cursor(text: &Text, cursor: &str) -> Text {
 
 /// Hands out what is committed, until `stop`.
 pub(super) async fn run(opened: Arc<Opened>, hints: Hints, stop: CancellationToken) {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         let done = turn(&opened).await;
         if let Err(problem) = &done {
             tracing::warn!(%problem, "subscribers wait");
         }
         opened.hub.note_away(done.is_err());
-        tokio::select! {
-            () = hints.heard() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = stop.cancelled() => return,
+        looks.reset();
+        loop {
+            tokio::select! {
+                // While nobody follows anybody, commits cost the store no question.
+                () = hints.heard() => if opened.hub.has_subscribers() { break },
+                _ = looks.tick() => break,
+                () = stop.cancelled() => return,
+            }
         }
     }
 }

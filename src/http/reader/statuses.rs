@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::lane::UserNumber;
-use actors::seal::DataKey;
 use actors::store::{Asked, Store as _};
 use tokio_util::sync::CancellationToken;
 
@@ -72,10 +71,7 @@ async fn files(opened: &Opened, users: &[String]) -> Result<BTreeMap<String, Fil
     let mut stored = opened.store.users(Asked::Ids(&ids)).await?;
     stored.retain(|stored| !stored.erased);
     let numbers: Vec<UserNumber> = stored.iter().map(|stored| stored.user).collect();
-    let keys: Vec<Option<DataKey>> = match numbers.is_empty() {
-        true => Vec::new(),
-        false => opened.keys.keys_of(&numbers).await?,
-    };
+    let keys = opened.keys.keys_of(&numbers).await?;
     let files = stored.into_iter().zip(keys);
     let files = files
         .filter_map(|(stored, key)| Some((stored.user_id.clone(), File { stored, key: key? })));
