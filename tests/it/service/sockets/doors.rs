@@ -159,15 +159,27 @@ fn a_socket_ends_when_a_token_of_our_own_is_withdrawn() {
         let lines: Vec<String> = said.lines().map(|line| line.trim().to_owned()).collect();
         (lines[1].clone(), format!("{}\n", lines[3]))
     };
-    let ((token, line), (_, other)) = (make("night-shift"), make("day-shift"));
+    let (mut token, line) = make("night-shift");
     let file = office.file("tokens", &line);
     office.set("BRIDGE__AUTH__TOKENS_FILE", &file);
     let bridge = office.open();
-    let mut socket = open(&bridge, &token);
-    socket.say(&json!({ "type": "subscribe", "users": "*" }));
-    assert_eq!(socket.message()["type"], "status");
-    std::fs::write(&file, other).expect("written");
-    assert_eq!(socket.next(), Came::Closed(4001, EXPIRED.to_owned()));
+    // By a token of the same name and scopes, by a token of another name, and by none.
+    let next = [make("night-shift"), make("day-shift"), (String::new(), String::new())];
+    for (after, line) in next {
+        let given = ticket(&bridge, &token);
+        let path = format!("/ws?ticket={given}");
+        let by_ticket = open_with(request(&bridge, &path, &[SPOKEN]), bridge.address());
+        let mut sockets = [open(&bridge, &token), by_ticket.expect("a socket")];
+        for socket in &mut sockets {
+            socket.say(&json!({ "type": "subscribe", "users": "*" }));
+            assert_eq!(socket.message()["type"], "status");
+        }
+        std::fs::write(&file, &line).expect("written");
+        for mut socket in sockets {
+            assert_eq!(socket.next(), Came::Closed(4001, EXPIRED.to_owned()));
+        }
+        token = after;
+    }
     bridge.end();
 }
 
