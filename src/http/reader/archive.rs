@@ -110,7 +110,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often somebody looks whether a command is carried out.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long whoever is refused waits until that is written down.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long sockets may take to end when the service does.
 const SOCKETS_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -196,9 +196,7 @@ impl Archive {
         };
         match archive.turns.take(PATIENCE, work).await {
             Ok(done) => done.map_err(told),
-            Err(NotDone::Panicked) => Err(Problem::broken()),
-            Err(NotDone::Ended) => Err(Problem::unavailable("the service is ending")),
-            Err(NotDone::Late) => Err(Problem::unavailable("the store takes too long to answer")),
+            Err(not_done) => Err(undone(not_done)),
         }
     }
 
@@ -257,6 +255,14 @@ impl Archive {
     pub(super) fn opened(&self) -> Result<Arc<Opened>, Problem> {
         let opened = self.opened.get().cloned();
         opened.ok_or_else(|| Problem::unavailable("the service has not reached its store yet"))
+    }
+}
+
+pub(super) fn undone(not_done: NotDone) -> Problem {
+    match not_done {
+        NotDone::Panicked => Problem::broken(),
+        NotDone::Ended => Problem::unavailable("the service is ending"),
+        NotDone::Late => Problem::unavailable("the store takes too long to answer"),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Tickets for sockets, for browsers, which cannot send a token when they open one: each is good once, for half a
 //! minute, at any instance. Neither kept nor logged in the clear.
 
+use std::future::Future;
+use std::sync::Arc;
+
 use actors::phi::Phi;
 use actors::seal::{Place, open_own};
 use base64::Engine as _;
@@ -9,7 +12,7 @@ use neuros::time::{Micros, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::archive::{Archive, Opened, Unread, told};
+use super::archive::{Archive, LOG_PATIENCE, Opened, Unread, told, undone};
 use super::now;
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
@@ -32,20 +35,15 @@ impl Archive {
         let mut bytes = Zeroizing::new([0; TICKET_BYTES]);
         fill_random(bytes.as_mut_slice()).map_err(|_| Problem::broken())?;
         let ticket = BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice());
-        let (opened, identity) = (self.opened()?, Phi::new(identity.to_bytes()));
-        let (digest, runtime) = (digest_of(&ticket), opened.runtime.clone());
-        let kept = runtime.spawn(async move {
+        let (digest, identity) = (digest_of(&ticket), Phi::new(identity.to_bytes()));
+        let kept = self.in_turn(async move |opened: Arc<Opened>| {
             let key = opened.keys.newest_service_key().await?;
             let sealed = opened.seal.seal(&key, place(&digest), &identity);
             let now = now();
             let end = now + Micros::from_seconds(SECONDS);
-            opened.store.keep_ticket(&digest, sealed.0, end, now).await?;
-            Ok::<(), Unread>(())
+            Ok(opened.store.keep_ticket(&digest, sealed.0, end, now).await?)
         });
-        match kept.await {
-            Ok(kept) => kept.map(|()| ticket).map_err(told),
-            Err(_) => Err(Problem::unavailable("the service is ending")),
-        }
+        kept.await.map(|()| ticket)
     }
 
     /// For whom a ticket is; it is used up by that.
@@ -57,12 +55,28 @@ impl Archive {
         &self,
         ticket: &str,
     ) -> Result<Option<Identity>, Problem> {
-        let (opened, digest) = (self.opened()?, digest_of(ticket));
-        let runtime = opened.runtime.clone();
-        let taken = runtime.spawn(async move { take(&opened, &digest, now()).await });
-        match taken.await {
-            Ok(taken) => taken.map_err(told),
-            Err(_) => Err(Problem::unavailable("the service is ending")),
+        // Nobody knows yet who asks: what cannot be a ticket is not looked for.
+        if !has_form(ticket) {
+            return Ok(None);
+        }
+        let digest = digest_of(ticket);
+        self.in_turn(async move |opened: Arc<Opened>| take(&opened, &digest, now()).await).await
+    }
+
+    /// Asks the store when it is somebody's turn, and does not wait for long.
+    async fn in_turn<T, F>(
+        &self,
+        ask: impl FnOnce(Arc<Opened>) -> F + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Unread>> + Send,
+    {
+        let opened = self.opened()?;
+        let work = ask(Arc::clone(&opened));
+        match opened.turns.take(LOG_PATIENCE, work).await {
+            Ok(done) => done.map_err(told),
+            Err(not_done) => Err(undone(not_done)),
         }
     }
 }
@@ -78,6 +92,12 @@ async fn take(
     Ok(opened.ok().and_then(|bytes| Identity::of_bytes(bytes.expose())))
 }
 
+/// Whether a text could be a ticket.
+fn has_form(text: &str) -> bool {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text);
+    bytes.is_ok_and(|bytes| bytes.len() == TICKET_BYTES)
+}
+
 fn digest_of(ticket: &str) -> [u8; 32] {
     Sha256::digest(ticket.as_bytes()).into()
 }
@@ -85,4 +105,18 @@ fn digest_of(ticket: &str) -> [u8; 32] {
 fn place(digest: &[u8; 32]) -> Place {
     let record = digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
     Place { table: "socket_tickets", column: "identity", user: 0, record }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_ticket_is_seen_without_asking_anybody() {
+        let ticket = BASE64_URL_SAFE_NO_PAD.encode([7; TICKET_BYTES]);
+        assert!(has_form(&ticket));
+        for text in ["", "x", "canary", &ticket[1..], &format!("{ticket}A"), &format!("{ticket}=")] {
+            assert!(!has_form(text), "{text}");
+        }
+    }
 }

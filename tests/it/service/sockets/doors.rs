@@ -1,5 +1,7 @@
 //! Who is let in, by what, and with what code everybody else is sent away.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::client::{Came, Known, open, open_with, request};
@@ -71,6 +73,30 @@ fn a_ticket_is_good_for_half_a_minute_and_kept_sealed() {
     assert_eq!(socket.code(), 4001);
     ticket(&bridge, &key.token("ada", "self"));
     assert_eq!(site.sql("SELECT count(*) FROM socket_tickets"), "1", "old ones are forgotten");
+    bridge.end();
+}
+
+#[test]
+fn whoever_has_no_ticket_asks_the_store_for_nothing_and_nobody_waits_for_it_for_long() {
+    let key = SigningKey::elliptic("e");
+    let Some(site) = site(&key) else { return };
+    let bridge = site.start();
+    bridge.wait_ready();
+    let given = ticket(&bridge, &key.token("ada", "self"));
+    let enter = |ticket: &str| {
+        let path = format!("/ws?ticket={ticket}");
+        open_with(request(&bridge, &path, &[SPOKEN]), bridge.address())
+    };
+    let mut session = site.postgres.session(&site.database);
+    session.run("BEGIN; LOCK TABLE socket_tickets IN ACCESS EXCLUSIVE MODE");
+    for made_up in ["x", &given[1..], &format!("{given}AAAA")] {
+        assert_eq!(enter(made_up).expect("open").code(), 4001, "without the store");
+    }
+    let asked = std::time::Instant::now();
+    assert_eq!(enter(&given).err(), Some(503));
+    let waited = asked.elapsed();
+    assert!(waited < Duration::from_secs(8), "the store itself is given up after 20 s: {waited:?}");
+    session.run("ROLLBACK");
     bridge.end();
 }
 
