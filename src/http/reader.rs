@@ -9,6 +9,7 @@ mod feed;
 mod follow;
 mod hub;
 mod inquiry;
+mod shares;
 mod status;
 mod statuses;
 mod subscriber;
@@ -164,7 +165,7 @@ impl Reader {
             user_id: Some(self.user_id.clone()),
             record_id: part,
             records,
-            ..access(&format!("http/{}", self.identity.name()), kind, table)
+            ..access(&accessor(&self.identity), kind, table)
         }
     }
 }
@@ -305,6 +306,11 @@ fn refusal(unwritten: &Unwritten) -> Access {
         Whom::Unknown => access("addresses", "AUTHENTICATION FAILED", "users"),
         Whom::Known(name) => access(&format!("http/{name}"), "DENIED", "users"),
     }
+}
+
+/// Who asks, as rows name them.
+fn accessor(identity: &Identity) -> String {
+    format!("http/{}", identity.name())
 }
 
 fn access(accessor_id: &str, kind: &str, table: &str) -> Access {

@@ -11,10 +11,12 @@ use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use neuros::time::Micros;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::hub::{self, Hub};
+use super::shares::Shares;
 use super::statuses;
 use super::turns::{NotDone, Turns};
 use crate::hints::Hints;
@@ -59,6 +61,8 @@ pub(super) struct Opened {
     pub(super) runtime: Handle,
     /// So many read at a time there: the lanes need connections too.
     pub(super) turns: Turns,
+    /// Nobody has all of them.
+    shares: Arc<Shares>,
     /// What is no read is written down one after the other.
     writing: Turns,
     pub(super) hub: Hub,
@@ -107,6 +111,8 @@ pub(super) enum Unread {
 
 /// How long reading may take, with waiting for a turn.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Of what one subject asks so much is read at a time; there are turns for as many as half of the connections.
+const READS_OF_ONE: usize = 2;
 /// How often somebody looks whether a command is carried out.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long whoever is refused waits until that is written down.
@@ -121,9 +127,9 @@ impl Archive {
         let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
         let turns = Turns::new(readers, runtime.clone());
         let writing = Turns::new(1, runtime.clone());
-        let hub = Hub::default();
+        let (shares, hub) = (Shares::new(READS_OF_ONE), Hub::default());
         let opened =
-            Opened { store, restorer, seal, keys, runtime, turns, writing, hub, fresh_for };
+            Opened { store, restorer, seal, keys, runtime, turns, shares, writing, hub, fresh_for };
         // Whoever was first has the same.
         let opened = self.opened.get_or_init(|| Arc::new(opened));
         opened.runtime.spawn(hub::run(Arc::clone(opened), hints, stop.clone()));
@@ -155,12 +161,13 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        self.carry(Some(access), user_id, read).await
+        self.carry(access.accessor_id.clone(), Some(access), user_id, read).await
     }
 
-    /// Goes on reading what it was written down that somebody reads.
+    /// Goes on reading what it was written down that `accessor_id` reads.
     pub(super) async fn read_on<T, F>(
         &self,
+        accessor_id: String,
         user_id: String,
         read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
     ) -> Result<T, Problem>
@@ -168,11 +175,12 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        self.carry(None, user_id, read).await
+        self.carry(accessor_id, None, user_id, read).await
     }
 
     async fn carry<T, F>(
         &self,
+        accessor_id: String,
         access: Option<Access>,
         user_id: String,
         read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
@@ -183,7 +191,12 @@ impl Archive {
     {
         let archive = self.opened()?;
         let opened = Arc::clone(&archive);
+        let end = Instant::now() + PATIENCE;
+        let share = tokio::time::timeout_at(end, archive.shares.take(&accessor_id)).await;
+        let share = share.map_err(|_| undone(NotDone::Late))?;
         let work = async move {
+            // Whoever asks and goes away still has it, until the work is done.
+            let _share = share;
             if let Some(access) = access {
                 opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
             }
@@ -194,7 +207,7 @@ impl Archive {
             let key = keys.into_iter().next().flatten().ok_or(Unread::Nobody)?;
             read(Arc::clone(&opened), File { stored, key }).await
         };
-        match archive.turns.take(PATIENCE, work).await {
+        match archive.turns.take(end.saturating_duration_since(Instant::now()), work).await {
             Ok(done) => done.map_err(told),
             Err(not_done) => Err(undone(not_done)),
         }

@@ -11,7 +11,7 @@ use super::catching_up::{begin, catch_up, catch_up_everybody, snapshots};
 use super::cursor::Cursor;
 use super::status::Status;
 use super::subscriber::{Subscriber, Text};
-use super::{access, refusal};
+use super::{access, accessor, refusal};
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
 use crate::http::refusals::{Refusals, Whom};
@@ -211,7 +211,7 @@ impl Subscription {
     }
 
     fn access(&self, kind: &str) -> Access {
-        access(&format!("http/{}", self.identity.name()), kind, "mode_transitions")
+        access(&accessor(&self.identity), kind, "mode_transitions")
     }
 }
 

@@ -189,7 +189,8 @@ impl Following {
             said.truncate(whole);
             Ok(said)
         };
-        self.reader.archive.read_on(self.reader.user_id.clone(), read).await
+        let Reader { archive, identity, user_id } = &self.reader;
+        archive.read_on(super::accessor(identity), user_id.clone(), read).await
     }
 }
 
