@@ -5,6 +5,7 @@ mod alerts;
 mod archive;
 mod catching_up;
 mod cursor;
+mod ended;
 mod feed;
 mod follow;
 mod hub;
@@ -56,6 +57,8 @@ pub(super) struct Reader {
     user_id: String,
 }
 
+/// What leaves for whoever follows somebody, as rows name it.
+const FOLLOWED: &str = "mode_transitions";
 /// What is told of a changed file, at most.
 const CHANGE_BYTES: usize = 4 << 10;
 /// A page ends when it is about so long: an explanation may have ten thousand readings.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ended::Ended;
 use super::hub::{self, Hub};
 use super::shares::Shares;
 use super::statuses;
@@ -66,6 +67,7 @@ pub(super) struct Opened {
     /// What is no read is written down one after the other.
     writing: Turns,
     pub(super) hub: Hub,
+    pub(super) ended: Ended,
     pub(super) fresh_for: Micros,
 }
 
@@ -127,9 +129,20 @@ impl Archive {
         let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
         let turns = Turns::new(readers, runtime.clone());
         let writing = Turns::new(1, runtime.clone());
-        let (shares, hub) = (Shares::new(READS_OF_ONE), Hub::default());
-        let opened =
-            Opened { store, restorer, seal, keys, runtime, turns, shares, writing, hub, fresh_for };
+        let (shares, hub, ended) = (Shares::new(READS_OF_ONE), Hub::default(), Ended::default());
+        let opened = Opened {
+            store,
+            restorer,
+            seal,
+            keys,
+            runtime,
+            turns,
+            shares,
+            writing,
+            hub,
+            ended,
+            fresh_for,
+        };
         // Whoever was first has the same.
         let opened = self.opened.get_or_init(|| Arc::new(opened));
         opened.runtime.spawn(hub::run(Arc::clone(opened), hints, stop.clone()));
@@ -147,6 +160,20 @@ impl Archive {
         self.sockets.close();
         if tokio::time::timeout(SOCKETS_PATIENCE, self.sockets.wait()).await.is_err() {
             tracing::warn!(left = self.sockets.len(), "sockets did not end in time");
+        }
+        self.log_ends().await;
+    }
+
+    /// Tries again to write down what ended and was not written; does not wait for long.
+    pub(in crate::http) async fn log_ends(&self) {
+        let Ok(opened) = self.opened() else { return };
+        if opened.ended.is_empty() {
+            return;
+        }
+        let again = Arc::clone(&opened);
+        let work = async move { again.log_ends_again().await };
+        if opened.writing.take(LOG_PATIENCE, work).await.is_err() {
+            tracing::warn!("ends of subscriptions are still to be written down");
         }
     }
 

@@ -9,9 +9,10 @@ use futures_util::future::join_all;
 use super::archive::{Archive, Opened};
 use super::catching_up::{begin, catch_up, catch_up_everybody, snapshots};
 use super::cursor::Cursor;
+use super::ended::ENDED;
 use super::status::Status;
 use super::subscriber::{Subscriber, Text};
-use super::{access, accessor, refusal};
+use super::{FOLLOWED, access, accessor, refusal};
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
 use crate::http::refusals::{Refusals, Whom};
@@ -211,7 +212,7 @@ impl Subscription {
     }
 
     fn access(&self, kind: &str) -> Access {
-        access(&accessor(&self.identity), kind, "mode_transitions")
+        access(&accessor(&self.identity), kind, FOLLOWED)
     }
 }
 
@@ -223,7 +224,7 @@ impl Drop for Subscription {
             record_id: user_id.is_none().then(|| "everybody".to_owned()),
             user_id,
             records: i64::try_from(records).unwrap_or(i64::MAX),
-            ..self.access("SUBSCRIPTION ENDED")
+            ..self.access(ENDED)
         };
         let mut rows: Vec<Access> =
             users.into_iter().map(|(user_id, sent)| row(Some(user_id), sent)).collect();
@@ -233,9 +234,7 @@ impl Drop for Subscription {
         }
         let (opened, sockets) = (Arc::clone(&self.opened), self.sockets.clone());
         self.opened.runtime.spawn(async move {
-            if let Err(problem) = log_all(&opened, &rows).await {
-                tracing::warn!(%problem, "the end of a subscription could not be written down");
-            }
+            opened.log_ends(rows).await;
             drop(sockets);
         });
     }

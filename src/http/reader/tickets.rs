@@ -73,7 +73,8 @@ impl Archive {
         F: Future<Output = Result<T, Unread>> + Send,
     {
         let opened = self.opened()?;
-        let work = ask(Arc::clone(&opened));
+        let asked = Arc::clone(&opened);
+        let work = async move { ask(asked).await };
         match opened.turns.take(LOG_PATIENCE, work).await {
             Ok(done) => done.map_err(told),
             Err(not_done) => Err(undone(not_done)),
@@ -115,7 +116,8 @@ mod tests {
     fn what_is_no_ticket_is_seen_without_asking_anybody() {
         let ticket = BASE64_URL_SAFE_NO_PAD.encode([7; TICKET_BYTES]);
         assert!(has_form(&ticket));
-        for text in ["", "x", "canary", &ticket[1..], &format!("{ticket}A"), &format!("{ticket}=")] {
+        for text in ["", "x", "canary", &ticket[1..], &format!("{ticket}A"), &format!("{ticket}=")]
+        {
             assert!(!has_form(text), "{text}");
         }
     }

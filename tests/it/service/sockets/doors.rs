@@ -242,6 +242,28 @@ fn nobody_follows_whom_it_cannot_be_written_down_that_they_follow() {
 }
 
 #[test]
+fn that_a_socket_has_ended_is_written_down_once_it_can_be() {
+    let key = SigningKey::elliptic("e");
+    let Some(site) = site(&key) else { return };
+    let bridge = site.start();
+    bridge.wait_ready();
+    let mut socket = open(&bridge, &key.token("ops", "operator"));
+    socket.say(&json!({ "type": "subscribe", "users": ["ada", "bob"] }));
+    for _ in 0..2 {
+        assert_eq!(socket.message()["type"], "snapshot");
+    }
+    site.sql("ALTER TABLE phi_access_log RENAME TO elsewhere");
+    drop(socket);
+    bridge.wait_log("ends of subscriptions are not in phi_access_log yet");
+    site.sql("ALTER TABLE elsewhere RENAME TO phi_access_log");
+    site.wait_sql(
+        "SELECT count(*) = 2 AND count(DISTINCT user_id) = 2 FROM phi_access_log
+         WHERE access_type = 'SUBSCRIPTION ENDED'",
+    );
+    bridge.end();
+}
+
+#[test]
 fn a_service_that_ends_tells_every_socket_to_come_again() {
     let key = SigningKey::elliptic("e");
     let Some(site) = site(&key) else { return };
