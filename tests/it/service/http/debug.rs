@@ -10,7 +10,7 @@ use super::issuer::{SigningKey, set_of};
 use super::office::ask;
 use super::people::trust_at;
 use crate::servers::Bridge;
-use crate::service::feed::{Event, stream};
+use crate::service::feed::{Event, MORNING, stream};
 use crate::service::site::{Site, Stamps};
 
 const PATH: &str = "/debug/users/ada";
@@ -115,6 +115,42 @@ fn why_is_told_with_every_rule_and_equals_replay_at_any_time() {
     bridge.end();
     let reads = "SELECT count(*) FROM phi_access_log WHERE user_id = 'ada' AND table_name = 'biometric_events'";
     assert!(site.number(reads) >= 9, "each look is written down");
+}
+
+#[test]
+fn a_page_of_records_ends_when_it_is_long_and_says_where_to_go_on() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 1) else { return };
+    let large = |number: i64| {
+        let seconds = MORNING + number * 120;
+        let reading = |place: i64| {
+            format!("{{\"metric\":\"metric-{place}\",\"value\":{place},\"timestamp\":{seconds}}}")
+        };
+        let readings: Vec<String> = (0..3_000).map(reading).collect();
+        let value = format!(
+            "{{\"user_id\":\"ada\",\"device_type\":\"d\",\"timestamp\":{seconds},\"readings\":[{}]}}",
+            readings.join(",")
+        );
+        Event { user: "ada".to_owned(), value, record_time: (seconds + 1) * 1_000 }
+    };
+    let events: Vec<Event> = (1..40).map(large).collect();
+    stream(site.kafka, &site.topics.events, &events, 10);
+    site.wait_caught_up();
+    let operator = key.token("ops", "operator");
+    let (mut after, mut numbers, mut pages) = (json!(0), Vec::new(), 0);
+    while !after.is_null() {
+        let answer = ask(&bridge, &format!("{PATH}/events?limit=100&after={after}"), &operator);
+        // What ends it is the record with which it is long enough.
+        assert!(answer.body.len() < 5 << 20, "{} bytes", answer.body.len());
+        let page = answer.json();
+        let events = page["events"].as_array().expect("a list");
+        numbers.extend(events.iter().map(|event| event["record"]["number"].as_i64()));
+        after = page["next"].clone();
+        pages += 1;
+    }
+    assert_eq!(numbers, (1..=40).map(Some).collect::<Vec<_>>(), "each once");
+    assert!(pages > 1, "all of it is too much for one");
+    bridge.end();
 }
 
 #[test]
