@@ -57,8 +57,8 @@ pub(super) struct Reader {
     user_id: String,
 }
 
-/// What leaves for whoever follows somebody, as rows name it.
-const FOLLOWED: &str = "mode_transitions";
+/// What leaves for whoever follows somebody, as rows name it: where they stand, and what is said of them.
+const FOLLOWED: &str = "neuros_checkpoints, mode_transitions, biometric_alerts";
 /// What is told of a changed file, at most.
 const CHANGE_BYTES: usize = 4 << 10;
 /// A page ends when it is about so long: an explanation may have ten thousand readings.

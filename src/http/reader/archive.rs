@@ -164,6 +164,19 @@ impl Archive {
         self.log_ends().await;
     }
 
+    /// Writes down that somebody follows no more.
+    pub(super) fn log_end(&self, rows: Vec<Access>) {
+        let Ok(opened) = self.opened() else { return };
+        if rows.is_empty() {
+            return;
+        }
+        let (runtime, token) = (opened.runtime.clone(), self.sockets.token());
+        runtime.spawn(async move {
+            opened.log_ends(rows).await;
+            drop(token);
+        });
+    }
+
     /// Tries again to write down what ended and was not written; does not wait for long.
     pub(in crate::http) async fn log_ends(&self) {
         let Ok(opened) = self.opened() else { return };

@@ -56,7 +56,8 @@ pub(in crate::http) struct Subscription {
     id: u64,
     subscriber: Arc<Subscriber>,
     users_max: usize,
-    sockets: TaskTrackerToken,
+    /// The service waits for it when it ends.
+    _socket: TaskTrackerToken,
 }
 
 impl Subscription {
@@ -75,9 +76,9 @@ impl Subscription {
         let opened = archive.opened()?;
         let subscriber = Arc::new(Subscriber::new(bytes_max));
         let id = opened.hub.enter(&subscriber);
-        let sockets = archive.sockets.token();
+        let _socket = archive.sockets.token();
         let (archive, refusals) = (Arc::clone(archive), Arc::clone(refusals));
-        Ok(Self { archive, opened, refusals, identity, id, subscriber, users_max, sockets })
+        Ok(Self { archive, opened, refusals, identity, id, subscriber, users_max, _socket })
     }
 
     /// What is to be sent.
@@ -229,14 +230,7 @@ impl Drop for Subscription {
         let mut rows: Vec<Access> =
             users.into_iter().map(|(user_id, sent)| row(Some(user_id), sent)).collect();
         rows.extend(everybody.map(|sent| row(None, sent)));
-        if rows.is_empty() {
-            return;
-        }
-        let (opened, sockets) = (Arc::clone(&self.opened), self.sockets.clone());
-        self.opened.runtime.spawn(async move {
-            opened.log_ends(rows).await;
-            drop(sockets);
-        });
+        self.archive.log_end(rows);
     }
 }
 

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::archive::{File, Opened, Unread};
+use super::ended::ENDED;
 use super::{PAGE_BYTES, Reader, now};
 use crate::http::Desk;
 use crate::http::problem::Problem;
@@ -145,9 +146,10 @@ impl Inquirer {
             Some(after) => Ok(after.max(file.stored.start.message_number)),
             None => Ok(opened.restorer.newest(&file.stored, &file.key).await?.message_number),
         };
-        let part = Some("live".to_owned());
-        let after = self.0.disclose("mode_transitions", part, ROWS, read).await?;
-        Ok(Following { reader: self.0, after })
+        let Self(reader) = self;
+        let access = following(&reader, "SUBSCRIBE", 0);
+        let after = reader.archive.read(access, reader.user_id.clone(), read).await?;
+        Ok(Following { reader, after, sent: 0 })
     }
 }
 
@@ -155,6 +157,19 @@ impl Inquirer {
 pub(in crate::http) struct Following {
     reader: Reader,
     after: i64,
+    sent: i64,
+}
+
+/// A row about somebody who follows what is said of a user.
+fn following(reader: &Reader, kind: &str, sent: i64) -> Access {
+    reader.access(kind, "mode_transitions, biometric_alerts", Some("live".to_owned()), sent)
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let row = following(&self.reader, ENDED, self.sent);
+        self.reader.archive.log_end(vec![row]);
+    }
 }
 
 impl Following {
@@ -175,6 +190,7 @@ impl Following {
         let Ok(said) = waited.await else { return Ok(None) };
         let said = said?;
         self.after = said.last().map_or(self.after, |(n, _)| *n);
+        self.sent += i64::try_from(said.len()).unwrap_or(i64::MAX);
         Ok(Some(said))
     }
 

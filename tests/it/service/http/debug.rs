@@ -214,6 +214,13 @@ fn what_is_said_of_a_user_is_told_while_it_is_and_goes_on_where_it_was() {
     assert!(after.len() > before.len() + 1);
     assert_eq!(told(&mut reader, after.len() - before.len()), after[before.len()..]);
     drop(reader);
+    site.wait_sql(&format!(
+        "SELECT string_agg(access_type || ' ' || records, ', ' ORDER BY id) =
+                'SUBSCRIBE 0, SUBSCRIPTION ENDED {}'
+         FROM phi_access_log WHERE user_id = 'ada' AND record_id = 'live'
+         AND table_name = 'mode_transitions, biometric_alerts'",
+        after.len() - 1
+    ));
     bridge.end();
 }
 

@@ -72,7 +72,8 @@ fn a_snapshot_comes_first_and_then_what_is_new_and_what_was_missed_comes_after_a
     }
     let rows = site.sql(
         "SELECT access_type, record_id, records FROM phi_access_log
-         WHERE access_type LIKE 'SUBSCRI%' AND user_id = 'ada' ORDER BY id",
+         WHERE access_type LIKE 'SUBSCRI%' AND user_id = 'ada'
+         AND table_name = 'neuros_checkpoints, mode_transitions, biometric_alerts' ORDER BY id",
     );
     assert!(
         rows.starts_with(&format!("SUBSCRIBE||0\nSUBSCRIPTION ENDED||{}", all - before)),
