@@ -285,9 +285,12 @@ impl Authentication {
         }
     }
 
-    /// Whether somebody who was known by a token of our own still is, by that very token and with the same scopes. A
-    /// signed token is good to its end.
+    /// Whether somebody who was known still is: a signed token is good to its end, one of our own as long as that very
+    /// token is there with the same scopes.
     pub(super) fn still_knows(&self, identity: &Identity) -> bool {
+        if identity.until.is_some_and(|until| until < crate::app::now()) {
+            return false;
+        }
         match &identity.digest {
             Some(digest) => {
                 let operators = self.operators.as_ref();

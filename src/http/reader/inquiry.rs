@@ -27,6 +27,7 @@ use super::archive::{File, Opened, Unread};
 use super::ended::ENDED;
 use super::{PAGE_BYTES, Reader, now};
 use crate::http::Desk;
+use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::refusals::Whom;
@@ -173,14 +174,22 @@ impl Drop for Following {
 }
 
 impl Following {
-    /// What has been said since, by number, once there is something; `None` when nothing was for `patience`.
+    /// What has been said since, by number, once there is something; `None` when nothing was for `patience`. Nothing
+    /// any more, once `is_known` says that nobody knows who follows, or the service ends.
     pub(in crate::http) async fn next(
         &mut self,
         patience: Duration,
+        is_known: impl Fn(&Identity) -> bool,
     ) -> Result<Option<Vec<(i64, Phi<Vec<u8>>)>>, Problem> {
         let waited = tokio::time::timeout(patience, async {
             loop {
                 let said = self.look().await?;
+                if !is_known(&self.reader.identity) {
+                    return Err(Problem::not_found());
+                }
+                if self.reader.archive.ending().is_cancelled() {
+                    return Err(Problem::unavailable("the service is ending"));
+                }
                 if !said.is_empty() {
                     return Ok(said);
                 }

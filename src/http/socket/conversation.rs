@@ -129,25 +129,10 @@ impl Conversation {
         let subscriber = std::sync::Arc::clone(self.subscription.subscriber());
         loop {
             tokio::select! {
+                // Whether somebody is still known comes before all that they could be sent.
+                biased;
                 () = ending.cancelled() => return Ended::Restart,
                 () = &mut expired => return Ended::Expired,
-                message = stream.recv() => {
-                    heard = Instant::now();
-                    let message = match message {
-                        Some(Ok(message)) => message,
-                        Some(Err(_)) => return Ended::Bad("a frame is broken or too long".to_owned()),
-                        None => return Ended::Gone,
-                    };
-                    if let Err(ended) = self.hear(message).await {
-                        return ended;
-                    }
-                }
-                next = subscriber.next() => match next {
-                    Ok(text) => if let Err(ended) = self.send(text).await {
-                        return ended;
-                    },
-                    Err(cut) => return cut.into(),
-                },
                 _ = look.tick() => {
                     if !self.desk.authentication.still_knows(&self.identity) {
                         return Ended::Expired;
@@ -160,6 +145,31 @@ impl Conversation {
                         if self.session.ping(b"").await.is_err() {
                             return Ended::Gone;
                         }
+                    }
+                }
+                message = stream.recv() => {
+                    heard = Instant::now();
+                    let message = match message {
+                        Some(Ok(message)) => message,
+                        Some(Err(_)) => return Ended::Bad("a frame is broken or too long".to_owned()),
+                        None => return Ended::Gone,
+                    };
+                    if let Err(ended) = self.hear(message).await {
+                        return ended;
+                    }
+                }
+                next = subscriber.next() => {
+                    let text = match next {
+                        Ok(text) => text,
+                        Err(cut) => return cut.into(),
+                    };
+                    let sent = tokio::select! {
+                        biased;
+                        () = &mut expired => Err(Ended::Expired),
+                        sent = self.send(text) => sent,
+                    };
+                    if let Err(ended) = sent {
+                        return ended;
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::issuer::{SigningKey, set_of};
+use super::issuer::{SigningKey, claims, now, set_of};
 use super::office::ask;
 use super::people::trust_at;
 use crate::servers::Bridge;
@@ -221,6 +221,46 @@ fn what_is_said_of_a_user_is_told_while_it_is_and_goes_on_where_it_was() {
          AND table_name = 'mode_transitions, biometric_alerts'",
         after.len() - 1
     ));
+    bridge.end();
+}
+
+#[test]
+fn whoever_follows_a_user_is_sent_nothing_once_their_token_has_ended() {
+    let key = SigningKey::elliptic("e");
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    trust_at(&mut site, &set_of(&[&key]));
+    site.set("BRIDGE__HTTP__DEBUG", "true");
+    site.set("BRIDGE__AUTH__LEEWAY", "0s");
+    let made = site.run(&["tokens", "new", "ops", "operator"]);
+    let made: Vec<&str> = made.lines().map(str::trim).collect();
+    let tokens = site.key_file.with_extension("tokens");
+    std::fs::write(&tokens, made[3]).expect("written");
+    site.set("BRIDGE__AUTH__TOKENS_FILE", tokens.to_str().expect("a path"));
+    let bridge = site.start();
+    stream(site.kafka, &site.topics.events, &[Event::swinging("ada", 0)], 1);
+    site.wait_caught_up();
+    let follow = |token: &str| {
+        let mut stream = TcpStream::connect(bridge.address()).expect("somebody listens");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let head = format!(
+            "GET {PATH}/live HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("taken");
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("an answer");
+        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+        reader
+    };
+    let mut claims = claims("ops", "operator");
+    claims["exp"] = json!(now() + 3);
+    let (signed, own) = (follow(&key.sign(&claims)), follow(made[1]));
+    std::fs::write(&tokens, "").expect("written");
+    for reader in [signed, own] {
+        // Chunks end with an empty one.
+        let mut rest = reader.lines().map(|line| line.expect("in time, long before five minutes"));
+        assert!(rest.any(|line| line == "0"));
+    }
     bridge.end();
 }
 

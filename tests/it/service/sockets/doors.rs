@@ -223,6 +223,24 @@ fn a_socket_ends_with_its_token() {
 }
 
 #[test]
+fn a_ticket_opens_nothing_once_the_token_has_ended_for_which_it_was_given() {
+    let key = SigningKey::elliptic("e");
+    let bridge = office(&key).open();
+    let mut claims = issuer::claims("ada", "self");
+    let end = issuer::now() + 2;
+    claims["exp"] = json!(end);
+    let given = ticket(&bridge, &key.sign(&claims));
+    while issuer::now() <= end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let path = format!("/ws?ticket={given}");
+    let mut socket = open_with(request(&bridge, &path, &[SPOKEN]), bridge.address()).expect("open");
+    let said = "the token is not accepted: unknown".to_owned();
+    assert_eq!(socket.next(), Came::Closed(4001, said), "before anything is asked");
+    bridge.end();
+}
+
+#[test]
 fn nobody_follows_whom_it_cannot_be_written_down_that_they_follow() {
     let key = SigningKey::elliptic("e");
     let Some(site) = site(&key) else { return };
