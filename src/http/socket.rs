@@ -1,6 +1,7 @@
 //! `GET /ws`: who may open a socket, and from where. What is sent there comes from a subscription alone, which
 //! writes down who follows whom before anything is sent.
 
+mod allowance;
 mod conversation;
 mod request;
 

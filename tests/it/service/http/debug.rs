@@ -242,9 +242,8 @@ fn whoever_follows_a_user_is_sent_nothing_once_their_token_has_ended() {
     let follow = |token: &str| {
         let mut stream = TcpStream::connect(bridge.address()).expect("somebody listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-        let head = format!(
-            "GET {PATH}/live HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {token}\r\n\r\n"
-        );
+        let head =
+            format!("GET {PATH}/live HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {token}\r\n\r\n");
         stream.write_all(head.as_bytes()).expect("taken");
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
