@@ -119,7 +119,7 @@ impl Conversation {
 
     async fn talk(&mut self, stream: &mut AggregatedMessageStream) -> Ended {
         if let Some(text) = self.subscription.greeting()
-            && let Err(ended) = self.send(text).await
+            && let Err(ended) = self.send(Instant::now() + SILENCE_MAX, text).await
         {
             return ended;
         }
@@ -155,14 +155,14 @@ impl Conversation {
                     }
                 }
                 next = subscriber.next() => {
-                    let text = match next {
-                        Ok(text) => text,
+                    let (by, text) = match next {
+                        Ok(next) => next,
                         Err(cut) => return cut.into(),
                     };
                     let sent = tokio::select! {
                         biased;
                         () = &mut expired => Err(Ended::Expired),
-                        sent = self.send(text) => sent,
+                        sent = self.send(by, text) => sent,
                     };
                     if let Err(ended) = sent {
                         return ended;
@@ -189,7 +189,7 @@ impl Conversation {
     }
 
     /// Sends something, when the client reads; whoever does not is not waited for.
-    async fn send(&mut self, text: Text) -> Result<(), Ended> {
+    async fn send(&mut self, by: Instant, text: Text) -> Result<(), Ended> {
         let subscriber = self.subscription.subscriber();
         let ending = self.desk.archive.ending();
         let sent = tokio::select! {
@@ -197,7 +197,7 @@ impl Conversation {
             sent = self.session.text(text.expose().as_str()) => sent.map_err(|_| Ended::Gone),
             cut = subscriber.is_cut() => Err(cut.into()),
             () = ending.cancelled() => Err(Ended::Restart),
-            () = tokio::time::sleep(SILENCE_MAX) => Err(Ended::Slow),
+            () = tokio::time::sleep_until(by) => Err(Ended::Slow),
         };
         if sent.is_ok() {
             self.desk.watch.socket_sent();
