@@ -48,15 +48,16 @@ impl Ended {
         }
     }
 
-    /// All that is kept, with a row for what has none.
+    /// All that is kept, with a row for what has none: the first, so that it is not counted among those if it is kept
+    /// again.
     fn take(&self) -> Vec<Access> {
-        let Kept { mut rows, more } = std::mem::take(&mut *self.lock());
-        rows.extend(more.map(|More { ends, messages }| Access {
+        let Kept { rows, more } = std::mem::take(&mut *self.lock());
+        let more = more.map(|More { ends, messages }| Access {
             record_id: Some(format!("{ends} more")),
             records: messages,
             ..access("http", ENDED, super::FOLLOWED)
-        }));
-        rows
+        });
+        more.into_iter().chain(rows).collect()
     }
 
     /// Whether all is written.
@@ -109,8 +110,12 @@ mod tests {
         ended.keep(rows(3));
         let taken = ended.take();
         assert_eq!(taken.len(), ROWS_MAX + 1);
-        let more = taken.last().expect("a row");
+        let more = taken.first().expect("a row");
         assert_eq!((more.record_id.as_deref(), more.records), (Some("2 more"), 6));
         assert!(ended.is_empty(), "each is tried by one");
+        ended.keep(taken);
+        let again = ended.take();
+        let [newer, older] = [&again[0], &again[1]].map(|row| row.record_id.as_deref());
+        assert_eq!((newer, older), (Some("1 more"), Some("2 more")), "no number is lost");
     }
 }
