@@ -1,32 +1,17 @@
 //! One who follows users, between what is read and the socket: whom, how far each has come, and what waits to be
 //! sent. The queue is bounded: whoever does not keep up is closed, and what was dropped is in the store.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use actors::lane::Lane;
-use actors::phi::Phi;
 use tokio::sync::Notify;
 
 use super::cursor::Cursor;
 use super::feed::Message;
+use super::queue::Queue;
 use super::status::Status;
-
-/// Messages that wait for one socket, at most.
-const QUEUE_MESSAGES_MAX: usize = 4_096;
-
-/// A message as it goes out, in the clear; all who are sent it share it.
-pub(in crate::http) type Text = Arc<Phi<String>>;
-
-/// From now on this shows itself no more.
-pub(super) fn text_of(clear: String) -> Text {
-    Arc::new(Phi::new(clear))
-}
-
-/// The same of what was opened; `None` when it is no text.
-pub(super) fn text_of_opened(opened: Phi<Vec<u8>>) -> Option<Text> {
-    String::from_utf8(opened.into_inner()).ok().map(text_of)
-}
+use super::text::Text;
 
 /// Why a socket is closed from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +24,8 @@ pub(in crate::http) enum Cut {
     Broken,
     /// It must come again: this process has lost its place.
     Again,
+    /// Too many wait to read.
+    Busy,
 }
 
 /// One who follows users.
@@ -53,8 +40,7 @@ pub(in crate::http) struct Subscriber {
 
 #[derive(Default)]
 struct Inner {
-    queue: VecDeque<Text>,
-    bytes: usize,
+    queue: Queue,
     users: BTreeMap<String, Followed>,
     everybody: Option<Everybody>,
     cut: Option<Cut>,
@@ -165,13 +151,13 @@ impl Subscriber {
     }
 
     /// A user's condition; told only when it is another than before.
-    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: &Text) {
+    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: impl FnOnce() -> Text) {
         let mut inner = self.inner();
         let Some(followed) = inner.users.get_mut(user_id) else { return };
         let is_news = followed.told.is_some_and(|told| told != status);
         if is_news {
             followed.told = Some(status);
-            self.push(&mut inner, text.clone());
+            self.push(&mut inner, text());
         }
     }
 
@@ -186,15 +172,10 @@ impl Subscriber {
         if inner.cut.is_some() || inner.is_over {
             return;
         }
-        if inner.bytes + text.expose().len() > self.bytes_max
-            || inner.queue.len() >= QUEUE_MESSAGES_MAX
-        {
-            self.cut_off(inner, Cut::Slow);
-            return;
+        match inner.queue.push(text, self.bytes_max) {
+            true => self.ready.notify_one(),
+            false => self.cut_off(inner, Cut::Slow),
         }
-        inner.bytes += text.expose().len();
-        inner.queue.push_back(text);
-        self.ready.notify_one();
     }
 
     /// Puts something that was read into the queue, when there is room; says whether anybody still waits for it.
@@ -208,11 +189,7 @@ impl Subscriber {
                 if inner.cut.is_some() || inner.is_over {
                     return false;
                 }
-                // Half of it stays free for what is live.
-                if inner.bytes <= self.bytes_max / 2 && inner.queue.len() <= QUEUE_MESSAGES_MAX / 2
-                {
-                    inner.bytes += text.expose().len();
-                    inner.queue.push_back(text);
+                if inner.queue.push_read(&text, self.bytes_max) {
                     self.ready.notify_one();
                     return true;
                 }
@@ -287,7 +264,6 @@ impl Subscriber {
         inner.cut.get_or_insert(cut);
         // What waits is in the store, and whoever comes again reads it there.
         inner.queue.clear();
-        inner.bytes = 0;
         self.ready.notify_one();
         self.room.notify_waiters();
     }
@@ -300,12 +276,7 @@ impl Subscriber {
                 if let Some(cut) = inner.cut {
                     return Err(cut);
                 }
-                if let Some(text) = inner.queue.pop_front() {
-                    inner.bytes -= text.expose().len();
-                    if inner.queue.is_empty() {
-                        // A socket that is idle holds no memory for when it was not.
-                        inner.queue = VecDeque::new();
-                    }
+                if let Some(text) = inner.queue.pop() {
                     self.room.notify_waiters();
                     return Ok(text);
                 }
@@ -329,7 +300,7 @@ impl Subscriber {
     pub(super) fn end(&self) -> (Vec<(String, u64)>, Option<u64>) {
         let mut inner = self.inner();
         inner.is_over = true;
-        inner.queue = VecDeque::new();
+        inner.queue.clear();
         self.room.notify_waiters();
         let users = std::mem::take(&mut inner.users);
         let users = users.into_iter().map(|(user_id, followed)| (user_id, followed.sent)).collect();
@@ -343,7 +314,10 @@ impl Subscriber {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::http::reader::text::text_of;
 
     fn message(n: i64) -> Message {
         let text = text_of(format!("{{\"n\":{n}}}"));
