@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::audit::Auditing;
 use self::housekeeping::House;
 use self::key_usage::KeyUsage;
-use crate::http::{Archive, Listener};
+use crate::http::{Archive, Ending, Listener};
 use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
 use crate::lanes::Lanes;
 use crate::retention::Retention;
@@ -61,6 +61,16 @@ pub enum Fatal {
     Process(String),
     /// What it is told cannot work beside what others are told.
     Told(String),
+}
+
+impl Fatal {
+    /// How the service ends for whoever follows somebody.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Process(_) => Ending::Restart,
+            Self::Told(_) => Ending::Away,
+        }
+    }
 }
 
 /// A service that runs.
@@ -136,6 +146,8 @@ impl Service {
                 }))
             }
             other => {
+                // The store may have been reached already, and users be followed.
+                archive.end_sockets(Ending::Restart).await;
                 http.stop(false).await;
                 stop.cancel();
                 runtime.shutdown_background();
@@ -170,14 +182,15 @@ impl Service {
         }
     }
 
-    /// Ends the service within its deadline: first no new work, then what is in flight, then the rest.
-    pub async fn end(self) -> Ended {
+    /// Ends the service within its deadline: first no new work, then what is in flight, then the rest. Whoever
+    /// follows somebody is told `how`.
+    pub async fn end(self, how: Ending) -> Ended {
         let Self { watch, store, archive, group, audit, http, stop, deadline, runtime, .. } = self;
         watch.drain();
         let left = tokio::task::spawn_blocking(move || group.leave());
         let left = tokio::time::timeout(deadline, left);
         // Whoever follows somebody goes on at another instance.
-        let (left, ()) = tokio::join!(left, archive.end_sockets());
+        let (left, ()) = tokio::join!(left, archive.end_sockets(how));
         stop.cancel();
         http.stop(true).await;
         audit.end().await;

@@ -6,6 +6,7 @@ mod alerts;
 mod authentication;
 mod certificate;
 pub(crate) mod client;
+mod cross_origin;
 mod debug;
 mod document;
 mod limits;
@@ -53,7 +54,7 @@ use crate::settings::{Http, Origins, Settings};
 use crate::watch::Watch;
 
 pub use authentication::operators::{NewToken, NoToken};
-pub use reader::{Archive, Opening};
+pub use reader::{Archive, Ending, Opening};
 pub use routes::{Audience, ROUTES, Route};
 
 /// Every reason why somebody is not known, in one word.
@@ -169,6 +170,8 @@ struct Sockets {
     origins: Origins,
     queue_bytes: usize,
     users: usize,
+    ping_every: Duration,
+    silence_max: Duration,
 }
 
 impl Sockets {
@@ -177,6 +180,8 @@ impl Sockets {
             origins: settings.origins.clone(),
             queue_bytes: settings.socket_queue_bytes_max.0,
             users: settings.socket_users_max,
+            ping_every: settings.socket_ping_every,
+            silence_max: settings.socket_silence_max,
         }
     }
 }
@@ -266,6 +271,8 @@ where
         .keep_alive(KeepAlive::Timeout(settings.keep_alive))
         .client_request_timeout(settings.head_timeout)
         .client_disconnect_timeout(settings.head_timeout)
+        // What is said on a socket is not held back until the client has acknowledged what was before.
+        .tcp_nodelay(true)
         .local_addr(address)
         .graceful_shutdown_signal(move || {
             let stop = stop.clone();
@@ -301,7 +308,7 @@ async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let desk = request.app_data::<Data<Desk>>().cloned();
-    let response = match check(&request, desk.as_ref()) {
+    let mut response = match check(&request, desk.as_ref()) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
@@ -309,6 +316,11 @@ async fn guard(
         // By the pattern: a path says whose data was asked for.
         let route = response.request().match_pattern();
         desk.watch.answered(route.as_deref().unwrap_or("none"), response.status().as_u16());
+        if route.as_deref() == Some(cross_origin::SHARED) {
+            let asked = response.request().clone();
+            let origins = &desk.sockets.origins;
+            cross_origin::share(origins, asked.headers(), response.headers_mut());
+        }
     }
     Ok(response)
 }

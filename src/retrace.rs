@@ -160,6 +160,10 @@ impl<'s> Retracing<'s> {
         let left = most.saturating_sub(upto - after);
         let Some(person) = restorer.at(stored, key, after, left).await? else { return Ok(None) };
         let chain = Chain::find(store, stored.user, after, upto).await?;
+        if after < upto && chain.first() != Some(after + 1) {
+            let problem = "records have gone that a base holds".to_owned();
+            return Err(RestoreError::Unreadable { user_id: stored.user_id.clone(), problem });
+        }
         Ok(Some(Self { source, person, chain, page: Vec::new().into_iter() }))
     }
 

@@ -57,7 +57,7 @@ pub use key_life::{KeyFact, KeyUse};
 pub use keys::WrappedKey;
 pub use lease::Lease;
 pub use operators::{LetterEntry, LetterFilter, QuarantinedUser};
-pub use read::{LeavingMessage, LeavingRow};
+pub use read::{LeavingMessage, LeavingRow, UserMark};
 pub use retention::{NewBase, Span, Upto};
 pub use schema::SchemaStatus;
 pub use turn::Turn;

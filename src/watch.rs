@@ -8,18 +8,23 @@ mod readiness;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use actors::inquiry::{Inquiry, Presence};
 use actors::lane::{Lane, ModeCounts};
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::rows::Sink;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::kafka::Health;
 use crate::store::Audited;
 pub use metrics::Metrics;
 pub use readiness::{Part, Readiness};
+
+/// How long a lane may take to answer: it does so between two batches.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Watches the lanes of this process.
 pub struct Watch {
@@ -33,6 +38,7 @@ pub struct Watch {
 #[derive(Default)]
 struct State {
     lanes: BTreeMap<Lane, Condition>,
+    doors: BTreeMap<Lane, mpsc::Sender<Inquiry>>,
     modes: BTreeMap<Lane, ModeCounts>,
     live_users: BTreeMap<Lane, usize>,
     queued: BTreeMap<Lane, usize>,
@@ -143,6 +149,29 @@ impl Watch {
         self.metrics.sockets.sent.inc();
     }
 
+    /// What a lane of ours says of a user's actor; `None` when that is not in memory.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known.
+    pub(crate) async fn presence(
+        &self,
+        lane: Lane,
+        user_id: &str,
+    ) -> Result<Option<Presence>, &'static str> {
+        const SILENT: &str = "the lane did not answer in time";
+        let door = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let door = state.lanes.contains_key(&lane).then(|| state.doors.get(&lane).cloned());
+            door.ok_or("this process does not own the lane")?.ok_or("the lane does not run yet")?
+        };
+        let (answer, answered) = oneshot::channel();
+        let inquiry = Inquiry { user_id: user_id.into(), answer };
+        door.try_send(inquiry).map_err(|_| SILENT)?;
+        let answered = tokio::time::timeout(ANSWER_PATIENCE, answered).await;
+        answered.ok().and_then(Result::ok).ok_or(SILENT)
+    }
+
     fn readiness_of(&self, state: &State) -> Readiness {
         Readiness::of(state, self.kafka.check(), self.kafka.membership())
     }
@@ -168,6 +197,7 @@ impl Observer for Watch {
         self.change(|state| {
             if condition == Condition::Left {
                 state.lanes.remove(&lane);
+                state.doors.remove(&lane);
                 state.modes.remove(&lane);
                 state.live_users.remove(&lane);
                 state.queued.remove(&lane);
@@ -220,6 +250,12 @@ impl Observer for Watch {
         }
         self.change_of(lane, |state| {
             state.sinks.insert((lane, sink), report.clone());
+        });
+    }
+
+    fn may_be_asked(&self, lane: Lane, door: mpsc::Sender<Inquiry>) {
+        self.change_of(lane, |state| {
+            state.doors.insert(lane, door);
         });
     }
 

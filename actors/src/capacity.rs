@@ -14,6 +14,10 @@ pub const BATCH_MAILBOX: usize = 16;
 /// their own, so that a batch still finds its.
 pub const SCRUB_QUESTIONS: usize = 1;
 
+/// Questions from outside to a lane, each of which waits for the answer to the one before; in the router's mailbox
+/// one has a place of its own. Full: whoever asks is told that the lane does not answer.
+pub const INQUIRIES: usize = 1;
+
 /// A user's mailbox: one message for each batch in flight. It cannot be full while the permits hold;
 /// were it so, the lane would start anew from what is committed.
 pub const USER_MAILBOX: usize = 16;

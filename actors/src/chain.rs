@@ -47,6 +47,11 @@ impl Chain {
         Ok(chain)
     }
 
+    /// The number of the first record that is there; `None` when there is none.
+    pub fn first(&self) -> Option<i64> {
+        self.oldest.last().map(|oldest| oldest.number)
+    }
+
     /// The next records, in order; `None` after the last.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod heed;
 pub mod home;
 pub mod incoming;
 mod ingest;
+pub mod inquiry;
 pub mod intake;
 pub mod lane;
 mod live;

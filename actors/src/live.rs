@@ -24,6 +24,8 @@ pub(crate) struct Resident {
     pub(crate) touched: Timestamp,
     /// When that was, on this process's own clock: the stamp only orders.
     pub(crate) seen: Instant,
+    /// Since when the actor is there.
+    pub(crate) began: Instant,
     /// The stamp of the oldest batch whose records the stored checkpoint has not.
     pub(crate) unwritten_since: Option<Timestamp>,
     /// The stamp of the newest batch in which the user has work, and the place of that work there.

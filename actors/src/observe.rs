@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use neuros::alert::Held;
+use tokio::sync::mpsc;
 
+use crate::inquiry::Inquiry;
 use crate::lane::{Counts, Lane, ModeCounts, PerSource, Positions};
 use crate::rows::Sink;
 
@@ -29,6 +31,8 @@ pub trait Observer: Send + Sync {
     fn quarantined(&self, lane: Lane);
     /// A user was compared with what their stored records make of them.
     fn scrubbed(&self, lane: Lane, looked: Looked);
+    /// A lane runs, and may be asked, until it ends.
+    fn may_be_asked(&self, _: Lane, _: mpsc::Sender<Inquiry>) {}
 }
 
 /// What a look at a user has come to.

@@ -16,6 +16,7 @@ use crate::batch::End;
 use crate::capacity::{IDLE_CHECKPOINTS, QUIET_CHECKPOINTS};
 use crate::defect::Defect;
 use crate::gather::Gathering;
+use crate::inquiry::Presence;
 use crate::lane::{Lane, Progress, UserNumber};
 use crate::live::{Live, Resident, Seat};
 use crate::person::Person;
@@ -73,6 +74,12 @@ impl Residents {
         let person = resident.address.send(Copy).await.ok()?;
         let (user, touched) = (resident.user, resident.touched);
         Some(Sampled { user_id: Arc::clone(&resident.user_id), user, person, touched })
+    }
+
+    /// A user's actor, if it is there.
+    pub(crate) fn presence(&self, user_id: &str) -> Option<Presence> {
+        let resident = self.live.find(user_id)?;
+        Some(Presence { age: resident.began.elapsed() })
     }
 
     /// What the users of a batch share.
@@ -174,13 +181,15 @@ impl Residents {
         unwritten: u32,
     ) -> Seat {
         let address = User::new(user, key, person, unwritten).start();
+        let now = Instant::now();
         self.live.seat(Resident {
             user_id,
             user,
             address,
             is_stored,
             touched,
-            seen: Instant::now(),
+            seen: now,
+            began: now,
             unwritten_since: None,
             work: None,
         })

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::alert::Alerts;
 use crate::batch::{Decided, End, Read};
-use crate::capacity::{BATCH_MAILBOX, SCRUB_QUESTIONS};
+use crate::capacity::{BATCH_MAILBOX, INQUIRIES, SCRUB_QUESTIONS};
 use crate::decide::Worked;
 use crate::lane::Provenance;
 use crate::live::Seat;
@@ -36,13 +36,18 @@ impl Router {
     pub(crate) fn new(desk: Desk, end: mpsc::Sender<End>) -> Self {
         Self { desk: Some(desk), end }
     }
+
+    /// Those who are in memory; `None` once the lane has ended.
+    pub(crate) fn residents(&self) -> Option<&Residents> {
+        self.desk.as_ref().map(|desk| &desk.residents)
+    }
 }
 
 impl Actor for Router {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(BATCH_MAILBOX + SCRUB_QUESTIONS);
+        context.set_mailbox_capacity(BATCH_MAILBOX + SCRUB_QUESTIONS + INQUIRIES);
     }
 }
 

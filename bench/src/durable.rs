@@ -11,6 +11,7 @@ mod instances;
 mod kafka;
 mod latency;
 mod load;
+mod looks;
 mod million;
 mod postgres;
 mod process;
@@ -19,6 +20,7 @@ mod report;
 mod service;
 mod setup;
 mod soak;
+mod sockets;
 mod states;
 mod without;
 
@@ -31,6 +33,7 @@ use crate::table::Table;
 
 pub use inside::{Task, run as run_inside};
 pub use soak::{Soak, run as run_soak};
+pub use sockets::{Broadcast, run_bare};
 pub use states::hold as hold_states;
 
 /// What there is to measure.
@@ -48,6 +51,10 @@ pub enum Part {
     Instances,
     /// As many users as are to be tried, and their recovery.
     Million,
+    /// Sockets: what an idle one takes, and fan-out to a thousand.
+    Sockets,
+    /// Looks into single users with few events and with very many.
+    Looks,
 }
 
 /// What is to be measured, and how thoroughly.
@@ -59,6 +66,10 @@ pub struct Options {
     pub users: [u64; 2],
     /// The most users, with two events each.
     pub most_users: u64,
+    /// Sockets on which nothing is sent; a fifth as many follow everybody.
+    pub sockets: usize,
+    /// Events of the user who has very many.
+    pub looks: u64,
     /// What is measured.
     pub parts: Vec<Part>,
     /// Seconds of each paced run.
@@ -127,6 +138,12 @@ pub fn run(options: &Options) -> anyhow::Result<Table> {
     }
     if measures(Part::Latency) {
         latency::run(&setup, options, &mut table)?;
+    }
+    if measures(Part::Sockets) {
+        sockets::run(&setup, options, &mut table)?;
+    }
+    if measures(Part::Looks) {
+        looks::run(&setup, options, &mut table)?;
     }
     Ok(table)
 }

@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::run::{key_file_in, setup, signals};
 use crate::app::{Service, Setup, connection_of, topics_of};
 use crate::demo::{ModeChange, Played, RECORDINGS, View, follow, play};
+use crate::http::Ending;
 use crate::kafka::Sender;
 use crate::settings::{Inputs, Loaded};
 use crate::store::{Administration as _, Options, Totals};
@@ -111,7 +112,7 @@ async fn show(arguments: &Arguments, folder: &Folder) -> Result<(), Failure> {
     let ended = shown.until_told(arguments.once, &mut players, &mut service).await;
     stop.cancel();
     while players.join_next().await.is_some() {}
-    service.end().await;
+    service.end(Ending::Away).await;
     let totals = totals(folder).await;
     shown.view.say(&shown.summary(totals))?;
     ended

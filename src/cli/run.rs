@@ -104,13 +104,15 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let told = stop.clone();
     let (mut term, mut interrupt) = signals()?;
-    actix::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    let signalled = actix::spawn(async move {
+        // A platform that ends a process has another, or will; whoever ends it by hand need not.
+        let ending = tokio::select! {
+            _ = term.recv() => http::Ending::Restart,
+            _ = interrupt.recv() => http::Ending::Away,
+        };
         tracing::info!("told to end");
         told.cancel();
+        ending
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let started = Service::start(setup, stop.child_token()).await;
@@ -121,7 +123,11 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
         () = stop.cancelled() => None,
         broken = service.broken() => Some(broken),
     };
-    let ended = service.end().await;
+    let ending = match &broken {
+        Some(fatal) => fatal.ending(),
+        None => signalled.await.unwrap_or_default(),
+    };
+    let ended = service.end(ending).await;
     match (broken, ended) {
         (Some(fatal), _) => Err(fatal.into()),
         (None, Ended::InTime) => {

@@ -2,6 +2,7 @@
 //! is an [`Inquirer`], and only that knows what is stored.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::CONTENT_TYPE;
@@ -53,8 +54,7 @@ pub(super) async fn why(
 ) -> Result<HttpResponse, Problem> {
     let [as_of] = fields(request.query_string(), ["as_of"])?;
     let as_of = as_of.map(|text| time("as_of", &text)).transpose()?;
-    let lanes = desk.watch.readiness().lanes;
-    Ok(json(inquirer.why(as_of, lanes).await?))
+    Ok(json(inquirer.why(as_of, Arc::clone(&desk.watch)).await?))
 }
 
 /// A page of a user's records, each with where it lies and what came of it.

@@ -10,10 +10,12 @@ mod feed;
 mod follow;
 mod hub;
 mod inquiry;
+mod queue;
 mod shares;
 mod status;
 mod statuses;
 mod subscriber;
+mod text;
 mod tickets;
 mod timeline;
 mod turns;
@@ -43,10 +45,11 @@ use super::refusals::{Unwritten, Whom};
 use crate::store::{Access, Administration as _};
 
 pub(super) use alerts::Answer;
-pub use archive::{Archive, Opening};
+pub use archive::{Archive, Ending, Opening};
 pub(super) use follow::{Followees, Subscription, Unfollowed, Wanted};
 pub(super) use inquiry::{Following, Inquirer};
-pub(super) use subscriber::{Cut, Text};
+pub(super) use subscriber::Cut;
+pub(super) use text::Text;
 pub(super) use tickets::SECONDS as TICKET_SECONDS;
 pub(super) use timeline::{Stretch, Timeline};
 

@@ -1,11 +1,12 @@
 //! Every route, once: the server is made from this list, and tests walk it. A route that shows health data is
 //! [`Audience::Readers`], and its handler takes a [`Reader`](super::reader::Reader).
 
+use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{ResponseError as _, Route as Served};
 
 use super::problem::Problem;
-use super::{about, alerts, debug, document, people, probes, socket};
+use super::{about, alerts, cross_origin, debug, document, people, probes, socket};
 
 /// Something that can be asked.
 pub struct Route {
@@ -51,7 +52,7 @@ pub const ROUTES: [Route; 21] = [
     readers("/debug/users/{user_id}/events", || web::get().to(debug::events)),
     readers("/debug/users/{user_id}/live", || web::get().to(debug::live)),
     known("/ws", "GET", || web::get().to(socket::open)),
-    known("/api/v1/tickets", "POST", || web::post().to(socket::ticket)),
+    known(cross_origin::SHARED, "POST", || web::post().to(socket::ticket)),
 ];
 
 const fn everybody(pattern: &'static str, serve: fn() -> Served) -> Route {
@@ -74,7 +75,10 @@ const fn known(pattern: &'static str, method: &'static str, serve: fn() -> Serve
 /// Adds all routes to an app.
 pub(super) fn configure(config: &mut ServiceConfig) {
     for route in ROUTES {
-        let resource = web::resource(route.pattern).route((route.serve)());
+        let mut resource = web::resource(route.pattern).route((route.serve)());
+        if route.pattern == cross_origin::SHARED {
+            resource = resource.route(web::method(Method::OPTIONS).to(cross_origin::preflight));
+        }
         config.service(resource.default_service(web::to(move || async move {
             Problem::method(route.method).error_response()
         })));

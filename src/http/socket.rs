@@ -5,11 +5,12 @@ mod allowance;
 mod conversation;
 mod request;
 
+use std::time::Duration;
+
 use actix_web::http::header::{CONNECTION, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use self::conversation::{Conversation, Ended};
@@ -17,15 +18,22 @@ use super::Desk;
 use super::authentication::{Identity, Refused};
 use super::document::schemas;
 use super::problem::Problem;
+use super::query::fields;
 use super::reader::{self, Subscription, TICKET_SECONDS};
 
 /// What is spoken.
 const PROTOCOL: &str = "neuros.v1";
+/// What a ticket among the subprotocols begins with: pages can send nothing else that is in no address.
+const TICKET: &str = "ticket.";
+
+/// What has waited for a client for so long is not sent any more, however patient we are with it: whom it is about may
+/// have been erased since.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A ticket for a socket.
 #[derive(Serialize, ToSchema)]
 struct Ticket {
-    /// For the query of `/ws`; good once.
+    /// For `/ws`, behind `ticket.` among the subprotocols or in the query; good once.
     ticket: String,
     /// For so many seconds.
     expires_in: i64,
@@ -47,6 +55,7 @@ pub(super) async fn ticket(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let identity = reader::identify(&desk, &request).await?;
+    fields(request.query_string(), [])?;
     let ticket = desk.archive.keep_ticket(&identity).await?;
     Ok(HttpResponse::Created().json(Ticket { ticket, expires_in: TICKET_SECONDS }))
 }
@@ -54,7 +63,11 @@ pub(super) async fn ticket(
 /// A socket (RFC 6455), subprotocol `neuros.v1`: `docs/asyncapi.yaml` says what is said on it.
 #[utoipa::path(
     get, path = "/ws", tag = "sockets",
-    params(("ticket" = Option<String>, Query, description = "A ticket, where no token can be sent.")),
+    params(
+        ("ticket" = Option<String>, Query, description = "A ticket, where no token can be sent."),
+        ("Sec-WebSocket-Protocol" = String, Header,
+            description = "`neuros.v1`, and beside it perhaps `ticket.TICKET`, which is in no log of any proxy.")
+    ),
     security(("bearer" = []), ()),
     responses(
         (status = 101, description = "The socket is open. Who is not known is told so by its close code, 4001."),
@@ -92,6 +105,7 @@ pub(super) async fn open(
         &desk.refusals,
         identity.clone(),
         desk.sockets.queue_bytes,
+        desk.sockets.silence_max.min(WAIT_MAX),
         desk.sockets.users,
     )?;
     let (response, session, stream) = begin(&request)?;
@@ -106,9 +120,7 @@ pub(super) async fn open(
 /// What has to hold before anybody is asked who they are.
 fn check(desk: &Desk, request: &HttpRequest) -> Result<(), Problem> {
     let has = |name: HeaderName, word: &str| {
-        let values = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
-        let mut words = values.flat_map(|value| value.split(',')).map(str::trim);
-        words.any(|its| its.eq_ignore_ascii_case(word))
+        words(request, name).any(|its| its.eq_ignore_ascii_case(word))
     };
     if !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
         return Err(Problem::no_upgrade());
@@ -129,20 +141,24 @@ fn check(desk: &Desk, request: &HttpRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Who opens the socket: by a ticket in the query, else by their token.
+/// What a header lists.
+fn words(request: &HttpRequest, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Who opens the socket: by a ticket among the subprotocols or in the query, else by their token.
 async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Problem> {
-    let query = request.query_string();
-    if query.is_empty() {
-        return reader::identify(desk, request).await;
-    }
-    let mut fields = form_urlencoded::parse(query.as_bytes());
-    let (Some((name, ticket)), None) = (fields.next(), fields.next()) else {
-        return Err(Problem::unknown_field("ticket"));
+    let [asked] = fields(request.query_string(), ["ticket"])?;
+    let mut offered = words(request, SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|word| word.strip_prefix(TICKET))
+        .chain(asked.as_deref());
+    let ticket = match (offered.next(), offered.next()) {
+        (None, _) => return reader::identify(desk, request).await,
+        (Some(ticket), None) => ticket,
+        (Some(_), Some(_)) => return Err(Problem::field("ticket", "given once")),
     };
-    if name != "ticket" {
-        return Err(Problem::unknown_field("ticket"));
-    }
-    let taken = desk.archive.take_ticket(&ticket).await?;
+    let taken = desk.archive.take_ticket(ticket).await?;
     // What it was given for may have ended since.
     let known = taken.filter(|identity| desk.authentication.still_knows(identity));
     reader::admit(desk, request, known.ok_or(Refused::Unknown)).await

@@ -278,6 +278,13 @@ fn listener(settings: &Settings, found: &mut Found) {
         &["http.tls.certificate_file", "http.tls.key_file"],
         "and `http.tls.key_file` belong together; set both or none",
     );
+    let http = &settings.http;
+    found.must(
+        http.socket_silence_max >= http.socket_ping_every * 2,
+        &["http.socket_silence_max", "http.socket_ping_every"],
+        "is less than twice `http.socket_ping_every`: clients that are there would be closed before they can \
+         say so",
+    );
     let is_allowed =
         settings.development || settings.security.allow_plaintext.contains(&Channel::Websocket);
     found.must(

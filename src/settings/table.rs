@@ -179,7 +179,8 @@ settings! {
         /// Whether operators may look into single users below /debug/users: every number behind each
         /// decision, at any time. Each look is written to phi_access_log.
         debug: bool = false, ();
-        /// Origins of web pages that may open sockets. Whoever is no page sends no origin, and needs none.
+        /// Origins of web pages that may ask for tickets and open sockets. Whoever is no page sends no origin,
+        /// and needs none.
         origins: Origins = Origins::default(), ();
         /// Sockets at a time of whom one token names, at most.
         sockets_per_subject: usize = 16, 1..=65_536;
@@ -187,6 +188,10 @@ settings! {
         socket_users_max: usize = 1_000, 1..=100_000;
         /// What may wait for a client that reads slowly; with more it is closed (4008), and may come again.
         socket_queue_bytes_max: ByteSize = ByteSize::mib(1), ByteSize::kib(16)..=ByteSize::mib(64);
+        /// How often a client of a socket is asked whether it is still there …
+        socket_ping_every: Duration = SECOND * 20, between(MILLISECOND * 100, HOUR);
+        /// … and after how long without a word of it the socket is closed (1008).
+        socket_silence_max: Duration = MINUTE, between(MILLISECOND * 300, HOUR * 3);
         =>
         /// TLS 1.3 on that port. Files that change are read again while the service runs.
         tls: HttpTls {

@@ -100,6 +100,31 @@ impl SqlStore {
             .await;
         first.map_err(|error| of_database(&error))
     }
+
+    /// The newest change by message number `upto` of the alert that a user's message `first` began; `None` when there
+    /// is no such message. Two looks by key, however many changes there are.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn newest_of_alert(
+        &self,
+        user: UserNumber,
+        first: i64,
+        upto: i64,
+    ) -> Result<Option<StoredAlert>, StoreError> {
+        use alert_changes::Column;
+        let began = alert_changes::Entity::find_by_id((user.0, first)).one(&self.reader).await;
+        let Some(began) = began.map_err(|error| of_database(&error))? else { return Ok(None) };
+        let newest = alert_changes::Entity::find()
+            .filter(Column::UserNumber.eq(user.0))
+            .filter(Column::AlertId.eq(began.alert_id))
+            .filter(Column::N.lte(upto))
+            .order_by_desc(Column::N)
+            .one(&self.reader)
+            .await;
+        Ok(newest.map_err(|error| of_database(&error))?.map(alert))
+    }
 }
 
 /// The newest change of each alert of which that is open, of those that `which` says; by user and message number.

@@ -18,10 +18,12 @@ mod chain;
 mod commands;
 mod leaving;
 mod looks;
+mod marks;
 mod outbox;
 
 pub(super) use commands::named;
 pub use leaving::{LeavingMessage, LeavingRow};
+pub use marks::UserMark;
 pub(super) use outbox::{cursor, outbox_after};
 
 /// SQLite takes at most 32,766 parameters.

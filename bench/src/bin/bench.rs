@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bench::durable::{Options, Part, Task, hold_states, run, run_inside, setting};
+use bench::durable::{
+    Broadcast, Options, Part, Task, hold_states, run, run_bare, run_inside, setting,
+};
 use bench::table::{Table, changes};
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
@@ -36,6 +38,9 @@ enum Command {
     /// Runs parts of the service inside this process.
     #[command(hide = true)]
     Inside(Task),
+    /// Only sends texts to sockets.
+    #[command(hide = true)]
+    Broadcast(Broadcast),
 }
 
 #[derive(Args)]
@@ -58,6 +63,12 @@ struct Run {
     /// Most users.
     #[arg(long, default_value_t = 1_000_000)]
     most: u64,
+    /// Sockets on which nothing is sent; a fifth as many follow everybody.
+    #[arg(long, default_value_t = 5_000)]
+    sockets: usize,
+    /// Events of the user who has very many.
+    #[arg(long, default_value_t = 1_000_000)]
+    looks: u64,
     /// Events a second of each paced run.
     #[arg(long, value_delimiter = ',', default_value = "1000,2000,5000")]
     rates: Vec<u64>,
@@ -98,6 +109,7 @@ fn obey(command: Command) -> anyhow::Result<()> {
         }
         Command::States { users, events } => hold_states(users, events),
         Command::Inside(task) => run_inside(&task),
+        Command::Broadcast(task) => run_bare(&task),
     }
 }
 
@@ -107,6 +119,8 @@ fn measure(asked: Run) -> anyhow::Result<()> {
         events: asked.events,
         users: [asked.few, asked.many],
         most_users: asked.most,
+        sockets: asked.sockets,
+        looks: asked.looks,
         parts: asked.parts,
         paced_seconds: asked.seconds,
         rates: asked.rates,
@@ -118,6 +132,8 @@ fn measure(asked: Run) -> anyhow::Result<()> {
         options.events = options.events.min(100_000);
         options.users = options.users.map(|users| users.div_ceil(10));
         options.most_users = options.most_users.div_ceil(20);
+        options.sockets = options.sockets.div_ceil(10);
+        options.looks = options.looks.div_ceil(20);
         options.paced_seconds = options.paced_seconds.min(5);
     }
     let table = run(&options)?;

@@ -3,6 +3,8 @@
 use super::copy::Copied;
 use super::drain::Drained;
 use super::latency::Paced;
+use super::looks::Look;
+use super::sockets::Sockets;
 use crate::table::{Goal, Table};
 
 const MEBIBYTE: f64 = 1_048_576.0;
@@ -10,10 +12,15 @@ const GIBIBYTE: f64 = 1_024.0 * MEBIBYTE;
 
 /// The names of users' counts: `10k users`.
 fn of_users(users: u64) -> String {
-    match users {
-        1_000_000.. if users.is_multiple_of(1_000_000) => format!("{}M users", users / 1_000_000),
-        1_000.. if users.is_multiple_of(1_000) => format!("{}k users", users / 1_000),
-        _ => format!("{users} users"),
+    of(users, "users")
+}
+
+/// The name of a count of something.
+fn of(count: u64, what: &str) -> String {
+    match count {
+        1_000_000.. if count.is_multiple_of(1_000_000) => format!("{}M {what}", count / 1_000_000),
+        1_000.. if count.is_multiple_of(1_000) => format!("{}k {what}", count / 1_000),
+        _ => format!("{count} {what}"),
     }
 }
 
@@ -95,6 +102,41 @@ pub(super) fn paced(table: &mut Table, paced: &Paced) {
     table.put(format!("{of}: mean commit"), paced.commit_milliseconds, "ms");
     let goal = Goal::at_most(3.0, 1.6).filter(|_| paced.rate == JUDGED_RATE);
     table.judge(format!("{of}: p99 / floor"), p99 / floor, "", goal);
+}
+
+/// Sockets.
+pub(super) fn sockets(table: &mut Table, sockets: &Sockets) {
+    let Sockets { idle, subscribers, idle_bytes, rate, bare_rate, message_bytes, micros, seen } =
+        sockets;
+    let of_all = of(*subscribers as u64, "subscribers");
+    let milliseconds = |quantile| seen.value_at_quantile(quantile) as f64 / 1_000.0;
+    table.put(format!("{of_all}: mean message"), *message_bytes, "bytes");
+    table.put(format!("{of_all}: fan-out"), *rate, "messages/s");
+    table.put(format!("{of_all}: the same bytes, sent by nothing else"), *bare_rate, "messages/s");
+    table.put(format!("{of_all}: fan-out / bare"), rate / bare_rate, "");
+    table.put(format!("{of_all}: CPU of the service"), *micros, "µs/message");
+    table.put(format!("{of_all}: produce to receipt, p50"), milliseconds(0.5), "ms");
+    table.put(format!("{of_all}: produce to receipt, p99"), milliseconds(0.99), "ms");
+    let goal = Goal::at_most(24_576.0, 16_384.0);
+    table.judge(
+        format!("an idle socket of {}", of(*idle as u64, "sockets")),
+        *idle_bytes,
+        "bytes",
+        goal,
+    );
+}
+
+/// A look into a user.
+pub(super) fn look(table: &mut Table, look: &Look) {
+    let of = format!("a user of {}", of(look.events, "events"));
+    table.put(format!("{of}: a look, p50"), look.milliseconds, "ms");
+    table.put(format!("{of}: rows of records read for it"), look.rows, "rows");
+}
+
+/// Looks into users with many and with few events.
+pub(super) fn looks(table: &mut Table, most: u64, ratio: f64) {
+    let name = format!("a look into a user of {} / few", of(most, "events"));
+    table.judge(name, ratio, "", Goal::at_most(2.0, 1.0));
 }
 
 pub(super) fn mebibytes(bytes: u64) -> f64 {

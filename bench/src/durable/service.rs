@@ -123,6 +123,11 @@ impl Service {
         self.process.id()
     }
 
+    /// Where it is asked.
+    pub(super) fn address(&self) -> &str {
+        &self.http
+    }
+
     /// Its /metrics.
     pub(super) fn metrics(&self) -> anyhow::Result<String> {
         metrics(&self.http)

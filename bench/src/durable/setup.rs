@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -44,6 +45,12 @@ impl Installed {
     }
 }
 
+/// A token, and the file that lets it in.
+pub(super) struct Token {
+    pub(super) bearer: String,
+    pub(super) file: String,
+}
+
 /// Settings of the servers, each `name=value`; of two with one name the last holds.
 #[derive(Default)]
 pub(super) struct ServerSettings {
@@ -74,7 +81,7 @@ impl Setup {
         let service = std::fs::canonicalize(service)
             .with_context(|| format!("{} is missing: `make build` makes it", service.display()))?;
         let key_file = folder.path().join("keys.txt");
-        let mut command = std::process::Command::new(&service);
+        let mut command = Command::new(&service);
         command.args(["keys", "generate", "--output"]).arg(&key_file);
         let made = command.output()?;
         anyhow::ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -85,6 +92,20 @@ impl Setup {
     pub(super) fn new_database(&self, name: &str) -> anyhow::Result<String> {
         Database::create(&self.postgres.url("postgres"), name)?;
         Ok(self.postgres.url(name))
+    }
+
+    /// A token of an operator.
+    pub(super) fn token(&self) -> anyhow::Result<Token> {
+        let made =
+            Command::new(&self.service).args(["tokens", "new", "bench", "operator"]).output()?;
+        anyhow::ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let said = String::from_utf8(made.stdout)?;
+        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        let [_, bearer, _, line, ..] = lines.as_slice() else { anyhow::bail!("no token was made") };
+        let file = self.folder().join("tokens");
+        std::fs::write(&file, format!("{line}\n"))?;
+        let file = file.to_str().context("no path")?.to_owned();
+        Ok(Token { bearer: (*bearer).to_owned(), file })
     }
 
     pub(super) fn folder(&self) -> &Path {

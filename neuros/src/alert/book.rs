@@ -103,6 +103,14 @@ impl Meeting<'_> {
 }
 
 impl Book {
+    /// The number of the first that was said of each alert that is open.
+    pub fn open_episodes(&self) -> impl Iterator<Item = i64> {
+        self.slots.iter().filter_map(|slot| match &slot.phase {
+            Phase::Open(episode) => Some(episode.number),
+            _ => None,
+        })
+    }
+
     /// Time has come to the meeting's: what is due by then becomes true. Before everything else of a meeting.
     pub fn begin(&mut self, meeting: &mut Meeting<'_>) {
         self.clock = self.clock.max(meeting.now);

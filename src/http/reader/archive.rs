@@ -19,7 +19,7 @@ use super::ended::Ended;
 use super::hub::{self, Hub};
 use super::shares::Shares;
 use super::statuses;
-use super::turns::{NotDone, Turns};
+use super::turns::{Busy, NotDone, Turns};
 use crate::hints::Hints;
 use crate::http::problem::Problem;
 use crate::http::refusals::Unwritten;
@@ -34,6 +34,18 @@ pub struct Archive {
     pub(super) sockets: TaskTracker,
     /// Sockets are to end.
     ending: CancellationToken,
+    /// See `ending`.
+    how: OnceLock<Ending>,
+}
+
+/// How the service ends for whoever follows somebody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// It goes on, here in another process or at another instance.
+    #[default]
+    Restart,
+    /// Nobody knows that it does.
+    Away,
 }
 
 /// What is needed to read what is stored.
@@ -109,6 +121,8 @@ pub(super) enum Unread {
     Away(String),
     /// What is stored does not open.
     Broken(String),
+    /// Too many wait to read.
+    Busy,
 }
 
 /// How long reading may take, with waiting for a turn.
@@ -154,8 +168,14 @@ impl Archive {
         &self.ending
     }
 
+    /// How they end then.
+    pub(in crate::http) fn how_it_ends(&self) -> Ending {
+        self.how.get().copied().unwrap_or_default()
+    }
+
     /// Ends all sockets, and waits a while until that is written down.
-    pub async fn end_sockets(&self) {
+    pub async fn end_sockets(&self, how: Ending) {
+        self.how.get_or_init(|| how);
         self.ending.cancel();
         self.sockets.close();
         if tokio::time::timeout(SOCKETS_PATIENCE, self.sockets.wait()).await.is_err() {
@@ -316,6 +336,7 @@ pub(super) fn undone(not_done: NotDone) -> Problem {
         NotDone::Panicked => Problem::broken(),
         NotDone::Ended => Problem::unavailable("the service is ending"),
         NotDone::Late => Problem::unavailable("the store takes too long to answer"),
+        NotDone::Busy => told(Unread::Busy),
     }
 }
 
@@ -328,6 +349,7 @@ pub(super) fn told(unread: Unread) -> Problem {
             tracing::error!(%error, "nothing is shown: phi_access_log takes no rows");
             Problem::unavailable("it cannot be written down who reads, so nothing is shown")
         }
+        Unread::Busy => Problem::unavailable("too many wait to read what is stored"),
         Unread::Away(problem) => {
             tracing::warn!(%problem, "a read is not answered");
             Problem::unavailable("the store is away")
@@ -347,6 +369,12 @@ impl From<StoreError> for Unread {
             }
             StoreError::Refused(_) | StoreError::Outdated(_) => Self::Broken(error.to_string()),
         }
+    }
+}
+
+impl From<Busy> for Unread {
+    fn from(Busy: Busy) -> Self {
+        Self::Busy
     }
 }
 

@@ -8,14 +8,17 @@ use actors::person::Person;
 use actors::restore::RestoreError;
 use actors::store::{Asked, Store as _, StoredUser};
 use actors::user::{alert_place, transition_place};
+use neuros::time::Timestamp;
 use serde_json::json;
 
 use super::archive::{File, Opened, Unread};
-use super::feed::{self, Missing};
+use super::cursor::Cursor;
+use super::feed::{self, Missing, Step};
 use super::hub::with_cursor;
 use super::now;
 use super::status::Status;
-use super::subscriber::{Cut, Subscriber, Text, text_of, text_of_opened};
+use super::subscriber::{Cut, Subscriber};
+use super::text::{Text, text_of, text_of_opened};
 use crate::store::Administration as _;
 
 /// Messages of a user that are read at a time.
@@ -43,7 +46,7 @@ struct Standing {
 }
 
 async fn standing(opened: &Opened, user_id: &str) -> Result<Standing, Unread> {
-    let _turn = opened.turns.wait().await;
+    let _turn = opened.turns.wait().await?;
     let file = file_of(opened, user_id).await?;
     standing_of(opened, user_id, file).await
 }
@@ -123,13 +126,14 @@ pub(super) async fn begin(
     false
 }
 
-/// What is away may be back after a pause; what is broken ends the subscription.
+/// What is away may be back after a pause; what is broken ends the subscription, and so does too much waiting.
 async fn pause_after(unread: Unread, subscriber: &Subscriber) {
     match unread {
         Unread::Broken(problem) => {
             tracing::error!(%problem, "a subscriber cannot be shown what is stored");
             subscriber.cut(Cut::Broken);
         }
+        Unread::Busy => subscriber.cut(Cut::Busy),
         Unread::Away(_)
         | Unread::NotLogged(_)
         | Unread::Nobody
@@ -169,7 +173,7 @@ async fn messages(
     user_id: &str,
     after: i64,
 ) -> Result<(Vec<(i64, Text)>, bool), Unread> {
-    let _turn = opened.turns.wait().await;
+    let _turn = opened.turns.wait().await?;
     let Some(File { stored, key }) = file_of(opened, user_id).await? else {
         return Ok((Vec::new(), true));
     };
@@ -232,17 +236,17 @@ pub(super) async fn snapshots(opened: &Opened, subscriber: &Subscriber) -> bool 
     }
 }
 
+/// The next messages of everybody.
+async fn page(opened: &Opened, cursor: &Cursor) -> Result<Vec<Step>, Missing> {
+    let _turn = opened.turns.wait().await?;
+    let heads = opened.store.heads().await?;
+    feed::next(opened, cursor, &heads).await
+}
+
 /// Reads everybody's messages from the store into the queue until live ones can follow.
 pub(super) async fn catch_up_everybody(opened: &Opened, subscriber: &Subscriber) {
     while let Some(mut cursor) = subscriber.cursor() {
-        let page = {
-            let _turn = opened.turns.wait().await;
-            match opened.store.heads().await {
-                Ok(heads) => feed::next(opened, &cursor, &heads).await,
-                Err(error) => Err(Missing::from(error)),
-            }
-        };
-        match page {
+        match page(opened, &cursor).await {
             Ok(steps) if steps.is_empty() => {
                 if opened.hub.joins(subscriber) {
                     return;
@@ -267,19 +271,13 @@ pub(super) async fn catch_up_everybody(opened: &Opened, subscriber: &Subscriber)
     }
 }
 
-/// A user's status by now, with the message that says it.
-pub(super) async fn status_of(
+/// The time of a user's newest evaluated event in their checkpoint.
+pub(super) async fn clock_of(
     opened: &Opened,
-    user_id: &str,
-    file: Option<File>,
-) -> Result<(Status, Text), Unread> {
-    let Some(File { stored, key }) = file else {
-        return Ok((Status::Stale, Status::Stale.message(user_id, None)));
-    };
-    let person = opened.restorer.person(&stored, &key).await.map(|(person, _)| person);
-    let person = if_readable(opened, &stored, person)?;
+    File { stored, key }: &File,
+) -> Result<Option<Timestamp>, Unread> {
+    let person = opened.restorer.person(stored, key).await.map(|(person, _)| person);
+    let person = if_readable(opened, stored, person)?;
     let state = person.as_ref().and_then(|person| person.state.as_deref());
-    let clock = state.and_then(|state| state.summary(user_id).clock);
-    let status = Status::of(stored.quarantined, clock, now(), opened.fresh_for);
-    Ok((status, status.message(user_id, clock)))
+    Ok(state.and_then(|state| state.summary(&stored.user_id).clock))
 }

@@ -9,7 +9,7 @@ use actors::user::outbox_place;
 
 use super::archive::{Opened, Unread};
 use super::cursor::Cursor;
-use super::subscriber::{Text, text_of_opened};
+use super::text::{Text, text_of_opened};
 use crate::store::{LeavingMessage, LeavingRow};
 
 /// Rows that are read at a time, of all lanes together.

@@ -11,7 +11,8 @@ use super::catching_up::{begin, catch_up, catch_up_everybody, snapshots};
 use super::cursor::Cursor;
 use super::ended::ENDED;
 use super::status::Status;
-use super::subscriber::{Subscriber, Text};
+use super::subscriber::Subscriber;
+use super::text::Text;
 use super::{FOLLOWED, access, accessor, refusal};
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
@@ -71,10 +72,11 @@ impl Subscription {
         refusals: &Arc<Refusals>,
         identity: Identity,
         bytes_max: usize,
+        wait_max: Duration,
         users_max: usize,
     ) -> Result<Self, Problem> {
         let opened = archive.opened()?;
-        let subscriber = Arc::new(Subscriber::new(bytes_max));
+        let subscriber = Arc::new(Subscriber::new(bytes_max, wait_max));
         let id = opened.hub.enter(&subscriber);
         let _socket = archive.sockets.token();
         let (archive, refusals) = (Arc::clone(archive), Arc::clone(refusals));

@@ -14,7 +14,8 @@ use super::catching_up::catch_up;
 use super::cursor::Cursor;
 use super::feed::{self, Missing, Step};
 use super::status::Status;
-use super::subscriber::{Cut, Offered, Subscriber, Text, text_of};
+use super::subscriber::{Cut, Offered, Subscriber};
+use super::text::{Text, text_of};
 use crate::hints::Hints;
 
 /// A lost hint costs so much, at most, beside reading.
@@ -228,9 +229,9 @@ async fn turn(opened: &Arc<Opened>) -> Result<(), String> {
                 return Err(problem);
             }
             Err(Missing::Unread(Unread::NotLogged(error))) => return Err(error.to_string()),
-            Err(Missing::Unread(Unread::Nobody | Unread::Nothing(_) | Unread::TooFar(..))) => {
-                return Ok(());
-            }
+            Err(Missing::Unread(
+                Unread::Nobody | Unread::Nothing(_) | Unread::TooFar(..) | Unread::Busy,
+            )) => return Ok(()),
         }
     }
     Ok(())
@@ -252,7 +253,7 @@ mod tests {
     }
 
     fn entered(hub: &Hub) -> (u64, Arc<Subscriber>) {
-        let subscriber = Arc::new(Subscriber::new(10_000));
+        let subscriber = Arc::new(Subscriber::new(10_000, PATIENCE));
         (hub.enter(&subscriber), subscriber)
     }
 

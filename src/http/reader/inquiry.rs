@@ -1,7 +1,6 @@
 //! An operator who looks into a single user, where the settings let them: why the user is in their mode, the records
 //! one by one, and what is said of the user while it is. Each look is written down before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +8,20 @@ use actix_web::dev::Payload;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use actors::home::home;
+use actors::inquiry::Presence;
 use actors::lane::Lane;
 use actors::message::explained_of_stored;
+use actors::person::Person;
 use actors::phi::Phi;
 use actors::restore::RestoreError;
 use actors::seal::Place;
-use actors::store::{Store as _, StoredUser};
+use actors::store::Store as _;
 use actors::user::{alert_place, transition_place};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use neuros::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::archive::{File, Opened, Unread};
 use super::ended::ENDED;
@@ -32,7 +32,8 @@ use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::refusals::Whom;
 use crate::retrace::{Numbers, Retracing};
-use crate::store::{Access, Administration as _, StoredAlert};
+use crate::store::{Access, Administration as _};
+use crate::watch::Watch;
 use crate::why::{PASSED_MAX, RECORDS_MAX, Told, Why, place};
 
 /// An operator, about a user.
@@ -73,15 +74,15 @@ impl Inquirer {
     pub(in crate::http) async fn why(
         &self,
         as_of: Option<Timestamp>,
-        lanes: BTreeMap<i32, &'static str>,
+        watch: Arc<Watch>,
     ) -> Result<Phi<Vec<u8>>, Problem> {
         let user_id = self.0.user_id.clone();
         let read = async move |opened: Arc<Opened>, file: File| {
             let why = Why::of(opened.source(&file), as_of, now()).await?;
             let why = why.map_err(|_| too_far("as_of"))?;
             let mut shown = why.to_json(&user_id);
-            let open = open_alerts(&opened, &file, why.person.message_number).await?;
-            let lane = lane_of(&opened, &user_id, &lanes).await?;
+            let open = open_alerts(&opened, &file, &why.person).await?;
+            let lane = lane_of(&opened, &user_id, &watch).await?;
             if let Value::Object(shown) = &mut shown {
                 shown.insert("user_id".to_owned(), json!(user_id));
                 shown.insert("as_of".to_owned(), json!(as_of));
@@ -264,26 +265,13 @@ fn too_far(field: &'static str) -> Unread {
     Unread::TooFar(field, detail)
 }
 
-/// The newest change of each alert that was open when the user's newest message was number `upto`.
-async fn open_alerts(opened: &Opened, file: &File, upto: i64) -> Result<Vec<Value>, Unread> {
-    let StoredUser { user, start, .. } = file.stored;
-    let mut newest: BTreeMap<Uuid, StoredAlert> = BTreeMap::new();
-    let mut after = start.message_number;
-    loop {
-        let page = opened.store.alerts_of_user(user, after, ROWS).await?;
-        let Some(last) = page.last() else { break };
-        after = last.n;
-        for row in page.into_iter().filter(|row| row.n <= upto) {
-            match row.status.as_str() {
-                "firing" | "acknowledged" => drop(newest.insert(row.alert_id, row)),
-                _ => drop(newest.remove(&row.alert_id)),
-            }
-        }
-        if after >= upto {
-            break;
-        }
+/// The newest change of each alert that was open, of a person as they were then.
+async fn open_alerts(opened: &Opened, file: &File, person: &Person) -> Result<Vec<Value>, Unread> {
+    let (user, upto) = (file.stored.user, person.message_number);
+    let mut open = Vec::new();
+    for first in person.alerts.open_episodes() {
+        open.extend(opened.store.newest_of_alert(user, first, upto).await?);
     }
-    let mut open: Vec<StoredAlert> = newest.into_values().collect();
     open.sort_unstable_by_key(|row| row.n);
     let mut shown = Vec::with_capacity(open.len());
     for row in open {
@@ -296,29 +284,26 @@ async fn open_alerts(opened: &Opened, file: &File, upto: i64) -> Result<Vec<Valu
 }
 
 /// The user's home lane as its row says, and what this process knows of it.
-async fn lane_of(
-    opened: &Opened,
-    user_id: &str,
-    ours: &BTreeMap<i32, &'static str>,
-) -> Result<Value, Unread> {
+async fn lane_of(opened: &Opened, user_id: &str, watch: &Watch) -> Result<Value, Unread> {
     let Some(routing) = opened.store.routing().await? else { return Ok(Value::Null) };
     let lane: Lane = home(user_id, routing.partition_count);
     let rows = opened.store.lanes().await?;
     let row = rows.into_iter().find(|row| row.lane == lane);
     let positions = row.as_ref().map(|row| row.progress.positions);
-    let condition = ours.get(&lane.0);
-    let missing = match condition {
-        Some(_) => "the lane does not tell of single actors",
-        None => "this process does not own the lane",
+    let (age, missing) = match watch.presence(lane, user_id).await {
+        Ok(Some(Presence { age })) => (Some(age.as_secs_f64()), None),
+        Ok(None) => (None, Some("the user is not in memory")),
+        Err(why) => (None, Some(why)),
     };
     Ok(json!({
         "partition": lane.0,
         "events_position": positions.map(|positions| positions.events),
         "by_user_position": positions.map(|positions| positions.by_user),
         "owner": row.as_ref().map(|row| row.owner.clone()),
-        "condition": condition,
-        "actor_age_seconds": null,
-        "mailbox": null,
+        "condition": watch.readiness().lanes.get(&lane.0),
+        "actor_age_seconds": age,
+        // A lane answers between two batches, when nothing waits for any actor.
+        "mailbox": age.map(|_| 0),
         "missing": missing,
     }))
 }

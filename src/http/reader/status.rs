@@ -4,7 +4,7 @@ use neuros::time::{Micros, Timestamp};
 use serde::Serialize;
 use serde_json::json;
 
-use super::subscriber::{Text, text_of};
+use super::text::{Text, text_of};
 
 /// The condition of what is known of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,36 +1,19 @@
 //! One who follows users, between what is read and the socket: whom, how far each has come, and what waits to be
 //! sent. The queue is bounded: whoever does not keep up is closed, and what was dropped is in the store.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actors::lane::Lane;
-use actors::phi::Phi;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use super::feed::Message;
+use super::queue::Queue;
 use super::status::Status;
-
-/// Messages that wait for one socket, at most.
-const QUEUE_MESSAGES_MAX: usize = 4_096;
-/// What has waited for so long is not sent any more: whom it is about may have been erased since.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// A message as it goes out, in the clear; all who are sent it share it.
-pub(in crate::http) type Text = Arc<Phi<String>>;
-
-/// From now on this shows itself no more.
-pub(super) fn text_of(clear: String) -> Text {
-    Arc::new(Phi::new(clear))
-}
-
-/// The same of what was opened; `None` when it is no text.
-pub(super) fn text_of_opened(opened: Phi<Vec<u8>>) -> Option<Text> {
-    String::from_utf8(opened.into_inner()).ok().map(text_of)
-}
+use super::text::Text;
 
 /// Why a socket is closed from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +26,8 @@ pub(in crate::http) enum Cut {
     Broken,
     /// It must come again: this process has lost its place.
     Again,
+    /// Too many wait to read.
+    Busy,
 }
 
 /// One who follows users.
@@ -53,14 +38,13 @@ pub(in crate::http) struct Subscriber {
     /// There is room again.
     room: Notify,
     bytes_max: usize,
+    /// What has waited for so long is not sent any more.
     wait_max: Duration,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// Each with the time until which it is sent.
-    queue: VecDeque<(Instant, Text)>,
-    bytes: usize,
+    queue: Queue,
     users: BTreeMap<String, Followed>,
     everybody: Option<Everybody>,
     cut: Option<Cut>,
@@ -96,10 +80,10 @@ pub(super) enum Offered {
 }
 
 impl Subscriber {
-    /// One who follows nobody yet, with so many bytes that may wait.
-    pub(super) fn new(bytes_max: usize) -> Self {
+    /// One who follows nobody yet, with so many bytes that may wait, and for so long.
+    pub(super) fn new(bytes_max: usize, wait_max: Duration) -> Self {
         let (ready, room) = (Notify::new(), Notify::new());
-        Self { inner: Mutex::default(), ready, room, bytes_max, wait_max: WAIT_MAX }
+        Self { inner: Mutex::default(), ready, room, bytes_max, wait_max }
     }
 
     /// Adds users, each from behind a message; nothing live is put into the queue for them until
@@ -172,13 +156,13 @@ impl Subscriber {
     }
 
     /// A user's condition; told only when it is another than before.
-    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: &Text) {
+    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: impl FnOnce() -> Text) {
         let mut inner = self.inner();
         let Some(followed) = inner.users.get_mut(user_id) else { return };
         let is_news = followed.told.is_some_and(|told| told != status);
         if is_news {
             followed.told = Some(status);
-            self.push(&mut inner, text.clone());
+            self.push(&mut inner, text());
         }
     }
 
@@ -193,19 +177,15 @@ impl Subscriber {
         if inner.cut.is_some() || inner.is_over {
             return;
         }
-        if inner.bytes + text.expose().len() > self.bytes_max
-            || inner.queue.len() >= QUEUE_MESSAGES_MAX
-        {
-            self.cut_off(inner, Cut::Slow);
-            return;
+        match inner.queue.push(self.by(), text, self.bytes_max) {
+            true => self.ready.notify_one(),
+            false => self.cut_off(inner, Cut::Slow),
         }
-        self.add(inner, text);
     }
 
-    fn add(&self, inner: &mut Inner, text: Text) {
-        inner.bytes += text.expose().len();
-        inner.queue.push_back((Instant::now() + self.wait_max, text));
-        self.ready.notify_one();
+    /// By when something must be sent that is put into the queue now.
+    fn by(&self) -> Instant {
+        Instant::now() + self.wait_max
     }
 
     /// Puts something that was read into the queue, when there is room; says whether anybody still waits for it.
@@ -219,10 +199,8 @@ impl Subscriber {
                 if inner.cut.is_some() || inner.is_over {
                     return false;
                 }
-                // Half of it stays free for what is live.
-                if inner.bytes <= self.bytes_max / 2 && inner.queue.len() <= QUEUE_MESSAGES_MAX / 2
-                {
-                    self.add(&mut inner, text);
+                if inner.queue.push_read(self.by(), &text, self.bytes_max) {
+                    self.ready.notify_one();
                     return true;
                 }
             }
@@ -296,7 +274,6 @@ impl Subscriber {
         inner.cut.get_or_insert(cut);
         // What waits is in the store, and whoever comes again reads it there.
         inner.queue.clear();
-        inner.bytes = 0;
         self.ready.notify_one();
         self.room.notify_waiters();
     }
@@ -309,16 +286,11 @@ impl Subscriber {
                 if let Some(cut) = inner.cut {
                     return Err(cut);
                 }
-                if inner.queue.front().is_some_and(|(by, _)| *by <= Instant::now()) {
+                if inner.queue.is_late() {
                     self.cut_off(&mut inner, Cut::Slow);
                     return Err(Cut::Slow);
                 }
-                if let Some((by, text)) = inner.queue.pop_front() {
-                    inner.bytes -= text.expose().len();
-                    if inner.queue.is_empty() {
-                        // A socket that is idle holds no memory for when it was not.
-                        inner.queue = VecDeque::new();
-                    }
+                if let Some((by, text)) = inner.queue.pop() {
                     self.room.notify_waiters();
                     return Ok((by, text));
                 }
@@ -342,7 +314,7 @@ impl Subscriber {
     pub(super) fn end(&self) -> (Vec<(String, u64)>, Option<u64>) {
         let mut inner = self.inner();
         inner.is_over = true;
-        inner.queue = VecDeque::new();
+        inner.queue.clear();
         self.room.notify_waiters();
         let users = std::mem::take(&mut inner.users);
         let users = users.into_iter().map(|(user_id, followed)| (user_id, followed.sent)).collect();
@@ -356,7 +328,12 @@ impl Subscriber {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::http::reader::text::text_of;
+
+    const WAIT_MAX: Duration = Duration::from_secs(60);
 
     fn message(n: i64) -> Message {
         let text = text_of(format!("{{\"n\":{n}}}"));
@@ -368,7 +345,7 @@ mod tests {
     }
 
     fn following(last: i64) -> Subscriber {
-        let subscriber = Subscriber::new(1_000);
+        let subscriber = Subscriber::new(1_000, WAIT_MAX);
         subscriber.follow("ada");
         subscriber.begin_after("ada", last, Status::Fresh);
         subscriber
@@ -428,7 +405,7 @@ mod tests {
         subscriber.offer(&message(1));
         subscriber.offer(&message(2));
         assert_eq!(next(&subscriber).await, Err(Cut::Slow));
-        assert!(subscriber.inner().queue.is_empty(), "nor kept");
+        assert!(subscriber.inner().queue.pop().is_none(), "nor kept");
         assert_eq!(subscriber.last("ada"), None);
     }
 

@@ -12,19 +12,17 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::allowance::Allowance;
 use super::request;
-use crate::http::Desk;
 use crate::http::authentication::Identity;
-use crate::http::reader::{Cut, Subscription, Text, Unfollowed};
+use crate::http::reader::{Cut, Ending, Subscription, Text, Unfollowed};
+use crate::http::{Desk, Sockets};
 
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A client of whom nothing was heard for so long is closed.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How often that is looked at.
+/// How often it is looked at whether a client is still there and known, at least.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a client may take to read why it is closed, and to answer …
+/// How long a client may take to read why it is closed, and to answer. One that does not keep up has as long as it may
+/// be silent: it has much to read before that.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// … and one that does not keep up: it has much to read before that.
-const SLOW_PATIENCE: Duration = SILENCE_MAX;
+/// The end of a token is looked for by the system's clock, which may be set meanwhile: so often at least.
+const CLOCK_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a message of a client, at most: a thousand users have names of 255 bytes.
 const MESSAGE_BYTES_MAX: usize = 512 << 10;
 /// The same of one of whom nobody knows who it is: there is nothing to say but that it closes.
@@ -50,8 +48,10 @@ pub(super) enum Ended {
     Broken,
     /// It should try again.
     Later(&'static str),
-    /// This process ends.
+    /// This process ends, and others go on.
     Restart,
+    /// This process ends, and nobody knows of another.
+    Away,
 }
 
 impl Ended {
@@ -64,10 +64,11 @@ impl Ended {
             Self::Forbidden => (4003, "you may not see one of these users"),
             Self::Slow => (4008, "you do not keep up; come again with `after`"),
             Self::Bad(said) => (4009, said),
-            Self::Silent => (1008, "nothing was heard of you for 60 s"),
+            Self::Silent => (1008, "nothing was heard of you for too long"),
             Self::Broken => (1011, "what is stored cannot be opened"),
             Self::Later(said) => (1013, said),
             Self::Restart => (1012, "the service is restarted; come again with `after`"),
+            Self::Away => (1001, "the service goes away; come again later with `after`"),
         }
     }
 }
@@ -82,6 +83,16 @@ impl From<Cut> for Ended {
             ),
             Cut::Broken => Self::Broken,
             Cut::Again => Self::Later("come again with `after`"),
+            Cut::Busy => Self::Later("too many wait to read; come again later with `after`"),
+        }
+    }
+}
+
+impl From<Ending> for Ended {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Restart => Self::Restart,
+            Ending::Away => Self::Away,
         }
     }
 }
@@ -119,14 +130,15 @@ impl Conversation {
 
     async fn talk(&mut self, stream: &mut AggregatedMessageStream) -> Ended {
         if let Some(text) = self.subscription.greeting()
-            && let Err(ended) = self.send(Instant::now() + SILENCE_MAX, text).await
+            && let Err(ended) =
+                self.send(Instant::now() + self.desk.sockets.silence_max, text).await
         {
             return ended;
         }
         let ending = self.desk.archive.ending().clone();
         let expired = expired(self.identity.until());
         tokio::pin!(expired);
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval(LOOK_EVERY.min(self.desk.sockets.ping_every));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut heard, mut pinged) = (Instant::now(), Instant::now());
         let mut allowance = Allowance::new(heard);
@@ -135,7 +147,7 @@ impl Conversation {
             tokio::select! {
                 // Whether somebody is still known comes before all that they could be sent.
                 biased;
-                () = ending.cancelled() => return Ended::Restart,
+                () = ending.cancelled() => return self.desk.archive.how_it_ends().into(),
                 () = &mut expired => return Ended::Expired,
                 _ = look.tick() => if let Err(ended) = self.look(heard, &mut pinged).await {
                     return ended;
@@ -178,10 +190,11 @@ impl Conversation {
         if !self.desk.authentication.still_knows(&self.identity) {
             return Err(Ended::Expired);
         }
-        if heard.elapsed() >= SILENCE_MAX {
+        let Sockets { ping_every, silence_max, .. } = self.desk.sockets;
+        if heard.elapsed() >= silence_max {
             return Err(Ended::Silent);
         }
-        if pinged.elapsed() >= PING_EVERY {
+        if pinged.elapsed() >= ping_every {
             *pinged = Instant::now();
             self.session.ping(b"").await.map_err(|_| Ended::Gone)?;
         }
@@ -191,12 +204,12 @@ impl Conversation {
     /// Sends something, when the client reads; whoever does not is not waited for.
     async fn send(&mut self, by: Instant, text: Text) -> Result<(), Ended> {
         let subscriber = self.subscription.subscriber();
-        let ending = self.desk.archive.ending();
+        let archive = &self.desk.archive;
         let sent = tokio::select! {
             biased;
             sent = self.session.text(text.expose().as_str()) => sent.map_err(|_| Ended::Gone),
             cut = subscriber.is_cut() => Err(cut.into()),
-            () = ending.cancelled() => Err(Ended::Restart),
+            () = archive.ending().cancelled() => Err(archive.how_it_ends().into()),
             () = tokio::time::sleep_until(by) => Err(Ended::Slow),
         };
         if sent.is_ok() {
@@ -259,7 +272,8 @@ async fn close(desk: &Desk, session: Session, stream: &mut AggregatedMessageStre
             }
         }
     };
-    let patience = if matches!(ended, Ended::Slow) { SLOW_PATIENCE } else { CLOSE_PATIENCE };
+    let is_slow = matches!(ended, Ended::Slow);
+    let patience = if is_slow { desk.sockets.silence_max } else { CLOSE_PATIENCE };
     if tokio::time::timeout(patience, closing).await.is_err() {
         tracing::debug!(code, "a client did not answer the close");
     }
@@ -271,7 +285,6 @@ async fn expired(until: Option<Timestamp>) {
     loop {
         let left = until.as_micros() - crate::app::now().as_micros();
         let Ok(left) = u64::try_from(left) else { return };
-        // By the system's clock, which may be set meanwhile.
-        tokio::time::sleep(Duration::from_micros(left + 1).min(SILENCE_MAX)).await;
+        tokio::time::sleep(Duration::from_micros(left + 1).min(CLOCK_MAX)).await;
     }
 }

@@ -142,7 +142,8 @@ impl Sockets {
             "Sockets that have ended, by the code that they were closed with; 1000 when the client left.",
             &["code"],
         )?;
-        for code in ["1000", "1008", "1011", "1012", "1013", "4001", "4003", "4008", "4009"] {
+        for code in ["1000", "1001", "1008", "1011", "1012", "1013", "4001", "4003", "4008", "4009"]
+        {
             closed.with_label_values(&[code]);
         }
         let sent =

@@ -155,6 +155,11 @@ impl Bridge {
         assert_eq!(status.code(), Some(0), "{}", self.last_words());
     }
 
+    /// Tells it to end as somebody at a terminal does (SIGINT).
+    pub(crate) fn interrupt(&self) {
+        self.process.interrupt();
+    }
+
     /// Ends it in order; says how it ended, however that was.
     pub(crate) fn ends(&self) -> ExitStatus {
         self.process.stop()

@@ -137,6 +137,13 @@ impl Process {
         status.unwrap_or_else(|| panic!("{name} does not stop:\n{}", self.last_words()))
     }
 
+    /// Tells it to end as somebody at a terminal does.
+    pub(super) fn interrupt(&self) {
+        let child = self.child();
+        let child = child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.recipe.name));
+        send(id(child), Signal::INT);
+    }
+
     /// Whether it runs no longer, by itself or because a test ended it.
     pub(super) fn has_ended(&self) -> bool {
         self.child().is_none() || self.ended().is_some()

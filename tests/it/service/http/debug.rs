@@ -1,5 +1,6 @@
 //! An operator looks into a single user: why, why not, at any time, record by record, and live.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -42,6 +43,23 @@ fn said(site: &Site<'_>, user: &str) -> Vec<Value> {
     said
 }
 
+/// The newest of each alert that was open when number `n` was the newest that was said.
+fn open_by(said: &[Value], n: &Value) -> Vec<Value> {
+    let mut newest = BTreeMap::new();
+    for message in
+        said.iter().filter(|said| said["type"] == "alert" && said["n"].as_i64() <= n.as_i64())
+    {
+        newest.insert(message["id"].as_str().expect("an id"), message);
+    }
+    let is_open = |message: &&&Value| {
+        ["firing", "acknowledged"].contains(&message["status"].as_str().expect("a status"))
+    };
+    let mut open: Vec<Value> =
+        newest.values().filter(is_open).map(|&message| message.clone()).collect();
+    open.sort_by_key(|message| message["n"].as_i64());
+    open
+}
+
 /// Outcomes as `replay --explain` prints them for the same records.
 fn replayed(site: &Site<'_>) -> Vec<Value> {
     let log = site.run(&["export", "log", "--user", "ada"]);
@@ -66,13 +84,19 @@ fn why_is_told_with_every_rule_and_equals_replay_at_any_time() {
     assert_eq!(now["why"], outcomes[59]["text"]);
     assert_eq!(now["outcomes"].as_array().map(Vec::len), Some(10));
     assert_eq!(now["newest_record"]["number"], 60);
-    assert_eq!(now["lane"]["condition"], "running");
+    let lane = &now["lane"];
+    assert_eq!((&lane["condition"], &lane["mailbox"]), (&json!("running"), &json!(0)));
+    let age = lane["actor_age_seconds"].as_f64().expect("it is in memory");
+    assert!(age > 0.0 && lane["missing"].is_null(), "{lane}");
+    let all = said(&site, "ada");
+    assert_eq!(now["alerts"], json!(open_by(&all, &now["n"])));
     let baseline = &now["baselines"][0];
     let status = baseline["status"].as_str().expect("a text");
     assert!(status == "calibrated" || status.starts_with("calibrating "), "{baseline}");
     assert_eq!(now["readings"]["stale"].as_array().map(Vec::len), Some(3), "all are of 2025");
 
     let times = site.sql("SELECT number || '|' || to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM event_records WHERE number IN (20, 40, 60) ORDER BY number");
+    let mut were_open = 0;
     for line in times.lines() {
         let (number, at) = line.split_once('|').expect("two columns");
         let number: usize = number.parse().expect("a number");
@@ -84,7 +108,10 @@ fn why_is_told_with_every_rule_and_equals_replay_at_any_time() {
         );
         assert_eq!(then["why"], outcomes[number - 1]["text"]);
         assert_eq!(then["state"]["mode"], outcomes[number - 1]["mode"]);
+        assert_eq!(then["alerts"], json!(open_by(&all, &then["n"])));
+        were_open += then["alerts"].as_array().expect("a list").len();
     }
+    assert!(were_open > 0, "there is an alert to tell of");
     let before = ask(&bridge, &format!("{PATH}?as_of=2020-01-01T00:00:00Z"), &operator).json();
     assert_eq!((&before["state"], &before["record_number"]), (&Value::Null, &json!(0)));
     assert!(ask(&bridge, &format!("{PATH}?as_of=soon"), &operator).detail().starts_with("`as_of`"));

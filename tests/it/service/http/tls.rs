@@ -18,13 +18,14 @@ use crate::servers::Bridge;
 use crate::support::{bridge, stderr, stdout};
 
 /// A certificate for this name, and its key, as PEM.
-struct Issued {
-    certificate: CertificateDer<'static>,
+pub(crate) struct Issued {
+    pub(crate) certificate: CertificateDer<'static>,
     certificate_text: String,
     key_text: String,
 }
 
-fn issue(name: &str) -> Issued {
+/// Makes one.
+pub(crate) fn issue(name: &str) -> Issued {
     let issued = generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate");
     let CertifiedKey { cert, signing_key } = issued;
     Issued {
@@ -35,7 +36,7 @@ fn issue(name: &str) -> Issued {
 }
 
 /// Puts a certificate where the service looks for it.
-fn show(office: &mut Office, issued: &Issued) {
+pub(crate) fn show(office: &mut Office, issued: &Issued) {
     let certificate = office.file("server.crt", &issued.certificate_text);
     let key = office.file("server.key", &issued.key_text);
     office.set("BRIDGE__HTTP__TLS__CERTIFICATE_FILE", &certificate);

@@ -17,13 +17,13 @@ use crate::service::site::Site;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A socket.
-pub(super) struct Socket {
-    pub(super) socket: WebSocket<TcpStream>,
+pub(in crate::service) struct Socket {
+    pub(in crate::service) socket: WebSocket<TcpStream>,
 }
 
 /// What a socket has come to.
 #[derive(Debug, PartialEq)]
-pub(super) enum Came {
+pub(in crate::service) enum Came {
     Message(Value),
     Closed(u16, String),
     /// The connection broke off.
@@ -33,7 +33,11 @@ pub(super) enum Came {
 }
 
 /// The request of a handshake, with these lines in its head.
-pub(super) fn request(bridge: &Bridge, path: &str, lines: &[(&'static str, &str)]) -> Request {
+pub(in crate::service) fn request(
+    bridge: &Bridge,
+    path: &str,
+    lines: &[(&'static str, &str)],
+) -> Request {
     let url = format!("ws://{}{path}", bridge.address());
     let mut request = url.into_client_request().expect("a request");
     for (name, value) in lines {
@@ -43,7 +47,10 @@ pub(super) fn request(bridge: &Bridge, path: &str, lines: &[(&'static str, &str)
 }
 
 /// Opens a socket; the error is the status of the answer that refuses it.
-pub(super) fn open_with(request: Request, address: std::net::SocketAddr) -> Result<Socket, u16> {
+pub(in crate::service) fn open_with(
+    request: Request,
+    address: std::net::SocketAddr,
+) -> Result<Socket, u16> {
     let stream = TcpStream::connect(address).expect("somebody listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     match tungstenite::client(request, stream) {
@@ -60,19 +67,19 @@ pub(super) fn open_with(request: Request, address: std::net::SocketAddr) -> Resu
 }
 
 /// Opens one with a token.
-pub(super) fn open(bridge: &Bridge, token: &str) -> Socket {
+pub(in crate::service) fn open(bridge: &Bridge, token: &str) -> Socket {
     let bearer = format!("Bearer {token}");
     let lines = [("authorization", bearer.as_str()), ("sec-websocket-protocol", "neuros.v1")];
     open_with(request(bridge, "/ws", &lines), bridge.address()).expect("a socket")
 }
 
 impl Socket {
-    pub(super) fn say(&mut self, message: &Value) {
+    pub(in crate::service) fn say(&mut self, message: &Value) {
         self.socket.send(Message::text(message.to_string())).expect("sent");
     }
 
     /// What comes next, within a time.
-    pub(super) fn next_within(&mut self, patience: Duration) -> Came {
+    pub(in crate::service) fn next_within(&mut self, patience: Duration) -> Came {
         self.socket.get_ref().set_read_timeout(Some(patience)).expect("set");
         loop {
             match self.socket.read() {
@@ -95,12 +102,12 @@ impl Socket {
     }
 
     /// What comes next.
-    pub(super) fn next(&mut self) -> Came {
+    pub(in crate::service) fn next(&mut self) -> Came {
         self.next_within(PATIENCE)
     }
 
     /// The next message.
-    pub(super) fn message(&mut self) -> Value {
+    pub(in crate::service) fn message(&mut self) -> Value {
         match self.next() {
             Came::Message(message) => message,
             other => panic!("no message: {other:?}"),
@@ -108,7 +115,7 @@ impl Socket {
     }
 
     /// The code that it is closed with, whatever comes before.
-    pub(super) fn code(&mut self) -> u16 {
+    pub(in crate::service) fn code(&mut self) -> u16 {
         loop {
             match self.next() {
                 Came::Message(_) => {}
@@ -121,17 +128,17 @@ impl Socket {
 
 /// What a client knows of users, over any number of sockets.
 #[derive(Default)]
-pub(super) struct Known {
+pub(in crate::service) struct Known {
     /// By user and number.
-    pub(super) messages: BTreeMap<(String, i64), Value>,
-    pub(super) newest: BTreeMap<String, i64>,
-    pub(super) cursor: Option<String>,
-    pub(super) repeated: usize,
+    pub(in crate::service) messages: BTreeMap<(String, i64), Value>,
+    pub(in crate::service) newest: BTreeMap<String, i64>,
+    pub(in crate::service) cursor: Option<String>,
+    pub(in crate::service) repeated: usize,
 }
 
 impl Known {
     /// Takes a message, which must follow on what is known of its user, or be known.
-    pub(super) fn take(&mut self, mut message: Value) {
+    pub(in crate::service) fn take(&mut self, mut message: Value) {
         let kind = message["type"].as_str().expect("a type").to_owned();
         if let Some(cursor) = message.as_object_mut().and_then(|fields| fields.remove("cursor")) {
             self.cursor = Some(cursor.as_str().expect("a text").to_owned());
@@ -153,7 +160,7 @@ impl Known {
     }
 
     /// What to ask for to go on with these users.
-    pub(super) fn after(&self, users: &[&str]) -> Value {
+    pub(in crate::service) fn after(&self, users: &[&str]) -> Value {
         let after = users
             .iter()
             .map(|user| ((*user).to_owned(), json!(self.newest.get(*user).copied().unwrap_or(0))));
@@ -161,7 +168,11 @@ impl Known {
     }
 
     /// Checks that all is known that the store holds of these users, and nothing else.
-    pub(super) fn equals_store(&self, site: &Site<'_>, is_theirs: impl Fn(&str) -> bool) {
+    pub(in crate::service) fn equals_store(
+        &self,
+        site: &Site<'_>,
+        is_theirs: impl Fn(&str) -> bool,
+    ) {
         let mut stored = BTreeMap::new();
         for what in ["transitions", "alerts"] {
             for line in site.run(&["export", what]).lines() {
@@ -183,7 +194,7 @@ impl Known {
 }
 
 /// How many messages the store holds.
-pub(super) fn stored(site: &Site<'_>) -> usize {
+pub(in crate::service) fn stored(site: &Site<'_>) -> usize {
     let count =
         "SELECT (SELECT count(*) FROM mode_transitions) + (SELECT count(*) FROM alert_changes)";
     usize::try_from(site.number(count)).expect("a count")

@@ -10,7 +10,8 @@ use crate::servers::Bridge;
 use crate::service::http::issuer::{self, SigningKey, trust};
 use crate::service::http::office::{Office, ask_as};
 
-fn office(key: &SigningKey) -> Office {
+/// An installation that knows an issuer, and one page.
+pub(super) fn office(key: &SigningKey) -> Office {
     let mut office = Office::new();
     trust(&mut office, &[key]);
     office.set("BRIDGE__HTTP__ORIGINS", "https://app.example");
@@ -18,9 +19,10 @@ fn office(key: &SigningKey) -> Office {
     office
 }
 
-const SPOKEN: (&str, &str) = ("sec-websocket-protocol", "neuros.v1");
+pub(super) const SPOKEN: (&str, &str) = ("sec-websocket-protocol", "neuros.v1");
 
-fn ticket(bridge: &Bridge, token: &str) -> String {
+/// A ticket for whom a token names.
+pub(super) fn ticket(bridge: &Bridge, token: &str) -> String {
     let line = format!("Authorization: Bearer {token}\r\nContent-Length: 0");
     let answer = ask_as(bridge, "POST", "/api/v1/tickets", &[line]);
     assert_eq!(answer.status, 201, "{answer:?}");

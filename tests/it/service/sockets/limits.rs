@@ -33,9 +33,7 @@ fn a_client_that_does_not_read_is_closed_and_goes_on_where_it_was() {
         scope.spawn(|| stream(site.kafka, &site.topics.events, &events, 300));
         let slow_ends = "biometric_sockets_closed_total{code=\"4008\"}";
         while bridge.metric(slow_ends) < 1.0 {
-            if let Came::Message(message) =
-                quick.next_within(Duration::from_millis(200))
-            {
+            if let Came::Message(message) = quick.next_within(Duration::from_millis(200)) {
                 seen.take(message);
             }
         }
