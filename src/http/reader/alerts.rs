@@ -42,7 +42,8 @@ pub(in crate::http) struct Answer {
 const OPEN_MAX: i64 = 1_000;
 /// Orders about one user that may wait for the lane's owner: each ends a batch there.
 const WAITING_MAX: u64 = 8;
-const MANY_WAIT: &str = "what was asked about this user's alerts before waits still; try again when it is done";
+const MANY_WAIT: &str =
+    "what was asked about this user's alerts before waits still; try again when it is done";
 /// How long whoever asks for something waits for what comes of it.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,9 @@
 //! minute, at any instance. Neither kept nor logged in the clear: the store has a ticket's digest, and whom it is for
 //! under a key of this ticket alone.
 
+use std::future::Future;
+use std::sync::Arc;
+
 use actors::phi::Phi;
 use actors::seal::{DataKey, Place, Unopened};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
@@ -12,7 +15,7 @@ use neuros::time::{Micros, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::archive::{Archive, Opened, Unread, told};
+use super::archive::{Archive, LOG_PATIENCE, Opened, Unread, told, undone};
 use super::now;
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
@@ -37,20 +40,16 @@ impl Archive {
         let mut bytes = Zeroizing::new([0; TICKET_BYTES]);
         fill_random(bytes.as_mut_slice()).map_err(|_| Problem::broken())?;
         let ticket = BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice());
-        let (opened, identity) = (self.opened()?, Phi::new(identity.to_bytes()));
-        let (digest, runtime) = (digest_of(&ticket), opened.runtime.clone());
-        let kept = runtime.spawn(async move {
+        let (digest, identity) = (digest_of(&ticket), Phi::new(identity.to_bytes()));
+        let kept = self.in_turn(async move |opened: Arc<Opened>| {
             let key = key_of(&ticket, &opened.keys.service_key().await?).ok_or_else(refused)?;
             let sealed = opened.seal.seal(&key, place(&digest), &identity);
             let now = now();
             let end = now + Micros::from_seconds(SECONDS);
             opened.store.keep_ticket(&digest, sealed.0, end, now).await?;
-            Ok::<String, Unread>(ticket)
+            Ok(ticket)
         });
-        match kept.await {
-            Ok(kept) => kept.map_err(told),
-            Err(_) => Err(Problem::unavailable("the service is ending")),
-        }
+        kept.await
     }
 
     /// For whom a ticket is; it is used up by that.
@@ -62,12 +61,30 @@ impl Archive {
         &self,
         ticket: &str,
     ) -> Result<Option<Identity>, Problem> {
-        let (opened, digest) = (self.opened()?, digest_of(ticket));
-        let (runtime, ticket) = (opened.runtime.clone(), Zeroizing::new(ticket.to_owned()));
-        let taken = runtime.spawn(async move { take(&opened, &ticket, &digest, now()).await });
-        match taken.await {
-            Ok(taken) => taken.map_err(told),
-            Err(_) => Err(Problem::unavailable("the service is ending")),
+        // Nobody knows yet who asks: what cannot be a ticket is not looked for.
+        if !has_form(ticket) {
+            return Ok(None);
+        }
+        let (digest, ticket) = (digest_of(ticket), Zeroizing::new(ticket.to_owned()));
+        self.in_turn(async move |opened: Arc<Opened>| take(&opened, &ticket, &digest, now()).await)
+            .await
+    }
+
+    /// Asks the store when it is somebody's turn, and does not wait for long.
+    async fn in_turn<T, F>(
+        &self,
+        ask: impl FnOnce(Arc<Opened>) -> F + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Unread>> + Send,
+    {
+        let opened = self.opened()?;
+        let asked = Arc::clone(&opened);
+        let work = async move { ask(asked).await };
+        match opened.turns.take(LOG_PATIENCE, work).await {
+            Ok(done) => done.map_err(told),
+            Err(not_done) => Err(undone(not_done)),
         }
     }
 }
@@ -110,6 +127,12 @@ fn key_of(ticket: &str, service_key: &DataKey) -> Option<DataKey> {
     Some(DataKey::new(&bytes, service_key.number()))
 }
 
+/// Whether a text could be a ticket.
+fn has_form(text: &str) -> bool {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text);
+    bytes.is_ok_and(|bytes| bytes.len() == TICKET_BYTES)
+}
+
 fn digest_of(ticket: &str) -> [u8; 32] {
     Sha256::digest(ticket.as_bytes()).into()
 }
@@ -136,6 +159,16 @@ mod tests {
         for (ticket, service) in [("another", 7), ("a ticket", 8)] {
             let other = key_of(ticket, &DataKey::new(&[service; 32], 3)).expect("a key");
             assert_ne!(other.expose(), key.expose());
+        }
+    }
+
+    #[test]
+    fn what_is_no_ticket_is_seen_without_asking_anybody() {
+        let ticket = BASE64_URL_SAFE_NO_PAD.encode([7; TICKET_BYTES]);
+        assert!(has_form(&ticket));
+        for text in ["", "x", "canary", &ticket[1..], &format!("{ticket}A"), &format!("{ticket}=")]
+        {
+            assert!(!has_form(text), "{text}");
         }
     }
 }
