@@ -150,7 +150,8 @@ impl Conversation {
                         Some(Err(_)) => return Ended::Bad("a frame is broken or too long".to_owned()),
                         None => return Ended::Gone,
                     };
-                    if let Err(ended) = self.hear(message).await {
+                    // Apart, for it is seldom and large: while nothing is said a socket holds no place for it.
+                    if let Err(ended) = Box::pin(self.hear(message)).await {
                         return ended;
                     }
                 }
