@@ -8,6 +8,9 @@ use actix::{Addr, Handler, Message};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::capacity::INQUIRIES;
+use crate::lane::Lane;
+use crate::observe::Observer;
 use crate::router::Router;
 
 /// A question about a user, and where the answer goes: `None` says that the user is not in memory.
@@ -38,12 +41,19 @@ impl Handler<Whereabouts> for Router {
     }
 }
 
-/// Answers what is asked, until `stop`.
-pub(crate) async fn answer(
-    mut asked: mpsc::Receiver<Inquiry>,
-    router: Addr<Router>,
-    stop: CancellationToken,
+/// Tells who watches a lane that it may be asked, and answers until `stop`.
+pub(crate) fn open(
+    lane: Lane,
+    observer: &dyn Observer,
+    router: &Addr<Router>,
+    stop: &CancellationToken,
 ) {
+    let (door, asked) = mpsc::channel(INQUIRIES);
+    observer.may_be_asked(lane, door);
+    actix::spawn(answer(asked, router.clone(), stop.clone()));
+}
+
+async fn answer(mut asked: mpsc::Receiver<Inquiry>, router: Addr<Router>, stop: CancellationToken) {
     loop {
         let inquiry = tokio::select! {
             biased;

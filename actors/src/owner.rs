@@ -17,7 +17,7 @@ use crate::alert::Alerts;
 use crate::audit::{Audit, Writer};
 use crate::batch::End;
 use crate::cache::CacheWork;
-use crate::capacity::{CACHE_QUEUE, INQUIRIES};
+use crate::capacity::CACHE_QUEUE;
 use crate::command::Orders;
 use crate::home::home;
 use crate::ingest::{self, Ingest};
@@ -190,7 +190,7 @@ impl Owner {
         let oldest_unwritten = Rc::clone(&residents.oldest_unwritten);
         let router = Router::new(router::Desk { residents, alerts }, end.clone()).start();
         self.start_scrub(&router, committed, progress.users, &drop_rest);
-        self.start_answers(&router, &drop_rest);
+        inquiry::open(self.lane, &*self.ports.observer, &router, &drop_rest);
         let turns = Rc::new(RefCell::new(Turns::default()));
         let orders = Rc::new(Orders::default());
         let events_stop = Rc::<Cell<Option<i64>>>::default();
@@ -237,12 +237,6 @@ impl Owner {
         let (rules, router) = (Arc::clone(&self.rules), router.clone());
         let scrub = Scrub { lane: self.lane, ports, rules, restorer, router, committed, after };
         actix::spawn(scrub.run(stop.clone()));
-    }
-
-    fn start_answers(&self, router: &Addr<Router>, stop: &CancellationToken) {
-        let (door, inquiries) = mpsc::channel(INQUIRIES);
-        self.ports.observer.may_be_asked(self.lane, door);
-        actix::spawn(inquiry::answer(inquiries, router.clone(), stop.clone()));
     }
 
     fn start_cache(&self, stop: &CancellationToken) -> mpsc::Sender<CacheWork> {

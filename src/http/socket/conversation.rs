@@ -162,7 +162,8 @@ impl Conversation {
                     if !allowance.takes(heard) {
                         return Ended::Later("too many messages; come again later");
                     }
-                    if let Err(ended) = self.hear(message).await {
+                    // Apart, for it is seldom and large: while nothing is said a socket holds no place for it.
+                    if let Err(ended) = Box::pin(self.hear(message)).await {
                         return ended;
                     }
                 }
