@@ -1,8 +1,8 @@
 //! Sockets as clients meet them: what they reconstruct is what the store holds, whatever happens on the way.
 
-mod client;
+pub(crate) mod client;
 mod document;
 mod doors;
-mod following;
+pub(crate) mod following;
 mod limits;
 mod two;
