@@ -75,7 +75,7 @@ def follow(bridge: str, users: list[str], token_file: Path, newest: dict[str, in
             raise Refused(why)
         if what in (LATER, WITH_A_TOKEN):
             wait = max(wait, 1.0)
-        wait += random.uniform(0, min(WAIT_LAST, WAIT_FIRST * 2**failures))
+        wait += random.uniform(0, min(WAIT_LAST, WAIT_FIRST * 2 ** min(failures, 10)))
         print(f"{why}: again in {wait:.1f} s", file=sys.stderr)
         time.sleep(wait)
 

@@ -38,4 +38,4 @@ class States:
             except OSError:
                 pass
             failures += 1
-            time.sleep(random.uniform(0, min(WAIT_LAST, WAIT_FIRST * 2**failures)))
+            time.sleep(random.uniform(0, min(WAIT_LAST, WAIT_FIRST * 2 ** min(failures, 10))))

@@ -6,7 +6,7 @@
 // origin but the socket itself: serve the page and the bridge from one origin (a proxy may mount the bridge below
 // /api/biometric/), or have the page's own server ask for the ticket, and hand it on.
 
-import { NoSocket, SUBPROTOCOL, type Connection, type Events, type Positions } from "./follow.js";
+import { fromJson, NoSocket, SUBPROTOCOL, toJson, type Connection, type Events, type Positions } from "./follow.js";
 
 /** A ticket: it opens one socket within 30 s, for whom the token is. */
 export async function ticket(bridge: string, token: () => string): Promise<string> {
@@ -31,6 +31,6 @@ export async function openWithTicket(bridge: string, token: () => string, events
 
 /** Positions in the browser's own storage: user ids and numbers, nothing of anybody's health. */
 export function inStorage(): Positions {
-  const newest = JSON.parse(localStorage.getItem("neuros.positions") ?? "{}") as Record<string, number>;
-  return { newest, save: () => localStorage.setItem("neuros.positions", JSON.stringify(newest)) };
+  const newest = fromJson(localStorage.getItem("neuros.positions") ?? "{}");
+  return { newest, save: () => localStorage.setItem("neuros.positions", toJson(newest)) };
 }

@@ -20,7 +20,10 @@ export interface Forgotten { type: "forgotten"; user_id: string }
 export type Message = Snapshot | ModeSwitch | Alert | Status | Forgotten;
 
 /** The newest `n` of each user that was dealt with, and where that is kept. */
-export interface Positions { newest: Record<string, number>; save(): void }
+export interface Positions { newest: Map<string, number>; save(): void }
+
+export const toJson = (newest: Map<string, number>) => JSON.stringify(Object.fromEntries(newest));
+export const fromJson = (text: string) => new Map(Object.entries(JSON.parse(text) as Record<string, number>));
 
 /** What happens on a connection; `closed` comes once and last. */
 export interface Events { opened(): void; message(text: string): void; closed(end: End): void }
@@ -89,8 +92,8 @@ function connection(open: Open, users: string[], positions: Positions, take: (me
     let isOver = false;
     open({
       opened() {
-        const known = users.filter((user) => user in positions.newest);
-        const after = Object.fromEntries(known.map((user) => [user, positions.newest[user]]));
+        const known = [...positions.newest].filter(([user]) => users.includes(user));
+        const after = Object.fromEntries(known);
         line?.send(JSON.stringify({ type: "subscribe", users, after }));
       },
       message(text) {
@@ -109,25 +112,22 @@ function connection(open: Open, users: string[], positions: Positions, take: (me
 }
 
 /** A message as it is to be taken; nothing when it was taken before. */
-function receive(message: Message, newest: Record<string, number>): Message | undefined {
+function receive(message: Message, newest: Map<string, number>): Message | undefined {
   switch (message.type) {
     case "snapshot": {
       // The bridge knows less than we do: the user was erased (and perhaps let in again, as somebody new), or its
       // database is an older one. Either way what we have is of nobody any more.
-      const known = newest[message.user_id] ?? 0;
-      if (known > 0 && (message.mode === null || message.n < known)) {
-        newest[message.user_id] = 0;
-        return { type: "forgotten", user_id: message.user_id };
-      }
-      newest[message.user_id] ??= message.n;
-      return message;
+      const known = newest.get(message.user_id) ?? message.n;
+      const isForgotten = known > 0 && (message.mode === null || message.n < known);
+      newest.set(message.user_id, isForgotten ? 0 : known);
+      return isForgotten ? { type: "forgotten", user_id: message.user_id } : message;
     }
     case "mode_switch":
     case "alert":
       // `message_id` is made of user and `n` alone, so this drops every `message_id` that was there before, without
       // remembering them all.
-      if (message.n <= (newest[message.user_id] ?? 0)) return undefined;
-      newest[message.user_id] = message.n;
+      if (message.n <= (newest.get(message.user_id) ?? 0)) return undefined;
+      newest.set(message.user_id, message.n);
       return message;
     case "status":
       return message;
@@ -138,7 +138,7 @@ function receive(message: Message, newest: Record<string, number>): Message | un
 
 /** Whether the subscription must begin anew: with all there is of somebody who was forgotten; or for a snapshot of
  * somebody whom we know and of whom, as is said now, nothing was ever evaluated: they may be erased. */
-function beginsAnew(message: Message, newest: Record<string, number>): boolean {
+function beginsAnew(message: Message, newest: Map<string, number>): boolean {
   if (message.type === "forgotten") return true;
-  return message.type === "status" && message.user_id !== null && message.clock == null && (newest[message.user_id] ?? 0) > 0;
+  return message.type === "status" && message.user_id !== null && message.clock == null && (newest.get(message.user_id) ?? 0) > 0;
 }

@@ -4,7 +4,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, w
 import { parseArgs } from "node:util";
 import WebSocket from "ws";
 import { openWithTicket } from "./browser.js";
-import { follow, Refused, SUBPROTOCOL, type Connection, type End, type Events, type Message, type Positions } from "./follow.js";
+import { follow, fromJson, Refused, SUBPROTOCOL, toJson, type Connection, type End, type Events, type Message, type Positions } from "./follow.js";
 
 const HELP = `Usage: node dist/node.js --token-file FILE [OPTION]... USER...
 
@@ -42,15 +42,15 @@ async function openWithToken(bridge: string, token: () => string, events: Events
 
 /** Positions in a file that is never half written. */
 class InFile implements Positions {
-  newest: Record<string, number>;
+  newest: Map<string, number>;
 
   constructor(private readonly file: string) {
-    this.newest = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) as Record<string, number> : {};
+    this.newest = fromJson(existsSync(file) ? readFileSync(file, "utf8") : "{}");
   }
 
   save(): void {
     const out = openSync(`${this.file}.new`, "w");
-    writeSync(out, JSON.stringify(this.newest));
+    writeSync(out, toJson(this.newest));
     fsyncSync(out);
     closeSync(out);
     renameSync(`${this.file}.new`, this.file);
@@ -87,7 +87,7 @@ async function main(): Promise<number> {
   const bridge = values.bridge.replace(/\/$/, "");
   const token = () => readFileSync(tokenFile, "utf8").trim(); // Each time anew: it may have been renewed.
   const positions = new InFile(values.positions);
-  if (values.all) for (const user of users) positions.newest[user] ??= 0;
+  if (values.all) for (const user of users) positions.newest.set(user, positions.newest.get(user) ?? 0);
   globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket; // What a browser has, and Node 22.
   const open = (events: Events) => values.ticket ? openWithTicket(bridge, token, events) : openWithToken(bridge, token, events);
   // Written before the position is kept, so synchronously: standard output may be a pipe.

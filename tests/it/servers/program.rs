@@ -68,7 +68,11 @@ impl Program {
     }
 
     /// Waits until what it has printed is as wanted, and gives it.
-    pub(crate) fn wait_lines(&self, wanted: &str, is_so: impl Fn(&[String]) -> bool) -> Vec<String> {
+    pub(crate) fn wait_lines(
+        &self,
+        wanted: &str,
+        is_so: impl Fn(&[String]) -> bool,
+    ) -> Vec<String> {
         for _ in 0..LOOKS_MAX {
             let lines = self.lines();
             if is_so(&lines) {

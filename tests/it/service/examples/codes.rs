@@ -130,12 +130,14 @@ fn answers(kind: Kind) {
     assert_eq!(changes, (1..=newest).map(change).collect::<Vec<Value>>(), "each once");
     assert!(messages(&lines).all(|message| message["type"] != "of a later version"));
     let complaints = client.complaints();
-    for why in ["restarted", "too slowly", "no room", "our token", "stored", "nothing of us for 60 s"]
+    for why in
+        ["restarted", "too slowly", "no room", "our token", "stored", "nothing of us for 60 s"]
     {
         assert!(complaints.contains(why), "{why}: {complaints}");
     }
     // Whoever is asked to wait does; all that go away by themselves have a part of a second more by chance.
-    let waits = complaints.lines().filter_map(|line| line.split_once(": again in ")?.1.split(' ').next());
+    let waits =
+        complaints.lines().filter_map(|line| line.split_once(": again in ")?.1.split(' ').next());
     let waits: Vec<f64> = waits.map(|wait| wait.parse().expect("seconds")).collect();
     assert_eq!(waits.len(), ENDS.len() - 1);
     if kind != Kind::Browser {

@@ -113,7 +113,8 @@ pub(super) fn messages(lines: &[String]) -> impl Iterator<Item = Value> {
 
 /// How many different mode changes and alerts are in these lines.
 pub(super) fn count(lines: &[String]) -> usize {
-    let ids = messages(lines).filter_map(|message| message["message_id"].as_str().map(str::to_owned));
+    let ids =
+        messages(lines).filter_map(|message| message["message_id"].as_str().map(str::to_owned));
     ids.collect::<BTreeSet<String>>().len()
 }
 

@@ -132,8 +132,7 @@ fn forgets(kind: Kind) {
     let lines = client.wait_lines("what is new", |lines| count(lines) == before + after);
     client.stop();
     let numbers = messages(&lines).filter(|message| message["message_id"].is_string());
-    let numbers: Vec<usize> =
-        numbers.map(|it| it["n"].as_u64().expect("one") as usize).collect();
+    let numbers: Vec<usize> = numbers.map(|it| it["n"].as_u64().expect("one") as usize).collect();
     let all: Vec<usize> = (1..=before + after).collect();
     assert_eq!(numbers, all, "her numbers go on, and each comes once");
     assert_eq!(messages(&lines).filter(|message| *message == forgotten).count(), 1);

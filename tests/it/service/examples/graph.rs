@@ -41,7 +41,8 @@ impl<'s> Graph<'s> {
         let schema = schema.replace("AUTHORIZATION neuros_graph", &format!("AUTHORIZATION {role}"));
         site.postgres.psql(&site.database, &schema);
         let database = site.database.replacen("postgres@", &format!("{role}@"), 1);
-        let [client, graph] = ["python", "langgraph"].map(|name| root().join("examples").join(name));
+        let [client, graph] =
+            ["python", "langgraph"].map(|name| root().join("examples").join(name));
         let path = format!("{}:{}", client.display(), graph.display());
         let graph = Self { site, database, token_file: token_file(token), path };
         for _ in 0..2 {
@@ -87,8 +88,8 @@ impl<'s> Graph<'s> {
         let changes = self.site.run(&["export", "transitions", "--user", user]);
         let lines: Vec<String> = changes.lines().map(str::to_owned).collect();
         let taken = |change: Value| {
-            let names = ["n", "seq", "message_id", "mode", "time"];
-            Value::Object(names.map(|name| (name.to_owned(), change[name].clone())).into())
+            let names = ["n", "seq", "message_id", "mode", "time"].into_iter();
+            Value::Object(names.map(|name| (name.to_owned(), change[name].clone())).collect())
         };
         messages(&lines).map(taken).collect()
     }
@@ -183,7 +184,11 @@ fn the_graph_takes_each_mode_change_in_once_and_nobody_reads_what_it_remembers()
 
 fn nothing_is_readable(graph: &Graph<'_>) {
     let (site, dump) = (graph.site, graph.dump());
-    assert_eq!(found(&dump, &["user-1", "look", "adapt"]), ["user-1", "look", "adapt"], "rows are there");
+    assert_eq!(
+        found(&dump, &["user-1", "look", "adapt"]),
+        ["user-1", "look", "adapt"],
+        "rows are there"
+    );
     let secrets = [&MODES[..], &["ask nothing", "as usual", "message_id", "confidence"]].concat();
     assert_eq!(found(&dump, &secrets), [""; 0]);
     site.sql("CREATE TABLE neuros_graph.planted AS SELECT 'a Reflex'::text, 'guardian'::bytea");
