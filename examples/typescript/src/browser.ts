@@ -25,6 +25,7 @@ export async function openWithTicket(bridge: string, token: () => string, events
   const socket = new WebSocket(`${bridge.replace("http", "ws")}/ws?ticket=${given}`, SUBPROTOCOL);
   socket.onopen = () => events.opened();
   socket.onmessage = (event) => events.message(String(event.data));
+  socket.onerror = () => {}; // `close` follows.
   socket.onclose = (event) => events.closed({ code: event.code, waitSeconds: 0 });
   return { send: (text) => socket.send(text), close: () => socket.close() };
 }

@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -10,7 +11,11 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
 use super::follower::{Given, Kind, messages, token_file};
-use crate::servers::{Program, Servers};
+use crate::servers::{Program, Server as _, Servers};
+
+/// How often it is looked whether a client comes, and how long somebody may say nothing.
+const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +43,28 @@ const ENDS: [End; 11] = [
     End::Code(4009),
 ];
 
-/// The next connection that asks for a socket; tickets are given out before.
-fn next(listener: &TcpListener) -> TcpStream {
+/// The next connection of a client, which must not have ended.
+fn accept(listener: &TcpListener, client: &Program) -> TcpStream {
     loop {
-        let (mut stream, _) = listener.accept().expect("somebody comes");
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).expect("set");
+            stream.set_read_timeout(Some(PATIENCE)).expect("set");
+            return stream;
+        }
+        assert!(client.runs(), "it comes no more:\n{}", client.complaints());
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The next connection that asks for a socket; tickets are given out before.
+fn next(listener: &TcpListener, client: &Program) -> TcpStream {
+    loop {
+        let mut stream = accept(listener, client);
         let mut head = [0; 4];
-        while stream.peek(&mut head).expect("they speak") < head.len() {}
+        // Whoever hangs up without a word was nobody; whoever speaks says more than that at once.
+        if stream.peek(&mut head).is_ok_and(|length| length < head.len()) {
+            continue;
+        }
         if &head != b"POST" {
             return stream;
         }
@@ -78,8 +99,8 @@ fn change(n: usize) -> Value {
 }
 
 /// Holds one connection to its end; by now the client has had `newest` changes.
-fn hold(listener: &TcpListener, newest: usize, end: End) {
-    let mut stream = next(listener);
+fn hold(listener: &TcpListener, client: &Program, newest: usize, end: End) {
+    let mut stream = next(listener, client);
     if let End::Status(status) = end {
         let mut bytes = [0; 4_096];
         assert!(stream.read(&mut bytes).expect("they ask") > 0);
@@ -114,13 +135,14 @@ fn answers(kind: Kind) {
         return;
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    listener.set_nonblocking(true).expect("set");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let token_file = token_file("a token");
     let given = Given { bridge: &url, token_file: &token_file, users: &["ada"] };
     let client: Program = kind.start(&given);
     let mut newest = 0;
     for end in ENDS {
-        hold(&listener, newest, end);
+        hold(&listener, &client, newest, end);
         newest += usize::from(!matches!(end, End::Status(_)));
     }
     assert_eq!(client.wait_ended().code(), Some(77), "{}", client.complaints());

@@ -14,8 +14,16 @@ use crate::service::sockets::following::site;
 
 const USERS: [&str; 5] = ["user-0", "user-1", "user-2", "user-3", "user-4"];
 
-/// How far connections come that are cut: through a handshake, snapshots, and into a message.
-const LIMITS: [usize; 8] = [150, 1_900, 4_100, 300, 5_700, 2_600, 7_300, 3_300];
+/// How far connections come that are cut: into a handshake, into snapshots, into messages if there are so many.
+const LIMITS: [usize; 8] = [150, 1_900, 300, 2_700, 600, 3_500, 900, 1_100];
+
+/// From now on modes change with nearly every event.
+pub(super) fn make_moody(site: &mut Site<'_>) {
+    let policy = site.key_file.with_extension("policy.yaml");
+    let text = "version: moody\nselection: {cooldown: 0s}\nreturn: {after_calm: 0s}\n";
+    std::fs::write(&policy, text).expect("written");
+    site.set("BRIDGE__POLICY__FILE", policy.to_str().expect("a path"));
+}
 
 fn wait_all(site: &Site<'_>, client: &Program) {
     site.wait_caught_up();
@@ -28,7 +36,8 @@ fn reconstructs(kind: Kind) {
         return;
     }
     let key = SigningKey::elliptic("e");
-    let Some(site) = site(&key) else { return };
+    let Some(mut site) = site(&key) else { return };
+    make_moody(&mut site);
     let bridge = site.start();
     bridge.wait_lanes(3);
     let line = Line::to(bridge.address());
@@ -60,7 +69,8 @@ fn reconstructs(kind: Kind) {
     bridge.start_again();
     wait_all(&site, &client);
 
-    assert_eq!(line.cuts(), LIMITS.len());
+    // Those that end before the last snapshot are, whatever there is to be said.
+    assert!(line.cuts() >= 5, "{} connections were cut", line.cuts());
     let complaints = client.complaints();
     assert!(complaints.contains("the bridge is being restarted"), "{complaints}");
     client.stop();
