@@ -162,24 +162,33 @@ impl Known {
 
     /// Checks that all is known that the store holds of these users, and nothing else.
     pub(crate) fn equals_store(&self, site: &Site<'_>, is_theirs: impl Fn(&str) -> bool) {
-        let mut stored = BTreeMap::new();
-        for what in ["transitions", "alerts"] {
-            for line in site.run(&["export", what]).lines() {
-                let mut message: Value = serde_json::from_str(line).expect("JSON");
-                if what == "transitions" {
-                    message.as_object_mut().expect("an object").remove("explanation");
-                }
-                let user_id = message["user_id"].as_str().expect("a user").to_owned();
-                if is_theirs(&user_id) {
-                    let n = message["n"].as_i64().expect("a number");
-                    stored.insert((user_id, n), message);
-                }
-            }
-        }
-        assert!(!stored.is_empty());
+        let stored = all_stored(site, is_theirs);
         assert_eq!(self.messages.len(), stored.len(), "messages known and stored");
         assert!(self.messages == stored, "each as it is stored");
     }
+}
+
+/// All messages that the store holds of these users, by user and number.
+pub(crate) fn all_stored(
+    site: &Site<'_>,
+    is_theirs: impl Fn(&str) -> bool,
+) -> BTreeMap<(String, i64), Value> {
+    let mut stored = BTreeMap::new();
+    for what in ["transitions", "alerts"] {
+        for line in site.run(&["export", what]).lines() {
+            let mut message: Value = serde_json::from_str(line).expect("JSON");
+            if what == "transitions" {
+                message.as_object_mut().expect("an object").remove("explanation");
+            }
+            let user_id = message["user_id"].as_str().expect("a user").to_owned();
+            if is_theirs(&user_id) {
+                let n = message["n"].as_i64().expect("a number");
+                stored.insert((user_id, n), message);
+            }
+        }
+    }
+    assert!(!stored.is_empty());
+    stored
 }
 
 /// How many messages the store holds.
