@@ -253,10 +253,8 @@ note_command setpriv util-linux
 note_command valgrind valgrind
 if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
 if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/bin/python"; fi
-if [ -e "$examples_typescript/stamp" ]; then
-    note examples-typescript "$examples_typescript/node_modules"
-    note node "$(command -v node)"
-fi
+if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi
+if node_is_there; then note node "$(command -v node)"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"
     mv "$cache/found.new" "$cache/found"

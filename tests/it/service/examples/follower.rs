@@ -59,11 +59,11 @@ impl Kind {
 
     /// Starts it, with all that is stored and in lines of JSON; its positions are in a file of its own.
     pub(super) fn start(self, given: &Given<'_>) -> Program {
-        self.start_with(given, &["--all", "--json"])
+        self.start_with(given, &["--all", "--json"]).0
     }
 
-    /// The same with other options.
-    pub(super) fn start_with(self, given: &Given<'_>, options: &[&str]) -> Program {
+    /// The same with other options; gives the file, too.
+    pub(super) fn start_with(self, given: &Given<'_>, options: &[&str]) -> (Program, PathBuf) {
         let (program, mut arguments) = self.program();
         let positions = folder().join(format!("{}.positions", Uuid::new_v4().simple()));
         let said = [
@@ -77,7 +77,7 @@ impl Kind {
         let ticket: &[&str] = if self == Self::Browser { &["--ticket"] } else { &[] };
         let all = [&said[..], ticket, options, given.users].concat();
         arguments.extend(all.into_iter().map(str::to_owned));
-        Program::start("an example", program, &arguments, &PYTHON)
+        (Program::start("an example", program, &arguments, &PYTHON), positions)
     }
 
     /// What it says of itself.
