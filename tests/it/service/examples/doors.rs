@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::follower::{Given, Kind, messages, renew, token_file};
+use super::follower::{Given, Kind, renew, snapshots, token_file};
 use crate::servers::Servers;
 use crate::service::http::issuer::{SigningKey, claims, now, trust};
 use crate::service::http::office::Office;
@@ -55,17 +55,16 @@ fn a_client_whose_token_has_ended_goes_on_with_the_next_one() {
     let bridge = office(&key).open();
     let url = format!("http://{}", bridge.address());
     let mut short = claims("ada", "self");
-    short["exp"] = json!(now() + 4);
+    short["exp"] = json!(now() + 10);
     let token_file = token_file(&key.sign(&short));
     let given = Given { bridge: &url, token_file: &token_file, users: &["ada"] };
     let clients = KINDS.map(|kind| kind.start(&given));
     for client in &clients {
-        client.wait_lines("a snapshot", |lines| lines.len() == 1);
+        client.wait_lines("a snapshot", |lines| snapshots(lines) == 1);
     }
     renew(&token_file, &key.token("ada", "self"));
     for client in &clients {
-        let lines = client.wait_lines("another snapshot", |lines| lines.len() == 2);
-        assert!(messages(&lines).all(|message| message["type"] == "snapshot"));
+        client.wait_lines("another snapshot", |lines| snapshots(lines) == 2);
         assert!(client.complaints().starts_with("the bridge does not know our token"));
     }
     bridge.end();

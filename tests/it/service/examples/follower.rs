@@ -124,3 +124,8 @@ pub(super) fn known(lines: &[String]) -> Known {
     messages(lines).for_each(|message| known.take(message));
     known
 }
+
+/// How many snapshots are in these lines; among them may be what the bridge says of itself.
+pub(super) fn snapshots(lines: &[String]) -> usize {
+    messages(lines).filter(|message| message["type"] == "snapshot").count()
+}
