@@ -45,6 +45,10 @@ fn links_lead_somewhere() {
         "docs/api.md",
         "docs/performance.md",
         "docs/decisions/README.md",
+        "examples/README.md",
+        "examples/python/README.md",
+        "examples/typescript/README.md",
+        "examples/langgraph/README.md",
     ];
     for document in documents {
         let path = root().join(document);

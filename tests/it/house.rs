@@ -176,9 +176,18 @@ fn log_lines_name_users_by_their_tag_alone() {
 fn nothing_is_left_unfinished() {
     let marks =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore"), concat!("todo", "!(")];
-    for folder in
-        ["src", "neuros", "actors", "entities", "migration", "bench", "tests/it", "config", "docs"]
-    {
+    for folder in [
+        "src",
+        "neuros",
+        "actors",
+        "entities",
+        "migration",
+        "bench",
+        "tests/it",
+        "config",
+        "docs",
+        "examples",
+    ] {
         for path in files(folder, "").iter().filter(|path| !path.ends_with("house.rs")) {
             let text = read(path);
             for mark in marks {

@@ -12,6 +12,7 @@ mod messages;
 mod network;
 mod postgres;
 mod process;
+mod program;
 mod redis;
 mod scratch;
 mod vault;
@@ -27,6 +28,7 @@ pub(crate) use messages::{Message, Outgoing};
 pub(crate) use network::{Link, Network};
 pub(crate) use postgres::Postgres;
 pub(crate) use process::Server;
+pub(crate) use program::Program;
 pub(crate) use redis::Redis;
 pub(crate) use scratch::folder;
 pub(crate) use vault::{Fault, Vault};
@@ -34,6 +36,9 @@ pub(crate) use vault::{Fault, Vault};
 /// What the servers and clients are called in the installer's list.
 const NEEDED: [&str; 7] =
     ["java", "kafka", "kcat", "postgres", "python", "redis-server", "setpriv"];
+
+/// What the examples are run with, beside these.
+const EXAMPLES: [&str; 3] = ["examples-python", "examples-typescript", "node"];
 
 /// When set, tests that need what is missing are skipped instead of failing.
 const ALLOW_MISSING: &str = "BRIDGE_ALLOW_MISSING_SERVERS";
@@ -56,15 +61,17 @@ impl Servers {
     /// Whether the tests can have servers. If not, it says that the test is skipped when that is
     /// allowed, and fails the test otherwise.
     pub(crate) fn available() -> bool {
-        let Err(reason) = &*INSTALLED else { return true };
-        assert!(std::env::var_os(ALLOW_MISSING).is_some_and(|set| set == "1"), "{reason}");
-        skipped(reason);
-        false
+        are_there(&NEEDED)
+    }
+
+    /// The same of servers, and of what runs the examples.
+    pub(crate) fn available_for_examples() -> bool {
+        are_there(&[&NEEDED[..], &EXAMPLES].concat())
     }
 
     fn start() -> Result<Self, String> {
         // Checked once, so that one sentence names all that is missing.
-        INSTALLED.as_ref().map_err(String::clone)?;
+        look_for(&NEEDED)?;
         std::thread::scope(|scope| {
             let kafka = scope.spawn(|| Kafka::try_start(&[]));
             let postgres = scope.spawn(|| Postgres::try_start(false));
@@ -76,6 +83,13 @@ impl Servers {
             })
         })
     }
+}
+
+fn are_there(names: &[&str]) -> bool {
+    let Err(reason) = look_for(names) else { return true };
+    assert!(std::env::var_os(ALLOW_MISSING).is_some_and(|set| set == "1"), "{reason}");
+    skipped(&reason);
+    false
 }
 
 /// Says so past the test harness, which keeps what a passing test prints to itself: a skipped test must
@@ -96,14 +110,27 @@ pub(crate) fn kcat() -> &'static Path {
     installed("kcat")
 }
 
-static INSTALLED: LazyLock<Result<BTreeMap<String, PathBuf>, String>> = LazyLock::new(find);
+/// The Python that has what the examples need.
+pub(crate) fn examples_python() -> &'static Path {
+    installed("examples-python")
+}
 
-/// Where the installer put a thing of [`NEEDED`].
+/// What the example in TypeScript needs, as npm laid it down.
+pub(crate) fn examples_node_modules() -> &'static Path {
+    installed("examples-typescript")
+}
+
+/// Node, which runs it.
+pub(crate) fn node() -> &'static Path {
+    installed("node")
+}
+
+static INSTALLED: LazyLock<BTreeMap<String, PathBuf>> = LazyLock::new(find);
+
+/// Where the installer put a thing of [`NEEDED`] or [`EXAMPLES`].
 fn installed(name: &str) -> &'static Path {
-    match &*INSTALLED {
-        Ok(found) => &found[name],
-        Err(reason) => panic!("{reason}"),
-    }
+    let found = INSTALLED.get(name);
+    found.unwrap_or_else(|| panic!("{}", look_for(&[name]).expect_err("it is not there")))
 }
 
 /// The folder that the installer fills.
@@ -114,16 +141,21 @@ fn cache() -> PathBuf {
         .map_or_else(|| home().join(".cache/biometric-bridge-servers"), PathBuf::from)
 }
 
-fn find() -> Result<BTreeMap<String, PathBuf>, String> {
+fn find() -> BTreeMap<String, PathBuf> {
     let list = std::fs::read_to_string(cache().join("found")).unwrap_or_default();
     let entries = list.lines().filter_map(|line| line.split_once('='));
-    let found: BTreeMap<String, PathBuf> = entries
+    entries
         .map(|(name, path)| (name.to_owned(), PathBuf::from(path)))
         .filter(|(_, path)| path.exists())
-        .collect();
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !found.contains_key(*name)).collect();
+        .collect()
+}
+
+/// Whether all of these are there; the error is one sentence that names what is not.
+fn look_for(names: &[&str]) -> Result<(), String> {
+    let missing: Vec<&str> =
+        names.iter().copied().filter(|name| !INSTALLED.contains_key(*name)).collect();
     if missing.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     Err(format!(
         "the tests need {}, which tests/servers/install.sh installs (`make servers`); with \

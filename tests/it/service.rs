@@ -10,6 +10,7 @@ mod commands;
 mod dead_letters;
 mod episodes;
 mod erase;
+mod examples;
 mod expand;
 mod faults;
 pub(crate) mod feed;

@@ -22,6 +22,9 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Folders of what is made or fetched.
+const NOT_OURS: [&str; 6] = ["target", "corpus", "artifacts", "node_modules", "dist", "venv"];
+
 /// Every file below `folder` of the project whose name ends with `ending`, in order.
 pub(crate) fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -31,7 +34,7 @@ pub(crate) fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
             let path = entry.expect("the entry is readable").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             match path.is_dir() {
-                true if ["target", "corpus", "artifacts"].contains(&name) => {}
+                true if NOT_OURS.contains(&name) => {}
                 true => folders.push(path),
                 false if name.ends_with(ending) => found.push(path),
                 false => {}

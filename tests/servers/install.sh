@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; and valgrind,
-# which counts instructions.
+# Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; what the examples
+# need; and valgrind, which counts instructions.
 # Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
 #
 # Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
@@ -22,6 +22,9 @@ log="$cache/install.log"
 kafka_version="$(sed -n 's:.*<kafka\.version>\(.*\)</kafka\.version>.*:\1:p' "$here/pom.xml")"
 kafka="$cache/kafka-$kafka_version"
 python="$cache/python"
+examples="$(cd "$here/../../examples" && pwd)"
+examples_python="$cache/examples-python"
+examples_typescript="$cache/examples-typescript"
 missing="$cache/missing"
 
 # Two runs at a time would install over each other.
@@ -80,6 +83,8 @@ install_packages() {
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
     has valgrind || wanted+=(valgrind)
+    # Both in one: npm is no part of Debian's nodejs.
+    { has node && has npm; } || wanted+=(nodejs npm)
     # Networks that can be cut; where they may not be made, chaos says so and does without.
     { has ip && has tc; } || wanted+=(iproute2)
     [ "${#wanted[@]}" -eq 0 ] || apt_install "${wanted[@]}"
@@ -168,27 +173,51 @@ install_kafka() {
     complain "Kafka $kafka_version is missing because it does not start here: see $log; it needs Java 17 or newer."
 }
 
+# Makes a Python environment $1 with what the file $2 names, for $3; `$1/stamp` says that it is there. Further
+# arguments are pip's.
 install_python() {
-    local stamp
-    stamp="$(cksum < "$here/requirements.txt")"
-    if [ -x "$python/bin/python" ] && [ "$(cat "$python/stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
-    has python3 || { complain "Python 3 is missing, which runs the Kafka clients: install python3 and python3-venv."; return 0; }
-    say "fetching the Python clients"
-    rm -rf "$python"
-    if ! python3 -m venv "$python" >> "$log" 2>&1; then
+    local place="$1" wanted="$2" purpose="$3" stamp
+    shift 3
+    stamp="$(cksum < "$wanted")"
+    if [ -x "$place/bin/python" ] && [ "$(cat "$place/stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
+    has python3 || { complain "Python 3 is missing, which runs $purpose: install python3 and python3-venv."; return 0; }
+    say "fetching what $purpose need"
+    rm -rf "$place"
+    if ! python3 -m venv "$place" >> "$log" 2>&1; then
         apt_install python3-venv
-        rm -rf "$python"
-        if ! python3 -m venv "$python" >> "$log" 2>&1; then
+        rm -rf "$place"
+        if ! python3 -m venv "$place" >> "$log" 2>&1; then
             complain "A Python environment cannot be made: install python3-venv."
             return 0
         fi
     fi
-    if ! "$python/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -r "$here/requirements.txt" >> "$log" 2>&1 9>&-; then
-        complain "The Python clients of requirements.txt cannot be installed: see $log and make the package index reachable."
+    if ! "$place/bin/python" -m pip install --quiet --disable-pip-version-check "$@" \
+        -r "$wanted" >> "$log" 2>&1 9>&-; then
+        complain "What $purpose need (${wanted#"$here/../../"}) cannot be installed: see $log and make the package index reachable."
         return 0
     fi
-    echo "$stamp" > "$python/stamp"
+    echo "$stamp" > "$place/stamp"
+}
+
+# Node 20 or newer: `parseArgs` and `fetch` are there.
+node_is_there() { has node && [ "$(node --version | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ]; }
+
+# What the example in TypeScript needs, to the byte of its lock file; nothing of it is run while it is installed.
+install_typescript() {
+    local stamp
+    node_is_there || { complain "Node 20 or newer is missing, which runs the example in TypeScript: install nodejs and npm of that release."; return 0; }
+    stamp="$(node --version) $(cat "$examples/typescript"/package{,-lock}.json | cksum)"
+    if [ "$(cat "$examples_typescript/stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
+    has npm || { complain "npm is missing, which fetches what the example in TypeScript needs: install npm (as root: apt-get install npm)."; return 0; }
+    say "fetching what the example in TypeScript needs"
+    rm -rf "$examples_typescript"
+    mkdir -p "$examples_typescript"
+    cp "$examples/typescript"/package{,-lock}.json "$examples_typescript/"
+    if ! (cd "$examples_typescript" && npm ci --ignore-scripts --no-audit --no-fund --loglevel error) >> "$log" 2>&1 9>&-; then
+        complain "What the example in TypeScript needs (examples/typescript/package-lock.json) cannot be installed: see $log and make the package registry reachable."
+        return 0
+    fi
+    echo "$stamp" > "$examples_typescript/stamp"
 }
 
 # Notes what is there as `name=path`, and what is not as a sentence.
@@ -201,10 +230,14 @@ note_command() {
 : > "$missing"
 install_packages
 # Two cores: one fetches and unpacks while the other waits for Java.
-install_python &
-python_job=$!
+{
+    install_python "$python" "$here/requirements.txt" "the Python clients"
+    install_python "$examples_python" "$examples/langgraph/requirements.txt" "the examples in Python" --require-hashes
+    install_typescript
+} &
+others=$!
 install_kafka
-wait "$python_job"
+wait "$others"
 
 found=""
 if kafka_is_there; then note java "$(command -v java)"; note kafka "$kafka"; fi
@@ -219,6 +252,9 @@ note_command kcat kcat
 note_command setpriv util-linux
 note_command valgrind valgrind
 if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
+if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/bin/python"; fi
+if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi
+if node_is_there; then note node "$(command -v node)"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"
     mv "$cache/found.new" "$cache/found"

@@ -21,7 +21,7 @@ use crate::support::{stderr, stdout};
 const USERS: usize = 12;
 
 /// Makes a signing key, and gives its public half.
-pub(super) fn sign(site: &mut Site<'_>) -> PathBuf {
+pub(crate) fn sign(site: &mut Site<'_>) -> PathBuf {
     let [private, public] =
         ["pem", "pub"].map(|ending| folder().join(format!("{}.{ending}", site.group)));
     let openssl = |arguments: &[&str]| {

@@ -2,11 +2,11 @@
 
 mod browser;
 mod changes;
-pub(super) mod client;
+pub(crate) mod client;
 mod document;
 mod doors;
 mod expansion;
-mod following;
+pub(crate) mod following;
 mod life;
 mod limits;
 mod two;

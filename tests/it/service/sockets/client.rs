@@ -128,17 +128,17 @@ impl Socket {
 
 /// What a client knows of users, over any number of sockets.
 #[derive(Default)]
-pub(in crate::service) struct Known {
+pub(crate) struct Known {
     /// By user and number.
-    pub(in crate::service) messages: BTreeMap<(String, i64), Value>,
-    pub(in crate::service) newest: BTreeMap<String, i64>,
-    pub(in crate::service) cursor: Option<String>,
-    pub(in crate::service) repeated: usize,
+    pub(crate) messages: BTreeMap<(String, i64), Value>,
+    pub(crate) newest: BTreeMap<String, i64>,
+    pub(crate) cursor: Option<String>,
+    pub(crate) repeated: usize,
 }
 
 impl Known {
     /// Takes a message, which must follow on what is known of its user, or be known.
-    pub(in crate::service) fn take(&mut self, mut message: Value) {
+    pub(crate) fn take(&mut self, mut message: Value) {
         let kind = message["type"].as_str().expect("a type").to_owned();
         if let Some(cursor) = message.as_object_mut().and_then(|fields| fields.remove("cursor")) {
             self.cursor = Some(cursor.as_str().expect("a text").to_owned());
@@ -160,7 +160,7 @@ impl Known {
     }
 
     /// What to ask for to go on with these users.
-    pub(in crate::service) fn after(&self, users: &[&str]) -> Value {
+    pub(crate) fn after(&self, users: &[&str]) -> Value {
         let after = users
             .iter()
             .map(|user| ((*user).to_owned(), json!(self.newest.get(*user).copied().unwrap_or(0))));
@@ -168,33 +168,38 @@ impl Known {
     }
 
     /// Checks that all is known that the store holds of these users, and nothing else.
-    pub(in crate::service) fn equals_store(
-        &self,
-        site: &Site<'_>,
-        is_theirs: impl Fn(&str) -> bool,
-    ) {
-        let mut stored = BTreeMap::new();
-        for what in ["transitions", "alerts"] {
-            for line in site.run(&["export", what]).lines() {
-                let mut message: Value = serde_json::from_str(line).expect("JSON");
-                if what == "transitions" {
-                    message.as_object_mut().expect("an object").remove("explanation");
-                }
-                let user_id = message["user_id"].as_str().expect("a user").to_owned();
-                if is_theirs(&user_id) {
-                    let n = message["n"].as_i64().expect("a number");
-                    stored.insert((user_id, n), message);
-                }
-            }
-        }
-        assert!(!stored.is_empty());
+    pub(crate) fn equals_store(&self, site: &Site<'_>, is_theirs: impl Fn(&str) -> bool) {
+        let stored = all_stored(site, is_theirs);
         assert_eq!(self.messages.len(), stored.len(), "messages known and stored");
         assert!(self.messages == stored, "each as it is stored");
     }
 }
 
+/// All messages that the store holds of these users, by user and number.
+pub(crate) fn all_stored(
+    site: &Site<'_>,
+    is_theirs: impl Fn(&str) -> bool,
+) -> BTreeMap<(String, i64), Value> {
+    let mut stored = BTreeMap::new();
+    for what in ["transitions", "alerts"] {
+        for line in site.run(&["export", what]).lines() {
+            let mut message: Value = serde_json::from_str(line).expect("JSON");
+            if what == "transitions" {
+                message.as_object_mut().expect("an object").remove("explanation");
+            }
+            let user_id = message["user_id"].as_str().expect("a user").to_owned();
+            if is_theirs(&user_id) {
+                let n = message["n"].as_i64().expect("a number");
+                stored.insert((user_id, n), message);
+            }
+        }
+    }
+    assert!(!stored.is_empty());
+    stored
+}
+
 /// How many messages the store holds.
-pub(in crate::service) fn stored(site: &Site<'_>) -> usize {
+pub(crate) fn stored(site: &Site<'_>) -> usize {
     let count =
         "SELECT (SELECT count(*) FROM mode_transitions) + (SELECT count(*) FROM alert_changes)";
     usize::try_from(site.number(count)).expect("a count")

@@ -12,7 +12,7 @@ use crate::service::http::people::trust_at;
 use crate::service::site::{Site, Stamps};
 
 /// An installation with an issuer.
-pub(super) fn site(key: &SigningKey) -> Option<Site<'static>> {
+pub(crate) fn site(key: &SigningKey) -> Option<Site<'static>> {
     let mut site = Site::shared(Stamps::Producer)?;
     trust_at(&mut site, &set_of(&[key]));
     Some(site)
