@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use neuros::alert::Held;
+use neuros::time::Timestamp;
 
 use crate::lane::{Counts, Lane, ModeCounts, PerSource, Positions};
 use crate::rows::Sink;
@@ -137,7 +138,7 @@ pub enum CommitFailure {
 }
 
 /// What became of an attempt to publish.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Published {
     /// Messages that are safe at the sink.
     pub messages: u64,
@@ -147,4 +148,6 @@ pub struct Published {
     pub problem: Option<String>,
     /// Rows that wait.
     pub waiting: i64,
+    /// Since when the oldest of them is committed, as far as it is known.
+    pub waiting_since: Option<Timestamp>,
 }

@@ -1,6 +1,6 @@
 //! Sockets as clients meet them: what they reconstruct is what the store holds, whatever happens on the way.
 
-mod client;
+pub(super) mod client;
 mod document;
 mod doors;
 mod following;

@@ -121,17 +121,17 @@ impl Socket {
 
 /// What a client knows of users, over any number of sockets.
 #[derive(Default)]
-pub(super) struct Known {
+pub(in crate::service) struct Known {
     /// By user and number.
-    pub(super) messages: BTreeMap<(String, i64), Value>,
-    pub(super) newest: BTreeMap<String, i64>,
-    pub(super) cursor: Option<String>,
-    pub(super) repeated: usize,
+    pub(in crate::service) messages: BTreeMap<(String, i64), Value>,
+    pub(in crate::service) newest: BTreeMap<String, i64>,
+    pub(in crate::service) cursor: Option<String>,
+    pub(in crate::service) repeated: usize,
 }
 
 impl Known {
     /// Takes a message, which must follow on what is known of its user, or be known.
-    pub(super) fn take(&mut self, mut message: Value) {
+    pub(in crate::service) fn take(&mut self, mut message: Value) {
         let kind = message["type"].as_str().expect("a type").to_owned();
         if let Some(cursor) = message.as_object_mut().and_then(|fields| fields.remove("cursor")) {
             self.cursor = Some(cursor.as_str().expect("a text").to_owned());
@@ -153,7 +153,7 @@ impl Known {
     }
 
     /// What to ask for to go on with these users.
-    pub(super) fn after(&self, users: &[&str]) -> Value {
+    pub(in crate::service) fn after(&self, users: &[&str]) -> Value {
         let after = users
             .iter()
             .map(|user| ((*user).to_owned(), json!(self.newest.get(*user).copied().unwrap_or(0))));
@@ -161,7 +161,11 @@ impl Known {
     }
 
     /// Checks that all is known that the store holds of these users, and nothing else.
-    pub(super) fn equals_store(&self, site: &Site<'_>, is_theirs: impl Fn(&str) -> bool) {
+    pub(in crate::service) fn equals_store(
+        &self,
+        site: &Site<'_>,
+        is_theirs: impl Fn(&str) -> bool,
+    ) {
         let mut stored = BTreeMap::new();
         for what in ["transitions", "alerts"] {
             for line in site.run(&["export", what]).lines() {
@@ -183,7 +187,7 @@ impl Known {
 }
 
 /// How many messages the store holds.
-pub(super) fn stored(site: &Site<'_>) -> usize {
+pub(in crate::service) fn stored(site: &Site<'_>) -> usize {
     let count =
         "SELECT (SELECT count(*) FROM mode_transitions) + (SELECT count(*) FROM alert_changes)";
     usize::try_from(site.number(count)).expect("a count")
