@@ -198,7 +198,9 @@ impl Relay {
         };
         // What was taken from the inbox is read from the outbox next time.
         inbox.forget(cursor.number);
-        self.report(sink, done, None, inbox, Some(*cursor), newest);
+        if safe > 0 || unopened > 0 {
+            self.report(sink, done, None, inbox, Some(*cursor), newest);
+        }
         Err(Trouble::Sink(problem))
     }
 
