@@ -2,6 +2,7 @@
 
 use super::delivery::{all_arrived, cursors, known, site};
 use super::peer::{Manners, Order, Peer};
+use crate::servers::folder;
 use crate::service::check;
 use crate::service::feed::{crowd, stream};
 use crate::service::site::{LANES, Site};
@@ -53,11 +54,7 @@ fn a_peer_that_answers_nothing_is_given_up_and_tried_again() {
         assert!(ready["failing"].is_null(), "{ready}");
         peer.change(|manners| *manners = Manners::default());
         let known = all_arrived(&site, &peer);
-        assert_eq!(
-            known.repeated > 0,
-            require_ack,
-            "what was read and not acknowledged comes again"
-        );
+        assert!(known.repeated > 0, "what was read and not known to be comes again");
         bridge.wait_part("push", true);
         check::all(&site);
         bridge.end();
@@ -110,7 +107,11 @@ fn a_peer_that_is_away_delays_nothing_but_itself_and_is_told_in_health_and_metri
 fn whoever_is_erased_while_the_peer_is_away_is_not_told_of_and_holds_up_nobody() {
     let mut peer = Peer::start(Manners::default());
     peer.stop();
-    let Some(site) = site(&peer, false, "5s") else { return };
+    let Some(mut site) = site(&peer, false, "5s") else { return };
+    let key = folder().join(format!("{}.pem", site.group));
+    let key = key.to_str().expect("a path");
+    site.run(&["audit", "init", "--output", key]);
+    site.set("BRIDGE__AUDIT__SIGNING_KEY_FILE", key);
     let bridge = site.start();
     bridge.wait_lanes(LANES);
     all_else_goes_on(&site);
