@@ -18,7 +18,7 @@ use actors::rows::Sink;
 use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
