@@ -1,3 +1,5 @@
+//! What acknowledgements, pongs and breaks come to, one by one and at random.
+
 use std::collections::BTreeSet;
 
 use proptest::collection::vec;

@@ -10,9 +10,9 @@ use crate::service::sockets::client::stored;
 
 /// Events come, and everything else takes them.
 fn all_else_goes_on(site: &Site<'_>) {
-    stream(site.kafka, &site.topics.events, &crowd(6, 15), 30);
+    stream(site.kafka, &site.topics.events, &crowd(10, 20), 50);
     site.wait_caught_up();
-    assert!(stored(site) > 30);
+    assert!(stored(site) > 10);
 }
 
 #[test]
