@@ -16,6 +16,7 @@ use actors::ports::Rules;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::audit::Auditing;
 use self::housekeeping::House;
@@ -23,6 +24,7 @@ use self::key_usage::KeyUsage;
 use crate::http::{Archive, Ending, Listener};
 use crate::kafka::{Connection, Group, Health, Lost, Membership, TopicNames};
 use crate::lanes::Lanes;
+use crate::push::{self, Keeper, Peer};
 use crate::retention::Retention;
 use crate::seal::key_file::KeyFile;
 use crate::settings::Settings;
@@ -78,16 +80,18 @@ pub struct Service {
     watch: Arc<Watch>,
     store: Arc<SqlStore>,
     archive: Arc<Archive>,
-    group: Group,
     membership: Membership,
     audit: Auditing,
     http: ServerHandle,
-    fatal: mpsc::Receiver<String>,
+    lanes: Joined,
     stop: CancellationToken,
     deadline: Duration,
     /// Where connections live; the last to go.
     runtime: Runtime,
 }
+
+/// How long what was sent last may take to be known to be safe.
+const RELAYED: Duration = Duration::from_secs(3);
 
 /// How long connections to the database may take to end.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -128,18 +132,17 @@ impl Service {
         };
         let joined = starting.join(key_file, policy, migrate, adopt, &health).await;
         match joined {
-            Ok(Some(Running { store, group, audit, fatal })) => {
+            Ok(Some(Running { store, audit, lanes })) => {
                 let deadline = settings.shutdown.deadline;
                 let membership = membership_of(&settings);
                 Ok(Some(Self {
                     watch,
                     store,
                     archive,
-                    group,
                     membership,
                     audit,
                     http,
-                    fatal,
+                    lanes,
                     stop,
                     deadline,
                     runtime,
@@ -164,11 +167,11 @@ impl Service {
     /// Waits until something happens that this process does not get over.
     pub async fn broken(&mut self) -> Fatal {
         let lost = tokio::select! {
-            problem = self.fatal.recv() => {
+            problem = self.lanes.fatal.recv() => {
                 let problem = problem.unwrap_or_else(|| "the lanes' threads have ended".to_owned());
                 return Fatal::Process(problem);
             }
-            lost = self.group.lost() => lost,
+            lost = self.lanes.group.lost() => lost,
         };
         let Membership { group_id, instance_id } = &self.membership;
         match lost {
@@ -185,12 +188,21 @@ impl Service {
     /// Ends the service within its deadline: first no new work, then what is in flight, then the rest. Whoever
     /// follows somebody is told `how`.
     pub async fn end(self, how: Ending) -> Ended {
-        let Self { watch, store, archive, group, audit, http, stop, deadline, runtime, .. } = self;
+        let Self { watch, store, archive, lanes, audit, http, stop, deadline, runtime, .. } = self;
+        let Joined { group, relays, peer, .. } = lanes;
         watch.drain();
         let left = tokio::task::spawn_blocking(move || group.leave());
         let left = tokio::time::timeout(deadline, left);
         // Whoever follows somebody goes on at another instance.
         let (left, ()) = tokio::join!(left, archive.end_sockets(how));
+        // Nothing more is sent; what was may still be answered, and then need not be sent again.
+        relays.close();
+        if tokio::time::timeout(RELAYED, relays.wait()).await.is_err() {
+            tracing::warn!("what was sent last may be sent again");
+        }
+        if let Some(peer) = peer {
+            peer.end().await;
+        }
         stop.cancel();
         http.stop(true).await;
         audit.end().await;
@@ -239,9 +251,16 @@ struct Starting<'s> {
 /// A service that is there.
 struct Running {
     store: Arc<SqlStore>,
-    group: Group,
     audit: Auditing,
+    lanes: Joined,
+}
+
+/// Its lanes, and what was started with them.
+struct Joined {
+    group: Group,
     fatal: mpsc::Receiver<String>,
+    relays: TaskTracker,
+    peer: Option<Keeper>,
 }
 
 impl Starting<'_> {
@@ -261,7 +280,7 @@ impl Starting<'_> {
         };
         let stores = (&store, migrate);
         match self.join_lanes(stores, key_file, policy, adopt, health).await {
-            Ok(Some((group, fatal))) => Ok(Some(Running { store, group, audit, fatal })),
+            Ok(Some(lanes)) => Ok(Some(Running { store, audit, lanes })),
             other => {
                 audit.end().await;
                 other.map(|_| None)
@@ -277,7 +296,7 @@ impl Starting<'_> {
         policy: neuros::Policy,
         adopt: bool,
         health: &Arc<Health>,
-    ) -> Result<Option<(Group, mpsc::Receiver<String>)>, Broken> {
+    ) -> Result<Option<Joined>, Broken> {
         let Some(key_store) = self.key_store(store, migrate).await? else { return Ok(None) };
         let fresh_for = policy.fresh_for.default;
         let Some(keys) = self.keys(store, &key_store, key_file, fresh_for).await? else {
@@ -286,7 +305,9 @@ impl Starting<'_> {
         let Some(found) = self.topics().await? else { return Ok(None) };
         let (fatal, told) = mpsc::channel(8);
         let positioned = Arc::new(crate::kafka::Positioned::default());
-        let ports = self.ports(store, Arc::clone(&keys) as _, &positioned, fatal)?;
+        let (peer, keeper) = self.peer(store)?.unzip();
+        let ports = self.ports(store, Arc::clone(&keys) as _, &positioned, fatal, peer)?;
+        let relays = ports.relays.clone();
         let Some(routing) = self.routing(store, &ports, &found, adopt).await? else {
             return Ok(None);
         };
@@ -316,7 +337,13 @@ impl Starting<'_> {
         let group = group.map_err(broken)?;
         self.look_at_timestamps();
         self.watch.part("start", Ok(()));
-        Ok(Some((group, told)))
+        Ok(Some(Joined { group, fatal: told, relays, peer: keeper }))
+    }
+
+    /// Connects to the peer that is to be told, if there is one.
+    fn peer(&self, store: &Arc<SqlStore>) -> Result<Option<(Peer, Keeper)>, Broken> {
+        let opened = push::open(&self.settings.push, store, self.watch, self.runtime.handle());
+        opened.map_err(Broken)
     }
 }
 

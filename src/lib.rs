@@ -13,6 +13,7 @@ pub mod http;
 pub mod kafka;
 pub mod lanes;
 pub mod letters;
+pub mod push;
 pub mod replay;
 pub mod retention;
 mod retrace;

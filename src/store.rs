@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::rows::Sink;
 use actors::store::StoreError;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
@@ -87,6 +88,8 @@ pub struct Options {
     /// Whose chain the accesses go into that are written down here: one that only this process has, or one
     /// that processes share.
     pub writer: String,
+    /// Who takes the outbox: what one of them has not taken stays, and keeps partitions from being added.
+    pub sinks: Vec<Sink>,
 }
 
 /// The chain of all that commands show.
@@ -100,6 +103,7 @@ impl Default for Options {
             lock_timeout: Duration::from_secs(3),
             acquire_timeout: Duration::from_secs(5),
             writer: COMMAND_LINE.to_owned(),
+            sinks: Sink::TOPICS.to_vec(),
         }
     }
 }
@@ -118,6 +122,7 @@ pub struct SqlStore {
     postgres: Option<Arc<Postgres>>,
     own_chain: Arc<OwnChain>,
     audited: Arc<Audited>,
+    sinks: Arc<[Sink]>,
 }
 
 /// Opens the store at `url`: `postgresql://…`, `postgres://…`, `sqlite:path` or `sqlite::memory:`.
@@ -131,17 +136,34 @@ pub struct SqlStore {
 pub async fn open(url: &str, options: &Options) -> Result<Arc<SqlStore>, StoreError> {
     let runtime = Handle::current();
     let (own_chain, audited) = (Arc::new(OwnChain::of(options)), Arc::default());
+    let sinks = options.sinks.clone().into();
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         let pool = postgres::pool(url, options)?;
         let connection = DatabaseConnection::from(pool.clone());
         let postgres = Some(Arc::new(Postgres::new(pool, options)));
         let (reader, writer) = (connection.clone(), connection);
-        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres, own_chain, audited }));
+        return Ok(Arc::new(SqlStore {
+            runtime,
+            reader,
+            writer,
+            postgres,
+            own_chain,
+            audited,
+            sinks,
+        }));
     }
     if url.starts_with("sqlite:") {
         let (reader, writer) = sqlite::connections(url, options).await?;
         let postgres = None;
-        return Ok(Arc::new(SqlStore { runtime, reader, writer, postgres, own_chain, audited }));
+        return Ok(Arc::new(SqlStore {
+            runtime,
+            reader,
+            writer,
+            postgres,
+            own_chain,
+            audited,
+            sinks,
+        }));
     }
     Err(StoreError::Refused(
         "the store's URL begins with neither `postgresql:` nor `sqlite:`".to_owned(),

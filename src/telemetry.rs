@@ -91,12 +91,14 @@ where
 }
 
 /// Libraries whose lines quote what they were given, and from which level on they do not: paths and heads of
-/// requests, what a database says of rows on its own account, and each byte of a request of ours (keys on their way
-/// to Vault, and our token). No filter brings them back.
-const QUOTING: [(&str, LevelFilter); 4] = [
+/// requests, what a database says of rows on its own account, frames of sockets, and each byte of a request of ours (keys
+/// on their way to Vault, and our token). No filter brings them back.
+const QUOTING: [(&str, LevelFilter); 6] = [
     ("actix_http", LevelFilter::INFO),
     ("actix_web", LevelFilter::INFO),
     ("sqlx::postgres::notice", LevelFilter::OFF),
+    ("tokio_tungstenite", LevelFilter::OFF),
+    ("tungstenite", LevelFilter::OFF),
     ("ureq_proto", LevelFilter::OFF),
 ];
 

@@ -25,6 +25,8 @@ pub use readiness::{Part, Readiness};
 
 /// How long a lane may take to answer: it does so between two batches.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// The part of `/ready` that is the peer; without it nothing is lost.
+const PUSH: &str = "push";
 
 /// Watches the lanes of this process.
 pub struct Watch {
@@ -172,6 +174,34 @@ impl Watch {
         answered.ok().and_then(Result::ok).ok_or(SILENT)
     }
 
+    /// There is a connection to the peer.
+    pub(crate) fn push_connected(&self) {
+        self.metrics.pushes.connected.set(1);
+        self.metrics.pushes.connections.inc();
+        self.part(PUSH, Ok(()));
+    }
+
+    /// There is none to it, for this reason.
+    pub(crate) fn push_away(&self, problem: String) {
+        self.metrics.pushes.connected.set(0);
+        self.part(PUSH, Err(problem));
+    }
+
+    /// A connection to it has ended, or was not opened, for a reason of that kind.
+    pub(crate) fn push_failed(&self, reason: &str) {
+        self.metrics.pushes.failures.with_label_values(&[reason]).inc();
+    }
+
+    /// So many messages were written to it that it is not known to have read.
+    pub(crate) fn push_unanswered(&self, count: usize) {
+        self.metrics.pushes.unanswered.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// It has said something of that kind for which nobody waits.
+    pub(crate) fn push_ignored(&self, kind: &str) {
+        self.metrics.pushes.ignored.with_label_values(&[kind]).inc();
+    }
+
     fn readiness_of(&self, state: &State) -> Readiness {
         Readiness::of(state, self.kafka.check(), self.kafka.membership())
     }
@@ -245,12 +275,14 @@ impl Observer for Watch {
 
     fn published(&self, lane: Lane, sink: Sink, report: &Published) {
         self.metrics.published(sink, report);
-        if let Some(problem) = &report.problem {
+        let mut before = None;
+        self.change_of(lane, |state| before = state.sinks.insert((lane, sink), report.clone()));
+        // Once, however long it goes on.
+        if let Some(problem) = &report.problem
+            && before.is_none_or(|before| before.problem.as_ref() != Some(problem))
+        {
             tracing::warn!(lane = lane.0, sink = sink.as_str(), %problem, "a sink waits");
         }
-        self.change_of(lane, |state| {
-            state.sinks.insert((lane, sink), report.clone());
-        });
     }
 
     fn may_be_asked(&self, lane: Lane, door: mpsc::Sender<Inquiry>) {
@@ -323,7 +355,7 @@ mod tests {
             watch.committed(&report(lane));
             watch.live_users(lane, 5);
             let published =
-                Published { messages: 0, unopened: 0, problem: Some(problem.clone()), waiting: 9 };
+                Published { problem: Some(problem.clone()), waiting: 9, ..Published::default() };
             watch.published(lane, Sink::Alerts, &published);
             watch.lane(lane, Condition::Waiting { part: "postgres", problem });
         };

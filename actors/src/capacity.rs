@@ -32,6 +32,13 @@ pub const LIVE_OUTBOX_BYTES: usize = 8 << 20;
 /// Rows that a sink reads from the outbox at once.
 pub const OUTBOX_PAGE: i64 = 512;
 
+/// Messages of a lane that are on their way to the peer at once: so many that a round trip to another continent still
+/// leaves a thousand a second of each lane, so few that what comes twice after a fault is not much.
+pub const PEER_PAGE: i64 = 128;
+
+/// Bytes of them. What comes behind waits in the outbox.
+pub const PEER_PAGE_BYTES: usize = 256 << 10;
+
 /// Dead letters that are read at once: each may have the size of the largest message.
 pub const DEAD_LETTERS_PAGE: i64 = 16;
 

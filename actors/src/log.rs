@@ -155,16 +155,41 @@ impl Outgoing {
     }
 }
 
+/// Why not all messages are safe.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct Unpublished {
+    /// So many are, from the first on. Some behind them may be.
+    pub safe: usize,
+    /// Why the rest is not.
+    pub problem: LogError,
+}
+
+impl From<LogError> for Unpublished {
+    fn from(problem: LogError) -> Self {
+        Self { safe: 0, problem }
+    }
+}
+
 /// Publishes what is committed.
 #[async_trait]
 pub trait Publisher: Send + Sync {
     /// The largest message that a sink takes: bytes of key, value and headers together.
     fn bytes_max(&self, sink: Sink) -> usize;
 
+    /// Waits until a sink takes messages, for a while.
+    ///
+    /// # Errors
+    ///
+    /// Why it takes none yet. This is never said at once: who is told so may ask again.
+    async fn ready(&self, _: Sink) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Sends messages, in order; returns when all of them are safe.
     ///
     /// # Errors
     ///
-    /// When one is not; some of those before it may be.
-    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), LogError>;
+    /// When one is not.
+    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), Unpublished>;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use neuros::alert::Held;
+use neuros::time::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::inquiry::Inquiry;
@@ -141,7 +142,7 @@ pub enum CommitFailure {
 }
 
 /// What became of an attempt to publish.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Published {
     /// Messages that are safe at the sink.
     pub messages: u64,
@@ -151,4 +152,6 @@ pub struct Published {
     pub problem: Option<String>,
     /// Rows that wait.
     pub waiting: i64,
+    /// Since when the oldest of them is committed, as far as it is known.
+    pub waiting_since: Option<Timestamp>,
 }

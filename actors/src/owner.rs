@@ -172,7 +172,7 @@ impl Owner {
             ports: self.ports.clone(),
             topics: self.rules.topics.clone(),
         });
-        let push = Push::start(relay, progress.outbox, &end, &drop_rest);
+        let push = Push::start(relay, &self.rules.sinks, progress.outbox, &end, &drop_rest);
         let desk = persist::Desk {
             ports: self.ports.clone(),
             push,

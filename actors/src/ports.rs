@@ -6,6 +6,7 @@ use std::time::Duration;
 use neuros::Policy;
 use neuros::wire;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::capacity::BATCHES_IN_FLIGHT;
@@ -15,6 +16,7 @@ use crate::log::{Forwarder, Log, Publisher};
 use crate::observe::Observer;
 use crate::person::Evaluate;
 use crate::restore::Restorer;
+use crate::rows::Sink;
 use crate::seal::{KeyRing, Seal};
 use crate::store::Store;
 
@@ -41,6 +43,8 @@ pub struct Ports {
     pub observer: Arc<dyn Observer>,
     /// Where to say that the process must end, and why.
     pub fatal: mpsc::Sender<String>,
+    /// The relays that run, those of lanes that have ended too: until each has stored how far its sink has come.
+    pub relays: TaskTracker,
 }
 
 impl Ports {
@@ -80,6 +84,8 @@ pub struct Rules {
     pub drain: Duration,
     /// Hand states to the cache.
     pub cache: bool,
+    /// Who takes what is committed.
+    pub sinks: Vec<Sink>,
     /// The names of the lane's two topics, for people who read dead letters.
     pub topics: PerSource<String>,
 }

@@ -47,6 +47,27 @@ pub(crate) enum Next {
     Idle,
 }
 
+/// What a sink takes at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Page {
+    pub(crate) rows: usize,
+    /// One message may have more.
+    pub(crate) bytes: usize,
+}
+
+impl Page {
+    /// How many of messages of these sizes it holds, from the first on.
+    pub(crate) fn holds(self, sizes: impl Iterator<Item = usize>) -> usize {
+        let mut bytes = 0;
+        let fits = |size: &usize| {
+            let is_first = bytes == 0;
+            bytes += size;
+            is_first || bytes <= self.bytes
+        };
+        sizes.take(self.rows).take_while(fits).count()
+    }
+}
+
 impl Inbox {
     pub(crate) fn new(head: i64) -> Self {
         let live = Live { messages: VecDeque::new(), complete_after: head, head };
@@ -76,8 +97,8 @@ impl Inbox {
         self.changed.notify_one();
     }
 
-    /// What to do when everything up to `cursor` has left; takes at most `limit` messages.
-    pub(crate) fn next(&self, cursor: i64, limit: usize) -> Next {
+    /// What to do when everything up to `cursor` has left; takes no more than a page.
+    pub(crate) fn next(&self, cursor: i64, page: Page) -> Next {
         let live = &mut *self.live.borrow_mut();
         if cursor < live.complete_after {
             return Next::CatchUp(live.complete_after);
@@ -88,7 +109,8 @@ impl Inbox {
         if live.messages.is_empty() {
             return Next::Idle;
         }
-        let take = limit.min(live.messages.len());
+        let sizes = live.messages.iter().map(|(_, outgoing)| outgoing.bytes());
+        let take = page.holds(sizes);
         let messages: Vec<_> = live.messages.drain(..take).collect();
         live.complete_after = messages.last().map_or(cursor, |(number, _)| *number);
         Next::Send(messages)
@@ -113,19 +135,22 @@ impl Push {
     /// Relays from each sink's cursor on; `head` is the newest number of the lane's outbox.
     pub(crate) fn start(
         relay: Rc<Relay>,
+        sinks: &[Sink],
         head: i64,
         end: &mpsc::Sender<End>,
         stop: &CancellationToken,
     ) -> actix::Addr<Self> {
-        let mut sinks = Vec::with_capacity(Sink::ALL.len());
-        for sink in Sink::ALL {
+        let start = |&sink: &Sink| {
             let inbox = Rc::new(Inbox::new(head));
             let (relay, inbox_of_relay) = (Rc::clone(&relay), Rc::clone(&inbox));
-            let (end, stop) = (end.clone(), stop.clone());
-            actix::spawn(async move { relay.run(sink, &inbox_of_relay, &end, &stop).await });
-            sinks.push((sink, inbox));
-        }
-        Actor::start(Self { sinks })
+            let (end, stop, runs) = (end.clone(), stop.clone(), relay.ports.relays.token());
+            actix::spawn(async move {
+                relay.run(sink, &inbox_of_relay, &end, &stop).await;
+                drop(runs);
+            });
+            (sink, inbox)
+        };
+        Actor::start(Self { sinks: sinks.iter().map(start).collect() })
     }
 }
 
@@ -146,10 +171,15 @@ impl Handler<Committed> for Push {
             return;
         }
         let mut of_sinks: Vec<Vec<(i64, Outgoing)>> = vec![Vec::new(); self.sinks.len()];
-        for (number, sink, outgoing) in committed.messages {
-            let place = self.sinks.iter().position(|(known, _)| *known == sink);
-            if let Some(messages) = place.and_then(|place| of_sinks.get_mut(place)) {
-                messages.push((number, outgoing));
+        for (number, topic, outgoing) in committed.messages {
+            let sinks = self.sinks.iter().zip(&mut of_sinks);
+            let takers = sinks.filter(|((sink, _), _)| sink.takes(topic));
+            let mut takers = takers.map(|(_, messages)| messages).peekable();
+            let mut outgoing = Some(outgoing);
+            while let Some(messages) = takers.next() {
+                // The last takes it, the others a copy.
+                let own = if takers.peek().is_some() { outgoing.clone() } else { outgoing.take() };
+                messages.extend(own.map(|own| (number, own)));
             }
         }
         for ((_, inbox), messages) in self.sinks.iter().zip(of_sinks) {

@@ -1,25 +1,28 @@
-//! The relay of one sink: from the outbox of a lane to a topic. Its cursor moves only behind what is
+//! The relay of one sink: from the outbox of a lane to where its messages go. Its cursor moves only behind what is
 //! safe at the sink, a little later, and only with the lane's token.
+
+mod cursor;
 
 use std::time::Duration;
 
+use neuros::time::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{End, EndGuard};
-use crate::capacity::{DEAD_LETTERS_PAGE, OUTBOX_PAGE};
+use crate::capacity::{DEAD_LETTERS_PAGE, OUTBOX_PAGE, PEER_PAGE, PEER_PAGE_BYTES};
 use crate::dead_letter::{self, Failure, Letter};
 use crate::defect::Defect;
 use crate::lane::{FenceToken, Lane, PerSource, UserNumber};
-use crate::log::{LogError, Outgoing};
+use crate::log::{LogError, Outgoing, Unpublished};
 use crate::observe::Published;
 use crate::ports::Ports;
-use crate::push::{Inbox, Next, PAUSE};
+use crate::push::{Inbox, Next, PAUSE, Page};
 use crate::rows::Sink;
 use crate::seal::{self, DataKey, KeysAway};
 use crate::store::{StoreError, StoredDeadLetter, StoredOutbox};
 use crate::user::outbox_place;
+use cursor::Cursor;
 
 /// Relays a lane's outbox.
 pub(crate) struct Relay {
@@ -32,8 +35,11 @@ pub(crate) struct Relay {
 /// Why a sink does not go on now.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    /// It takes nothing yet, and was waited for.
     #[error(transparent)]
-    Log(#[from] LogError),
+    NotReady(LogError),
+    #[error(transparent)]
+    Sink(LogError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -41,6 +47,25 @@ enum Trouble {
     #[error("fenced")]
     Fenced,
 }
+
+/// What a sink is to be given next.
+struct Due {
+    messages: Vec<Outgoing>,
+    /// Their numbers in the outbox.
+    numbers: Vec<i64>,
+    /// Numbers of rows that open no more.
+    unopened: Vec<i64>,
+    /// Everything of the sink up to there is in it.
+    to: i64,
+    /// When the newest of them was committed, of what was read.
+    newest: Option<Timestamp>,
+}
+
+/// How often it is told that a sink takes its time.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a sink whose lane ends may still take to say that what it was given is safe.
+const LAST: Duration = Duration::from_secs(2);
 
 impl Relay {
     /// Relays until the lane ends.
@@ -54,13 +79,17 @@ impl Relay {
         let _guard = EndGuard(end.clone());
         let mut pause = PAUSE.0;
         let mut cursor = None;
-        loop {
-            let turn = tokio::select! {
+        while !stop.is_cancelled() {
+            let due = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                turn = self.turn(sink, inbox, &mut cursor) => turn,
+                due = self.next(sink, inbox, &mut cursor) => due,
             };
-            match turn {
+            let done = match (due, &mut cursor) {
+                (Ok(Some(due)), Some(cursor)) => self.send(sink, inbox, due, cursor, stop).await,
+                (due, _) => due.map(|_| ()),
+            };
+            match done {
                 Ok(()) => pause = PAUSE.0,
                 Err(Trouble::Fenced) => {
                     // The first reason to end counts.
@@ -68,7 +97,14 @@ impl Relay {
                     return;
                 }
                 Err(trouble) => {
-                    self.report(sink, Done::default(), Some(trouble.to_string()), inbox, cursor);
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        () = self.complain(sink, inbox, cursor, &trouble) => {}
+                    }
+                    if matches!(trouble, Trouble::NotReady(_)) {
+                        continue;
+                    }
                     if !rest(pause, stop).await {
                         break;
                     }
@@ -82,55 +118,118 @@ impl Relay {
         }
     }
 
-    /// One page of messages, or a wait for some.
-    async fn turn(
+    /// Waits for messages, as long as the cursor need not be written; `None` when it was time for that.
+    async fn next(
         &self,
         sink: Sink,
         inbox: &Inbox,
         cursor: &mut Option<Cursor>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<Due>, Trouble> {
         let cursor = match cursor {
             Some(known) => known,
             None => {
                 let stored = self.ports.store.cursor(self.lane, sink).await?;
-                cursor.insert(Cursor { number: stored, stored, lags_since: None })
+                cursor.insert(Cursor::at(stored))
             }
         };
         if cursor.is_due() {
             self.write(sink, cursor).await?;
         }
         let from = cursor.number;
-        let limit = usize::try_from(OUTBOX_PAGE).unwrap_or(1);
-        let (messages, unopened, to) = match inbox.next(from, limit) {
+        if inbox.behind(from) > 0 {
+            self.ports.publisher.ready(sink).await.map_err(Trouble::NotReady)?;
+        }
+        match inbox.next(from, live_page(sink)) {
             Next::Idle => {
                 tokio::select! {
                     biased;
                     () = inbox.changed.notified() => {}
                     () = cursor.due() => {}
                 }
-                return Ok(());
+                Ok(None)
             }
             Next::Send(messages) => {
-                let to = messages.last().map_or(from, |(number, _)| *number);
-                (messages.into_iter().map(|(_, outgoing)| outgoing).collect(), 0, to)
+                let (numbers, messages): (Vec<i64>, _) = messages.into_iter().unzip();
+                let to = numbers.last().copied().unwrap_or(from);
+                Ok(Some(Due { messages, numbers, unopened: Vec::new(), to, newest: None }))
             }
-            Next::CatchUp(upto) => self.page(sink, from, upto).await?,
-        };
-        let done = Done { messages: messages.len() as u64, unopened };
+            Next::CatchUp(upto) => self.read(sink, from, upto).await.map(Some),
+        }
+    }
+
+    /// Gives a sink what is due, and moves the cursor behind what is safe there.
+    async fn send(
+        &self,
+        sink: Sink,
+        inbox: &Inbox,
+        due: Due,
+        cursor: &mut Cursor,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        let Due { messages, numbers, unopened, to, newest } = due;
         if Defect::CursorBeforeSend.is_on() {
             let mut ahead = *cursor;
             ahead.move_to(to);
             self.write(sink, &mut ahead).await?;
         }
-        if done.messages > 0 {
-            self.ports.publisher.publish(sink, messages).await.inspect_err(|_| {
-                // What was taken from the inbox is read from the outbox next time.
-                inbox.forget(from);
-            })?;
-        }
+        let published = match messages.is_empty() {
+            true => Some(Ok(())),
+            false => self.publish(sink, messages, inbox, *cursor, stop).await,
+        };
+        let (safe, problem) = match published {
+            Some(Ok(())) => (numbers.len(), None),
+            // Not the last of them: behind it there would be nothing to read.
+            Some(Err(Unpublished { safe, problem })) => {
+                (safe.min(numbers.len().saturating_sub(1)), Some(problem))
+            }
+            // The lane ends, and nobody knows.
+            None => return Ok(()),
+        };
+        let to = match &problem {
+            None => to,
+            Some(_) => numbers.iter().take(safe).next_back().map_or(0, |last| *last),
+        };
         cursor.move_to(to);
-        self.report(sink, done, None, inbox, Some(*cursor));
-        Ok(())
+        let unopened = unopened.iter().filter(|number| **number <= to).count();
+        let done = Done { messages: safe as u64, unopened: unopened as u64 };
+        let Some(problem) = problem else {
+            self.report(sink, done, None, inbox, Some(*cursor), newest);
+            return Ok(());
+        };
+        // What was taken from the inbox is read from the outbox next time.
+        inbox.forget(cursor.number);
+        if safe > 0 || unopened > 0 {
+            self.report(sink, done, None, inbox, Some(*cursor), newest);
+        }
+        Err(Trouble::Sink(problem))
+    }
+
+    /// Waits until messages are safe, and tells meanwhile what waits; `None` when the lane has ended for a while.
+    async fn publish(
+        &self,
+        sink: Sink,
+        messages: Vec<Outgoing>,
+        inbox: &Inbox,
+        cursor: Cursor,
+        stop: &CancellationToken,
+    ) -> Option<Result<(), Unpublished>> {
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST).await;
+        };
+        let slow = async {
+            loop {
+                tokio::time::sleep(TELL_EVERY).await;
+                let since = self.waiting_since(sink, inbox, cursor).await;
+                self.report(sink, Done::default(), None, inbox, Some(cursor), since);
+            }
+        };
+        tokio::select! {
+            biased;
+            done = self.ports.publisher.publish(sink, messages) => Some(done),
+            () = late => None,
+            () = slow => None,
+        }
     }
 
     /// Stores how far the sink has come.
@@ -141,28 +240,29 @@ impl Relay {
                 return Err(Trouble::Fenced);
             }
         }
-        *cursor = Cursor { stored: cursor.number, lags_since: None, ..*cursor };
+        cursor.is_stored();
         Ok(())
     }
 
-    /// A page of the outbox in the clear, how much of it does not open, and the number up to which it is
-    /// complete. What was the user's who was erased opens no more; it must hold up nobody else.
-    async fn page(
-        &self,
-        sink: Sink,
-        from: i64,
-        upto: i64,
-    ) -> Result<(Vec<Outgoing>, u64, i64), Trouble> {
-        let limit = if sink == Sink::DeadLetters { DEAD_LETTERS_PAGE } else { OUTBOX_PAGE };
-        let rows = self.ports.store.outbox(self.lane, sink, from, limit).await?;
-        let is_last = i64::try_from(rows.len()).unwrap_or(0) < limit;
+    /// A page of the outbox in the clear. What was the user's who was erased opens no more; it must hold up nobody
+    /// else.
+    async fn read(&self, sink: Sink, from: i64, upto: i64) -> Result<Due, Trouble> {
+        let page = stored_page(sink);
+        let limit = i64::try_from(page.rows).unwrap_or(1);
+        let mut rows = self.ports.store.outbox(self.lane, sink, from, limit).await?;
+        let is_last = rows.len() < page.rows;
+        let holds = page.holds(rows.iter().map(|row| row.body.len()));
+        let is_cut = holds < rows.len();
+        rows.truncate(holds);
         let last = rows.last().map_or(upto, |row| row.number);
-        let to = if is_last { last.max(upto) } else { last };
+        let to = if is_last && !is_cut { last.max(upto) } else { last };
+        let newest = rows.last().map(|row| row.recorded_at);
         let users: Vec<UserNumber> = rows.iter().filter_map(|row| row.user).collect();
         let keys =
             if users.is_empty() { Vec::new() } else { self.ports.keys.keys_of(&users).await? };
         let mut keys = keys.into_iter();
-        let (mut messages, mut unopened) = (Vec::with_capacity(rows.len()), 0);
+        let (messages, numbers) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        let mut due = Due { messages, numbers, unopened: Vec::new(), to, newest };
         for row in rows {
             let key = row.user.and_then(|_| keys.next()).flatten();
             let outgoing = match &row.dead_letter {
@@ -170,9 +270,12 @@ impl Relay {
                 None => self.open(&row, key.as_ref()),
             };
             match outgoing {
-                Some(outgoing) => messages.push(outgoing),
+                Some(outgoing) => {
+                    due.messages.push(outgoing);
+                    due.numbers.push(row.number);
+                }
                 None => {
-                    unopened += 1;
+                    due.unopened.push(row.number);
                     tracing::warn!(
                         lane = self.lane.0,
                         number = row.number,
@@ -181,7 +284,7 @@ impl Relay {
                 }
             }
         }
-        Ok((messages, unopened, to))
+        Ok(due)
     }
 
     async fn open_letter(
@@ -215,6 +318,26 @@ impl Relay {
         Some(Outgoing { key, value: Some(message), headers: Vec::new() })
     }
 
+    /// Tells why a sink does not go on.
+    async fn complain(&self, sink: Sink, inbox: &Inbox, cursor: Option<Cursor>, trouble: &Trouble) {
+        let since = match (trouble, cursor) {
+            (Trouble::NotReady(_) | Trouble::Sink(_), Some(cursor)) => {
+                self.waiting_since(sink, inbox, cursor).await
+            }
+            _ => None,
+        };
+        self.report(sink, Done::default(), Some(trouble.to_string()), inbox, cursor, since);
+    }
+
+    /// When the oldest row behind the cursor was committed; `None` when there is none, or nobody knows.
+    async fn waiting_since(&self, sink: Sink, inbox: &Inbox, cursor: Cursor) -> Option<Timestamp> {
+        if inbox.behind(cursor.number) == 0 {
+            return None;
+        }
+        let rows = self.ports.store.outbox(self.lane, sink, cursor.number, 1).await.ok()?;
+        rows.first().map(|row| row.recorded_at)
+    }
+
     fn report(
         &self,
         sink: Sink,
@@ -222,12 +345,32 @@ impl Relay {
         problem: Option<String>,
         inbox: &Inbox,
         cursor: Option<Cursor>,
+        since: Option<Timestamp>,
     ) {
         let waiting = inbox.behind(cursor.map_or(0, |cursor| cursor.number));
+        let waiting_since = since.filter(|_| waiting > 0);
         let Done { messages, unopened } = done;
-        let published = Published { messages, unopened, problem, waiting };
+        let published = Published { messages, unopened, problem, waiting, waiting_since };
         self.ports.observer.published(self.lane, sink, &published);
     }
+}
+
+/// What a sink takes at once of what it is handed after a commit.
+fn live_page(sink: Sink) -> Page {
+    match sink {
+        Sink::Peer => stored_page(sink),
+        _ => Page { rows: usize::try_from(OUTBOX_PAGE).unwrap_or(1), bytes: usize::MAX },
+    }
+}
+
+/// What it takes at once of what is read from the outbox.
+fn stored_page(sink: Sink) -> Page {
+    let (rows, bytes) = match sink {
+        Sink::Transitions | Sink::Alerts => (OUTBOX_PAGE, usize::MAX),
+        Sink::DeadLetters => (DEAD_LETTERS_PAGE, usize::MAX),
+        Sink::Peer => (PEER_PAGE, PEER_PAGE_BYTES),
+    };
+    Page { rows: usize::try_from(rows).unwrap_or(1), bytes }
 }
 
 /// What a turn has done.
@@ -235,42 +378,6 @@ impl Relay {
 struct Done {
     messages: u64,
     unopened: u64,
-}
-
-/// How far a sink has come.
-#[derive(Clone, Copy)]
-struct Cursor {
-    /// Everything up to this number is safe at the sink.
-    number: i64,
-    /// What the store says of it.
-    stored: i64,
-    /// Since when the store lags behind.
-    lags_since: Option<Instant>,
-}
-
-/// How long the stored cursor may lag: a crash repeats the messages of this time, and for them one
-/// transaction is enough.
-const CURSOR_LAG: Duration = Duration::from_millis(200);
-
-impl Cursor {
-    fn move_to(&mut self, number: i64) {
-        if number > self.number {
-            self.number = number;
-            self.lags_since.get_or_insert_with(Instant::now);
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        self.lags_since.is_some_and(|since| since.elapsed() >= CURSOR_LAG)
-    }
-
-    /// Returns when it is due.
-    async fn due(&self) {
-        match self.lags_since {
-            Some(since) => tokio::time::sleep_until(since + CURSOR_LAG).await,
-            None => std::future::pending().await,
-        }
-    }
 }
 
 /// Waits; says whether the lane goes on.

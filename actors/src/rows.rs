@@ -254,7 +254,7 @@ pub struct CommandRow {
     pub outcome: String,
 }
 
-/// Where an outbox row goes to.
+/// Who takes rows of the outbox, each at its own pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sink {
     /// `neuros.mode.transitions`.
@@ -263,11 +263,25 @@ pub enum Sink {
     Alerts,
     /// `biometric.events.dlq`.
     DeadLetters,
+    /// The peer at `push.websocket_url`: what the two topics of messages are given goes there too. No row is for it
+    /// alone.
+    Peer,
 }
 
 impl Sink {
     /// All, in the order of their numbers in tables.
-    pub const ALL: [Self; 3] = [Self::Transitions, Self::Alerts, Self::DeadLetters];
+    pub const ALL: [Self; 4] = [Self::Transitions, Self::Alerts, Self::DeadLetters, Self::Peer];
+
+    /// The topics: each row of the outbox names one of them.
+    pub const TOPICS: [Self; 3] = [Self::Transitions, Self::Alerts, Self::DeadLetters];
+
+    /// Whether it takes rows for that topic.
+    pub fn takes(self, topic: Self) -> bool {
+        match self {
+            Self::Peer => matches!(topic, Self::Transitions | Self::Alerts),
+            own => own == topic,
+        }
+    }
 
     /// Its number in tables, from 0.
     pub fn number(self) -> i16 {
@@ -285,6 +299,7 @@ impl Sink {
             Self::Transitions => "transitions",
             Self::Alerts => "alerts",
             Self::DeadLetters => "dead_letters",
+            Self::Peer => "push",
         }
     }
 }
@@ -293,7 +308,7 @@ impl Sink {
 pub struct OutboxRow {
     /// Numbers the lane's outbox, from 1, without gaps.
     pub number: i64,
-    /// Where to.
+    /// Which topic.
     pub sink: Sink,
     /// Whose; `None` for a dead letter.
     pub user: Option<UserNumber>,

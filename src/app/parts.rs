@@ -6,10 +6,12 @@ use std::time::Duration;
 use actors::lane::{ROUTING_VERSION, Routing};
 use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
+use actors::rows::Sink;
 use neuros::Policy;
 use neuros::time::Micros;
 use neuros::wire::Intake;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use super::connect::SystemClock;
 use super::{Broken, Starting, broken};
@@ -21,6 +23,7 @@ use crate::kafka::{
     Connection, KafkaForwarder, KafkaLog, KafkaPublisher, Limits, Membership, Positioned,
     TopicNames,
 };
+use crate::push::{Outputs, Peer};
 use crate::seal::Sealer;
 use crate::seal::key_ring::StoredKeyRing;
 use crate::settings::{self, KeyWrapper, Settings};
@@ -78,7 +81,17 @@ pub fn topics_of(settings: &Settings) -> TopicNames {
 
 /// How the store is opened.
 pub fn store_options(settings: &Settings) -> Options {
-    Options { connections: settings.store.connections_max, ..Options::default() }
+    Options {
+        connections: settings.store.connections_max,
+        sinks: sinks_of(settings),
+        ..Options::default()
+    }
+}
+
+/// Who takes what is committed: the topics, and the peer where there is one.
+fn sinks_of(settings: &Settings) -> Vec<Sink> {
+    let peer = settings.push.websocket_url.as_ref().map(|_| Sink::Peer);
+    Sink::TOPICS.into_iter().chain(peer).collect()
 }
 
 /// How users map to lanes by the topics as they were found, in a first generation.
@@ -104,15 +117,16 @@ impl Starting<'_> {
         keys: Arc<StoredKeyRing>,
         positioned: &Arc<Positioned>,
         fatal: mpsc::Sender<String>,
+        peer: Option<Peer>,
     ) -> Result<Ports, Broken> {
         let (connection, topics) = (self.connection.clone(), self.topics.clone());
         let forwarder = KafkaForwarder::new(&connection, &topics).map_err(broken)?;
         let log = KafkaLog::new(connection.clone(), topics.clone(), Arc::clone(positioned));
-        let publisher = KafkaPublisher::new(connection, topics).map_err(broken)?;
+        let topics = KafkaPublisher::new(connection, topics).map_err(broken)?;
         Ok(Ports {
             log: Arc::new(log.map_err(broken)?),
             forwarder: Arc::new(forwarder),
-            publisher: Arc::new(publisher),
+            publisher: Arc::new(Outputs { topics, peer }),
             store: Arc::clone(store) as _,
             cache: cache::open(&self.settings.redis, self.runtime.handle()).map_err(broken)?,
             seal: Arc::new(Sealer::new(self.settings.keys.algorithm.into()).map_err(broken)?),
@@ -120,6 +134,7 @@ impl Starting<'_> {
             clock: Arc::new(SystemClock),
             observer: Arc::clone(self.watch) as _,
             fatal,
+            relays: TaskTracker::new(),
         })
     }
 
@@ -179,6 +194,7 @@ impl Starting<'_> {
             },
             drain: settings.shutdown.deadline.mul_f64(0.6),
             cache: settings.redis.url.is_some(),
+            sinks: sinks_of(settings),
             topics: self.topics.sources(),
         }
     }

@@ -5,6 +5,7 @@ mod cache;
 mod finding;
 mod kafka;
 mod local;
+mod push;
 mod reach;
 mod store;
 mod vault;
@@ -22,8 +23,8 @@ use finding::{Finding, Findings, Status};
 
 /// Looks at everything that the service needs, and says what is wrong and what helps.
 ///
-/// Settings, policy, key file, Vault, port; Kafka, the database and Redis: resolved, connected to, logged in
-/// to and asked. One line for each, all of them even when one fails. Changes nothing.
+/// Settings, policy, key file, Vault, port; Kafka, the database, Redis and the peer that mode changes are pushed to:
+/// resolved, connected to, logged in to and asked. One line for each, all of them even when one fails. Changes nothing.
 #[derive(Args)]
 #[command(after_help = "Examples:
   biometric-bridge doctor
@@ -91,10 +92,15 @@ async fn look(loaded: &Loaded, faults: &Faults) -> Vec<Finding> {
         asked(valid("redis"), &findings, cache::look(settings, &findings)).await;
         findings.into_found()
     };
+    let peer = async {
+        let findings = Findings::of("push");
+        asked(valid("push"), &findings, push::look(settings, &findings)).await;
+        findings.into_found()
+    };
     let listening = settings.clone();
     let port = tokio::task::spawn_blocking(move || local::port(&listening));
-    let (store, kafka, cache, port) = tokio::join!(store, kafka, cache, port);
-    all.extend(store.into_iter().chain(kafka).chain(cache));
+    let (store, kafka, cache, peer, port) = tokio::join!(store, kafka, cache, peer, port);
+    all.extend(store.into_iter().chain(kafka).chain(cache).chain(peer));
     all.extend(port.unwrap_or_default());
     all
 }

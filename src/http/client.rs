@@ -1,11 +1,14 @@
 //! Asking over HTTP ourselves: for an issuer's keys, and whether a service is well. Follows no redirect and
 //! trusts the authorities that the system trusts, or those in the file that `SSL_CERT_FILE` names.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::telemetry::escaped;
@@ -30,6 +33,25 @@ pub(crate) fn agent(authorities: Option<&[CertificateDer<'_>]>, timeout: Duratio
         None => trusting(&rustls_native_certs::load_native_certs().certs),
     };
     asking(tls(roots, false), timeout)
+}
+
+/// The certificates in a file that a setting names.
+///
+/// # Errors
+///
+/// One sentence that says what is wrong with it.
+pub(crate) fn authorities(
+    setting: &str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let told = |problem: String| format!("`{setting}` names {}, {problem}", path.display());
+    let unreadable = |error: io::Error| told(format!("which cannot be read: {error}"));
+    let text = std::fs::read(path).map_err(unreadable)?;
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(told("which has no certificates; wanted are some in PEM".to_owned())),
+    }
 }
 
 fn trusting(authorities: &[CertificateDer<'_>]) -> RootCerts {

@@ -1,11 +1,12 @@
 //! Writing to Kafka: forwarding to other lanes, and publishing what is committed. Both wait for all
 //! replicas that must have a record, never give up, and never leave a gap.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use actors::incoming::{Origin, Raw};
 use actors::lane::Lane;
-use actors::log::{Forwarder, LogError, Outgoing, Publisher};
+use actors::log::{Forwarder, LogError, Outgoing, Publisher, Unpublished};
 use actors::phi::Phi;
 use actors::rows::Sink;
 use async_trait::async_trait;
@@ -114,7 +115,7 @@ impl Forwarder for KafkaForwarder {
 pub struct KafkaPublisher {
     connection: Connection,
     topics: TopicNames,
-    producers: [Mutex<Option<Producer>>; 3],
+    producers: BTreeMap<Sink, Mutex<Option<Producer>>>,
 }
 
 impl KafkaPublisher {
@@ -125,30 +126,25 @@ impl KafkaPublisher {
     ///
     /// When librdkafka refuses the configuration.
     pub fn new(connection: Connection, topics: TopicNames) -> Result<Self, KafkaError> {
-        let publisher = Self { connection, topics, producers: Default::default() };
-        for sink in Sink::ALL {
-            drop(publisher.producer(sink)?);
-        }
-        Ok(publisher)
+        let made = |sink: Sink| {
+            let made = producer(&connection, sink.as_str())?;
+            Ok((sink, Mutex::new(Some(made))))
+        };
+        let producers = Sink::TOPICS.into_iter().map(made).collect::<Result<_, KafkaError>>()?;
+        Ok(Self { connection, topics, producers })
     }
 
-    fn place(&self, sink: Sink) -> &Mutex<Option<Producer>> {
-        let [transitions, alerts, dead_letters] = &self.producers;
-        match sink {
-            Sink::Transitions => transitions,
-            Sink::Alerts => alerts,
-            Sink::DeadLetters => dead_letters,
-        }
-    }
-
-    fn producer(&self, sink: Sink) -> Result<Producer, KafkaError> {
-        let mut place = self.place(sink).lock().unwrap_or_else(PoisonError::into_inner);
+    /// A topic's producer that has not failed.
+    fn producer(&self, sink: Sink) -> Result<Producer, LogError> {
+        let place = self.producers.get(&sink).ok_or_else(no_topic)?;
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*place
             && !known.has_failed()
         {
             return Ok(known.clone());
         }
-        let new = producer(&self.connection, sink.as_str())?;
+        let new = producer(&self.connection, sink.as_str());
+        let new = new.map_err(|error| LogError::Broken(error.to_string()))?;
         if let Some(failed) = place.replace(new.clone()) {
             failed.retire();
         }
@@ -158,11 +154,12 @@ impl KafkaPublisher {
     /// After a failure nothing that still waits in the producer may follow later: the relay sends all
     /// of it anew.
     fn forget(&self, sink: Sink, failed: Producer) {
-        let mut place = self.place(sink).lock().unwrap_or_else(PoisonError::into_inner);
-        if place.as_ref().is_some_and(|known| known.is(&failed)) {
-            *place = None;
+        if let Some(place) = self.producers.get(&sink) {
+            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+            if place.as_ref().is_some_and(|known| known.is(&failed)) {
+                *place = None;
+            }
         }
-        drop(place);
         failed.retire();
     }
 
@@ -172,7 +169,7 @@ impl KafkaPublisher {
         sink: Sink,
         messages: &[Outgoing],
     ) -> Result<(), LogError> {
-        let topic = self.topics.of_sink(sink);
+        let topic = self.topics.of_sink(sink).ok_or_else(no_topic)?;
         let mut deliveries = Vec::with_capacity(messages.len());
         for message in messages {
             let headers = message.headers.iter();
@@ -193,19 +190,22 @@ impl KafkaPublisher {
     }
 }
 
+fn no_topic() -> LogError {
+    LogError::Broken("this sink is no topic".to_owned())
+}
+
 #[async_trait]
 impl Publisher for KafkaPublisher {
     fn bytes_max(&self, _: Sink) -> usize {
         self.connection.limits.message_bytes_max() - FRAMING
     }
 
-    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), LogError> {
-        let producer = self.producer(sink);
-        let producer = producer.map_err(|error| LogError::Broken(error.to_string()))?;
+    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), Unpublished> {
+        let producer = self.producer(sink)?;
         let sent = self.send(&producer, sink, &messages).await;
         if sent.is_err() {
             self.forget(sink, producer);
         }
-        sent
+        Ok(sent?)
     }
 }

@@ -53,12 +53,13 @@ impl TopicNames {
         }
     }
 
-    /// The topic of a sink.
-    pub fn of_sink(&self, sink: Sink) -> &str {
+    /// The topic of a sink, when it is one.
+    pub fn of_sink(&self, sink: Sink) -> Option<&str> {
         match sink {
-            Sink::Transitions => &self.transitions,
-            Sink::Alerts => &self.alerts,
-            Sink::DeadLetters => &self.dead_letters,
+            Sink::Transitions => Some(&self.transitions),
+            Sink::Alerts => Some(&self.alerts),
+            Sink::DeadLetters => Some(&self.dead_letters),
+            Sink::Peer => None,
         }
     }
 

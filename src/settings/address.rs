@@ -86,6 +86,12 @@ impl SecretUrl {
         self.host.as_deref().is_none_or(is_loopback)
     }
 
+    /// Whether it says as whom to log in.
+    pub(super) fn has_credentials(&self) -> bool {
+        let url = Url::parse(self.expose());
+        url.is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+    }
+
     /// Whether the URL gives the parameter `name` the value `value`.
     pub(super) fn says(&self, names: &[&str], value: &str) -> bool {
         // Of one given twice the last counts.

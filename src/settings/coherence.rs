@@ -70,6 +70,7 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
     listener(settings, &mut found);
     auth(settings, &mut found);
     vault(settings, &mut found);
+    push(settings, &mut found);
     found.must(
         !settings.coach.enabled || settings.coach.openai_api_key.is_some(),
         &["coach.enabled", "coach.openai_api_key"],
@@ -183,8 +184,8 @@ fn sizes(settings: &Settings, found: &mut Found) {
 
 fn files(settings: &Settings, found: &mut Found) {
     let (kafka, tls, auth) = (&settings.kafka, &settings.http.tls, &settings.auth);
-    // Not the file of Vault's token: an agent may only be about to write it.
-    let files: [(&Option<PathBuf>, &'static [&'static str]); 11] = [
+    // Not those of Vault's token and the peer's: an agent may only be about to write them.
+    let files: [(&Option<PathBuf>, &'static [&'static str]); 12] = [
         (&kafka.ca_file, &["kafka.ca_file"]),
         (&kafka.certificate_file, &["kafka.certificate_file"]),
         (&kafka.key_file, &["kafka.key_file"]),
@@ -196,6 +197,7 @@ fn files(settings: &Settings, found: &mut Found) {
         (&tls.key_file, &["http.tls.key_file"]),
         (&auth.jwks_file, &["auth.jwks_file"]),
         (&auth.tokens_file, &["auth.tokens_file"]),
+        (&settings.push.ca_file, &["push.ca_file"]),
     ];
     for (path, keys) in files {
         let Some(path) = path else { continue };
@@ -357,6 +359,14 @@ fn vault(settings: &Settings, found: &mut Found) {
     );
 }
 
+fn push(settings: &Settings, found: &mut Found) {
+    found.must(
+        settings.push.websocket_url.as_ref().is_none_or(|url| !url.has_credentials()),
+        &["push.websocket_url"],
+        "names a user or has a password, which would be told nobody; set `push.token_file`",
+    );
+}
+
 /// What an operator should be told, loudly, at each start.
 pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
     let mut notices = Vec::new();
@@ -383,10 +393,6 @@ pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
     if settings.coach.enabled {
         let text = "reserved for a later release: nothing is sent to OpenAI yet".to_owned();
         notices.push(Notice { key: "coach.enabled", text });
-    }
-    if settings.push.websocket_url.is_some() {
-        let text = "reserved for a later release: nothing is sent there yet".to_owned();
-        notices.push(Notice { key: "push.websocket_url", text });
     }
     if settings.audit.signing_key_file.is_none() && !settings.development {
         let text = "not set: no checkpoint of the log of accesses is signed, and whoever can write to the \

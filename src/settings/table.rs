@@ -299,14 +299,22 @@ settings! {
         /// websocket, postgres. Whoever can listen to such a network reads health data.
         allow_plaintext: BTreeSet<Channel> = BTreeSet::new(), ();
     }
-    => /// Mode changes for the AUREN API.
+    => /// Mode changes and alerts for the AUREN API, over a WebSocket that we open. Without its address nothing is pushed.
     push: Push {
-        /// Its WebSocket: wss://HOST/ws. Reserved: it is checked, and read by a later release;
-        /// nothing is sent there yet.
+        /// Where it is: wss://HOST/ws.
         websocket_url: Option<SecretUrl> = None, Form {
             schemes: &["ws", "wss"],
             example: "wss://auren-api/ws",
         }, "WEBSOCKET_URL";
+        /// The file with the token by which it knows us (Authorization: Bearer); it is read for every connection.
+        token_file: Option<PathBuf> = None, (), "WEBSOCKET_TOKEN_FILE";
+        /// Whether a message is safe only when it was acknowledged by its message_id; else when a ping behind it was
+        /// answered. Until it is safe it comes again.
+        require_ack: bool = false, ();
+        /// The certificates (PEM) of those who may sign its; without it the system's.
+        ca_file: Option<PathBuf> = None, ();
+        /// How long it may take to let us in, to take a message, and to answer; then the connection is given up.
+        timeout: Duration = SECOND * 20, between(MILLISECOND * 100, MINUTE * 10);
     }
     => /// Sentences by a language model of OpenAI, a third party.
     coach: Coach {

@@ -1,6 +1,8 @@
 //! More partitions: where lanes stop, what is still in the way, and the one transaction in which users find
 //! new homes. Nothing here waits for lanes: whoever asks looks again.
 
+use std::sync::Arc;
+
 use actors::expansion::{self, Blocker, Standing};
 use actors::lane::{Lane, Positions, Routing, Source, UserNumber};
 use actors::rows::Sink;
@@ -140,7 +142,7 @@ impl SqlStore {
         let stored = routing::Entity::find().one(&self.reader).await;
         let stored = stored.map_err(|error| of_database(&error))?.ok_or_else(no_topics)?;
         let rows = in_use(&stored, rows);
-        Ok(expansion::blockers(&standings(&self.reader, &rows).await?))
+        Ok(expansion::blockers(&standings(&self.reader, &self.sinks, &rows).await?))
     }
 
     /// Gives users new homes among the lanes there are and `added` (with where their logs begin), unless
@@ -156,14 +158,14 @@ impl SqlStore {
         at: Timestamp,
     ) -> Result<Expanded, StoreError> {
         let (writer, postgres) = (self.writer.clone(), self.postgres.clone());
-        let added = added.to_vec();
+        let (added, sinks) = (added.to_vec(), Arc::clone(&self.sinks));
         unbroken(async move {
             let transaction = begin(&writer).await?;
             let locked = lock_all(&transaction, postgres.as_deref()).await?;
             let (stored, rows) = locked.ok_or_else(no_topics)?;
             lease::hold(&transaction, lease).await?;
             let kept = in_use(&stored, rows.clone());
-            let blockers = expansion::blockers(&standings(&transaction, &kept).await?);
+            let blockers = expansion::blockers(&standings(&transaction, &sinks, &kept).await?);
             if !blockers.is_empty() {
                 return Ok(Expanded::Blocked(blockers));
             }
@@ -205,6 +207,7 @@ fn next_of(
 
 async fn standings(
     database: &impl ConnectionTrait,
+    sinks: &[Sink],
     rows: &[lanes::Model],
 ) -> Result<Vec<Standing>, StoreError> {
     let mut standings = Vec::with_capacity(rows.len());
@@ -227,7 +230,7 @@ async fn standings(
             lane: Lane(row.lane),
             progress: progress::of_row(row)?,
             stops: stops.map(|(events, by_user)| Positions { events, by_user }),
-            behind: behind(database, Lane(row.lane)).await?,
+            behind: behind(database, sinks, Lane(row.lane)).await?,
             commands: commands.map_err(|error| of_database(&error))?,
             letters: letters.map_err(|error| of_database(&error))?,
             has_unwritten,
@@ -238,9 +241,13 @@ async fn standings(
 }
 
 /// Sinks that have not taken all of a lane's outbox.
-async fn behind(database: &impl ConnectionTrait, lane: Lane) -> Result<Vec<Sink>, StoreError> {
+async fn behind(
+    database: &impl ConnectionTrait,
+    sinks: &[Sink],
+    lane: Lane,
+) -> Result<Vec<Sink>, StoreError> {
     let mut behind = Vec::new();
-    for sink in Sink::ALL {
+    for &sink in sinks {
         let cursor = cursor(database, lane, sink).await?;
         let waiting = outbox_after(lane, sink, cursor)
             .select_only()

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use actors::lane::UserNumber;
+use actors::rows::Sink;
 use actors::store::{StoreError, StoredBase};
 use chrono::{DateTime, Utc};
 use entities::base_checkpoints;
@@ -234,7 +235,9 @@ impl SqlStore {
     ///
     /// When the store is away.
     pub async fn prune_outbox(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
-        self.do_with(PRUNE_OUTBOX, vec![instant::of(before).into(), limit.into()]).await
+        let values = vec![instant::of(before).into(), limit.into()];
+        let taken = if self.sinks.contains(&Sink::Peer) { TAKEN_BY_PEER } else { "" };
+        self.do_with(&format!("{PRUNE_OUTBOX} {taken} {PRUNED_AT_ONCE}"), values).await
     }
 
     async fn drop_held(
@@ -343,7 +346,14 @@ const PRUNE_OUTBOX: &str = "
     DELETE FROM outbox WHERE (lane, number) IN (
         SELECT o.lane, o.number FROM outbox o
         JOIN relay_cursors c ON c.lane = o.lane AND c.sink = o.sink AND c.number >= o.number
-        WHERE o.recorded_at < $1 ORDER BY o.lane, o.number LIMIT $2)";
+        WHERE o.recorded_at < $1";
+
+/// The peer's number is 3, and dead letters, whose is 2, are not for it.
+const TAKEN_BY_PEER: &str = "
+        AND (o.sink = 2 OR EXISTS (
+            SELECT 1 FROM relay_cursors p WHERE p.lane = o.lane AND p.sink = 3 AND p.number >= o.number))";
+
+const PRUNED_AT_ONCE: &str = "ORDER BY o.lane, o.number LIMIT $2)";
 
 const HAS_POLICIES: &str = "SELECT 1 FROM pg_extension
     WHERE extname = 'timescaledb' AND current_setting('timescaledb.license', TRUE) = 'timescale'";

@@ -9,8 +9,6 @@ use std::time::Duration;
 use actors::seal::{DataKey, KeysAway};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use ureq::http::HeaderValue;
 use zeroize::Zeroizing;
@@ -73,19 +71,9 @@ impl Transit {
         let (Some(url), Some(token_file)) = (&settings.url, &settings.token_file) else {
             return Ok(None);
         };
-        let authorities = settings.ca_file.as_ref().map(|path| {
-            let told = |problem: String| {
-                format!("`keys.vault.ca_file` names {}, {problem}", path.display())
-            };
-            let unreadable = |error: io::Error| told(format!("which cannot be read: {error}"));
-            let text = std::fs::read(path).map_err(unreadable)?;
-            let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-            match found {
-                Ok(found) if !found.is_empty() => Ok(found),
-                _ => Err(told("which has no certificates; wanted are some in PEM".to_owned())),
-            }
-        });
-        let authorities = authorities.transpose()?;
+        let authorities = settings.ca_file.as_ref();
+        let authorities =
+            authorities.map(|path| client::authorities("keys.vault.ca_file", path)).transpose()?;
         let namespace = settings.namespace.as_deref().map(HeaderValue::from_str).transpose();
         Ok(Some(Self {
             agent: client::agent(authorities.as_deref(), settings.timeout),

@@ -13,6 +13,7 @@ pub(super) struct Gauges {
     modes: IntGaugeVec,
     lag: IntGaugeVec,
     outbox_waiting: IntGaugeVec,
+    outbox_age: IntGaugeVec,
     users_live: IntGaugeVec,
     batches_queued: IntGaugeVec,
     lanes: IntGaugeVec,
@@ -44,6 +45,11 @@ impl Gauges {
                 "Rows of the outbox behind a sink's cursor.",
                 &["sink"],
             )?,
+            outbox_age: gauge(
+                "biometric_outbox_waiting_seconds",
+                "Since the oldest row of the outbox behind a sink's cursor was committed, when the sink takes its time.",
+                &["sink"],
+            )?,
             users_live: gauge("biometric_users_live", "Users in memory.", &[])?,
             batches_queued: gauge(
                 "biometric_batches_queued",
@@ -71,6 +77,7 @@ impl Gauges {
     /// The same for a sink.
     pub(super) fn name_sink(&self, sink: Sink) {
         self.outbox_waiting.with_label_values(&[sink.as_str()]);
+        self.outbox_age.with_label_values(&[sink.as_str()]);
     }
 
     /// Sets all to what is known now.
@@ -103,10 +110,15 @@ impl Gauges {
         for condition in state.lanes.values() {
             self.lanes.with_label_values(&[condition.as_str()]).inc();
         }
+        let now = crate::app::now();
         for sink in Sink::ALL {
-            let waiting = state.sinks.iter().filter(|((_, of), _)| *of == sink);
-            let waiting = waiting.map(|(_, published)| published.waiting).sum();
+            let told =
+                || state.sinks.iter().filter(|((_, of), _)| *of == sink).map(|(_, told)| told);
+            let waiting = told().map(|told| told.waiting).sum();
             self.outbox_waiting.with_label_values(&[sink.as_str()]).set(waiting);
+            let oldest = told().filter_map(|told| told.waiting_since).min();
+            let age = oldest.map_or(0, |since| (now - since).0.max(0) / 1_000_000);
+            self.outbox_age.with_label_values(&[sink.as_str()]).set(age);
         }
         self.users_live.with_label_values::<&str>(&[]).set(signed(state.live_users.values().sum()));
         self.batches_queued.with_label_values::<&str>(&[]).set(signed(state.queued.values().sum()));

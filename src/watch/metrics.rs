@@ -12,7 +12,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use self::groups::{Alerts, Asked, Outputs, Scrub, Sockets};
+use self::groups::{Alerts, Asked, Outputs, Pushes, Scrub, Sockets};
 use super::audit::AuditMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
@@ -42,6 +42,7 @@ pub struct Metrics {
     histograms: Histograms,
     asked: Asked,
     pub(super) sockets: Sockets,
+    pub(super) pushes: Pushes,
 }
 
 /// What has a distribution.
@@ -116,6 +117,7 @@ impl Metrics {
             histograms: Histograms::new(&registry)?,
             asked: Asked::new(&registry)?,
             sockets: Sockets::new(&registry)?,
+            pushes: Pushes::new(&registry)?,
             registry,
         };
         metrics.name_all_labels();

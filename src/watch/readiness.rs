@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use actors::observe::Condition;
+use actors::rows::Sink;
 use serde::Serialize;
 
 use super::State;
@@ -71,7 +72,9 @@ impl Readiness {
             let said = available.then_some(()).ok_or_else(|| "it did not take states".to_owned());
             parts.insert("redis", Part::of(said));
         }
-        let waiting = state.sinks.iter().find_map(|((_, sink), published)| {
+        // The peer is a part of its own, and says more of itself.
+        let mut topics = state.sinks.iter().filter(|((_, sink), _)| *sink != Sink::Peer);
+        let waiting = topics.find_map(|((_, sink), published)| {
             let problem = published.problem.as_ref()?;
             Some(format!("{}: {problem}", sink.as_str()))
         });
@@ -105,7 +108,6 @@ impl Part {
 mod tests {
     use actors::lane::Lane;
     use actors::observe::Published;
-    use actors::rows::Sink;
 
     use super::*;
 
@@ -160,7 +162,7 @@ mod tests {
         let readiness = Readiness::of(&state, Ok(()), Ok(()));
         assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));
         let mut state = well();
-        let published = Published { messages: 0, unopened: 0, problem: Some(away()), waiting: 7 };
+        let published = Published { problem: Some(away()), waiting: 7, ..Published::default() };
         state.sinks.insert((Lane(0), Sink::Alerts), published);
         let readiness = Readiness::of(&state, Ok(()), Ok(()));
         assert_eq!((readiness.status, readiness.is_ready()), ("degraded", true));

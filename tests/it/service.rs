@@ -28,6 +28,7 @@ mod obstacles;
 mod outages;
 mod pressure;
 mod producers;
+mod push_client;
 mod redrive;
 mod rejected;
 mod roles;

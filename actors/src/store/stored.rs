@@ -131,6 +131,8 @@ pub struct StoredBase {
 pub struct StoredOutbox {
     /// Its number.
     pub number: i64,
+    /// The stamp of its batch.
+    pub recorded_at: Timestamp,
     /// Whose.
     pub user: Option<UserNumber>,
     /// The user's id, the key of the message.

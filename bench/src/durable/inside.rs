@@ -12,6 +12,7 @@ use std::time::Duration;
 use actors::lane::{Lane, Positions, ROUTING_VERSION, Routing};
 use actors::person::Person;
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
+use actors::rows::Sink;
 use actors::seal::{KeyRing, Seal};
 use actors::store::Store;
 use anyhow::Context as _;
@@ -35,6 +36,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use self::parts::{Counter, Forgetful, Nowhere, OneKey, Open, SystemClock};
 use super::clock;
@@ -188,6 +190,7 @@ async fn lanes(task: &Task) -> anyhow::Result<Told> {
         clock: Arc::new(SystemClock),
         observer: Arc::new(observer),
         fatal,
+        relays: TaskTracker::new(),
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let lanes = Lanes::new(ports, Arc::new(rules(policy, policy_number, &names)), threads);
@@ -257,6 +260,7 @@ fn rules(policy: Policy, policy_number: i32, names: &TopicNames) -> Rules {
         below_start: BelowStart::Stop,
         drain: Duration::from_secs(5),
         cache: false,
+        sinks: Sink::TOPICS.to_vec(),
         topics: names.sources(),
     }
 }

@@ -7,6 +7,7 @@ use actors::defect::Defect;
 use actors::lane::{FenceToken, Lane, UserNumber};
 use actors::rows::Sink;
 use actors::store::{StoreError, StoredDeadLetter, StoredOutbox};
+use chrono::{DateTime, Utc};
 use entities::{dead_letters, outbox, relay_cursors, users};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -73,6 +74,7 @@ impl SqlStore {
             })?;
             Ok(StoredOutbox {
                 number: row.number,
+                recorded_at: instant::from(row.recorded_at),
                 user: row.user_number.map(UserNumber),
                 user_id: row.user_number.and_then(|user| ids.get(&user).cloned()),
                 n: row.n,
@@ -102,9 +104,10 @@ impl SqlStore {
                 "lane {lane}: a dead letter of the outbox is not in `dead_letters`"
             )));
         }
-        let letter = |row: dead_letters::Model| {
+        let letter = |(row, recorded_at): (dead_letters::Model, DateTime<Utc>)| {
             Ok(StoredOutbox {
                 number: row.outbox,
+                recorded_at: instant::from(recorded_at),
                 user: None,
                 user_id: None,
                 n: None,
@@ -119,7 +122,8 @@ impl SqlStore {
                 }),
             })
         };
-        letters.into_iter().map(letter).collect()
+        let recorded_at = rows.into_iter().map(|row| row.recorded_at);
+        letters.into_iter().zip(recorded_at).map(letter).collect()
     }
 
     pub(in crate::store) async fn read_cursor(
@@ -172,8 +176,9 @@ pub(in crate::store) async fn cursor(
 
 /// What a sink has still to take behind `after`, in any order.
 pub(in crate::store) fn outbox_after(lane: Lane, sink: Sink, after: i64) -> Select<outbox::Entity> {
+    let topics = Sink::TOPICS.into_iter().filter(|topic| sink.takes(*topic));
     outbox::Entity::find()
         .filter(outbox::Column::Lane.eq(lane.0))
         .filter(outbox::Column::Number.gt(after))
-        .filter(outbox::Column::Sink.eq(sink.number()))
+        .filter(outbox::Column::Sink.is_in(topics.map(Sink::number)))
 }

@@ -125,6 +125,56 @@ impl Asked {
     }
 }
 
+/// What becomes of the connection to the peer.
+pub(in crate::watch) struct Pushes {
+    pub(in crate::watch) connected: IntGauge,
+    pub(in crate::watch) connections: IntCounter,
+    pub(in crate::watch) failures: IntCounterVec,
+    pub(in crate::watch) unanswered: IntGauge,
+    pub(in crate::watch) ignored: IntCounterVec,
+}
+
+impl Pushes {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name, help| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let ignored = counters(
+            registry,
+            "biometric_push_ignored_total",
+            "What the peer said and nobody waits for, by kind.",
+            &["kind"],
+        )?;
+        for kind in ["unknown_message", "unknown_ack", "unknown_pong"] {
+            ignored.with_label_values(&[kind]);
+        }
+        Ok(Self {
+            connected: gauge(
+                "biometric_push_connected",
+                "1 while there is a connection to the peer of push.websocket_url.",
+            )?,
+            connections: counter(
+                registry,
+                "biometric_push_connections_total",
+                "Connections to the peer that were opened.",
+            )?,
+            failures: counters(
+                registry,
+                "biometric_push_disconnects_total",
+                "Connections to the peer that ended, or were not opened, by reason.",
+                &["reason"],
+            )?,
+            unanswered: gauge(
+                "biometric_push_unacknowledged",
+                "Messages written to the peer that it is not known to have read.",
+            )?,
+            ignored,
+        })
+    }
+}
+
 /// What becomes of sockets.
 pub(in crate::watch) struct Sockets {
     pub(in crate::watch) open: IntGauge,

@@ -17,6 +17,7 @@ use self::plants::{DEVICES, PEOPLE, READINGS, TEXTS, event, person, strained};
 use super::check::SPOILT;
 use super::http::issuer::{SigningKey, set_of};
 use super::http::people::trust_at;
+use super::push_client::peer::{Manners, Peer};
 use super::site::{LANES, Site, Stamps};
 use crate::servers::{Bridge, Kafka, Outgoing, Postgres, Redis, Server as _, Servers, folder};
 use crate::support::stderr;
@@ -77,6 +78,8 @@ fn told(variables: &[(&str, &str)]) -> (Vec<String>, Found) {
     let mut site = Site::new(&kafka, &postgres, &redis, Stamps::Broker);
     let key = SigningKey::elliptic("e");
     prepare(&mut site, &key);
+    let peer = Peer::start(Manners::default());
+    site.set("WEBSOCKET_URL", &peer.url());
     for (name, value) in variables {
         site.set(name, value);
     }
@@ -95,6 +98,8 @@ fn told(variables: &[(&str, &str)]) -> (Vec<String>, Found) {
     story.the_database_refuses(&key);
     story.kafka_is_away();
     story.somebody_is_erased();
+    let sees = |(_, message): &(usize, Value)| message.to_string().contains(PEOPLE);
+    assert!(peer.seen(|seen| seen.messages.iter().any(sees)), "the peer is told");
     let shown = story.collect();
     let logged = story.a_name_that_is_logged();
     let wanted = wanted(&story.site, &shown);

@@ -7,20 +7,21 @@ use rcgen::{
     BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
+use super::push_client::peer::{Manners, Peer};
 use crate::servers::{Kafka, Postgres, Redis, Servers, Vault};
 use crate::support::{bridge, stdout};
 
 /// Who says whose a certificate is.
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
+    pub(super) file: PathBuf,
     folder: PathBuf,
 }
 
 /// A server's certificate and its key.
-struct Shown {
-    certificate: PathBuf,
-    key: PathBuf,
+pub(super) struct Shown {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
     /// Both in one file.
     key_store: PathBuf,
 }
@@ -61,15 +62,15 @@ impl Authority {
 }
 
 /// An authority that signs, one that nobody asked, and a certificate that holds and one that held.
-struct World {
-    authority: Authority,
+pub(super) struct World {
+    pub(super) authority: Authority,
     stranger: Authority,
-    good: Shown,
+    pub(super) good: Shown,
     expired: Shown,
     _folder: tempfile::TempDir,
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let folder = tempfile::tempdir().expect("a folder");
     // Servers read it that run as somebody else.
     #[cfg(unix)]
@@ -204,4 +205,22 @@ fn vault_is_spoken_to_only_with_its_right_certificate() {
     only_the_right_one(|authority, host| ask_at(&good, authority, host), &world);
     let said = ask_at(&expired, &world.authority.file, "127.0.0.1").expect_err("it has expired");
     assert!(said.contains("certificate"), "{said}");
+}
+
+#[test]
+fn the_peer_is_pushed_to_only_with_its_right_certificate() {
+    let world = world();
+    let [good, expired] = [&world.good, &world.expired]
+        .map(|shown| Peer::start_tls(Manners::default(), &shown.certificate, &shown.key));
+    let ask_at = |peer: &Peer, authority: &Path, host: &str| {
+        let url = peer.url().replacen("127.0.0.1", host, 1);
+        let authority = authority.to_str().expect("a path");
+        let variables = [("WEBSOCKET_URL", url.as_str()), ("BRIDGE__PUSH__CA_FILE", authority)];
+        asked(&variables, "push", "open a WebSocket")
+    };
+    only_the_right_one(|authority, host| ask_at(&good, authority, host), &world);
+    let said = ask_at(&expired, &world.authority.file, "127.0.0.1").expect_err("it has expired");
+    assert!(said.contains("certificate expired"), "{said}");
+    assert_eq!(expired.seen(|seen| seen.handshakes.len()), 0, "nothing was said to it");
+    assert_eq!(good.seen(|seen| seen.closed.clone()), [1005], "and who is right was left in order");
 }

@@ -7,10 +7,10 @@ use actors::lane::{Lane, Positions, Routing, Source};
 use actors::rows::{DeadLetterRow, OutboxRow, Sink};
 use actors::seal::Sealed;
 use actors::store::{CommitError, Store, StoreError};
-use biometric_bridge::store::{Administration, Adoption, Expanded, Lease};
+use biometric_bridge::store::{Administration, Adoption, Expanded, Lease, Options, SqlStore, open};
 use neuros::time::Timestamp;
 
-use super::batches::{LANES, Owner, START, record, routing};
+use super::batches::{LANES, Owner, START, mail, record, routing};
 use super::facts;
 use super::places::Place;
 
@@ -25,6 +25,7 @@ facts!(
     a_gap_is_skipped_by_the_lane_s_owner_only,
     users_in_no_checkpoint_are_named,
     whatever_is_not_finished_is_in_the_way,
+    the_peer_is_waited_for_where_there_is_one,
     a_command_for_a_home_that_is_over_is_not_taken,
     lanes_that_an_adoption_left_behind_are_not_waited_for,
 );
@@ -285,6 +286,32 @@ async fn whatever_is_not_finished_is_in_the_way(place: Place) {
     let known = store.routing().await.expect("an answer");
     assert_eq!(known, Some(Routing { expanding: true, ..routing() }));
     owner.commit(owner.batch()).await.expect("the lane is still mine");
+}
+
+async fn the_peer_is_waited_for_where_there_is_one(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("anna").await;
+    let mut batch = owner.batch();
+    mail(&mut batch, Sink::Alerts, user, 1);
+    owner.commit(batch).await.expect("it is committed");
+    begin(&place).await;
+    let options = Options { sinks: Sink::ALL.to_vec(), ..Options::default() };
+    let with_peer = open(&place.url, &options).await.expect("it opens");
+    let waits_for = async |store: &SqlStore| {
+        let found = store.blockers().await.expect("an answer");
+        let sinks = found.into_iter().filter_map(|blocker| match blocker {
+            Blocker::Unpublished(lane, sink) => Some((lane.0, sink)),
+            _ => None,
+        });
+        sinks.collect::<Vec<_>>()
+    };
+    assert_eq!(waits_for(&with_peer).await, [(0, Sink::Alerts), (0, Sink::Peer)]);
+    for (sink, left) in [(Sink::Alerts, vec![(0, Sink::Peer)]), (Sink::Peer, Vec::new())] {
+        let moved = with_peer.move_cursor(owner.lane, owner.token, sink, 1).await;
+        assert!(moved.expect("an answer"));
+        assert_eq!(waits_for(&with_peer).await, left);
+        assert_eq!(waits_for(&place.store).await, []);
+    }
 }
 
 async fn lanes_that_an_adoption_left_behind_are_not_waited_for(place: Place) {

@@ -3,7 +3,7 @@
 use actors::lane::{Lane, UserNumber};
 use actors::rows::Sink;
 use actors::store::{Store, StoreError};
-use biometric_bridge::store::{Access, Administration, WrappedKey};
+use biometric_bridge::store::{Access, Administration, Options, WrappedKey, open};
 use neuros::time::Timestamp;
 
 use super::batches::{Owner, START, dead_letter, keep_base, mail};
@@ -20,6 +20,7 @@ facts!(
     an_access_is_written_down,
     the_store_answers,
     the_outbox_is_pruned_behind_every_cursor,
+    what_the_peer_has_not_taken_is_kept_where_there_is_one,
 );
 
 async fn a_policy_is_kept_once(place: Place) {
@@ -113,6 +114,10 @@ async fn each_sink_sees_its_own_rows_of_the_outbox(place: Place) {
     assert_eq!(seen, [(5, Some(4)), (8, Some(6))]);
     assert_eq!((mail[0].user, mail[0].user_id.as_deref()), (Some(user), Some("u1")));
     assert_eq!(mail[0].body, b"message 4");
+    let both = store.outbox(Lane(0), Sink::Peer, 2, 3).await.expect("rows");
+    let seen: Vec<i64> = both.iter().map(|row| row.number).collect();
+    assert_eq!(seen, [4, 5, 7], "the peer takes what both topics of messages are given");
+    assert_eq!(both[0].recorded_at, owner.progress.stamp);
     let letters = store.outbox(Lane(0), Sink::DeadLetters, 0, 2).await.expect("rows");
     let seen: Vec<i64> = letters.iter().map(|row| row.number).collect();
     assert_eq!(seen, [3, 6]);
@@ -187,4 +192,30 @@ async fn the_outbox_is_pruned_behind_every_cursor(place: Place) {
     assert_eq!(store.prune_outbox(Timestamp::from_micros(START), 9).await.expect("too new"), 0);
     assert_eq!(store.prune_outbox(later, 9).await.expect("one"), 1);
     assert_eq!(place.count("outbox").await, 1);
+}
+
+async fn what_the_peer_has_not_taken_is_kept_where_there_is_one(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let user = owner.with_user("u1").await;
+    let mut batch = owner.batch();
+    mail(&mut batch, Sink::Transitions, user, 1);
+    mail(&mut batch, Sink::Alerts, user, 2);
+    dead_letter(&mut batch, 3, None);
+    owner.commit(batch).await.expect("it is committed");
+    let options = Options { sinks: Sink::ALL.to_vec(), ..Options::default() };
+    let store = open(&place.url, &options).await.expect("it opens");
+    let moves = async |sink, to| {
+        let moved = store.move_cursor(owner.lane, owner.token, sink, to).await;
+        assert!(moved.expect("an answer"));
+    };
+    for sink in Sink::TOPICS {
+        moves(sink, 3).await;
+    }
+    let later = Timestamp::from_micros(START + 60_000_000);
+    assert_eq!(store.prune_outbox(later, 9).await.expect("the dead letter"), 1);
+    moves(Sink::Peer, 1).await;
+    assert_eq!(store.prune_outbox(later, 9).await.expect("what it has taken"), 1);
+    assert_eq!(place.count("outbox").await, 1);
+    let pruned = place.store.prune_outbox(later, 9).await;
+    assert_eq!(pruned.expect("where there is none, nothing waits for it"), 1);
 }

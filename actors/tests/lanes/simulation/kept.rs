@@ -27,6 +27,7 @@ pub(super) enum SinkText {
     Transitions,
     Alerts,
     DeadLetters,
+    Peer,
 }
 
 /// A plan as text: the setting, then the actions, one a line.

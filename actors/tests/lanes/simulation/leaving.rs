@@ -24,7 +24,7 @@ impl Due {
     }
 }
 
-/// Whose a message is: a user's id, or the lane that a dead letter came from.
+/// Who takes a message, and whose it is: a user's id, or the lane that a dead letter came from.
 type Name = (Sink, String);
 
 /// Its number there: a message number, or a source with an offset.
@@ -33,8 +33,8 @@ type Order = (i64, i64);
 #[derive(Default)]
 pub(super) struct Departures {
     due: BTreeMap<Name, BTreeMap<Order, Due>>,
-    /// Rows by lane and number.
-    rows: BTreeMap<(Lane, i64), (Name, Order)>,
+    /// Rows by lane and number: the topic, whose they are, and their numbers there.
+    rows: BTreeMap<(Lane, i64), (Sink, String, Order)>,
 }
 
 /// What became of a message.
@@ -64,17 +64,19 @@ impl Departures {
                 }
             };
             let lane = written.lane;
-            let due = Due { lane, number, is_published: false, is_excused: false };
-            let name = (row.sink, name);
-            self.rows.insert((written.lane, number), (name.clone(), order));
-            if self.due.entry(name).or_default().insert(order, due).is_some() {
-                return Err(format!("I9: {order:?} twice in the outbox"));
+            for sink in Sink::ALL.into_iter().filter(|sink| sink.takes(row.sink)) {
+                let due = Due { lane, number, is_published: false, is_excused: false };
+                let own = self.due.entry((sink, name.clone())).or_default();
+                if own.insert(order, due).is_some() {
+                    return Err(format!("I9: {order:?} twice in the outbox"));
+                }
             }
+            self.rows.insert((lane, number), (row.sink, name, order));
         }
         Ok(())
     }
 
-    /// A message has reached its topic; I2: it is committed; I9: what goes before it went before it.
+    /// A message has reached a sink; I2: it is committed; I9: what goes before it went before it.
     pub(super) fn published(
         &mut self,
         sink: Sink,
@@ -100,8 +102,8 @@ impl Departures {
 
     /// A cursor moves only behind what is safe.
     pub(super) fn moved(&self, lane: Lane, sink: Sink, to: i64) -> Result<(), String> {
-        for (name, order) in self.rows.range((lane, 0)..=(lane, to)).map(|(_, row)| row) {
-            if name.0 == sink && self.due[name][order].must_leave() {
+        for (topic, name, order) in self.rows.range((lane, 0)..=(lane, to)).map(|(_, row)| row) {
+            if sink.takes(*topic) && self.due[&(sink, name.clone())][order].must_leave() {
                 return Err(format!("I9: lane {lane}: the cursor of {sink:?} is at {to}, too far"));
             }
         }

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::auditor::{Auditor, Ear};
 use super::leaks;
@@ -201,6 +202,7 @@ impl Process {
             clock: Arc::clone(&clock) as _,
             observer: ear,
             fatal: say,
+            relays: TaskTracker::new(),
         };
         let tasks = Rc::new(RefCell::new(Some(LocalSet::new())));
         let (frozen, waker) = (Rc::<Cell<bool>>::default(), Rc::<RefCell<_>>::default());

@@ -9,6 +9,7 @@ use actors::defect::Defect;
 use actors::lane::{Lane, PerSource, ROUTING_VERSION, Routing};
 use actors::person::{Applied, Person};
 use actors::ports::{BatchRules, BelowStart, CheckpointRules, Rules, UserRules};
+use actors::rows::Sink;
 use neuros::event::Record;
 use neuros::{Outcome, Policy};
 use tokio::time::Instant;
@@ -97,6 +98,7 @@ fn rules(setting: &Setting, routing: Routing) -> Rules {
         below_start: BelowStart::Stop,
         drain: Duration::from_millis(setting.drain),
         cache: true,
+        sinks: Sink::ALL.to_vec(),
         topics: PerSource { events: "events".to_owned(), by_user: "by-user".to_owned() },
     }
 }

@@ -29,6 +29,7 @@ use neuros::time::Timestamp;
 use neuros::wire::Intake;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use log::{Entry, MemoryLog, SharedLog};
 pub(crate) use senders::Senders;
@@ -294,6 +295,7 @@ impl World {
             below_start: BelowStart::Stop,
             drain: Duration::from_secs(1),
             cache: false,
+            sinks: Sink::ALL.to_vec(),
             topics: PerSource { events: "events".to_owned(), by_user: "by-user".to_owned() },
         };
         let log = Arc::new(MemoryLog::new(lanes, 0, Arc::new(Nobody)));
@@ -322,6 +324,7 @@ impl World {
             clock: Arc::clone(&self.clock) as _,
             observer: Arc::clone(&self.told) as _,
             fatal,
+            relays: TaskTracker::new(),
         }
     }
 

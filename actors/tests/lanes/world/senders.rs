@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actors::incoming::{Origin, Raw};
 use actors::lane::Lane;
-use actors::log::{Forwarder, LogError, Outgoing, Publisher};
+use actors::log::{Forwarder, LogError, Outgoing, Publisher, Unpublished};
 use actors::phi::Phi;
 use actors::rows::Sink;
 use async_trait::async_trait;
@@ -193,19 +193,23 @@ impl Forwarder for Senders {
     }
 }
 
-/// Sends messages one after the other; where the sink fails, what went before stays.
+fn down() -> LogError {
+    LogError::Away("down".to_owned())
+}
+
+/// Sends messages one after the other; where the sink fails, what went before stays. The peer says of some of that
+/// that it has it.
 async fn send_all(
     log: Arc<MemoryLog>,
     process: usize,
     sink: Sink,
     messages: Vec<Outgoing>,
-) -> Result<(), LogError> {
-    let down = || Err(LogError::Away("down".to_owned()));
+) -> Result<(), Unpublished> {
     let fails_after = log.weather.lock().unwrap().fails_after.remove(&sink);
     for (place, outgoing) in messages.into_iter().enumerate() {
         log.pause().await;
         if !log.may_send(process).await {
-            return down();
+            return Err(down().into());
         }
         if fails_after == Some(place) {
             // It fails after many tries; meanwhile more is committed that must leave.
@@ -215,7 +219,9 @@ async fn send_all(
         if is_down || fails_after == Some(place) {
             let what = if is_down { Happening::SinkDown } else { Happening::PublishFailed };
             log.witness.happened(what, sink.as_str().to_owned());
-            return down();
+            let sent = if sink == Sink::Peer { place as u64 } else { 0 };
+            let safe = usize::try_from(log.chance.below(sent + 1)).unwrap();
+            return Err(Unpublished { safe, problem: down() });
         }
         log.witness.published(sink, &outgoing);
         log.published.lock().unwrap().push((sink, outgoing));
@@ -230,9 +236,18 @@ impl Publisher for Senders {
         if sink == Sink::DeadLetters { self.letter_bytes_max } else { 4 << 20 }
     }
 
-    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), LogError> {
+    async fn ready(&self, sink: Sink) -> Result<(), LogError> {
+        if sink == Sink::Peer && self.log.down.lock().unwrap().contains(&sink) {
+            self.log.witness.happened(Happening::SinkDown, sink.as_str().to_owned());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            return Err(down());
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, sink: Sink, messages: Vec<Outgoing>) -> Result<(), Unpublished> {
         let log = Arc::clone(&self.log);
         let sent = tokio::spawn(send_all(log, self.process, sink, messages)).await;
-        sent.unwrap_or_else(|_| broken())
+        sent.unwrap_or_else(|_| broken().map_err(Unpublished::from))
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actors::hash_chain::Head;
 use actors::lane::{FenceToken, Lane, ModeCounts, Positions, Progress, Routing, UserNumber};
-use actors::log::{LogError, Outgoing, Publisher};
+use actors::log::{Outgoing, Publisher, Unpublished};
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::phi::Phi;
 use actors::rows::{Batch, RecordPlace, Sink};
@@ -164,7 +164,7 @@ impl Publisher for Nowhere {
         1 << 20
     }
 
-    async fn publish(&self, _: Sink, _: Vec<Outgoing>) -> Result<(), LogError> {
+    async fn publish(&self, _: Sink, _: Vec<Outgoing>) -> Result<(), Unpublished> {
         Ok(())
     }
 }

@@ -476,7 +476,7 @@ impl Tables {
             let is_behind = |sink: &Sink| {
                 let cursor = self.cursors.get(&(lane, *sink)).copied().unwrap_or(0);
                 let mut above = self.outbox.range((lane, cursor + 1)..=(lane, i64::MAX));
-                above.any(|(_, row)| row.sink == *sink)
+                above.any(|(_, row)| sink.takes(row.sink))
             };
             let letters = self.letters.range((lane, 0)..=(lane, i64::MAX));
             let waiting =
@@ -510,11 +510,12 @@ impl Tables {
         limit: usize,
     ) -> Vec<StoredOutbox> {
         let rows = self.outbox.range((lane, after + 1)..=(lane, i64::MAX));
-        let rows = rows.filter(|(_, row)| row.sink == sink).take(limit);
+        let rows = rows.filter(|(_, row)| sink.takes(row.sink)).take(limit);
         rows.map(|((_, number), row)| {
             let letter = self.letters.get(&(lane, *number));
             StoredOutbox {
                 number: *number,
+                recorded_at: self.lanes[&lane].progress.stamp,
                 user: row.user,
                 user_id: row.user.map(|user| self.users[&user].user_id.clone()),
                 n: row.n,
