@@ -39,9 +39,7 @@ use crate::why::{PASSED_MAX, RECORDS_MAX, Told, Why, place};
 /// An operator, about a user.
 pub(in crate::http) struct Inquirer(Reader);
 
-/// Rows of a user that are read at once …
-const ROWS: i64 = 1_000;
-/// … and of somebody who is followed: each may have an explanation with ten thousand readings.
+/// Rows of somebody who is followed that are read at once: each may have an explanation with ten thousand readings.
 const LIVE_ROWS: i64 = 100;
 /// How often somebody who follows a user is looked for something new.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
