@@ -40,7 +40,7 @@ use crate::why::{PASSED_MAX, RECORDS_MAX, Told, Why, place};
 pub(in crate::http) struct Inquirer(Reader);
 
 /// Rows of somebody who is followed that are read at once: each may have an explanation with ten thousand readings.
-const LIVE_ROWS: i64 = 100;
+const ROWS: i64 = 100;
 /// How often somebody who follows a user is looked for something new.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -206,8 +206,8 @@ impl Following {
         let after = self.after;
         let read = async move |opened: Arc<Opened>, file: File| {
             let user = file.stored.user;
-            let changes = opened.store.transitions_of_user(user, after, LIVE_ROWS).await?;
-            let alerts = opened.store.alerts_of_user(user, after, LIVE_ROWS).await?;
+            let changes = opened.store.transitions_of_user(user, after, ROWS).await?;
+            let alerts = opened.store.alerts_of_user(user, after, ROWS).await?;
             let changes = changes.into_iter().map(|row| (transition_place(user, row.n), row.body));
             let alerts = alerts.into_iter().map(|row| (alert_place(user, row.n), row.body));
             let mut rows: Vec<(Place, Vec<u8>)> = changes.chain(alerts).collect();
