@@ -14,6 +14,7 @@ use prometheus::{
 
 use self::groups::{Alerts, Asked, Outputs, Scrub, Sockets};
 use super::audit::AuditMetrics;
+use super::coach::CoachMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
@@ -42,6 +43,7 @@ pub struct Metrics {
     histograms: Histograms,
     asked: Asked,
     pub(super) sockets: Sockets,
+    pub(super) coach: CoachMetrics,
 }
 
 /// What has a distribution.
@@ -116,6 +118,7 @@ impl Metrics {
             histograms: Histograms::new(&registry)?,
             asked: Asked::new(&registry)?,
             sockets: Sockets::new(&registry)?,
+            coach: CoachMetrics::new(&registry)?,
             registry,
         };
         metrics.name_all_labels();
