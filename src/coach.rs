@@ -8,8 +8,6 @@ mod answer;
 mod brief;
 mod circuit;
 mod endpoint;
-#[cfg(test)]
-mod tests;
 mod why;
 
 use std::sync::Arc;
@@ -34,7 +32,8 @@ use self::endpoint::{Endpoint, Failed};
 use crate::app::now;
 use crate::settings;
 use crate::store::{
-    Access, Administration as _, CallsMax, NewCoachMessage, Permission, SqlStore, Untold, UntoldChange,
+    Access, Administration as _, CallsMax, NewCoachMessage, Permission, SqlStore, Untold,
+    UntoldChange,
 };
 use crate::watch::Watch;
 
@@ -42,6 +41,8 @@ pub(crate) use why::Why;
 
 /// How often somebody looks for mode changes that are not told of.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// At every so manyth look the calls that are left are counted, though nothing was told of.
+const COUNT_EVERY: u32 = 20;
 /// The longest pause after a turn that came to nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Mode changes of a lane that are told of at a time.
@@ -93,7 +94,9 @@ impl Coach {
     ///
     /// One sentence that says which setting cannot be used.
     pub(crate) fn of(settings: &settings::Coach, tools: Tools) -> Result<Option<Self>, String> {
-        let (true, Some(key)) = (settings.enabled, &settings.openai_api_key) else { return Ok(None) };
+        let (true, Some(key)) = (settings.enabled, &settings.openai_api_key) else {
+            return Ok(None);
+        };
         let endpoint = Arc::new(Endpoint::of(settings, key)?);
         let turns = Semaphore::new(settings.calls_at_once);
         let (settings, circuit) = (settings.clone(), Circuit::default());
@@ -103,13 +106,13 @@ impl Coach {
     /// Tells of what is committed, until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         self.tools.watch.part(PART, Ok(()));
-        let mut pause = LOOK_EVERY;
+        let (mut pause, mut looks) = (LOOK_EVERY, 0_u32);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                done = self.turn() => match done {
-                    Ok(()) => pause = LOOK_EVERY,
+                done = self.look(looks.is_multiple_of(COUNT_EVERY)) => match done {
+                    Ok(()) => (pause, looks) = (LOOK_EVERY, looks.wrapping_add(1)),
                     Err(trouble) => {
                         tracing::warn!(%trouble, "the coach waits");
                         pause = (pause * 2).min(PAUSE_MAX);
@@ -123,45 +126,55 @@ impl Coach {
         }
     }
 
-    /// Tells of all that is committed by now.
-    async fn turn(&self) -> Result<(), Trouble> {
-        loop {
-            let lanes = self.tools.store.untold_lanes(&self.tools.owner).await?;
-            if lanes.is_empty() {
-                let calls = self.tools.store.coach_calls(now()).await?;
-                self.tools.watch.coach().left(&self.settings, calls);
-                return Ok(());
+    /// Tells of all that is committed by now, and counts how many calls are left.
+    async fn look(&self, counts: bool) -> Result<(), Trouble> {
+        let store = &self.tools.store;
+        let mut goes_on = true;
+        let mut told = counts;
+        while goes_on {
+            let lanes = store.untold_lanes(&self.tools.owner).await?;
+            goes_on = false;
+            for moved in join_all(lanes.into_iter().map(|lane| self.tell_of(lane))).await {
+                goes_on |= moved?;
             }
-            for told in join_all(lanes.into_iter().map(|lane| self.tell_of(lane))).await {
-                told?;
-            }
+            told |= goes_on;
         }
+        if told {
+            let calls = store.coach_calls(now()).await?;
+            self.tools.watch.coach().left(&self.settings, calls);
+        }
+        Ok(())
     }
 
-    /// Tells of a lane's first mode changes, and moves its cursor behind them.
-    async fn tell_of(&self, lane: Untold) -> Result<(), Trouble> {
+    /// Tells of a lane's first mode changes, and moves its cursor behind them; says whether it was ours to move.
+    async fn tell_of(&self, lane: Untold) -> Result<bool, Trouble> {
         let store = &self.tools.store;
         let changes = store.untold_changes(&lane, PAGE).await?;
         let is_last = i64::try_from(changes.len()).unwrap_or(PAGE) < PAGE;
         let to = changes.last().filter(|_| !is_last).map_or(lane.head, |change| change.number);
         let briefs = self.briefs(&changes).await?;
-        let told: Vec<(&UntoldChange, Brief)> =
-            changes.iter().zip(briefs).filter_map(|(change, brief)| Some((change, brief?))).collect();
+        let told: Vec<(&UntoldChange, Brief)> = changes
+            .iter()
+            .zip(briefs)
+            .filter_map(|(change, brief)| Some((change, brief?)))
+            .collect();
         let said = join_all(told.iter().map(|(change, brief)| self.say(change, brief))).await;
         let said = said.into_iter().collect::<Result<Vec<Said>, Trouble>>()?;
         // Asked for anew: meanwhile somebody may have been erased.
         let keys = self.keys_of(told.iter().map(|(change, _)| change.user)).await?;
         let at = now();
-        let messages = told.iter().zip(&said).zip(&keys).filter_map(|(((change, brief), said), key)| {
-            let body = self.written(change, brief, said, at);
-            let body = self.tools.seal.seal(key.as_ref()?, place(change.user, change.n), &body);
-            Some(NewCoachMessage { user: change.user, n: change.n, body })
-        });
+        let messages =
+            told.iter().zip(&said).zip(&keys).filter_map(|(((change, brief), said), key)| {
+                let body = self.written(change, brief, said, at);
+                let body = self.tools.seal.seal(key.as_ref()?, place(change.user, change.n), &body);
+                Some(NewCoachMessage { user: change.user, n: change.n, body })
+            });
         let messages = messages.collect();
-        if store.keep_coach_messages(lane, to, messages, at).await? {
+        let moved = store.keep_coach_messages(lane, to, messages, at).await?;
+        if moved {
             said.iter().for_each(|said| self.tools.watch.coach().said(said.instead));
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// What may be told of each; none of what opens no more.
@@ -191,7 +204,13 @@ impl Coach {
     }
 
     /// The message as it is sealed and shown.
-    fn written(&self, change: &UntoldChange, brief: &Brief, said: &Said, at: Timestamp) -> Phi<Vec<u8>> {
+    fn written(
+        &self,
+        change: &UntoldChange,
+        brief: &Brief,
+        said: &Said,
+        at: Timestamp,
+    ) -> Phi<Vec<u8>> {
         let message = json!({
             "n": change.n,
             "seq": brief.seq,
@@ -216,7 +235,11 @@ impl Coach {
     }
 
     /// Asks for a message, twice at most; the inner error says why there is none.
-    async fn ask(&self, change: &UntoldChange, brief: &Brief) -> Result<Result<Phi<String>, Why>, Trouble> {
+    async fn ask(
+        &self,
+        change: &UntoldChange,
+        brief: &Brief,
+    ) -> Result<Result<Phi<String>, Why>, Trouble> {
         if change.calls > 0 {
             return Ok(Err(Why::CutOff));
         }
@@ -232,7 +255,9 @@ impl Coach {
             }
             calls += 1;
             let asked = self.call(change, brief, deadline).await;
-            let Err(Failed { why, problem, again }) = asked else { return Ok(asked.map_err(|failed| failed.why)) };
+            let Err(Failed { why, problem, again }) = asked else {
+                return Ok(asked.map_err(|failed| failed.why));
+            };
             let again = again.filter(|pause| calls < 2 && Instant::now() + *pause < deadline);
             let Some(pause) = again else {
                 self.note(why, &problem);
@@ -248,11 +273,16 @@ impl Coach {
     }
 
     /// Has a call permitted and written down; the inner error says why it may not be made.
-    async fn may_ask(&self, change: &UntoldChange, before: i32) -> Result<Result<(), Why>, Trouble> {
+    async fn may_ask(
+        &self,
+        change: &UntoldChange,
+        before: i32,
+    ) -> Result<Result<(), Why>, Trouble> {
         if !self.circuit.admits(Instant::now()) {
             return Ok(Err(Why::Resting));
         }
-        let settings::Coach { calls_per_minute, calls_per_day, calls_per_user_day, .. } = self.settings;
+        let settings::Coach { calls_per_minute, calls_per_day, calls_per_user_day, .. } =
+            self.settings;
         let max = CallsMax {
             per_minute: calls_per_minute,
             per_day: calls_per_day,
@@ -278,7 +308,12 @@ impl Coach {
     }
 
     /// Makes a call, and writes down what came of it.
-    async fn call(&self, change: &UntoldChange, brief: &Brief, deadline: Instant) -> Result<Phi<String>, Failed> {
+    async fn call(
+        &self,
+        change: &UntoldChange,
+        brief: &Brief,
+        deadline: Instant,
+    ) -> Result<Phi<String>, Failed> {
         let (endpoint, prompt) = (Arc::clone(&self.endpoint), brief.prompt.clone());
         let begun = Instant::now();
         let left = deadline.saturating_duration_since(begun).max(Duration::from_millis(1));
@@ -325,3 +360,6 @@ impl Coach {
 const PART: &str = "coach";
 /// What came of a call that has led to a message.
 pub(crate) const ANSWERED: &str = "answered";
+
+#[cfg(test)]
+mod tests;

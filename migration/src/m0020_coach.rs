@@ -2,9 +2,7 @@
 //! told. Never holds a message in the clear.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{
-    big_integer, blob_null, integer, timestamp_with_time_zone_null,
-};
+use sea_orm_migration::schema::{big_integer, blob_null, integer, timestamp_with_time_zone_null};
 use sea_orm_migration::sea_orm::ConnectionTrait;
 
 /// The change.

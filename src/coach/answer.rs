@@ -15,8 +15,24 @@ const MARKS: &str = " .,;:!?'\"()%/&+-\u{2013}\u{2014}\u{2018}\u{2019}\u{201c}\u
 
 /// Beginnings of words that no message has: where advice on health begins.
 const MEDICAL: [&str; 18] = [
-    "antibiotic", "arrhythm", "cardiac", "diagnos", "disease", "disorder", "doctor", "dosage", "dose", "emergency",
-    "hospital", "illness", "medic", "physician", "pill", "prescri", "symptom", "therap",
+    "antibiotic",
+    "arrhythm",
+    "cardiac",
+    "diagnos",
+    "disease",
+    "disorder",
+    "doctor",
+    "dosage",
+    "dose",
+    "emergency",
+    "hospital",
+    "illness",
+    "medic",
+    "physician",
+    "pill",
+    "prescri",
+    "symptom",
+    "therap",
 ];
 
 /// The answer of `chat/completions`, as far as we look at it.
@@ -70,7 +86,8 @@ fn judged(text: &Phi<String>, prompt: &str) -> Result<Phi<String>, Why> {
     let is_address = said.contains("//")
         || said.split('.').skip(1).any(|rest| rest.starts_with(char::is_alphanumeric));
     let lower = Phi::new(said.to_lowercase());
-    let is_medical = words(lower.expose()).any(|word| MEDICAL.iter().any(|its| word.starts_with(its)));
+    let is_medical =
+        words(lower.expose()).any(|word| MEDICAL.iter().any(|its| word.starts_with(its)));
     let invents = numbers(said).any(|number| !numbers(prompt).any(|given| given == number));
     let has_words = said.chars().any(char::is_alphabetic);
     if !is_plain || is_address || is_medical || invents || !has_words {

@@ -120,8 +120,10 @@ impl Stored {
 
     /// The fired rules that spoke for the mode.
     fn rules(&self) -> Vec<Rule> {
-        let spoke = self.explanation.candidates.iter().find(|candidate| candidate.mode == self.mode);
-        let named = |rule: &Rule| spoke.is_some_and(|its| its.rules.iter().any(|id| id == rule.as_str()));
+        let spoke =
+            self.explanation.candidates.iter().find(|candidate| candidate.mode == self.mode);
+        let named =
+            |rule: &Rule| spoke.is_some_and(|its| its.rules.iter().any(|id| id == rule.as_str()));
         Rule::ALL.into_iter().filter(named).collect()
     }
 
@@ -145,11 +147,13 @@ impl Compared {
     /// By how much the threshold was passed, in whole percents of it.
     fn words(&self) -> Option<String> {
         let quantity = quantity_words(&self.quantity).filter(|_| self.holds)?;
-        let (value, threshold) = (self.value?, self.threshold.filter(|threshold| *threshold != 0.0)?);
+        let (value, threshold) =
+            (self.value?, self.threshold.filter(|threshold| *threshold != 0.0)?);
         let side = if self.must_be == "below" { "below" } else { "above" };
         let percent = ((value / threshold - 1.0).abs() * 100.0).round().min(999.0);
-        Some(match percent {
-            0.0 => format!("- {quantity}: at the threshold"),
+        Some(match (percent, &*self.must_be) {
+            (0.0, "at_least") => format!("- {quantity}: at the threshold"),
+            (0.0, _) => format!("- {quantity}: just {side} the threshold"),
             _ => format!("- {quantity}: {percent:.0} % {side} the threshold"),
         })
     }
@@ -198,7 +202,9 @@ fn quantity_words(quantity: &str) -> Option<&'static str> {
         "hrv_drop_pct" => "fall of HRV in percent",
         "heart_rate" => "heart rate",
         "heart_rate_elevation" => "rise of heart rate",
-        "heart_rate_elevated_for" | "heart_rate_extreme_for" => "time for which heart rate was high",
+        "heart_rate_elevated_for" | "heart_rate_extreme_for" => {
+            "time for which heart rate was high"
+        }
         "stress" => "stress",
         "recovery" => "recovery",
         "overnight_hrv_drop" => "fall of the night's HRV in ms",

@@ -85,7 +85,11 @@ impl Endpoint {
     }
 
     /// Asks once; waits for the answer no longer than that.
-    pub(super) fn ask(&self, prompt: &Phi<String>, timeout: Duration) -> Result<Phi<String>, Failed> {
+    pub(super) fn ask(
+        &self,
+        prompt: &Phi<String>,
+        timeout: Duration,
+    ) -> Result<Phi<String>, Failed> {
         let (system, user) = (INSTRUCTIONS, prompt.expose().as_str());
         let messages = [("system", system), ("user", user)];
         let question = Question {

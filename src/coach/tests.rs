@@ -62,9 +62,6 @@ fn what_is_told_of_each_kind_of_mode_change_is_as_it_was_reviewed() {
         got.push_str(&format!("\n== {before} -> {after}: {reason}\n{prompt}\n>> {sentence}\n"));
     }
     let golden = include_str!("../../tests/data/coach/briefs.golden");
-    if let Ok(path) = std::env::var("WRITE_BRIEFS") {
-        std::fs::write(path, &got).expect("written");
-    }
     for (number, (got, wanted)) in got.lines().zip(golden.lines()).enumerate() {
         assert_eq!(got, wanted, "line {}", number + 1);
     }
@@ -74,7 +71,9 @@ fn what_is_told_of_each_kind_of_mode_change_is_as_it_was_reviewed() {
 /// Puts `with` in the place of one leaf after the other that `is` one, and gives what that makes.
 fn replaced(value: &Value, is: fn(&Value) -> bool, with: &Value) -> Vec<Value> {
     let children: Vec<(String, Value)> = match value {
-        Value::Object(fields) => fields.iter().map(|(name, it)| (name.clone(), it.clone())).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, it)| (name.clone(), it.clone())).collect()
+        }
         Value::Array(items) => {
             items.iter().enumerate().map(|(place, it)| (place.to_string(), it.clone())).collect()
         }
@@ -116,11 +115,20 @@ fn no_text_and_no_measured_value_of_a_mode_change_leaves() {
 #[test]
 fn every_rule_speaks_for_some_mode_change_that_was_reviewed() {
     let kinds = kinds();
-    let told: String = kinds.values().filter_map(brief).map(|brief| brief.prompt.expose().clone()).collect();
+    let told: String =
+        kinds.values().filter_map(brief).map(|brief| brief.prompt.expose().clone()).collect();
     for sign in [
-        "HRV is well below", "heart rate has been high", "stress is very high", "recovery is low",
-        "HRV of the night was", "several signs of depletion", "both high", "both low",
-        "nothing out of the ordinary", "nothing has confirmed", "not known well yet",
+        "HRV is well below",
+        "heart rate has been high",
+        "stress is very high",
+        "recovery is low",
+        "HRV of the night was",
+        "several signs of depletion",
+        "both high",
+        "both low",
+        "nothing out of the ordinary",
+        "nothing has confirmed",
+        "not known well yet",
     ] {
         assert!(told.contains(sign), "{sign}");
     }
@@ -130,7 +138,8 @@ fn every_rule_speaks_for_some_mode_change_that_was_reviewed() {
 fn an_answer_is_one_plain_text_without_numbers_of_its_own() {
     let prompt = "- stress: 12 % above the threshold";
     let said = |content: Value| {
-        let body = json!({ "choices": [{ "finish_reason": "stop", "message": { "content": content } }] });
+        let body =
+            json!({ "choices": [{ "finish_reason": "stop", "message": { "content": content } }] });
         message_in(body.to_string().as_bytes(), prompt).map(Phi::into_inner)
     };
     let fine = "Your stress is 12 % above its mark; breathe, and take it gently.";
@@ -155,6 +164,9 @@ fn an_answer_is_one_plain_text_without_numbers_of_its_own() {
         assert_eq!(said(content.clone()), Err(why), "{content}");
     }
     for body in ["", "{}", "[]", "{\"choices\":[]}", "data: {}\n\n", "{\"choices\":[{}]}"] {
-        assert_eq!(message_in(body.as_bytes(), prompt).map(Phi::into_inner), Err(Why::NotUnderstood));
+        assert_eq!(
+            message_in(body.as_bytes(), prompt).map(Phi::into_inner),
+            Err(Why::NotUnderstood)
+        );
     }
 }

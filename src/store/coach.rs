@@ -118,7 +118,8 @@ impl SqlStore {
     ///
     /// When the store is away.
     pub async fn begin_coaching(&self) -> Result<(), StoreError> {
-        let sql = "INSERT INTO coach_cursors (lane, number) SELECT lane, outbox FROM lanes WHERE TRUE
+        let sql =
+            "INSERT INTO coach_cursors (lane, number) SELECT lane, outbox FROM lanes WHERE TRUE
                    ON CONFLICT (lane) DO NOTHING";
         self.carry(async move |store| {
             let done = store.writer.execute_unprepared(sql).await;
@@ -210,8 +211,7 @@ impl SqlStore {
             {
                 return Ok(refused);
             }
-            let values =
-                [user.0.into(), n.into(), instant::of(now).into(), before.into()];
+            let values = [user.0.into(), n.into(), instant::of(now).into(), before.into()];
             let backend = transaction.get_database_backend();
             let statement = Statement::from_sql_and_values(backend, PERMIT, values);
             let permitted = transaction.execute_raw(statement).await;
@@ -251,7 +251,8 @@ impl SqlStore {
             let moved: [Value; 4] =
                 [of.lane.0.into(), of.token.0.into(), of.cursor.into(), to.into()];
             let moved = Statement::from_sql_and_values(backend, MOVE_CURSOR, moved);
-            let moved = transaction.execute_raw(moved).await.map_err(|error| of_database(&error))?;
+            let moved =
+                transaction.execute_raw(moved).await.map_err(|error| of_database(&error))?;
             if moved.rows_affected() != 1 {
                 return Ok(false);
             }

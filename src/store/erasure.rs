@@ -7,8 +7,8 @@ use actors::lane::{Lane, UserNumber};
 use actors::rows::RecordPlace;
 use actors::store::StoreError;
 use entities::{
-    alert_changes, base_checkpoints, coach_messages, dead_letters, event_records, lane_commands, mode_transitions,
-    outbox, phi_access_log, users,
+    alert_changes, base_checkpoints, coach_messages, dead_letters, event_records, lane_commands,
+    mode_transitions, outbox, phi_access_log, users,
 };
 use neuros::time::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait as _};

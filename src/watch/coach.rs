@@ -38,11 +38,15 @@ impl CoachMetrics {
             "Messages that are the sentence of the explanation, by why.",
             &["reason"],
         )?;
-        let seconds = HistogramOpts::new("biometric_coach_call_seconds", "How long calls of the coach take.");
+        let seconds =
+            HistogramOpts::new("biometric_coach_call_seconds", "How long calls of the coach take.");
         let bounds = vec![0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
         let seconds = Histogram::with_opts(seconds.buckets(bounds))?;
         registry.register(Box::new(seconds.clone()))?;
-        let left = Opts::new("biometric_coach_calls_left", "Calls that may still be made within the window.");
+        let left = Opts::new(
+            "biometric_coach_calls_left",
+            "Calls that may still be made within the window.",
+        );
         let left = IntGaugeVec::new(left, &["window"])?;
         registry.register(Box::new(left.clone()))?;
         calls.with_label_values(&[ANSWERED]);

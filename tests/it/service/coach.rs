@@ -110,7 +110,9 @@ fn each_mode_change_has_one_message_and_nothing_that_leaves_says_whose_it_is() {
     bridges.iter().for_each(crate::servers::Bridge::wait_some_lanes);
     let people: Vec<String> = (0..6).map(person).collect();
     let events: Vec<_> = (0..60)
-        .flat_map(|number| people.iter().map(move |user| super::feed::Event::swinging(user, number)))
+        .flat_map(|number| {
+            people.iter().map(move |user| super::feed::Event::swinging(user, number))
+        })
         .collect();
     stream(site.kafka, &site.topics.events, &events, 60);
     check::all(&site);

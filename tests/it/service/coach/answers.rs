@@ -67,15 +67,22 @@ fn what_will_not_do_becomes_the_sentence_of_the_explanation() {
         let said: serde_json::Value = serde_json::from_str(&text).expect("one message");
         assert_eq!(said["fallback_reason"], json!(reason), "{person}: {said}");
         match reason {
-            Some(_) => assert_eq!((&said["source"], &said["text"]), (&json!("fallback"), &json!(sentence))),
+            Some(_) => {
+                assert_eq!((&said["source"], &said["text"]), (&json!("fallback"), &json!(sentence)))
+            }
             None => {
-                assert_eq!((&said["source"], &said["model"]), (&json!("model"), &json!("gpt-4o-mini")));
+                assert_eq!(
+                    (&said["source"], &said["model"]),
+                    (&json!("model"), &json!("gpt-4o-mini"))
+                );
                 assert_eq!(said["text"], "Your body works hard.");
             }
         }
     }
     let fallbacks = i64::try_from(unfit().len()).expect("few");
-    bridge.wait_metric("biometric_coach_messages_total{source=\"fallback\"}", |it| it == fallbacks as f64);
+    bridge.wait_metric("biometric_coach_messages_total{source=\"fallback\"}", |it| {
+        it == fallbacks as f64
+    });
     assert_eq!(bridge.metric("biometric_coach_fallbacks_total{reason=\"unfit\"}"), 5.0);
     assert_eq!(bridge.metric("biometric_coach_calls_total"), (2 * fallbacks) as f64);
     assert_eq!(accesses(&site, "DISCLOSE"), 2 * fallbacks);
@@ -140,7 +147,7 @@ fn while_a_language_model_says_nothing_mode_changes_go_on() {
 fn who_does_not_answer_is_left_alone_for_a_while() {
     let model = Model::start();
     let Some(mut site) = coached(&model) else { return };
-    site.set("BRIDGE__COACH__TIMEOUT", "300ms");
+    site.set("BRIDGE__COACH__TIMEOUT", "1s");
     site.set("BRIDGE__COACH__CALLS_AT_ONCE", "1");
     model.answer(Answer::Hang);
     let bridge = site.start();
@@ -149,7 +156,9 @@ fn who_does_not_answer_is_left_alone_for_a_while() {
     check::all(&site);
     wait_told(&site);
     assert_eq!(model.asked().len(), 5, "five failures are enough");
-    let of = |reason: &str| bridge.metric(&format!("biometric_coach_fallbacks_total{{reason=\"{reason}\"}}"));
+    let of = |reason: &str| {
+        bridge.metric(&format!("biometric_coach_fallbacks_total{{reason=\"{reason}\"}}"))
+    };
     bridge.wait_metric("biometric_coach_messages_total", |told| told == 30.0);
     assert_eq!((of("timeout"), of("resting")), (5.0, 25.0));
     let ready = bridge.wait_ready();
