@@ -353,5 +353,6 @@ async fn look_after(
         desk.limits.sweep();
         desk.refusals.sweep();
         reader::log_more_refusals(&desk).await;
+        desk.archive.log_ends().await;
     }
 }

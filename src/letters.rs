@@ -6,6 +6,7 @@ use actors::intake;
 use actors::lane::UserNumber;
 use actors::phi::Phi;
 use actors::seal::{DataKey, Seal};
+use neuros::time::Timestamp;
 use neuros::wire::Intake;
 
 use crate::store::SealedLetter;
@@ -40,12 +41,16 @@ impl Owner<'_> {
             return Found::Theirs(raw);
         }
         let Some(raw) = raw else { return Found::Nobodys };
-        // One that was too large may say whose it is all the same.
-        let wire = Intake { bytes_max: usize::MAX, ..Intake::default() };
-        match intake::user_of(&raw, letter.record_time, &wire) {
+        match user_of(&raw, letter.record_time) {
             Some(user_id) if user_id == self.user_id => Found::Theirs(Some(raw)),
             Some(_) => Found::Others,
             None => Found::Nobodys,
         }
     }
+}
+
+/// Whose record it is, as far as it says; one that was too large may say it all the same.
+pub fn user_of(raw: &Phi<Raw>, record_time: Option<Timestamp>) -> Option<String> {
+    let wire = Intake { bytes_max: usize::MAX, ..Intake::default() };
+    intake::user_of(raw, record_time, &wire)
 }

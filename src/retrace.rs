@@ -121,6 +121,9 @@ impl Back {
     }
 }
 
+/// Records that are applied before others on the thread have their turn.
+const AT_A_STRETCH: i64 = 64;
+
 /// A person's records on their way past somebody who looks.
 pub(crate) struct Retracing<'s> {
     source: Source<'s>,
@@ -167,11 +170,13 @@ impl<'s> Retracing<'s> {
         let Source { store, restorer, stored, key } = self.source;
         loop {
             if let Some(record) = self.page.next() {
+                if record.number % AT_A_STRETCH == 0 {
+                    tokio::task::yield_now().await;
+                }
                 let person = &mut self.person;
                 let replayed = restorer.replay_explained(person, stored, key, &record).await?;
                 return Ok(Some((record, replayed)));
             }
-            tokio::task::yield_now().await;
             match self.chain.next(store).await? {
                 Some(page) => self.page = page.into_iter(),
                 None => return Ok(None),

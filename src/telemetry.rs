@@ -19,6 +19,10 @@ use escape::EscapedFields;
 
 pub use escape::{escaped, is_hostile};
 
+/// What is said of work that has panicked or was cut off: the words of a panic may quote anything, and its place is
+/// in the log.
+pub(crate) const UNFINISHED: &str = "it was not finished";
+
 /// Why telemetry cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {

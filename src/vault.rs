@@ -19,6 +19,7 @@ use crate::seal::fill_random;
 use crate::seal::key_encryption::KeyEncryption;
 use crate::seal::key_ring::WrappedKey;
 use crate::settings::KeysVault;
+use crate::telemetry::UNFINISHED;
 use answer::{Item, version_of};
 use transit::{Given, Transit};
 
@@ -56,7 +57,7 @@ impl Vault {
     ) -> Result<T, KeysAway> {
         let transit = Arc::clone(&self.transit);
         let asked = self.runtime.spawn_blocking(move || question(&transit)).await;
-        asked.unwrap_or_else(|error| Err(KeysAway(format!("Vault was not asked: {error}"))))
+        asked.unwrap_or_else(|_| Err(KeysAway(format!("Vault was asked; {UNFINISHED}"))))
     }
 
     /// A ciphertext of Vault as a wrapped key, named after the version that made it.

@@ -12,12 +12,13 @@ use neuros::Policy;
 use neuros::time::{Micros, Timestamp};
 use tokio::runtime::Runtime;
 
-use super::keys::{key_encryptions, keys_are_moved, open_key_store};
+use super::keys::{key_encryptions, keys_are_moved, keys_belong, open_key_store};
 use super::{Broken, Starting, StoredKeys, broken, routing_of, store_options};
 use crate::kafka::topics::{self, Found};
 use crate::seal::key_file::KeyFile;
 use crate::seal::key_ring::StoredKeyRing;
 use crate::store::{Administration as _, Adoption, Options, SqlStore};
+use crate::telemetry::UNFINISHED;
 
 /// Pauses between attempts, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -94,7 +95,7 @@ impl Starting<'_> {
         let writer = format!("service/{}", uuid::Uuid::new_v4());
         let options = Options { writer, ..store_options(self.settings) };
         let opened = self.runtime.spawn(async move { crate::store::open(&url, &options).await });
-        let store = opened.await.map_err(broken)?.map_err(broken)?;
+        let store = opened.await.map_err(|_| broken(UNFINISHED))?.map_err(broken)?;
         let ready = self
             .patiently("postgres", || {
                 let store = Arc::clone(&store);
@@ -150,7 +151,7 @@ impl Starting<'_> {
         work: impl Future<Output = Result<T, Attempt>> + Send + 'static,
     ) -> Result<T, Attempt> {
         let done = self.runtime.spawn(work).await;
-        done.unwrap_or_else(|error| Err(Attempt::Never(error.to_string())))
+        done.unwrap_or_else(|_| Err(Attempt::Never(UNFINISHED.to_owned())))
     }
 
     pub(super) async fn keys(
@@ -167,8 +168,10 @@ impl Starting<'_> {
         self.show(store, &ring, fresh_for)?;
         let ready = self
             .patiently("keys", || {
+                let (store, key_store) = (Arc::clone(store), Arc::clone(key_store));
                 let ring = Arc::clone(&ring);
                 async move {
+                    keys_belong(&store, &key_store).await.map_err(of_keys)?;
                     let later = |error: KeysAway| Attempt::Later(error.to_string());
                     ring.encryptions().wraps().check().await.map_err(later)?;
                     ring.service_key().await.map(|_| ()).map_err(later)
@@ -185,7 +188,7 @@ impl Starting<'_> {
                 let (asker, asked) = (connection.clone(), names.clone());
                 let asked =
                     tokio::task::spawn_blocking(move || topics::find(&asker, &asked, ASK_TIMEOUT));
-                let asked = asked.await.map_err(|error| Attempt::Never(error.to_string()))?;
+                let asked = asked.await.map_err(|_| Attempt::Never(UNFINISHED.to_owned()))?;
                 let found = asked.map_err(|error| Attempt::Later(error.to_string()))?;
                 let make = "`biometric-bridge topics create` makes what is missing";
                 for (name, partitions) in

@@ -11,9 +11,10 @@ use tokio::runtime::Handle;
 use crate::seal::file_encryption::FileEncryption;
 use crate::seal::key_encryption::{KeyEncryption, KeyEncryptions};
 use crate::seal::key_file::KeyFile;
-use crate::seal::key_ring::{WrappedKey, WrappedKeys};
+use crate::seal::key_ring::{SERVICE, WrappedKey, WrappedKeys};
 use crate::settings::{KeyWrapper, Settings};
 use crate::store::{self, Administration as _, SqlStore};
+use crate::telemetry::UNFINISHED;
 use crate::vault::Vault;
 
 use super::store_options;
@@ -100,6 +101,32 @@ pub(crate) async fn keys_are_moved(store: &SqlStore) -> Result<(), StoreError> {
     ))
 }
 
+/// Whoever has data has keys, or new ones would be made beside what they do not open: the service's own, and that of
+/// the user who came last and is not erased.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`], with the cure, when one is missing; else when a store is away.
+pub(crate) async fn keys_belong(store: &SqlStore, key_store: &SqlStore) -> Result<(), StoreError> {
+    let Some(newest) = store.newest_user().await? else { return Ok(()) };
+    let kept = key_store.keys(&[SERVICE, newest]).await?;
+    let without =
+        [SERVICE, newest].into_iter().find(|user| !kept.iter().any(|key| key.user == *user));
+    match without {
+        None => Ok(()),
+        Some(user) => Err(StoreError::Refused(format!(
+            "there is data of users, but no data key of {}: these are not the keys of this data, or they are from a \
+             backup that is older than the data; name the right key store with KEYS_URL, or bring back its newest \
+             backup. Nothing was changed",
+            if user == SERVICE {
+                "the service".to_owned()
+            } else {
+                format!("user number {}", user.0)
+            }
+        ))),
+    }
+}
+
 /// The key ring's view of the store.
 pub struct StoredKeys {
     store: Arc<SqlStore>,
@@ -150,7 +177,7 @@ async fn carried<T: Send + 'static>(
     runtime: &Handle,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, String> {
-    let done = runtime.spawn(work).await.map_err(|error| error.to_string())?;
+    let done = runtime.spawn(work).await.map_err(|_| UNFINISHED.to_owned())?;
     done.map_err(|error| error.to_string())
 }
 

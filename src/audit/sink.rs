@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use crate::kafka::{Event, Sender};
+use crate::telemetry::UNFINISHED;
 
 /// A place for checkpoints.
 #[async_trait]
@@ -52,7 +53,7 @@ impl Sink for FileSink {
     async fn put(&self, _: &str, line: &str) -> Result<(), String> {
         let (path, line) = (self.0.clone(), format!("{line}\n"));
         let added = tokio::task::spawn_blocking(move || append(&path, line.as_bytes())).await;
-        let added = added.map_err(|error| error.to_string())?;
+        let added = added.map_err(|_| UNFINISHED.to_owned())?;
         added.map_err(|error| format!("{}: {error}", self.0.display()))
     }
 }

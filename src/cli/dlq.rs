@@ -8,13 +8,15 @@ use std::io::{self, Write};
 
 use actors::command::{Letters, Order};
 use actors::dead_letter::Letter;
+use actors::store::{Asked, Store as _};
 use clap::{Args, Subcommand};
 
 use super::asking::{Asking, Patience};
 use super::config::Layers;
 use super::failure::Failure;
-use super::servers::{self, block_on, log_access};
+use super::servers::{self, block_on, log_access_to};
 use crate::app::topics_of;
+use crate::letters::user_of;
 use crate::seal::Sealer;
 use crate::store::LetterEntry;
 use choice::{Choice, Filter};
@@ -169,16 +171,23 @@ fn show(letter: Letter, layers: &Layers) -> Result<(), Failure> {
     let raw = block_on(async {
         let opened = servers::store_with_keys(&settings).await?;
         let (store, keys) = (&opened.store, &opened.keys);
-        let body = store.letter_body(letter).await?;
-        let body =
-            body.ok_or_else(|| Failure::Broken(format!("there is no dead letter {letter}")))?;
+        let sealed = store.sealed_letter(letter).await?;
+        let sealed =
+            sealed.ok_or_else(|| Failure::Broken(format!("there is no dead letter {letter}")))?;
         let key = keys.service_key().await;
         let key = key.map_err(|error| Failure::Unavailable(error.to_string()))?;
-        log_access(store, "dead_letters", None, 1).await?;
         let place = actors::dead_letter::place(letter);
-        let raw = Sealer::new(settings.keys.algorithm.into())?.open(&key, place, &body);
-        opened.close().await;
+        let raw = Sealer::new(settings.keys.algorithm.into())?.open(&key, place, &sealed.body);
         let raw = raw.ok().and_then(|bytes| actors::dead_letter::of_bytes(&bytes));
+        // Whose it is stands in what is sealed only, or in the row when it waits for somebody's release.
+        let stored = match sealed.user {
+            Some(user) => store.users(Asked::Numbers(&[user])).await?,
+            None => Vec::new(),
+        };
+        let owner = stored.into_iter().next().map(|stored| stored.user_id);
+        let owner = owner.or_else(|| user_of(raw.as_ref()?, sealed.record_time));
+        log_access_to(store, "dead_letters", owner.as_deref(), &letter.to_string()).await?;
+        opened.close().await;
         raw.ok_or_else(|| Failure::Broken(format!("dead letter {letter} does not open")))
     })?;
     let raw = raw.expose();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actors::store::StoreError;
 
 use super::failure::Failure;
-use crate::app::keys::{key_encryptions, key_file, keys_are_moved, open_key_store};
+use crate::app::keys::{key_encryptions, key_file, keys_are_moved, keys_belong, open_key_store};
 use crate::app::{StoredKeys, store_options};
 use crate::seal::key_ring::StoredKeyRing;
 use crate::settings::Settings;
@@ -70,6 +70,7 @@ pub(super) async fn store_with_keys(settings: &Settings) -> Result<Opened, Failu
     let encryptions = encryptions.map_err(Failure::Broken)?;
     let store = checked_store(settings).await?;
     let key_store = checked_key_store(settings, &store).await?;
+    keys_belong(&store, &key_store).await?;
     let keys = StoredKeys::new(Arc::clone(&key_store), tokio::runtime::Handle::current());
     let keys = Arc::new(StoredKeyRing::new(Arc::new(keys), encryptions));
     Ok(Opened { store, key_store, keys })
@@ -97,6 +98,17 @@ pub(super) async fn log_access(
 ) -> Result<(), Failure> {
     let user_id = user_id.map(str::to_owned);
     Ok(store.log_access(&Access { user_id, ..access("EXPORT", what, records) }).await?)
+}
+
+/// The same of one record that has a name.
+pub(super) async fn log_access_to(
+    store: &SqlStore,
+    what: &'static str,
+    user_id: Option<&str>,
+    record_id: &str,
+) -> Result<(), Failure> {
+    let (user_id, record_id) = (user_id.map(str::to_owned), Some(record_id.to_owned()));
+    Ok(store.log_access(&Access { user_id, record_id, ..access("EXPORT", what, 1) }).await?)
 }
 
 /// Writes down that a person is erased or readmitted, before it is done.

@@ -19,6 +19,7 @@ use crate::kafka::topics::{self, Created, Found, Plan};
 use crate::kafka::{KafkaLog, Positioned};
 use crate::settings::Settings;
 use crate::store::{Administration as _, Adoption, SqlStore};
+use crate::telemetry::UNFINISHED;
 
 /// Makes the topics in Kafka, adds partitions, or takes over topics that were made anew.
 #[derive(Args)]
@@ -166,7 +167,7 @@ async fn find_topics(settings: &Settings) -> Result<Found, Failure> {
     let asked = tokio::task::spawn_blocking(move || {
         topics::find(&connection, &names, Duration::from_secs(10))
     });
-    let found = asked.await.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let found = asked.await.map_err(|_| Failure::Unavailable(UNFINISHED.to_owned()))?;
     found.map_err(|error| Failure::Unavailable(error.to_string()))
 }
 

@@ -14,7 +14,7 @@ use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
 use actix_web::http::uri::Authority;
 use neuros::time::Timestamp;
 
-use self::operators::{OperatorTokens, PREFIX};
+use self::operators::{Digest, OperatorTokens, PREFIX};
 use self::signed::Signed;
 use super::problem::Problem;
 use crate::settings::Settings;
@@ -29,6 +29,8 @@ pub(super) struct Identity {
     scopes: Scopes,
     /// When their token ends, if it does.
     until: Option<Timestamp>,
+    /// The digest of their token, if it is one of ours.
+    digest: Option<Digest>,
 }
 
 impl Identity {
@@ -61,7 +63,8 @@ impl Identity {
     /// Whoever works on this machine, when nothing else is set up.
     fn development() -> Self {
         let scopes = Scopes { operator: true, ..Scopes::default() };
-        Self { name: "development".to_owned(), subject: None, scopes, until: None }
+        let name = "development".to_owned();
+        Self { name, subject: None, scopes, until: None, digest: None }
     }
 }
 
@@ -282,15 +285,20 @@ impl Authentication {
         }
     }
 
-    /// Whether somebody who was known by a token of our own still is, with the same scopes. A signed token is good to
-    /// its end.
+    /// Whether somebody who was known still is: a signed token is good to its end, one of our own as long as that very
+    /// token is there with the same scopes.
     pub(super) fn still_knows(&self, identity: &Identity) -> bool {
-        match identity.name.strip_prefix(OPERATOR_NAME) {
-            Some(name) => {
+        if identity.until.is_some_and(|until| until < crate::app::now()) {
+            return false;
+        }
+        match &identity.digest {
+            Some(digest) => {
                 let operators = self.operators.as_ref();
-                operators.is_some_and(|operators| operators.knows(name, &identity.scopes))
+                operators.and_then(|operators| operators.of_digest(digest)).as_ref()
+                    == Some(identity)
             }
-            None => true,
+            // A ticket of an earlier release does not say which token it was.
+            None => !identity.name.starts_with(OPERATOR_NAME),
         }
     }
 
@@ -336,7 +344,8 @@ mod tests {
     fn may_see(scopes: &[&str], subject: Option<&str>) -> Vec<bool> {
         let scopes = Scopes::of(scopes.iter().copied());
         let subject = subject.map(str::to_owned);
-        let identity = Identity { name: "n".to_owned(), subject, scopes, until: None };
+        let name = "n".to_owned();
+        let identity = Identity { name, subject, scopes, until: None, digest: None };
         ["me", "you", "they"].map(|user_id| identity.may_see(user_id)).to_vec()
     }
 

@@ -12,6 +12,7 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use super::Desk;
+use super::authentication::Identity;
 use super::document::schemas;
 use super::people::json;
 use super::problem::Problem;
@@ -87,7 +88,7 @@ pub(super) async fn events(
 /// What is said of a user while it is, as server-sent events.
 ///
 /// Each event is a mode change or a change of an alert; its id is its `n`, and `Last-Event-ID` goes on behind it.
-/// Ends after five minutes. For operators, and only with `http.debug`.
+/// Ends after five minutes, and with the token. For operators, and only with `http.debug`.
 #[utoipa::path(
     get, path = "/debug/users/{user_id}/live", tag = "debug",
     params(
@@ -104,6 +105,7 @@ pub(super) async fn events(
 pub(super) async fn live(
     inquirer: Inquirer,
     request: HttpRequest,
+    desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
     fields(request.query_string(), [])?;
     let after = match request.headers().get("last-event-id") {
@@ -115,17 +117,21 @@ pub(super) async fn live(
     };
     let following = inquirer.follow(after).await?;
     let until = Instant::now() + LENGTH;
-    let events = stream::unfold(Some(following), move |following| next(following, until));
+    let events = stream::unfold(Some(following), move |following| {
+        next(Data::clone(&desk), following, until)
+    });
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/event-stream")).streaming(events))
 }
 
 /// What goes out next, and who goes on following.
 async fn next(
+    desk: Data<Desk>,
     following: Option<Following>,
     until: Instant,
 ) -> Option<(Result<Bytes, Infallible>, Option<Following>)> {
     let mut following = following.filter(|_| Instant::now() < until)?;
-    match following.next(HEARTBEAT).await {
+    let is_known = |identity: &Identity| desk.authentication.still_knows(identity);
+    match following.next(HEARTBEAT, is_known).await {
         Ok(Some(said)) => {
             let event = |(n, json): (i64, Phi<Vec<u8>>)| {
                 [format!("id: {n}\ndata: ").as_bytes(), json.expose(), b"\n\n"].concat()

@@ -6,10 +6,12 @@ mod archive;
 mod catching_up;
 mod coach;
 mod cursor;
+mod ended;
 mod feed;
 mod follow;
 mod hub;
 mod inquiry;
+mod shares;
 mod status;
 mod statuses;
 mod subscriber;
@@ -56,6 +58,8 @@ pub(super) struct Reader {
     user_id: String,
 }
 
+/// What leaves for whoever follows somebody, as rows name it: where they stand, and what is said of them.
+const FOLLOWED: &str = "neuros_checkpoints, mode_transitions, biometric_alerts";
 /// What is told of a changed file, at most.
 const CHANGE_BYTES: usize = 4 << 10;
 /// A page ends when it is about so long: an explanation may have ten thousand readings.
@@ -165,7 +169,7 @@ impl Reader {
             user_id: Some(self.user_id.clone()),
             record_id: part,
             records,
-            ..access(&format!("http/{}", self.identity.name()), kind, table)
+            ..access(&accessor(&self.identity), kind, table)
         }
     }
 }
@@ -306,6 +310,11 @@ fn refusal(unwritten: &Unwritten) -> Access {
         Whom::Unknown => access("addresses", "AUTHENTICATION FAILED", "users"),
         Whom::Known(name) => access(&format!("http/{name}"), "DENIED", "users"),
     }
+}
+
+/// Who asks, as rows name them.
+fn accessor(identity: &Identity) -> String {
+    format!("http/{}", identity.name())
 }
 
 fn access(accessor_id: &str, kind: &str, table: &str) -> Access {

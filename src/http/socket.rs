@@ -1,6 +1,7 @@
 //! `GET /ws`: who may open a socket, and from where. What is sent there comes from a subscription alone, which
 //! writes down who follows whom before anything is sent.
 
+mod allowance;
 mod conversation;
 mod request;
 
@@ -142,5 +143,7 @@ async fn identify(desk: &Desk, request: &HttpRequest) -> Result<Identity, Proble
         return Err(Problem::unknown_field("ticket"));
     }
     let taken = desk.archive.take_ticket(&ticket).await?;
-    reader::admit(desk, request, taken.ok_or(Refused::Unknown)).await
+    // What it was given for may have ended since.
+    let known = taken.filter(|identity| desk.authentication.still_knows(identity));
+    reader::admit(desk, request, known.ok_or(Refused::Unknown)).await
 }

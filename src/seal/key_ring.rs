@@ -197,8 +197,8 @@ impl StoredKeyRing {
         Ok((made.into_iter().map(|(_, key)| key).collect(), wrapped))
     }
 
-    /// The same keys, wrapped by the active key-encryption key, in the order given; the inner error is of a key that
-    /// does not unwrap.
+    /// The same keys, wrapped by the active key-encryption key, in the order given; each was unwrapped again and
+    /// compared. The inner error is of a key that does not unwrap, before or after.
     ///
     /// # Errors
     ///
@@ -212,9 +212,17 @@ impl StoredKeyRing {
         let good =
             good.filter_map(|(wrapped, key)| Some((wrapped.user, key.as_ref().ok()?.clone())));
         let good: Vec<(UserNumber, DataKey)> = good.collect();
-        let mut anew = self.encryptions.wraps().wrap(&good).await?.into_iter();
-        let same =
-            |key: Result<DataKey, KeysAway>| key.and_then(|_| anew.next().ok_or_else(not_kept));
+        let anew = self.encryptions.wraps().wrap(&good).await?;
+        let again = self.unwrap(&anew).await?;
+        let mut pairs = anew.into_iter().zip(again);
+        let same = |key: Result<DataKey, KeysAway>| {
+            let key = key?;
+            match pairs.next() {
+                Some((anew, Ok(again))) if again.expose() == key.expose() => Ok(anew),
+                Some((anew, _)) => Err(not_the_same(&anew)),
+                None => Err(not_kept()),
+            }
+        };
         Ok(unwrapped.into_iter().map(same).collect())
     }
 
@@ -310,6 +318,14 @@ impl std::fmt::Debug for StoredKeyRing {
 
 fn not_kept() -> KeysAway {
     KeysAway("the key store does not keep the keys given to it".to_owned())
+}
+
+/// What was wrapped does not give back what went in: it must not take the place of what does.
+fn not_the_same(anew: &WrappedKey) -> KeysAway {
+    KeysAway(format!(
+        "key {} of user number {} does not come back from {}, which wrapped it just now; what is stored is as it was",
+        anew.key_number, anew.user.0, anew.wrapped_by
+    ))
 }
 
 fn store_away(problem: String) -> KeysAway {

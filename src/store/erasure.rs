@@ -181,14 +181,18 @@ impl SqlStore {
             .limit(page(limit))
             .all(&self.writer)
             .await;
-        let letter = |row: dead_letters::Model| SealedLetter {
-            letter: Letter { lane: Lane(row.lane), number: row.outbox },
-            record_time: row.record_time.map(instant::from),
-            reason: row.reason,
-            user: row.user_number.map(UserNumber),
-            body: row.body,
-        };
-        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(letter).collect())
+        Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(sealed).collect())
+    }
+
+    /// A dead letter; `None` when there is no such one. The record of one that was destroyed with its user is empty.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn sealed_letter(&self, letter: Letter) -> Result<Option<SealedLetter>, StoreError> {
+        let key = (letter.lane.0, letter.number);
+        let row = dead_letters::Entity::find_by_id(key).one(&self.reader).await;
+        Ok(row.map_err(|error| of_database(&error))?.map(sealed))
     }
 
     /// How many dead letters there are whose record is there.
@@ -252,5 +256,15 @@ impl SqlStore {
             .await
             .map_err(|error| of_database(&error))?;
         Ok(Left { accesses, commands, outbox })
+    }
+}
+
+fn sealed(row: dead_letters::Model) -> SealedLetter {
+    SealedLetter {
+        letter: Letter { lane: Lane(row.lane), number: row.outbox },
+        record_time: row.record_time.map(instant::from),
+        reason: row.reason,
+        user: row.user_number.map(UserNumber),
+        body: row.body,
     }
 }

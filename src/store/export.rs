@@ -231,6 +231,20 @@ impl SqlStore {
         };
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(asked).collect())
     }
+
+    /// How much that was asked about a user waits for the owner of the lane.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn waiting_about(&self, user_id: &str) -> Result<u64, StoreError> {
+        let waiting = lane_commands::Entity::find()
+            .filter(lane_commands::Column::UserId.eq(user_id))
+            .filter(lane_commands::Column::AppliedBatch.is_null())
+            .count(&self.reader)
+            .await;
+        waiting.map_err(|error| of_database(&error))
+    }
 }
 
 /// A row as people are shown it.

@@ -1,10 +1,11 @@
 //! The schema of a key store of its own: brought up, and compared with what this program knows. Never touched where
 //! keys lie beside the data.
 
+use actors::lane::UserNumber;
 use actors::store::StoreError;
-use entities::encryption_keys;
+use entities::{encryption_keys, users};
 use migration::{KeyMigrator, MigratorTrait};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use sqlx::Connection as _;
 
 use super::failure::{of_database, of_driver};
@@ -69,6 +70,23 @@ impl SqlStore {
             .one(&self.writer)
             .await;
         Ok(one.map_err(|error| of_database(&error))?.is_some())
+    }
+
+    /// Who came last of those who are not erased.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn newest_user(&self) -> Result<Option<UserNumber>, StoreError> {
+        let newest = users::Entity::find()
+            .select_only()
+            .column(users::Column::UserNumber)
+            .filter(users::Column::ErasedAt.is_null())
+            .order_by_desc(users::Column::UserNumber)
+            .into_tuple::<i64>()
+            .one(&self.writer)
+            .await;
+        Ok(newest.map_err(|error| of_database(&error))?.map(UserNumber))
     }
 }
 

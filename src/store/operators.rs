@@ -2,7 +2,6 @@
 //! Nothing here changes what a lane owns; a command is a row that the lane's owner carries out.
 
 use actors::command::{self, Order};
-use actors::dead_letter::Letter;
 use actors::lane::{Lane, Source};
 use actors::seal::{DataKey, Seal};
 use actors::store::StoreError;
@@ -124,17 +123,6 @@ impl SqlStore {
             .all(&self.reader)
             .await;
         rows.map_err(|error| of_database(&error))?.into_iter().map(entry).collect()
-    }
-
-    /// The sealed record of a dead letter; `None` when there is no such letter.
-    ///
-    /// # Errors
-    ///
-    /// When the store is away.
-    pub async fn letter_body(&self, letter: Letter) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = (letter.lane.0, letter.number);
-        let row = dead_letters::Entity::find_by_id(key).one(&self.reader).await;
-        Ok(row.map_err(|error| of_database(&error))?.map(|row| row.body))
     }
 
     /// Users in quarantine, by id.

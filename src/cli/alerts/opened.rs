@@ -99,18 +99,22 @@ pub(super) async fn changes_of(asking: &Asking, user_id: &str) -> Result<Vec<Ope
     let keys = asking.opened.keys.keys_of(&[stored.user]).await;
     let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()))?;
     let Some(key) = keys.into_iter().next().flatten() else { return Ok(Vec::new()) };
-    log_access(&asking.opened.store, "biometric_alerts", Some(user_id), 1).await?;
-    let (mut after, mut all) = (0, Vec::new());
+    let (mut after, mut sealed) = (0, Vec::new());
     loop {
         let page = asking.opened.store.alerts_of_user(stored.user, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(all) };
+        let Some(last) = page.last() else { break };
         after = last.n;
-        for row in &page {
-            if let Some(message) = opened(asking, &key, stored.user, row.n, &row.body)? {
-                all.push(Opened { user_id: user_id.to_owned(), n: row.n, message });
-            }
+        sealed.extend(page.into_iter().map(|row| (row.n, row.body)));
+    }
+    let count = i64::try_from(sealed.len()).unwrap_or(i64::MAX);
+    log_access(&asking.opened.store, "biometric_alerts", Some(user_id), count).await?;
+    let mut all = Vec::with_capacity(sealed.len());
+    for (n, body) in sealed {
+        if let Some(message) = opened(asking, &key, stored.user, n, &body)? {
+            all.push(Opened { user_id: user_id.to_owned(), n, message });
         }
     }
+    Ok(all)
 }
 
 async fn user_of(asking: &Asking, user_id: &str) -> Result<Option<StoredUser>, Failure> {

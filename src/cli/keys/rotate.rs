@@ -65,6 +65,8 @@ struct Rotating<'r> {
 impl Rotating<'_> {
     async fn run(&self) -> Result<usize, Failure> {
         let (store, arguments) = (&self.asking.store, self.arguments);
+        let wraps = self.asking.opened.keys.encryptions().wraps();
+        wraps.check().await.map_err(|problem| Failure::Unavailable(problem.to_string()))?;
         let named = self.named().await?;
         let count = i64::try_from(named.len()).unwrap_or(i64::MAX);
         log_use_of_keys(

@@ -134,6 +134,7 @@ impl Stored {
     }
 
     async fn rewrap(&self) -> Result<(), Failure> {
+        self.keys.encryptions().wraps().check().await.map_err(|problem| away(&problem))?;
         let active = self.active.as_str();
         let wrappers = self.key_store.wrappers().await?;
         let others = wrappers.iter().filter(|(name, _)| name != active);

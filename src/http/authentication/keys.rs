@@ -18,6 +18,7 @@ use super::{Change, Refused};
 use crate::http::client;
 use crate::http::watched::Watched;
 use crate::settings::{Auth, SecretUrl};
+use crate::telemetry::UNFINISHED;
 
 /// Bytes of a set, at most: one has a few thousand.
 const SET_BYTES_MAX: u64 = 256 << 10;
@@ -141,7 +142,7 @@ async fn fetch(url: SecretUrl) -> Result<KeySet, String> {
     let told = |problem: String| format!("{shown}: {problem}");
     let fetched =
         tokio::task::spawn_blocking(move || client::get(url.expose(), TIMEOUT, SET_BYTES_MAX));
-    let (status, body) = fetched.await.map_err(|error| told(error.to_string()))?.map_err(told)?;
+    let (status, body) = fetched.await.map_err(|_| told(UNFINISHED.to_owned()))?.map_err(told)?;
     if status != 200 {
         return Err(told(format!("it answered {status}")));
     }

@@ -18,13 +18,16 @@ use crate::seal::{NoRandomness, fill_random};
 /// What every token of ours begins with, so that one that was lost is found by searching for it.
 pub(super) const PREFIX: &str = "bbt_";
 
+/// What is known of a token.
+pub(super) type Digest = [u8; DIGEST_BYTES];
+
 const DIGEST_BYTES: usize = 32;
 const NAME_BYTES_MAX: usize = 64;
 
 /// Whoever may ask with a token of ours.
 struct Operator {
     name: String,
-    digest: [u8; DIGEST_BYTES],
+    digest: Digest,
     scopes: Scopes,
 }
 
@@ -69,19 +72,17 @@ impl OperatorTokens {
         }
     }
 
-    /// Whether there is a token of that name with these scopes.
-    pub(super) fn knows(&self, name: &str, scopes: &Scopes) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().any(|operator| operator.name == name && operator.scopes == *scopes)
+    /// Whose token it is.
+    pub(super) fn find(&self, token: &str) -> Option<Identity> {
+        self.of_digest(&Sha256::digest(token.as_bytes()).into())
     }
 
-    /// Whose token it is. Takes as long whichever it is, or none.
-    pub(super) fn find(&self, token: &str) -> Option<Identity> {
-        let digest: [u8; DIGEST_BYTES] = Sha256::digest(token.as_bytes()).into();
+    /// Whose token has that digest. Takes as long whichever it is, or none.
+    pub(super) fn of_digest(&self, digest: &Digest) -> Option<Identity> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = None;
         for operator in known.iter() {
-            let is_it: Choice = operator.digest.ct_eq(&digest);
+            let is_it: Choice = operator.digest.ct_eq(digest);
             if bool::from(is_it) {
                 found = Some(operator);
             }
@@ -91,6 +92,7 @@ impl OperatorTokens {
             subject: None,
             scopes: operator.scopes.clone(),
             until: None,
+            digest: Some(operator.digest),
         })
     }
 }
@@ -177,7 +179,7 @@ fn parse_line(line: &str) -> Result<Operator, String> {
     Ok(Operator { name: name.to_owned(), digest, scopes: Scopes::of(words) })
 }
 
-fn digest_of(text: &str) -> Option<[u8; DIGEST_BYTES]> {
+fn digest_of(text: &str) -> Option<Digest> {
     let mut digest = [0; DIGEST_BYTES];
     if text.len() != DIGEST_BYTES * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -116,7 +116,8 @@ impl Signed {
         };
         let subject = subject.to_owned();
         let name = format!("subject {subject}");
-        Ok(Identity { name, subject: Some(subject), scopes, until: self.end_of(&claims) })
+        let until = self.end_of(&claims);
+        Ok(Identity { name, subject: Some(subject), scopes, until, digest: None })
     }
 }
 

@@ -40,6 +40,10 @@ pub(in crate::http) struct Answer {
 
 /// Open alerts of a user that are looked through, at most: a policy has at most 32 rules, and each one of them one.
 const OPEN_MAX: i64 = 1_000;
+/// Orders about one user that may wait for the lane's owner: each ends a batch there.
+const WAITING_MAX: u64 = 8;
+const MANY_WAIT: &str =
+    "what was asked about this user's alerts before waits still; try again when it is done";
 /// How long whoever asks for something waits for what comes of it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -90,10 +94,13 @@ impl Reader {
         let asking = async move |opened: Arc<Opened>, file: File| {
             let episode = open_episode(&opened, &file, id).await?;
             let episode = episode.ok_or_else(|| Unread::Nothing(Refusal::NotOpen.to_string()))?;
+            if opened.store.waiting_about(&user_id).await? >= WAITING_MAX {
+                return Err(Unread::Nothing(MANY_WAIT.to_owned()));
+            }
             let routing = opened.store.routing().await?;
             let routing =
                 routing.ok_or_else(|| Unread::Away("nothing has run on it".to_owned()))?;
-            let service_key = opened.keys.service_key().await?;
+            let service_key = opened.keys.newest_service_key().await?;
             let lane = (home(&user_id, routing.partition_count), routing.generation);
             let order = Order::Alert { user_id, order: order(episode, by.clone()) };
             let sealing = (&*opened.seal, &service_key);

@@ -11,10 +11,13 @@ use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredUser};
 use neuros::time::Micros;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ended::Ended;
 use super::hub::{self, Hub};
+use super::shares::Shares;
 use super::statuses;
 use super::turns::{NotDone, Turns};
 use crate::hints::Hints;
@@ -59,9 +62,12 @@ pub(super) struct Opened {
     pub(super) runtime: Handle,
     /// So many read at a time there: the lanes need connections too.
     pub(super) turns: Turns,
+    /// Nobody has all of them.
+    shares: Arc<Shares>,
     /// What is no read is written down one after the other.
     writing: Turns,
     pub(super) hub: Hub,
+    pub(super) ended: Ended,
     pub(super) fresh_for: Micros,
 }
 
@@ -107,10 +113,12 @@ pub(super) enum Unread {
 
 /// How long reading may take, with waiting for a turn.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Of what one subject asks so much is read at a time; there are turns for as many as half of the connections.
+const READS_OF_ONE: usize = 2;
 /// How often somebody looks whether a command is carried out.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long whoever is refused waits until that is written down.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long sockets may take to end when the service does.
 const SOCKETS_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -121,9 +129,20 @@ impl Archive {
         let restorer = Restorer::new(Arc::clone(&store) as _, Arc::clone(&seal), Arc::clone(&keys));
         let turns = Turns::new(readers, runtime.clone());
         let writing = Turns::new(1, runtime.clone());
-        let hub = Hub::default();
-        let opened =
-            Opened { store, restorer, seal, keys, runtime, turns, writing, hub, fresh_for };
+        let (shares, hub, ended) = (Shares::new(READS_OF_ONE), Hub::default(), Ended::default());
+        let opened = Opened {
+            store,
+            restorer,
+            seal,
+            keys,
+            runtime,
+            turns,
+            shares,
+            writing,
+            hub,
+            ended,
+            fresh_for,
+        };
         // Whoever was first has the same.
         let opened = self.opened.get_or_init(|| Arc::new(opened));
         opened.runtime.spawn(hub::run(Arc::clone(opened), hints, stop.clone()));
@@ -142,6 +161,33 @@ impl Archive {
         if tokio::time::timeout(SOCKETS_PATIENCE, self.sockets.wait()).await.is_err() {
             tracing::warn!(left = self.sockets.len(), "sockets did not end in time");
         }
+        self.log_ends().await;
+    }
+
+    /// Writes down that somebody follows no more.
+    pub(super) fn log_end(&self, rows: Vec<Access>) {
+        let Ok(opened) = self.opened() else { return };
+        if rows.is_empty() {
+            return;
+        }
+        let (runtime, token) = (opened.runtime.clone(), self.sockets.token());
+        runtime.spawn(async move {
+            opened.log_ends(rows).await;
+            drop(token);
+        });
+    }
+
+    /// Tries again to write down what ended and was not written; does not wait for long.
+    pub(in crate::http) async fn log_ends(&self) {
+        let Ok(opened) = self.opened() else { return };
+        if opened.ended.is_empty() {
+            return;
+        }
+        let again = Arc::clone(&opened);
+        let work = async move { again.log_ends_again().await };
+        if opened.writing.take(LOG_PATIENCE, work).await.is_err() {
+            tracing::warn!("ends of subscriptions are still to be written down");
+        }
     }
 
     /// Writes `access` down, durably, and only then reads what is stored of whom it is about.
@@ -155,12 +201,13 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        self.carry(Some(access), user_id, read).await
+        self.carry(access.accessor_id.clone(), Some(access), user_id, read).await
     }
 
-    /// Goes on reading what it was written down that somebody reads.
+    /// Goes on reading what it was written down that `accessor_id` reads.
     pub(super) async fn read_on<T, F>(
         &self,
+        accessor_id: String,
         user_id: String,
         read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
     ) -> Result<T, Problem>
@@ -168,11 +215,12 @@ impl Archive {
         T: Send + 'static,
         F: Future<Output = Result<T, Unread>> + Send,
     {
-        self.carry(None, user_id, read).await
+        self.carry(accessor_id, None, user_id, read).await
     }
 
     async fn carry<T, F>(
         &self,
+        accessor_id: String,
         access: Option<Access>,
         user_id: String,
         read: impl FnOnce(Arc<Opened>, File) -> F + Send + 'static,
@@ -183,7 +231,12 @@ impl Archive {
     {
         let archive = self.opened()?;
         let opened = Arc::clone(&archive);
+        let end = Instant::now() + PATIENCE;
+        let share = tokio::time::timeout_at(end, archive.shares.take(&accessor_id)).await;
+        let share = share.map_err(|_| undone(NotDone::Late))?;
         let work = async move {
+            // Whoever asks and goes away still has it, until the work is done.
+            let _share = share;
             if let Some(access) = access {
                 opened.store.log_access(&access).await.map_err(Unread::NotLogged)?;
             }
@@ -194,11 +247,9 @@ impl Archive {
             let key = keys.into_iter().next().flatten().ok_or(Unread::Nobody)?;
             read(Arc::clone(&opened), File { stored, key }).await
         };
-        match archive.turns.take(PATIENCE, work).await {
+        match archive.turns.take(end.saturating_duration_since(Instant::now()), work).await {
             Ok(done) => done.map_err(told),
-            Err(NotDone::Panicked) => Err(Problem::broken()),
-            Err(NotDone::Ended) => Err(Problem::unavailable("the service is ending")),
-            Err(NotDone::Late) => Err(Problem::unavailable("the store takes too long to answer")),
+            Err(not_done) => Err(undone(not_done)),
         }
     }
 
@@ -257,6 +308,14 @@ impl Archive {
     pub(super) fn opened(&self) -> Result<Arc<Opened>, Problem> {
         let opened = self.opened.get().cloned();
         opened.ok_or_else(|| Problem::unavailable("the service has not reached its store yet"))
+    }
+}
+
+pub(super) fn undone(not_done: NotDone) -> Problem {
+    match not_done {
+        NotDone::Panicked => Problem::broken(),
+        NotDone::Ended => Problem::unavailable("the service is ending"),
+        NotDone::Late => Problem::unavailable("the store takes too long to answer"),
     }
 }
 

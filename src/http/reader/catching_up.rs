@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use actors::message::message_of_stored;
-use actors::store::{Asked, Store as _};
+use actors::person::Person;
+use actors::restore::RestoreError;
+use actors::store::{Asked, Store as _, StoredUser};
 use actors::user::{alert_place, transition_place};
 use serde_json::json;
 
@@ -59,23 +61,44 @@ async fn standing_of(
         });
         return Ok(Standing { text: text_of(text.to_string()), status, n: 0 });
     };
-    let person = opened.restorer.newest(&stored, &key).await?;
-    let state = person.state.as_deref();
-    let clock = state.and_then(|state| state.summary(user_id).clock);
-    let status = Status::of(stored.quarantined, clock, now(), opened.fresh_for);
+    let person = if_readable(opened, &stored, opened.restorer.newest(&stored, &key).await)?;
+    let person = person.as_ref();
+    let state = person.and_then(|person| person.state.as_deref());
     let summary = state.map(|state| state.summary(user_id));
+    let summary = summary.as_ref();
+    let clock = summary.and_then(|summary| summary.clock);
+    let status = Status::of(stored.quarantined, clock, now(), opened.fresh_for);
+    let seq_before = person.map(|person| person.seq_before);
+    let n = person.map_or(stored.message_number, |person| person.message_number);
     let text = json!({
         "type": "snapshot",
         "user_id": user_id,
-        "n": person.message_number,
-        "seq": summary.as_ref().map_or(person.seq_before, |summary| summary.seq),
-        "mode": summary.as_ref().map(|summary| summary.mode),
-        "confidence": summary.as_ref().map(|summary| summary.confidence),
-        "as_of": person.newest.map(|newest| newest.stamp),
+        "n": n,
+        "seq": summary.map_or(seq_before, |summary| Some(summary.seq)),
+        "mode": summary.map(|summary| summary.mode),
+        "confidence": summary.map(|summary| summary.confidence),
+        "as_of": person.and_then(|person| Some(person.newest?.stamp)),
         "clock": clock,
         "status": status,
     });
-    Ok(Standing { text: text_of(text.to_string()), status, n: person.message_number })
+    Ok(Standing { text: text_of(text.to_string()), status, n })
+}
+
+/// Somebody as they were restored; `None` when this release cannot: nobody else who is followed with them is of less
+/// interest for that.
+fn if_readable(
+    opened: &Opened,
+    stored: &StoredUser,
+    restored: Result<Person, RestoreError>,
+) -> Result<Option<Person>, Unread> {
+    match restored {
+        Err(RestoreError::Unreadable { problem, .. }) => {
+            let user = opened.keys.tag_of(&stored.user_id);
+            tracing::warn!(%user, %problem, "nobody can be told where a user stands");
+            Ok(None)
+        }
+        restored => Ok(Some(restored?)),
+    }
 }
 
 /// Sends where a user stands, and says from where on their messages are taken; `false` when nobody waits.
@@ -253,8 +276,10 @@ pub(super) async fn status_of(
     let Some(File { stored, key }) = file else {
         return Ok((Status::Stale, Status::Stale.message(user_id, None)));
     };
-    let (person, _) = opened.restorer.person(&stored, &key).await?;
-    let clock = person.state.as_deref().and_then(|state| state.summary(user_id).clock);
+    let person = opened.restorer.person(&stored, &key).await.map(|(person, _)| person);
+    let person = if_readable(opened, &stored, person)?;
+    let state = person.as_ref().and_then(|person| person.state.as_deref());
+    let clock = state.and_then(|state| state.summary(user_id).clock);
     let status = Status::of(stored.quarantined, clock, now(), opened.fresh_for);
     Ok((status, status.message(user_id, clock)))
 }

@@ -12,8 +12,8 @@ use super::cursor::Cursor;
 use super::subscriber::{Text, text_of_opened};
 use crate::store::{LeavingMessage, LeavingRow};
 
-/// Rows of a lane that are read at a time.
-const PAGE: i64 = 500;
+/// Rows that are read at a time, of all lanes together.
+const PAGE: usize = 500;
 
 /// A row of a lane's outbox, in its turn.
 pub(super) struct Step {
@@ -52,22 +52,33 @@ pub(super) async fn next(
     from: &Cursor,
     heads: &BTreeMap<Lane, i64>,
 ) -> Result<Vec<Step>, Missing> {
+    let behind = behind(from, heads)?;
+    let limit = page_of_each(behind.len());
     let mut pages = BTreeMap::new();
-    for (&lane, &head) in heads {
-        let after = from.of(lane);
-        if after > head {
+    for (lane, after, head) in behind {
+        let rows = opened.store.leaving(lane, after, head, limit).await?;
+        let is_whole = rows.iter().zip(after + 1..).all(|(row, number)| row.number == number);
+        if rows.is_empty() || !is_whole {
             return Err(Missing::Gone);
         }
-        if after < head {
-            let rows = opened.store.leaving(lane, after, head, PAGE).await?;
-            let is_whole = rows.iter().zip(after + 1..).all(|(row, number)| row.number == number);
-            if rows.is_empty() || !is_whole {
-                return Err(Missing::Gone);
-            }
-            pages.insert(lane, VecDeque::from(rows));
-        }
+        pages.insert(lane, VecDeque::from(rows));
     }
     open(opened, merged(pages, heads)).await.map_err(Missing::Unread)
+}
+
+/// The lanes that have rows behind `from`, with where they begin and end.
+fn behind(from: &Cursor, heads: &BTreeMap<Lane, i64>) -> Result<Vec<(Lane, i64, i64)>, Missing> {
+    let places = heads.iter().map(|(&lane, &head)| (lane, from.of(lane), head));
+    let places: Vec<_> = places.filter(|(_, after, head)| after != head).collect();
+    match places.iter().any(|(_, after, head)| after > head) {
+        true => Err(Missing::Gone),
+        false => Ok(places),
+    }
+}
+
+/// Rows of one of so many lanes: the first page that ends, ends what is taken of all of them.
+fn page_of_each(lanes: usize) -> i64 {
+    i64::try_from(PAGE / lanes.max(1)).unwrap_or(1).max(1)
 }
 
 /// Rows by stamp, as far as it is certain that no other comes before them.
@@ -145,5 +156,15 @@ mod tests {
         };
         assert_eq!(order([2, 10]), [(0, 1), (1, 8), (1, 9), (0, 2), (1, 10)]);
         assert_eq!(order([3, 10]), [(0, 1), (1, 8), (1, 9), (0, 2)], "its third may come next");
+    }
+
+    #[test]
+    fn lanes_share_a_page_and_only_those_that_are_behind_do() {
+        let heads = BTreeMap::from([(Lane(0), 7), (Lane(1), 0), (Lane(2), 9)]);
+        let at = |heads: [i64; 3]| Cursor::at((0..).map(Lane).zip(heads).collect());
+        assert_eq!(behind(&at([7, 0, 4]), &heads).ok(), Some(vec![(Lane(2), 4, 9)]));
+        assert_eq!(behind(&at([7, 0, 9]), &heads).ok(), Some(Vec::new()));
+        assert!(matches!(behind(&at([8, 0, 4]), &heads), Err(Missing::Gone)));
+        assert_eq!([0, 1, 3, 500, 10_000].map(page_of_each), [500, 500, 166, 1, 1]);
     }
 }

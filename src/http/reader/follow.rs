@@ -9,9 +9,10 @@ use futures_util::future::join_all;
 use super::archive::{Archive, Opened};
 use super::catching_up::{begin, catch_up, catch_up_everybody, snapshots};
 use super::cursor::Cursor;
+use super::ended::ENDED;
 use super::status::Status;
 use super::subscriber::{Subscriber, Text};
-use super::{access, refusal};
+use super::{FOLLOWED, access, accessor, refusal};
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
 use crate::http::refusals::{Refusals, Whom};
@@ -55,7 +56,8 @@ pub(in crate::http) struct Subscription {
     id: u64,
     subscriber: Arc<Subscriber>,
     users_max: usize,
-    sockets: TaskTrackerToken,
+    /// The service waits for it when it ends.
+    _socket: TaskTrackerToken,
 }
 
 impl Subscription {
@@ -74,9 +76,9 @@ impl Subscription {
         let opened = archive.opened()?;
         let subscriber = Arc::new(Subscriber::new(bytes_max));
         let id = opened.hub.enter(&subscriber);
-        let sockets = archive.sockets.token();
+        let _socket = archive.sockets.token();
         let (archive, refusals) = (Arc::clone(archive), Arc::clone(refusals));
-        Ok(Self { archive, opened, refusals, identity, id, subscriber, users_max, sockets })
+        Ok(Self { archive, opened, refusals, identity, id, subscriber, users_max, _socket })
     }
 
     /// What is to be sent.
@@ -211,7 +213,7 @@ impl Subscription {
     }
 
     fn access(&self, kind: &str) -> Access {
-        access(&format!("http/{}", self.identity.name()), kind, "mode_transitions")
+        access(&accessor(&self.identity), kind, FOLLOWED)
     }
 }
 
@@ -223,21 +225,12 @@ impl Drop for Subscription {
             record_id: user_id.is_none().then(|| "everybody".to_owned()),
             user_id,
             records: i64::try_from(records).unwrap_or(i64::MAX),
-            ..self.access("SUBSCRIPTION ENDED")
+            ..self.access(ENDED)
         };
         let mut rows: Vec<Access> =
             users.into_iter().map(|(user_id, sent)| row(Some(user_id), sent)).collect();
         rows.extend(everybody.map(|sent| row(None, sent)));
-        if rows.is_empty() {
-            return;
-        }
-        let (opened, sockets) = (Arc::clone(&self.opened), self.sockets.clone());
-        self.opened.runtime.spawn(async move {
-            if let Err(problem) = log_all(&opened, &rows).await {
-                tracing::warn!(%problem, "the end of a subscription could not be written down");
-            }
-            drop(sockets);
-        });
+        self.archive.log_end(rows);
     }
 }
 

@@ -248,7 +248,7 @@ mod tests {
     }
 
     async fn next(subscriber: &Subscriber) -> String {
-        subscriber.next().await.expect("a message").expose().clone()
+        subscriber.next().await.expect("a message").1.expose().clone()
     }
 
     fn entered(hub: &Hub) -> (u64, Arc<Subscriber>) {

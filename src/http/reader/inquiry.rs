@@ -13,16 +13,21 @@ use actors::lane::Lane;
 use actors::message::explained_of_stored;
 use actors::phi::Phi;
 use actors::restore::RestoreError;
+use actors::seal::Place;
 use actors::store::{Store as _, StoredUser};
 use actors::user::{alert_place, transition_place};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use neuros::time::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::archive::{File, Opened, Unread};
-use super::{Reader, now};
+use super::ended::ENDED;
+use super::{PAGE_BYTES, Reader, now};
 use crate::http::Desk;
+use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::refusals::Whom;
@@ -33,8 +38,10 @@ use crate::why::{PASSED_MAX, RECORDS_MAX, Told, Why, place};
 /// An operator, about a user.
 pub(in crate::http) struct Inquirer(Reader);
 
-/// Rows of a user that are read at once.
+/// Rows of a user that are read at once …
 const ROWS: i64 = 1_000;
+/// … and of somebody who is followed: each may have an explanation with ten thousand readings.
+const LIVE_ROWS: i64 = 100;
 /// How often somebody who follows a user is looked for something new.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -104,7 +111,7 @@ impl Inquirer {
                 |after: i64| Numbers { after, upto: after.saturating_add(limit).min(newest) };
             let mut asked = numbers(after);
             if asked.upto <= after {
-                return super::written(&json!({ "events": [], "next": null }));
+                return super::written(&Events::default());
             }
             let base = source.oldest_base(Numbers { after, upto: newest }).await?;
             let mut begun = Retracing::begin(source, asked, RECORDS_MAX).await;
@@ -114,15 +121,21 @@ impl Inquirer {
                 begun = Retracing::begin(source, asked, RECORDS_MAX).await;
             }
             let mut records = begun?.ok_or_else(|| too_far("after"))?;
-            let mut events = Vec::new();
+            let mut events = Events::default();
+            let mut last = asked.upto;
             while let Some((record, replayed)) = records.next().await? {
-                events.push(match replayed {
+                let number = record.number;
+                events.add(&match replayed {
                     Some(replayed) => Told::of(record, replayed).to_json(),
                     None => json!({ "record": place(&record), "message": null, "outcomes": [] }),
-                });
+                })?;
+                if events.bytes >= PAGE_BYTES {
+                    last = number;
+                    break;
+                }
             }
-            let next = (asked.upto < newest).then_some(asked.upto);
-            super::written(&json!({ "events": events, "next": next }))
+            events.next = (last < newest).then_some(last);
+            super::written(&events)
         };
         let part = Some(format!("number > {}", page.after));
         self.0.disclose("biometric_events", part, limit, read).await
@@ -134,9 +147,10 @@ impl Inquirer {
             Some(after) => Ok(after.max(file.stored.start.message_number)),
             None => Ok(opened.restorer.newest(&file.stored, &file.key).await?.message_number),
         };
-        let part = Some("live".to_owned());
-        let after = self.0.disclose("mode_transitions", part, ROWS, read).await?;
-        Ok(Following { reader: self.0, after })
+        let Self(reader) = self;
+        let access = following(&reader, "SUBSCRIBE", 0);
+        let after = reader.archive.read(access, reader.user_id.clone(), read).await?;
+        Ok(Following { reader, after, sent: 0 })
     }
 }
 
@@ -144,17 +158,38 @@ impl Inquirer {
 pub(in crate::http) struct Following {
     reader: Reader,
     after: i64,
+    sent: i64,
+}
+
+/// A row about somebody who follows what is said of a user.
+fn following(reader: &Reader, kind: &str, sent: i64) -> Access {
+    reader.access(kind, "mode_transitions, biometric_alerts", Some("live".to_owned()), sent)
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let row = following(&self.reader, ENDED, self.sent);
+        self.reader.archive.log_end(vec![row]);
+    }
 }
 
 impl Following {
-    /// What has been said since, by number, once there is something; `None` when nothing was for `patience`.
+    /// What has been said since, by number, once there is something; `None` when nothing was for `patience`. Nothing
+    /// any more, once `is_known` says that nobody knows who follows, or the service ends.
     pub(in crate::http) async fn next(
         &mut self,
         patience: Duration,
+        is_known: impl Fn(&Identity) -> bool,
     ) -> Result<Option<Vec<(i64, Phi<Vec<u8>>)>>, Problem> {
         let waited = tokio::time::timeout(patience, async {
             loop {
                 let said = self.look().await?;
+                if !is_known(&self.reader.identity) {
+                    return Err(Problem::not_found());
+                }
+                if self.reader.archive.ending().is_cancelled() {
+                    return Err(Problem::unavailable("the service is ending"));
+                }
                 if !said.is_empty() {
                     return Ok(said);
                 }
@@ -164,6 +199,7 @@ impl Following {
         let Ok(said) = waited.await else { return Ok(None) };
         let said = said?;
         self.after = said.last().map_or(self.after, |(n, _)| *n);
+        self.sent += i64::try_from(said.len()).unwrap_or(i64::MAX);
         Ok(Some(said))
     }
 
@@ -171,25 +207,53 @@ impl Following {
         let after = self.after;
         let read = async move |opened: Arc<Opened>, file: File| {
             let user = file.stored.user;
-            let mut said = Vec::new();
-            for row in opened.store.transitions_of_user(user, after, ROWS).await? {
-                let place = transition_place(user, row.n);
-                let stored = opened.open(&file, place, &row.body).await?;
-                let json = explained_of_stored(stored);
-                let json = json.ok_or_else(|| super::unread(place, "it is no mode change"))?;
-                said.push((row.n, json));
-            }
-            for row in opened.store.alerts_of_user(user, after, ROWS).await? {
-                let json = opened.open(&file, alert_place(user, row.n), &row.body).await?;
-                said.push((row.n, json));
-            }
-            said.sort_unstable_by_key(|(n, _)| *n);
+            let changes = opened.store.transitions_of_user(user, after, LIVE_ROWS).await?;
+            let alerts = opened.store.alerts_of_user(user, after, LIVE_ROWS).await?;
+            let changes = changes.into_iter().map(|row| (transition_place(user, row.n), row.body));
+            let alerts = alerts.into_iter().map(|row| (alert_place(user, row.n), row.body));
+            let mut rows: Vec<(Place, Vec<u8>)> = changes.chain(alerts).collect();
+            rows.sort_unstable_by_key(|(place, _)| place.record);
             // What is numbered has no gaps; behind one there may be what is not read yet.
-            let whole = said.iter().zip(after + 1..).take_while(|((n, _), due)| n == due).count();
-            said.truncate(whole);
+            let whole =
+                rows.iter().zip(after + 1..).take_while(|((place, _), n)| place.record == *n);
+            let whole = whole.count();
+            let (mut said, mut bytes) = (Vec::new(), 0);
+            for (place, body) in rows.into_iter().take(whole) {
+                let stored = opened.open(&file, place, &body).await?;
+                let is_change = place == transition_place(user, place.record);
+                let json = if is_change { explained_of_stored(stored) } else { Some(stored) };
+                let json = json.ok_or_else(|| super::unread(place, "it is no mode change"))?;
+                bytes += json.expose().len();
+                said.push((place.record, json));
+                if bytes >= PAGE_BYTES {
+                    break;
+                }
+            }
             Ok(said)
         };
-        self.reader.archive.read_on(self.reader.user_id.clone(), read).await
+        let Reader { archive, identity, user_id } = &self.reader;
+        archive.read_on(super::accessor(identity), user_id.clone(), read).await
+    }
+}
+
+/// A page of records.
+#[derive(Default, Serialize)]
+struct Events {
+    events: Vec<Box<RawValue>>,
+    /// What to ask for next; `null` when these were the last.
+    next: Option<i64>,
+    #[serde(skip)]
+    bytes: usize,
+}
+
+impl Events {
+    fn add(&mut self, event: &Value) -> Result<(), Unread> {
+        // What went wrong might quote what it was about.
+        let text = serde_json::value::to_raw_value(event);
+        let text = text.map_err(|_| Unread::Broken("a record cannot be written".to_owned()))?;
+        self.bytes += text.get().len();
+        self.events.push(text);
+        Ok(())
     }
 }
 

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use actors::lane::Lane;
 use actors::phi::Phi;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use super::feed::Message;
@@ -14,6 +16,8 @@ use super::status::Status;
 
 /// Messages that wait for one socket, at most.
 const QUEUE_MESSAGES_MAX: usize = 4_096;
+/// What has waited for so long is not sent any more: whom it is about may have been erased since.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A message as it goes out, in the clear; all who are sent it share it.
 pub(in crate::http) type Text = Arc<Phi<String>>;
@@ -49,11 +53,13 @@ pub(in crate::http) struct Subscriber {
     /// There is room again.
     room: Notify,
     bytes_max: usize,
+    wait_max: Duration,
 }
 
 #[derive(Default)]
 struct Inner {
-    queue: VecDeque<Text>,
+    /// Each with the time until which it is sent.
+    queue: VecDeque<(Instant, Text)>,
     bytes: usize,
     users: BTreeMap<String, Followed>,
     everybody: Option<Everybody>,
@@ -92,7 +98,8 @@ pub(super) enum Offered {
 impl Subscriber {
     /// One who follows nobody yet, with so many bytes that may wait.
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { inner: Mutex::default(), ready: Notify::new(), room: Notify::new(), bytes_max }
+        let (ready, room) = (Notify::new(), Notify::new());
+        Self { inner: Mutex::default(), ready, room, bytes_max, wait_max: WAIT_MAX }
     }
 
     /// Adds users, each from behind a message; nothing live is put into the queue for them until
@@ -192,8 +199,12 @@ impl Subscriber {
             self.cut_off(inner, Cut::Slow);
             return;
         }
+        self.add(inner, text);
+    }
+
+    fn add(&self, inner: &mut Inner, text: Text) {
         inner.bytes += text.expose().len();
-        inner.queue.push_back(text);
+        inner.queue.push_back((Instant::now() + self.wait_max, text));
         self.ready.notify_one();
     }
 
@@ -211,9 +222,7 @@ impl Subscriber {
                 // Half of it stays free for what is live.
                 if inner.bytes <= self.bytes_max / 2 && inner.queue.len() <= QUEUE_MESSAGES_MAX / 2
                 {
-                    inner.bytes += text.expose().len();
-                    inner.queue.push_back(text);
-                    self.ready.notify_one();
+                    self.add(&mut inner, text);
                     return true;
                 }
             }
@@ -292,22 +301,26 @@ impl Subscriber {
         self.room.notify_waiters();
     }
 
-    /// Waits for what is to be sent next; the error says that nothing more is.
-    pub(in crate::http) async fn next(&self) -> Result<Text, Cut> {
+    /// Waits for what is to be sent next, and by when; the error says that nothing more is.
+    pub(in crate::http) async fn next(&self) -> Result<(Instant, Text), Cut> {
         loop {
             {
                 let mut inner = self.inner();
                 if let Some(cut) = inner.cut {
                     return Err(cut);
                 }
-                if let Some(text) = inner.queue.pop_front() {
+                if inner.queue.front().is_some_and(|(by, _)| *by <= Instant::now()) {
+                    self.cut_off(&mut inner, Cut::Slow);
+                    return Err(Cut::Slow);
+                }
+                if let Some((by, text)) = inner.queue.pop_front() {
                     inner.bytes -= text.expose().len();
                     if inner.queue.is_empty() {
                         // A socket that is idle holds no memory for when it was not.
                         inner.queue = VecDeque::new();
                     }
                     self.room.notify_waiters();
-                    return Ok(text);
+                    return Ok((by, text));
                 }
             }
             self.ready.notified().await;
@@ -351,7 +364,7 @@ mod tests {
     }
 
     async fn next(subscriber: &Subscriber) -> Result<String, Cut> {
-        subscriber.next().await.map(|text| text.expose().clone())
+        subscriber.next().await.map(|(_, text)| text.expose().clone())
     }
 
     fn following(last: i64) -> Subscriber {
@@ -400,6 +413,22 @@ mod tests {
         assert_eq!(next(&subscriber).await, Err(Cut::Slow));
         assert_eq!(subscriber.is_cut().await, Cut::Slow);
         assert!(!subscriber.put(message(1).text).await);
+        assert_eq!(subscriber.last("ada"), None);
+    }
+
+    #[tokio::test]
+    async fn what_has_waited_for_long_is_not_sent_any_more_however_little_it_is() {
+        let subscriber = following(0);
+        subscriber.caught_up("ada", false);
+        subscriber.offer(&message(1));
+        let (by, _) = subscriber.next().await.expect("a message");
+        assert!(by <= Instant::now() + WAIT_MAX, "nor while it is being sent");
+        let subscriber = Subscriber { wait_max: Duration::ZERO, ..following(0) };
+        subscriber.caught_up("ada", false);
+        subscriber.offer(&message(1));
+        subscriber.offer(&message(2));
+        assert_eq!(next(&subscriber).await, Err(Cut::Slow));
+        assert!(subscriber.inner().queue.is_empty(), "nor kept");
         assert_eq!(subscriber.last("ada"), None);
     }
 

@@ -10,6 +10,7 @@ use actix_ws::{
 use neuros::time::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::allowance::Allowance;
 use super::request;
 use crate::http::Desk;
 use crate::http::authentication::Identity;
@@ -26,6 +27,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const SLOW_PATIENCE: Duration = SILENCE_MAX;
 /// Bytes of a message of a client, at most: a thousand users have names of 255 bytes.
 const MESSAGE_BYTES_MAX: usize = 512 << 10;
+/// The same of one of whom nobody knows who it is: there is nothing to say but that it closes.
+const STRANGER_BYTES_MAX: usize = 4 << 10;
 
 /// How a socket ends.
 pub(super) enum Ended {
@@ -116,7 +119,7 @@ impl Conversation {
 
     async fn talk(&mut self, stream: &mut AggregatedMessageStream) -> Ended {
         if let Some(text) = self.subscription.greeting()
-            && let Err(ended) = self.send(text).await
+            && let Err(ended) = self.send(Instant::now() + SILENCE_MAX, text).await
         {
             return ended;
         }
@@ -126,11 +129,17 @@ impl Conversation {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut heard, mut pinged) = (Instant::now(), Instant::now());
+        let mut allowance = Allowance::new(heard);
         let subscriber = std::sync::Arc::clone(self.subscription.subscriber());
         loop {
             tokio::select! {
+                // Whether somebody is still known comes before all that they could be sent.
+                biased;
                 () = ending.cancelled() => return Ended::Restart,
                 () = &mut expired => return Ended::Expired,
+                _ = look.tick() => if let Err(ended) = self.look(heard, &mut pinged).await {
+                    return ended;
+                },
                 message = stream.recv() => {
                     heard = Instant::now();
                     let message = match message {
@@ -138,36 +147,49 @@ impl Conversation {
                         Some(Err(_)) => return Ended::Bad("a frame is broken or too long".to_owned()),
                         None => return Ended::Gone,
                     };
+                    if !allowance.takes(heard) {
+                        return Ended::Later("too many messages; come again later");
+                    }
                     if let Err(ended) = self.hear(message).await {
                         return ended;
                     }
                 }
-                next = subscriber.next() => match next {
-                    Ok(text) => if let Err(ended) = self.send(text).await {
+                next = subscriber.next() => {
+                    let (by, text) = match next {
+                        Ok(next) => next,
+                        Err(cut) => return cut.into(),
+                    };
+                    let sent = tokio::select! {
+                        biased;
+                        () = &mut expired => Err(Ended::Expired),
+                        sent = self.send(by, text) => sent,
+                    };
+                    if let Err(ended) = sent {
                         return ended;
-                    },
-                    Err(cut) => return cut.into(),
-                },
-                _ = look.tick() => {
-                    if !self.desk.authentication.still_knows(&self.identity) {
-                        return Ended::Expired;
                     }
-                    if heard.elapsed() >= SILENCE_MAX {
-                        return Ended::Silent;
-                    }
-                    if pinged.elapsed() >= PING_EVERY {
-                        pinged = Instant::now();
-                        if self.session.ping(b"").await.is_err() {
-                            return Ended::Gone;
-                        }
-                    }
+                    allowance.sent();
                 }
             }
         }
     }
 
+    /// Looks whether the client is still there, and still known.
+    async fn look(&mut self, heard: Instant, pinged: &mut Instant) -> Result<(), Ended> {
+        if !self.desk.authentication.still_knows(&self.identity) {
+            return Err(Ended::Expired);
+        }
+        if heard.elapsed() >= SILENCE_MAX {
+            return Err(Ended::Silent);
+        }
+        if pinged.elapsed() >= PING_EVERY {
+            *pinged = Instant::now();
+            self.session.ping(b"").await.map_err(|_| Ended::Gone)?;
+        }
+        Ok(())
+    }
+
     /// Sends something, when the client reads; whoever does not is not waited for.
-    async fn send(&mut self, text: Text) -> Result<(), Ended> {
+    async fn send(&mut self, by: Instant, text: Text) -> Result<(), Ended> {
         let subscriber = self.subscription.subscriber();
         let ending = self.desk.archive.ending();
         let sent = tokio::select! {
@@ -175,7 +197,7 @@ impl Conversation {
             sent = self.session.text(text.expose().as_str()) => sent.map_err(|_| Ended::Gone),
             cut = subscriber.is_cut() => Err(cut.into()),
             () = ending.cancelled() => Err(Ended::Restart),
-            () = tokio::time::sleep(SILENCE_MAX) => Err(Ended::Slow),
+            () = tokio::time::sleep_until(by) => Err(Ended::Slow),
         };
         if sent.is_ok() {
             self.desk.watch.socket_sent();
@@ -216,7 +238,8 @@ pub(super) async fn refuse(
     stream: MessageStream,
     ended: Ended,
 ) {
-    let mut stream = stream.aggregate_continuations();
+    let stream = stream.max_frame_size(STRANGER_BYTES_MAX).aggregate_continuations();
+    let mut stream = stream.max_continuation_size(STRANGER_BYTES_MAX);
     close(&desk, session, &mut stream, ended).await;
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::Barrier;
 use super::*;
 use crate::seal::Algorithm;
 use crate::seal::file_encryption::{FileEncryption, unwrap, wrap};
+use crate::seal::key_encryption::KeyEncryption;
 use crate::seal::key_file::KeyFile;
 use crate::seal::memory::MemoryKeys;
 
@@ -204,6 +205,53 @@ async fn of_two_places_one_wraps_and_each_unwraps_what_it_has_wrapped() {
     let users = anew.iter().map(|key| key.as_ref().ok().map(|key| key.user.0));
     assert_eq!(users.collect::<Vec<_>>(), [Some(1), None, Some(2), Some(3)]);
     assert!(anew.iter().flatten().all(|key| key.wrapped_by == "kek-a"));
+}
+
+#[tokio::test]
+async fn what_does_not_come_back_takes_no_keys_place() {
+    /// Wraps what it is given, but each for the owner of another.
+    #[derive(Debug)]
+    struct Confused(FileEncryption);
+    #[async_trait]
+    impl KeyEncryption for Confused {
+        async fn active(&self) -> Result<String, KeysAway> {
+            self.0.active().await
+        }
+        fn names(&self) -> Vec<&str> {
+            self.0.names()
+        }
+        fn has(&self, name: &str) -> bool {
+            self.0.has(name)
+        }
+        async fn wrap(&self, keys: &[(UserNumber, DataKey)]) -> Result<Vec<WrappedKey>, KeysAway> {
+            let moved = keys.iter().cycle().skip(1);
+            let confused = keys.iter().zip(moved).map(|((user, key), (_, other))| {
+                (*user, DataKey::new(other.expose(), key.number()))
+            });
+            self.0.wrap(&confused.collect::<Vec<_>>()).await
+        }
+        async fn unwrap(
+            &self,
+            wrapped: &[&WrappedKey],
+        ) -> Result<Vec<Result<DataKey, KeysAway>>, KeysAway> {
+            self.0.unwrap(wrapped).await
+        }
+        async fn check(&self) -> Result<(), KeysAway> {
+            Ok(())
+        }
+    }
+    let store: Arc<MemoryKeys> = Arc::default();
+    bytes_of(&ring(&store, &[A]), &[1, 2]).await;
+    let file = |line| FileEncryption::new(keks(&[line]), Algorithm::default());
+    let (confused, other) = (Arc::new(Confused(file(B))), Arc::new(file(A)));
+    let encryptions = KeyEncryptions::new(confused, Some(other));
+    let ring = StoredKeyRing::new(Arc::clone(&store) as Arc<dyn WrappedKeys>, encryptions);
+    let kept: Vec<WrappedKey> = store.with(|kept| kept.values().cloned().collect());
+    for (user, anew) in (1..).zip(ring.rewrap(&kept).await.expect("an answer")) {
+        let told = anew.expect_err("it is not the same key").to_string();
+        let wanted = format!("key 1 of user number {user} does not come back from kek-b");
+        assert!(told.contains(&wanted), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -197,6 +197,17 @@ impl Bridge {
         self.process.log()
     }
 
+    /// Waits until it has said something.
+    pub(crate) fn wait_log(&self, said: &str) {
+        for _ in 0..LOOKS_MAX {
+            if self.log().contains(said) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("it never says {said:?}\n{}", self.last_words());
+    }
+
     fn last_words(&self) -> String {
         self.process.last_words()
     }

@@ -1,6 +1,7 @@
 //! Planted readings, texts and people go through all of the system, which says at TRACE what it does: what is about a
 //! body is nowhere but where it was sent and in what was shown to who may see it, and nobody's id is in a log, a metric or an error.
 
+mod conversations;
 mod evidence;
 mod marks;
 mod operators;
@@ -8,6 +9,7 @@ mod plants;
 
 use serde_json::Value;
 
+use self::conversations::Follower;
 use self::evidence::{Evidence, Wanted};
 use self::marks::Marks;
 use self::operators::Shows;
@@ -228,6 +230,20 @@ impl Story<'_> {
         let bridge = self.bridges.pop().expect("one runs");
         let shown = plants::requests(&bridge, key, &mut self.evidence);
         assert!(shown > 10, "who may see somebody does: {shown}");
+        conversations::shown(&bridge, key, &mut self.evidence);
+        conversations::closed(&bridge, key, &mut self.evidence);
+        // Whoever follows is told what comes, too.
+        let mut follower = Follower::of(&bridge, key, &person(4));
+        self.send(&person(4), &event(&person(4), "\"recovery_score\":11.5"));
+        self.site.wait_caught_up();
+        self.send(&person(4), &strained(&person(4)));
+        self.site.wait_caught_up();
+        let newest = format!(
+            "SELECT max(n) FROM mode_transitions JOIN users USING (user_number)
+             WHERE user_id = '{}'",
+            person(4)
+        );
+        follower.wait_for_n(self.site.number(&newest));
         plants::odd_requests(&bridge, &mut self.evidence);
         self.probes(&bridge, "asked");
         self.bridges.push(bridge);

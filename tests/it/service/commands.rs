@@ -86,7 +86,8 @@ fn what_other_settings_accept_is_applied_when_it_is_tried_again() {
     let looks = "SELECT count(*) FROM phi_access_log WHERE table_name = 'dead_letters'";
     assert_eq!(site.number(looks), 0);
     assert!(site.run(&["dlq", "show", &name]).contains("2025-03-03T09:00:00"));
-    assert_eq!(site.number(looks), 1);
+    let told = format!("{looks} AND user_id = 'ada' AND record_id = '{name}' AND records = 1");
+    assert_eq!(site.number(&told), 1, "whose record was shown, and which");
 
     let dry = site.run(&["dlq", "redrive", "--lane", &lane_of(&name), "--dry-run"]);
     assert!(dry.contains("2 dead letters; nothing was changed"), "{dry}");

@@ -121,4 +121,9 @@ fn what_is_done_about_alerts_holds_on_every_instance_and_time_alone_resolves_the
     fourth.end();
     let reads = "SELECT count(*) FROM phi_access_log WHERE table_name = 'biometric_alerts'";
     assert!(site.number(reads) > 8, "each look at alerts is written down");
+    let most = site.number(
+        "SELECT max(records) FROM phi_access_log
+         WHERE table_name = 'biometric_alerts' AND user_id = 'dan'",
+    );
+    assert!(most > 2, "with how many were read: {most}");
 }

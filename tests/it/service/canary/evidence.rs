@@ -17,6 +17,8 @@ enum Kind {
 #[derive(Default)]
 pub(super) struct Evidence {
     places: Vec<(String, Kind, Vec<u8>)>,
+    /// What lets somebody in.
+    secrets: Vec<String>,
 }
 
 /// What is searched for.
@@ -34,6 +36,11 @@ impl Evidence {
 
     pub(super) fn kept(&mut self, place: impl Into<String>, text: impl Into<Vec<u8>>) {
         self.places.push((place.into(), Kind::Kept, text.into()));
+    }
+
+    /// Something that must be nowhere.
+    pub(super) fn secret(&mut self, text: &str) {
+        self.secrets.push(text.to_owned());
     }
 
     /// An answer by HTTP. One that shows health data to who may see it has it in its body, and nowhere else.
@@ -64,11 +71,14 @@ impl Evidence {
 
     /// Everything that is where it must not be, a line each.
     pub(super) fn leaks(&self, wanted: &Wanted) -> Vec<String> {
+        let secrets = Marks::of(self.secrets.iter().map(String::as_str), &[]);
         let mut leaks = Vec::new();
         for (place, kind, bytes) in &self.places {
             let value = wanted.values.find(bytes);
             let person = (*kind == Kind::Said).then(|| wanted.people.find(bytes)).flatten();
-            leaks.extend(value.into_iter().chain(person).map(|found| format!("{place}: {found}")));
+            let found = value.into_iter().chain(person);
+            leaks.extend(found.map(|found| format!("{place}: {found}")));
+            leaks.extend(secrets.find(bytes).map(|_| format!("{place}: what lets somebody in")));
         }
         leaks
     }

@@ -151,3 +151,49 @@ fn keys_move_to_a_key_store_and_nobody_works_without_it_afterwards() {
     check::all(&site);
     bridge.end();
 }
+
+#[test]
+fn keys_that_are_not_those_of_the_data_are_refused() {
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    sign(&mut site);
+    let keys = site.postgres.database();
+    site.set("KEYS_URL", &keys);
+    site.run(&["migrate", "up"]);
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    let events = feed::crowd(3, 10);
+    feed::stream(site.kafka, &site.topics.events, &events, events.len());
+    site.wait_caught_up();
+    bridge.end();
+    let refused = |site: &Site<'_>, missing: &str| {
+        for arguments in [&["run"][..], &["keys", "list"], &["keys", "rotate", "--all"]] {
+            let output = site.output(arguments, "");
+            let told = stderr(&output);
+            assert!(told.contains(missing) && told.contains("newest backup"), "{told}");
+        }
+    };
+    let empty = site.postgres.database();
+    site.set("KEYS_URL", &empty);
+    site.run(&["migrate", "up"]);
+    refused(&site, "no data key of the service");
+    assert_eq!(site.postgres.psql(&empty, "SELECT count(*) FROM encryption_keys").trim(), "0");
+    // As a backup of the keys is from before somebody came.
+    site.set("KEYS_URL", &keys);
+    let newest = site.number("SELECT max(user_number) FROM users");
+    let renumber = |from: i64, to: i64| {
+        let sql =
+            format!("UPDATE encryption_keys SET user_number = {to} WHERE user_number = {from}");
+        site.postgres.psql(&keys, &sql);
+    };
+    renumber(newest, -77);
+    refused(&site, &format!("no data key of user number {newest}"));
+    renumber(-77, newest);
+    assert!(site.run(&["keys", "test"]).contains("4 data keys unwrap"));
+    // Whoever is erased has no key, and needs none.
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    let last = site.sql(&format!("SELECT user_id FROM users WHERE user_number = {newest}"));
+    site.run(&["erase", &last]);
+    bridge.end();
+    site.run(&["keys", "list"]);
+}

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::issuer::{SigningKey, set_of};
+use super::issuer::{SigningKey, claims, now, set_of};
 use super::office::ask;
 use super::people::trust_at;
 use crate::servers::Bridge;
-use crate::service::feed::{Event, stream};
+use crate::service::feed::{Event, MORNING, stream};
 use crate::service::site::{Site, Stamps};
 
 const PATH: &str = "/debug/users/ada";
@@ -118,6 +118,42 @@ fn why_is_told_with_every_rule_and_equals_replay_at_any_time() {
 }
 
 #[test]
+fn a_page_of_records_ends_when_it_is_long_and_says_where_to_go_on() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 1) else { return };
+    let large = |number: i64| {
+        let seconds = MORNING + number * 120;
+        let reading = |place: i64| {
+            format!("{{\"metric\":\"metric-{place}\",\"value\":{place},\"timestamp\":{seconds}}}")
+        };
+        let readings: Vec<String> = (0..3_000).map(reading).collect();
+        let value = format!(
+            "{{\"user_id\":\"ada\",\"device_type\":\"d\",\"timestamp\":{seconds},\"readings\":[{}]}}",
+            readings.join(",")
+        );
+        Event { user: "ada".to_owned(), value, record_time: (seconds + 1) * 1_000 }
+    };
+    let events: Vec<Event> = (1..40).map(large).collect();
+    stream(site.kafka, &site.topics.events, &events, 10);
+    site.wait_caught_up();
+    let operator = key.token("ops", "operator");
+    let (mut after, mut numbers, mut pages) = (json!(0), Vec::new(), 0);
+    while !after.is_null() {
+        let answer = ask(&bridge, &format!("{PATH}/events?limit=100&after={after}"), &operator);
+        // What ends it is the record with which it is long enough.
+        assert!(answer.body.len() < 5 << 20, "{} bytes", answer.body.len());
+        let page = answer.json();
+        let events = page["events"].as_array().expect("a list");
+        numbers.extend(events.iter().map(|event| event["record"]["number"].as_i64()));
+        after = page["next"].clone();
+        pages += 1;
+    }
+    assert_eq!(numbers, (1..=40).map(Some).collect::<Vec<_>>(), "each once");
+    assert!(pages > 1, "all of it is too much for one");
+    bridge.end();
+}
+
+#[test]
 fn only_operators_look_into_users_and_only_where_the_settings_let_them() {
     let key = SigningKey::elliptic("e");
     let Some((mut site, bridge)) = site(&key, 1) else { return };
@@ -178,6 +214,52 @@ fn what_is_said_of_a_user_is_told_while_it_is_and_goes_on_where_it_was() {
     assert!(after.len() > before.len() + 1);
     assert_eq!(told(&mut reader, after.len() - before.len()), after[before.len()..]);
     drop(reader);
+    site.wait_sql(&format!(
+        "SELECT string_agg(access_type || ' ' || records, ', ' ORDER BY id) =
+                'SUBSCRIBE 0, SUBSCRIPTION ENDED {}'
+         FROM phi_access_log WHERE user_id = 'ada' AND record_id = 'live'
+         AND table_name = 'mode_transitions, biometric_alerts'",
+        after.len() - 1
+    ));
+    bridge.end();
+}
+
+#[test]
+fn whoever_follows_a_user_is_sent_nothing_once_their_token_has_ended() {
+    let key = SigningKey::elliptic("e");
+    let Some(mut site) = Site::shared(Stamps::Producer) else { return };
+    trust_at(&mut site, &set_of(&[&key]));
+    site.set("BRIDGE__HTTP__DEBUG", "true");
+    site.set("BRIDGE__AUTH__LEEWAY", "0s");
+    let made = site.run(&["tokens", "new", "ops", "operator"]);
+    let made: Vec<&str> = made.lines().map(str::trim).collect();
+    let tokens = site.key_file.with_extension("tokens");
+    std::fs::write(&tokens, made[3]).expect("written");
+    site.set("BRIDGE__AUTH__TOKENS_FILE", tokens.to_str().expect("a path"));
+    let bridge = site.start();
+    stream(site.kafka, &site.topics.events, &[Event::swinging("ada", 0)], 1);
+    site.wait_caught_up();
+    let follow = |token: &str| {
+        let mut stream = TcpStream::connect(bridge.address()).expect("somebody listens");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let head =
+            format!("GET {PATH}/live HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("taken");
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("an answer");
+        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+        reader
+    };
+    let mut claims = claims("ops", "operator");
+    claims["exp"] = json!(now() + 3);
+    let (signed, own) = (follow(&key.sign(&claims)), follow(made[1]));
+    std::fs::write(&tokens, "").expect("written");
+    for reader in [signed, own] {
+        // Chunks end with an empty one.
+        let mut rest = reader.lines().map(|line| line.expect("in time, long before five minutes"));
+        assert!(rest.any(|line| line == "0"));
+    }
     bridge.end();
 }
 

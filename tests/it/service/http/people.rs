@@ -305,3 +305,29 @@ fn says(line: &str, secret: &str) -> bool {
             && !is_part(line[at + secret.len()..].chars().next())
     })
 }
+
+#[test]
+fn whoever_reads_much_at_once_keeps_nobody_but_themselves_waiting() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = peopled(&key) else { return };
+    let operator = key.token("ops", "operator");
+    let long = path("ada", "timeline?from=2025-03-03T08:00:00Z&to=2025-03-03T09:00:00Z");
+    let mut session = site.postgres.session(&site.database);
+    // Whoever looks back reads records; whoever asks for mode changes does not.
+    session.run("BEGIN; LOCK TABLE event_records IN ACCESS EXCLUSIVE MODE");
+    std::thread::scope(|scope| {
+        let reads: Vec<_> =
+            (0..6).map(|_| scope.spawn(|| ask(&bridge, &long, &operator).status)).collect();
+        site.wait_sql(
+            "SELECT count(*) >= 2 FROM pg_stat_activity WHERE datname = current_database()
+             AND application_name LIKE 'biometric-bridge%' AND wait_event_type = 'Lock'",
+        );
+        let other = ask(&bridge, &path("ada", "transitions"), &key.token("ada", "self"));
+        assert_eq!(other.status, 200, "there is a turn for others: {other:?}");
+        session.run("ROLLBACK");
+        for read in reads {
+            assert_eq!(read.join().expect("asked"), 200, "and those come when it is theirs");
+        }
+    });
+    bridge.end();
+}

@@ -1,5 +1,7 @@
 //! Who is let in, by what, and with what code everybody else is sent away.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::client::{Came, Known, open, open_with, request};
@@ -71,6 +73,30 @@ fn a_ticket_is_good_for_half_a_minute_and_kept_sealed() {
     assert_eq!(socket.code(), 4001);
     ticket(&bridge, &key.token("ada", "self"));
     assert_eq!(site.sql("SELECT count(*) FROM socket_tickets"), "1", "old ones are forgotten");
+    bridge.end();
+}
+
+#[test]
+fn whoever_has_no_ticket_asks_the_store_for_nothing_and_nobody_waits_for_it_for_long() {
+    let key = SigningKey::elliptic("e");
+    let Some(site) = site(&key) else { return };
+    let bridge = site.start();
+    bridge.wait_ready();
+    let given = ticket(&bridge, &key.token("ada", "self"));
+    let enter = |ticket: &str| {
+        let path = format!("/ws?ticket={ticket}");
+        open_with(request(&bridge, &path, &[SPOKEN]), bridge.address())
+    };
+    let mut session = site.postgres.session(&site.database);
+    session.run("BEGIN; LOCK TABLE socket_tickets IN ACCESS EXCLUSIVE MODE");
+    for made_up in ["x", &given[1..], &format!("{given}AAAA")] {
+        assert_eq!(enter(made_up).expect("open").code(), 4001, "without the store");
+    }
+    let asked = std::time::Instant::now();
+    assert_eq!(enter(&given).err(), Some(503));
+    let waited = asked.elapsed();
+    assert!(waited < Duration::from_secs(8), "the store itself is given up after 20 s: {waited:?}");
+    session.run("ROLLBACK");
     bridge.end();
 }
 
@@ -159,15 +185,27 @@ fn a_socket_ends_when_a_token_of_our_own_is_withdrawn() {
         let lines: Vec<String> = said.lines().map(|line| line.trim().to_owned()).collect();
         (lines[1].clone(), format!("{}\n", lines[3]))
     };
-    let ((token, line), (_, other)) = (make("night-shift"), make("day-shift"));
+    let (mut token, line) = make("night-shift");
     let file = office.file("tokens", &line);
     office.set("BRIDGE__AUTH__TOKENS_FILE", &file);
     let bridge = office.open();
-    let mut socket = open(&bridge, &token);
-    socket.say(&json!({ "type": "subscribe", "users": "*" }));
-    assert_eq!(socket.message()["type"], "status");
-    std::fs::write(&file, other).expect("written");
-    assert_eq!(socket.next(), Came::Closed(4001, EXPIRED.to_owned()));
+    // By a token of the same name and scopes, by a token of another name, and by none.
+    let next = [make("night-shift"), make("day-shift"), (String::new(), String::new())];
+    for (after, line) in next {
+        let given = ticket(&bridge, &token);
+        let path = format!("/ws?ticket={given}");
+        let by_ticket = open_with(request(&bridge, &path, &[SPOKEN]), bridge.address());
+        let mut sockets = [open(&bridge, &token), by_ticket.expect("a socket")];
+        for socket in &mut sockets {
+            socket.say(&json!({ "type": "subscribe", "users": "*" }));
+            assert_eq!(socket.message()["type"], "status");
+        }
+        std::fs::write(&file, &line).expect("written");
+        for mut socket in sockets {
+            assert_eq!(socket.next(), Came::Closed(4001, EXPIRED.to_owned()));
+        }
+        token = after;
+    }
     bridge.end();
 }
 
@@ -181,6 +219,24 @@ fn a_socket_ends_with_its_token() {
     socket.say(&json!({ "type": "subscribe", "users": ["ada"] }));
     assert_eq!(socket.message()["type"], "snapshot");
     assert_eq!(socket.next(), Came::Closed(4001, EXPIRED.to_owned()));
+    bridge.end();
+}
+
+#[test]
+fn a_ticket_opens_nothing_once_the_token_has_ended_for_which_it_was_given() {
+    let key = SigningKey::elliptic("e");
+    let bridge = office(&key).open();
+    let mut claims = issuer::claims("ada", "self");
+    let end = issuer::now() + 2;
+    claims["exp"] = json!(end);
+    let given = ticket(&bridge, &key.sign(&claims));
+    while issuer::now() <= end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let path = format!("/ws?ticket={given}");
+    let mut socket = open_with(request(&bridge, &path, &[SPOKEN]), bridge.address()).expect("open");
+    let said = "the token is not accepted: unknown".to_owned();
+    assert_eq!(socket.next(), Came::Closed(4001, said), "before anything is asked");
     bridge.end();
 }
 
@@ -200,6 +256,28 @@ fn nobody_follows_whom_it_cannot_be_written_down_that_they_follow() {
     let mut socket = open(&bridge, &key.token("ada", "self"));
     socket.say(&json!({ "type": "subscribe", "users": ["ada"], "after": { "ada": 0 } }));
     known.take(socket.message());
+    bridge.end();
+}
+
+#[test]
+fn that_a_socket_has_ended_is_written_down_once_it_can_be() {
+    let key = SigningKey::elliptic("e");
+    let Some(site) = site(&key) else { return };
+    let bridge = site.start();
+    bridge.wait_ready();
+    let mut socket = open(&bridge, &key.token("ops", "operator"));
+    socket.say(&json!({ "type": "subscribe", "users": ["ada", "bob"] }));
+    for _ in 0..2 {
+        assert_eq!(socket.message()["type"], "snapshot");
+    }
+    site.sql("ALTER TABLE phi_access_log RENAME TO elsewhere");
+    drop(socket);
+    bridge.wait_log("ends of subscriptions are not in phi_access_log yet");
+    site.sql("ALTER TABLE elsewhere RENAME TO phi_access_log");
+    site.wait_sql(
+        "SELECT count(*) = 2 AND count(DISTINCT user_id) = 2 FROM phi_access_log
+         WHERE access_type = 'SUBSCRIPTION ENDED'",
+    );
     bridge.end();
 }
 

@@ -72,7 +72,8 @@ fn a_snapshot_comes_first_and_then_what_is_new_and_what_was_missed_comes_after_a
     }
     let rows = site.sql(
         "SELECT access_type, record_id, records FROM phi_access_log
-         WHERE access_type LIKE 'SUBSCRI%' AND user_id = 'ada' ORDER BY id",
+         WHERE access_type LIKE 'SUBSCRI%' AND user_id = 'ada'
+         AND table_name = 'neuros_checkpoints, mode_transitions, biometric_alerts' ORDER BY id",
     );
     assert!(
         rows.starts_with(&format!("SUBSCRIBE||0\nSUBSCRIPTION ENDED||{}", all - before)),
@@ -219,5 +220,50 @@ fn a_cursor_of_elsewhere_or_older_than_what_is_kept_is_told_as_such() {
     known.equals_store(&site, |_| true);
     site.sql("DELETE FROM outbox WHERE number = 2");
     assert_eq!(follow("MQ").code(), 4009, "some of it is no longer kept");
+    bridge.end();
+}
+
+#[test]
+fn a_user_whom_nobody_can_restore_keeps_nothing_from_whoever_follows_others_too() {
+    let key = SigningKey::elliptic("e");
+    let Some(mut site) = site(&key) else { return };
+    site.set("BRIDGE__CHECKPOINT__EVERY_RECORDS", "1");
+    let bridge = site.start();
+    let events = ["ada", "bob"].map(|user| Event::of(user, 3, 0));
+    stream(site.kafka, &site.topics.events, &events, 2);
+    site.wait_caught_up();
+    bridge.end();
+    // Ada's checkpoint does not open, and of her records one is missing.
+    site.sql("UPDATE users SET checkpoint = 'none'::bytea WHERE user_id = 'ada'");
+    site.sql(
+        "DELETE FROM event_records
+         WHERE user_number = (SELECT user_number FROM users WHERE user_id = 'ada')",
+    );
+    let bridge = site.start();
+    bridge.wait_lanes(3);
+    let mut socket = open(&bridge, &key.token("ops", "operator"));
+    socket.say(&subscribe(&json!(["ada", "bob"]), &Value::Null));
+    let (ada, bob) = (socket.message(), socket.message());
+    assert_eq!((&ada["user_id"], &bob["user_id"]), (&json!("ada"), &json!("bob")));
+    assert_eq!(
+        (&ada["mode"], &ada["seq"], &ada["status"]),
+        (&Value::Null, &Value::Null, &json!("stale"))
+    );
+    assert!(bob["mode"].is_string(), "{bob}");
+    site.sql("UPDATE users SET quarantined_at = now() WHERE user_id = 'ada'");
+    let now = crate::service::http::issuer::now();
+    stream(site.kafka, &site.topics.events, &[Event::at("bob", 3, 1, now - 1)], 1);
+    let mut told = std::collections::BTreeMap::new();
+    while told.len() < 2 {
+        let message = socket.message();
+        if message["type"] == "status" {
+            told.insert(message["user_id"].to_string(), message["status"].clone());
+        }
+    }
+    let wanted = [("\"ada\"", "quarantined"), ("\"bob\"", "fresh")];
+    assert_eq!(told, wanted.map(|(user, status)| (user.to_owned(), json!(status))).into());
+    let mut late = open(&bridge, &key.token("ops", "operator"));
+    late.say(&subscribe(&json!(["ada"]), &Value::Null));
+    assert_eq!(late.message()["status"], "quarantined");
     bridge.end();
 }

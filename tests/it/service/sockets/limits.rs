@@ -1,13 +1,16 @@
 //! What one client can take from others: nothing. And what a socket costs while nothing is sent on it.
 
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tungstenite::Message;
 
-use super::client::{Known, open, open_with, request, stored};
+use super::client::{Came, Known, open, open_with, request, stored};
 use super::following::site;
 use crate::service::feed::{crowd, stream};
-use crate::service::http::issuer::SigningKey;
+use crate::service::http::issuer::{SigningKey, trust};
+use crate::service::http::office::Office;
 
 #[test]
 fn a_client_that_does_not_read_is_closed_and_goes_on_where_it_was() {
@@ -77,6 +80,38 @@ fn a_subject_has_so_many_sockets_and_gets_them_back() {
     drop(held);
     bridge.wait_metric("biometric_sockets ", |open| open == 0.0);
     enter(&ada).expect("as before");
+    bridge.end();
+}
+
+#[test]
+fn a_client_that_says_too_much_is_closed_and_a_stranger_says_next_to_nothing() {
+    let key = SigningKey::elliptic("e");
+    let mut office = Office::new();
+    trust(&mut office, &[&key]);
+    let bridge = office.open();
+    let mut socket = open(&bridge, &key.token("ada", "self"));
+    for _ in 0..1_000 {
+        // It may be closed already.
+        drop(socket.socket.send(Message::Ping("there?".into())));
+    }
+    let said = "too many messages; come again later".to_owned();
+    assert_eq!(socket.next(), Came::Closed(1013, said));
+
+    let lines = [("sec-websocket-protocol", "neuros.v1")];
+    let stranger = open_with(request(&bridge, "/ws", &lines), bridge.address());
+    let mut stream = stranger.expect("open").socket.get_ref().try_clone().expect("a stream");
+    // The beginning of a text that goes on, and goes on: masked with zeros (RFC 6455, section 5.2).
+    for opcode in [1, 0] {
+        let length = 3_000_u16.to_be_bytes();
+        let head = [opcode, 0x80 | 126, length[0], length[1], 0, 0, 0, 0];
+        stream.write_all(&[&head[..], &[b'x'; 3_000]].concat()).expect("sent");
+    }
+    let began = Instant::now();
+    let mut came = Vec::new();
+    // A connection that is reset has ended, too.
+    drop(stream.read_to_end(&mut came));
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(4), "five are left to who says nothing: {waited:?}");
     bridge.end();
 }
 
