@@ -2,6 +2,7 @@
 //! away, and ends them in order.
 
 mod audit;
+mod coach;
 mod connect;
 mod housekeeping;
 mod key_usage;
@@ -325,6 +326,9 @@ impl Starting<'_> {
         let retention = Retention::new(Arc::clone(store), keys, seal);
         let house = House::new(Arc::clone(store), retention, self.settings.store.clone());
         self.runtime.spawn(house.keep(self.stop.clone()));
+        if !self.coach(store, &ports).await? {
+            return Ok(None);
+        }
         let lanes = Arc::new(Lanes::new(ports, rules, self.threads()));
         let group = Group::join(
             self.connection,

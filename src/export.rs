@@ -19,6 +19,7 @@ use neuros::alert::Stored;
 use neuros::event::Record;
 use serde_json::json;
 
+use crate::coach;
 use crate::store::{Administration as _, SqlStore};
 
 pub use record::LogLine;
@@ -63,6 +64,8 @@ pub enum What {
     Alerts,
     /// What people and time have asked of the alerts.
     Orders,
+    /// Messages of the coach.
+    CoachMessages,
 }
 
 /// Exports what a store holds.
@@ -143,6 +146,7 @@ impl Exporter {
                     What::States => self.state(stored, key, output).await?,
                     What::Transitions => self.transitions(stored, key, output).await?,
                     What::Alerts => self.alerts(stored, key, output).await?,
+                    What::CoachMessages => self.coach_messages(stored, key, output).await?,
                 };
             }
         }
@@ -242,6 +246,25 @@ impl Exporter {
             after = last.n;
             for row in &page {
                 let place = alert_place(stored.user, row.n);
+                write_text(&self.open(stored.user, key, place, &row.body).await?, output)?;
+                lines += 1;
+            }
+        }
+    }
+
+    async fn coach_messages(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
+        let (mut after, mut lines) = (stored.start.message_number, 0);
+        loop {
+            let page = self.store.coach_messages_of_user(stored.user, after, ROWS_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(lines) };
+            after = last.n;
+            for row in &page {
+                let place = coach::place(stored.user, row.n);
                 write_text(&self.open(stored.user, key, place, &row.body).await?, output)?;
                 lines += 1;
             }

@@ -6,6 +6,7 @@ pub mod app;
 pub mod audit;
 pub mod cache;
 pub mod cli;
+mod coach;
 pub mod demo;
 pub mod export;
 mod hints;

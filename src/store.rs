@@ -20,6 +20,7 @@ mod alerts;
 mod audited;
 mod checkup;
 mod claim;
+mod coach;
 mod erasure;
 mod expansion;
 mod export;
@@ -49,6 +50,9 @@ pub use administration::{Access, Administration, Totals};
 pub use alerts::OpenAlert;
 pub use audited::Audited;
 pub use checkup::{Checkup, StorePlace, place};
+pub use coach::{
+    Calls, CallsMax, NewCoachMessage, Permission, StoredCoachMessage, Untold, UntoldChange,
+};
 pub use erasure::{Left, SealedLetter, Swept};
 pub use expansion::Expanded;
 pub use export::{AskedAbout, LaneRow, StoredAlert, StoredTransition};

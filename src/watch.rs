@@ -2,6 +2,7 @@
 //! and no label that says whose.
 
 mod audit;
+mod coach;
 mod gauges;
 mod metrics;
 mod readiness;
@@ -129,6 +130,11 @@ impl Watch {
     /// Tells when something was committed here that people may follow.
     pub(crate) fn commits(&self) -> &Arc<Notify> {
         &self.commits
+    }
+
+    /// Counts what the coach does.
+    pub(crate) fn coach(&self) -> &coach::CoachMetrics {
+        &self.metrics.coach
     }
 
     /// A socket was opened.

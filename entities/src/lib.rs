@@ -4,6 +4,7 @@ pub mod alert_changes;
 pub mod alert_looks;
 pub mod base_checkpoints;
 pub mod closed_generations;
+pub mod coach_messages;
 pub mod dead_letters;
 pub mod encryption_keys;
 pub mod event_records;

@@ -22,6 +22,7 @@ mod m0015_erasure;
 mod m0016_alert_looks;
 mod m0017_indexes_for_people;
 mod m0018_socket_tickets;
+mod m0020_coach;
 
 pub use key_store::KeyMigrator;
 pub use sea_orm_migration::MigratorTrait;
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_alert_looks::Migration),
             Box::new(m0017_indexes_for_people::Migration),
             Box::new(m0018_socket_tickets::Migration),
+            Box::new(m0020_coach::Migration),
         ]
     }
 }

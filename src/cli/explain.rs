@@ -10,11 +10,13 @@ use actors::store::{Asked, Store as _};
 use clap::Args;
 use neuros::explain::Explanation;
 use neuros::time::Timestamp;
+use serde_json::Value;
 
 use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{block_on, log_access, store_with_keys};
 use crate::app::now;
+use crate::coach;
 use crate::export::ExportError;
 use crate::retrace::Source;
 use crate::seal::Sealer;
@@ -53,7 +55,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.layers.load()?.settings;
     let user_id = &arguments.user;
-    let why = block_on(async {
+    let (why, coach) = block_on(async {
         let opened = store_with_keys(&settings).await?;
         let store = &opened.store;
         let nobody = || Failure::Broken("nothing is stored of the user asked for".to_owned());
@@ -67,24 +69,49 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let restorer = Restorer::new(Arc::clone(store) as _, seal, Arc::clone(&opened.keys) as _);
         let source = Source { store, restorer: &restorer, stored: &stored, key: &key };
         let why = Why::of(source, arguments.at, now()).await.map_err(ExportError::from)?;
+        let coach = match arguments.at {
+            None => coached(source).await?,
+            Some(_) => None,
+        };
         opened.close().await;
-        why.map_err(|_| {
+        let why = why.map_err(|_| {
             Failure::Broken(format!(
                 "more than {RECORDS_MAX} records lie between that and where a state is kept, so it cannot \
                  be recomputed"
             ))
-        })
+        })?;
+        Ok((why, coach))
     })?;
     let mut output = io::stdout().lock();
     match arguments.json {
-        true => writeln!(output, "{:#}", why.to_json(user_id))?,
-        false => print(&why, &mut output)?,
+        true => {
+            let mut all = why.to_json(user_id);
+            all["coach"] = coach.into();
+            writeln!(output, "{all:#}")?;
+        }
+        false => print(&why, coach.as_ref(), &mut output)?,
     }
     Ok(output.flush()?)
 }
 
-fn print(why: &Why, output: &mut impl Write) -> io::Result<()> {
+/// The newest message of the coach.
+async fn coached(source: Source<'_>) -> Result<Option<Value>, ExportError> {
+    let Source { store, restorer, stored, key } = source;
+    let newest = store.newest_coach_message(stored.user).await?;
+    let newest = newest.filter(|message| message.n > stored.start.message_number);
+    let Some(message) = newest else { return Ok(None) };
+    let place = coach::place(stored.user, message.n);
+    let opened = restorer.open(stored.user, key, place, &message.body).await?;
+    Ok(opened.ok().and_then(|json| serde_json::from_slice(json.expose()).ok()))
+}
+
+fn print(why: &Why, coach: Option<&Value>, output: &mut impl Write) -> io::Result<()> {
     writeln!(output, "{}", escaped(&why.sentence()))?;
+    if let Some(message) = coach {
+        let text = |field: &str| escaped(message[field].as_str().unwrap_or_default());
+        let (of, by) = (text("time"), text("source"));
+        writeln!(output, "The coach, of the change at {of} ({by}): {}", text("text"))?;
+    }
     if let Some(otherwise) = why.otherwise() {
         writeln!(output, "{otherwise}")?;
     }

@@ -43,6 +43,8 @@ enum Kind {
     Transitions,
     /// Changes of alerts.
     Alerts,
+    /// What the coach has said of mode changes.
+    CoachMessages,
     /// All that is held of one person: what is above, and dead letters, facts about keys, commands and
     /// accesses; each line says which part it is. It takes --user.
     Person,
@@ -56,6 +58,7 @@ impl Kind {
             Self::States => (Some(What::States), "neuros_checkpoints"),
             Self::Transitions => (Some(What::Transitions), "cognitive_mode_transitions"),
             Self::Alerts => (Some(What::Alerts), "biometric_alerts"),
+            Self::CoachMessages => (Some(What::CoachMessages), "coach_messages"),
             Self::Person => (None, "users"),
         }
     }

@@ -82,6 +82,7 @@ impl Exporter {
             ("mode_change", What::Transitions),
             ("alert_change", What::Alerts),
             ("order", What::Orders),
+            ("coach_message", What::CoachMessages),
         ] {
             let mut parts = Parts { name, line: Vec::new(), output: &mut *output };
             let written = self.write(what, &[stored.user], &mut parts).await?;

@@ -34,6 +34,7 @@ use super::{about, alerts, debug, people, probes, socket};
         people::state,
         people::transitions,
         people::timeline,
+        people::coach_messages,
         people::alerts,
         alerts::acknowledge,
         alerts::snooze,

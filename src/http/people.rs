@@ -52,6 +52,29 @@ pub(super) async fn transitions(
     Ok(json(reader.transitions(Page::of(after, limit)?).await?))
 }
 
+/// A page of what the coach says of a user's mode changes, the oldest first.
+///
+/// One for each mode change, a little after it; none of those that came before `coach.enabled`.
+#[utoipa::path(
+    get, path = "/api/v1/users/{user_id}/coach-messages", tag = "users",
+    params(schemas::User, schemas::PageOf, schemas::IfNoneMatch),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The messages; their tag is another when there are others.", body = schemas::CoachMessages, headers(("ETag" = String))),
+        (status = 304, description = "They are as you have them."),
+        schemas::Refusals,
+        schemas::ReaderRefusals,
+    )
+)]
+pub(super) async fn coach_messages(
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let [after, limit] = fields(request.query_string(), ["after", "limit"])?;
+    let messages = reader.coach_messages(Page::of(after, limit)?).await?;
+    Ok(tagged(&request, &messages.tag, messages.body.into_inner().into()))
+}
+
 /// Where health data leaves by this port.
 pub(super) fn json(body: Phi<Vec<u8>>) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(body.into_inner())

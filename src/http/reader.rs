@@ -4,6 +4,7 @@
 mod alerts;
 mod archive;
 mod catching_up;
+mod coach;
 mod cursor;
 mod ended;
 mod feed;

@@ -31,7 +31,7 @@ pub enum Audience {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 21] = [
+pub const ROUTES: [Route; 22] = [
     everybody("/", || web::get().to(probes::index)),
     everybody("/health", || web::get().to(probes::health)),
     everybody("/ready", || web::get().to(probes::ready)),
@@ -44,6 +44,7 @@ pub const ROUTES: [Route; 21] = [
     readers("/api/v1/users/{user_id}/state", || web::get().to(people::state)),
     readers("/api/v1/users/{user_id}/transitions", || web::get().to(people::transitions)),
     readers("/api/v1/users/{user_id}/timeline", || web::get().to(people::timeline)),
+    readers("/api/v1/users/{user_id}/coach-messages", || web::get().to(people::coach_messages)),
     readers("/api/v1/users/{user_id}/alerts", || web::get().to(people::alerts)),
     orders("/api/v1/users/{user_id}/alerts/{id}/ack", || web::post().to(alerts::acknowledge)),
     orders("/api/v1/users/{user_id}/alerts/{id}/snooze", || web::post().to(alerts::snooze)),

@@ -139,6 +139,8 @@ choices! {
         Websocket = "websocket",
         /// To PostgreSQL.
         Postgres = "postgres",
+        /// To the language model of the coach.
+        Coach = "coach",
     }
 }
 

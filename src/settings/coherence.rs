@@ -1,6 +1,8 @@
 //! Values that are each allowed and together make no sense or no protection, and what an operator should
 //! be told at start.
 
+mod coach;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
@@ -71,11 +73,7 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
     auth(settings, &mut found);
     vault(settings, &mut found);
     push(settings, &mut found);
-    found.must(
-        !settings.coach.enabled || settings.coach.openai_api_key.is_some(),
-        &["coach.enabled", "coach.openai_api_key"],
-        "is true without `coach.openai_api_key`; set OPENAI_API_KEY, or leave it false",
-    );
+    coach::contradictions(settings, &mut found);
     found.0
 }
 
@@ -220,7 +218,8 @@ fn open_channels(settings: &Settings) -> Vec<(Channel, &'static [&'static str], 
     let is_open_postgres = |url: &super::SecretUrl| {
         url.says(&["sslmode", "ssl-mode"], "disable") && !url.is_loopback()
     };
-    let candidates: [(bool, Channel, &'static [&'static str], &'static str); 5] = [
+    let candidates: [(bool, Channel, &'static [&'static str], &'static str); 6] = [
+        coach::open_channel(settings),
         (
             !kafka.security_protocol.is_encrypted() && !kafka.bootstrap_servers.are_loopback(),
             Channel::Kafka,
@@ -386,14 +385,7 @@ pub(super) fn notices(settings: &Settings) -> Vec<Notice> {
                     data; set `http.tls.certificate_file` and `http.tls.key_file`";
         notices.push(Notice { key: "http.tls.certificate_file", text: text.to_owned() });
     }
-    if settings.coach.openai_api_key.is_some() && !settings.coach.enabled {
-        let text = "OPENAI_API_KEY is unused: `coach.enabled` is false".to_owned();
-        notices.push(Notice { key: "coach.openai_api_key", text });
-    }
-    if settings.coach.enabled {
-        let text = "reserved for a later release: nothing is sent to OpenAI yet".to_owned();
-        notices.push(Notice { key: "coach.enabled", text });
-    }
+    notices.extend(coach::notice(settings));
     if settings.audit.signing_key_file.is_none() && !settings.development {
         let text = "not set: no checkpoint of the log of accesses is signed, and whoever can write to the \
                     database can cut the log's end off unseen; `biometric-bridge audit init` makes a key"

@@ -296,7 +296,7 @@ settings! {
     => /// What protects health data on the network.
     security: Security {
         /// Connections to other machines that may be unencrypted outside development: kafka, redis,
-        /// websocket, postgres. Whoever can listen to such a network reads health data.
+        /// websocket, postgres, coach. Whoever can listen to such a network reads health data.
         allow_plaintext: BTreeSet<Channel> = BTreeSet::new(), ();
     }
     => /// Mode changes and alerts for the AUREN API, over a WebSocket that we open. Without its address nothing is pushed.
@@ -316,12 +316,31 @@ settings! {
         /// How long it may take to let us in, to take a message, and to answer; then the connection is given up.
         timeout: Duration = SECOND * 20, between(MILLISECOND * 100, MINUTE * 10);
     }
-    => /// Sentences by a language model of OpenAI, a third party.
+    => /// Messages of a coach about mode changes, by a language model at a third party.
     coach: Coach {
-        /// Whether text about people's health may go there. Reserved: read by a later release;
-        /// nothing is sent there yet.
+        /// Whether what explains a mode change may go there. Each call is written to phi_access_log first.
         enabled: bool = false, ();
         /// The key of the account there; unused unless coach.enabled is true.
         openai_api_key: Option<SecretString> = None, (), "OPENAI_API_KEY";
+        /// Where an API like OpenAI's is, up to and with its version; without it OpenAI's own.
+        base_url: Option<SecretUrl> = None, Form {
+            schemes: &["https", "http"],
+            example: "https://llm.example/v1",
+        }, "OPENAI_BASE_URL";
+        /// The language model there.
+        model: String = "gpt-4o-mini".to_owned(), NAME;
+        /// How long an answer may take, with a second attempt. Nothing but the message waits for it.
+        timeout: Duration = SECOND * 10, between(MILLISECOND * 100, MINUTE);
+        /// Calls of this instance at a time, at most.
+        calls_at_once: usize = 4, 1..=64;
+        /// Calls of all instances within a minute, at most. Beyond this and the next two, and whenever there is no
+        /// answer that will do, the message is the sentence of the explanation.
+        calls_per_minute: u32 = 30, 0..=100_000;
+        /// Calls of all instances within 24 hours, at most.
+        calls_per_day: u32 = 1_000, 0..=10_000_000;
+        /// Calls about one user within 24 hours, at most.
+        calls_per_user_day: u32 = 20, 0..=100_000;
+        /// A mode change that is older, by the time of its event, gets the sentence without a call.
+        newer_than: Duration = MINUTE * 10, zero_or_between("any age will do", SECOND, CENTURY);
     }
 }

@@ -7,8 +7,8 @@ use actors::lane::{Lane, UserNumber};
 use actors::rows::RecordPlace;
 use actors::store::StoreError;
 use entities::{
-    alert_changes, base_checkpoints, dead_letters, event_records, lane_commands, mode_transitions,
-    outbox, phi_access_log, users,
+    alert_changes, base_checkpoints, coach_messages, dead_letters, event_records, lane_commands,
+    mode_transitions, outbox, phi_access_log, users,
 };
 use neuros::time::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -34,6 +34,8 @@ pub struct Swept {
     pub alerts: u64,
     /// Base checkpoints.
     pub bases: u64,
+    /// Messages of the coach.
+    pub coach_messages: u64,
 }
 
 /// What stays of an erased user, unreadable or without anything about a body.
@@ -108,11 +110,18 @@ impl SqlStore {
             .exec(&self.writer)
             .await
             .map_err(|error| of_database(&error))?;
+        let coach_messages = coach_messages::Entity::delete_many()
+            .filter(coach_messages::Column::UserNumber.eq(user.0))
+            .filter(coach_messages::Column::N.lte(row.start_message_number))
+            .exec(&self.writer)
+            .await
+            .map_err(|error| of_database(&error))?;
         Ok(Swept {
             records,
             transitions: transitions.rows_affected,
             alerts: alerts.rows_affected,
             bases: bases.rows_affected,
+            coach_messages: coach_messages.rows_affected,
         })
     }
 

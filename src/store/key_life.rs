@@ -227,7 +227,7 @@ impl SqlStore {
             .all(&self.writer)
             .await;
         let rows = rows.map_err(|error| of_database(&error))?;
-        let sealed = |(user, records, messages)| (UserNumber(user), 6 * records + 4 * messages);
+        let sealed = |(user, records, messages)| (UserNumber(user), 6 * records + 6 * messages);
         Ok(rows.into_iter().map(sealed).collect())
     }
 
@@ -285,11 +285,11 @@ const NEWEST: &str = "
     ORDER BY user_number LIMIT $3";
 
 /// A record is sealed once, its state as a checkpoint at most once, and as a base at most once; a message in
-/// the outbox and in its own table. Twice that, for what a crash or a fence had sealed in vain. Checkpoints lag
+/// the outbox, in its own table, and once more where the coach has something to say. Twice that, for what a crash or a fence had sealed in vain. Checkpoints lag
 /// behind by a few records, which is of no weight against the limit.
 const SEALED_MORE: &str = "
-    SELECT user_number, 6 * record_number + 4 * message_number FROM users
-    WHERE user_number > $1 AND 6 * record_number + 4 * message_number > $2
+    SELECT user_number, 6 * record_number + 6 * message_number FROM users
+    WHERE user_number > $1 AND 6 * record_number + 6 * message_number > $2
     ORDER BY user_number LIMIT $3";
 
 const SEALED_BEFORE: &str = "

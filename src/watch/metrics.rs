@@ -14,6 +14,7 @@ use prometheus::{
 
 use self::groups::{Alerts, Asked, Outputs, Pushes, Scrub, Sockets};
 use super::audit::AuditMetrics;
+use super::coach::CoachMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
@@ -43,6 +44,7 @@ pub struct Metrics {
     asked: Asked,
     pub(super) sockets: Sockets,
     pub(super) pushes: Pushes,
+    pub(super) coach: CoachMetrics,
 }
 
 /// What has a distribution.
@@ -118,6 +120,7 @@ impl Metrics {
             asked: Asked::new(&registry)?,
             sockets: Sockets::new(&registry)?,
             pushes: Pushes::new(&registry)?,
+            coach: CoachMetrics::new(&registry)?,
             registry,
         };
         metrics.name_all_labels();

@@ -43,6 +43,7 @@ fn links_lead_somewhere() {
         "docs/decision-engine.md",
         "docs/guarantees.md",
         "docs/api.md",
+        "docs/coach.md",
         "docs/performance.md",
         "docs/decisions/README.md",
         "examples/README.md",

@@ -6,6 +6,7 @@ mod alerts;
 mod audit;
 mod canary;
 pub(crate) mod check;
+mod coach;
 mod commands;
 mod dead_letters;
 mod episodes;

@@ -6,6 +6,7 @@ mod bases;
 mod batches;
 mod chains;
 mod claims;
+mod coach;
 mod commands;
 mod commits;
 mod erasures;

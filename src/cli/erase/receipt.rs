@@ -38,6 +38,7 @@ impl Erasing<'_> {
                 "mode_changes": swept.rows.transitions,
                 "alert_changes": swept.rows.alerts,
                 "base_checkpoints": swept.rows.bases,
+                "coach_messages": swept.rows.coach_messages,
                 "dead_letters": swept.letters.destroyed,
                 "cache": match swept.cache {
                     Cleared::None => "there is none",

@@ -202,6 +202,34 @@ struct Transition {
     explanation: Map<String, Value>,
 }
 
+/// A page of messages of the coach.
+#[derive(ToSchema)]
+pub(in crate::http) struct CoachMessages {
+    messages: Vec<CoachMessage>,
+    /// What to ask for next as `after`; `null` when these were the last.
+    next: Option<i64>,
+}
+
+/// What the coach says of a mode change.
+#[derive(ToSchema)]
+struct CoachMessage {
+    /// The mode change's number among the user's messages.
+    n: i64,
+    /// Numbers the user's mode changes.
+    seq: i64,
+    previous_mode: Mode,
+    mode: Mode,
+    time: DateTime<Utc>,
+    text: String,
+    /// `model`, or `fallback`: then it is the sentence of the explanation.
+    source: String,
+    /// Why it is that.
+    fallback_reason: Option<String>,
+    /// The language model that has written it.
+    model: Option<String>,
+    written_at: DateTime<Utc>,
+}
+
 /// A page of what was said of alerts.
 #[derive(ToSchema)]
 pub(in crate::http) struct Alerts {

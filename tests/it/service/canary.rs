@@ -349,7 +349,7 @@ impl Story<'_> {
         for message in kafka.read_all(&self.site.topics.audit) {
             self.evidence.said("the topic of checkpoints", message.value.unwrap_or_default());
         }
-        ["transitions", "alerts", "log", "states"]
+        ["transitions", "alerts", "log", "states", "coach-messages"]
             .map(|what| self.site.run(&["export", what]))
             .concat()
     }

@@ -95,7 +95,7 @@ async fn what_an_erased_user_had_is_swept_away_and_nothing_of_others(place: Plac
     store.sweep_erased(user).await.expect_err("the user is not erased");
     erase(&mut owner, user, 2).await;
     let swept = store.sweep_erased(user).await.expect("it is swept");
-    assert_eq!(swept, Swept { records: 2, transitions: 1, alerts: 1, bases: 1 });
+    assert_eq!(swept, Swept { records: 2, transitions: 1, alerts: 1, bases: 1, coach_messages: 0 });
     for table in ["event_records", "mode_transitions", "alert_changes", "base_checkpoints"] {
         let of = |user: UserNumber| format!("{table} WHERE user_number = {}", user.0);
         assert_eq!(place.count(&of(user)).await, 0, "{table}");

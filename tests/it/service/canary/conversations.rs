@@ -149,7 +149,7 @@ pub(super) fn closed(bridge: &Bridge, key: &SigningKey, evidence: &mut Evidence)
             json!({ "type": "subscribe", "users": [first], "after": { &second: 43.219_871 } }),
             "4009",
         ),
-        (json!({ "type": "subscribe", "users": "*", "after": planted }), "4003"),
+        (json!({ "type": "subscribe", "users": "*", "after": planted }), "4009"),
         (json!({ planted.clone(): first }), "4009"),
     ];
     let mut reasons = Vec::new();
