@@ -68,7 +68,10 @@ fn what_will_not_do_becomes_the_sentence_of_the_explanation() {
         assert_eq!(said["fallback_reason"], json!(reason), "{person}: {said}");
         match reason {
             Some(_) => {
-                assert_eq!((&said["source"], &said["text"]), (&json!("fallback"), &json!(sentence)))
+                assert_eq!(
+                    (&said["source"], &said["text"]),
+                    (&json!("fallback"), &json!(sentence))
+                );
             }
             None => {
                 assert_eq!(

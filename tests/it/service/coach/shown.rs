@@ -19,7 +19,7 @@ fn messages_are_shown_page_by_page_to_whoever_may_see_the_user() {
     let (user, other) = (person(0), person(1));
     let events: Vec<Event> = (0..180).map(|number| Event::swinging(&user, number)).collect();
     stream(site.kafka, &site.topics.events, &events, 180);
-    strain(&site, &[other.clone()], 0);
+    strain(&site, std::slice::from_ref(&other), 0);
     check::all(&site);
     wait_told(&site);
     let stored = site.run(&["export", "coach-messages", "--user", &user]);

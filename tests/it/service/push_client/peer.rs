@@ -211,13 +211,9 @@ fn receive(shared: &Shared, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
 }
 
 fn serve<S: Read + Write>(shared: &Shared, stream: S, raw: &TcpStream) {
-    let Ok(mut socket) =
-        tungstenite::accept_hdr(stream, |request: &Request, response: Response| {
-            greet(shared, request, response)
-        })
-    else {
-        return;
-    };
+    #[expect(clippy::result_large_err, reason = "so the library wants it")]
+    let greeting = |request: &Request, response: Response| greet(shared, request, response);
+    let Ok(mut socket) = tungstenite::accept_hdr(stream, greeting) else { return };
     raw.set_read_timeout(Some(LOOK)).expect("set");
     let orders = open(shared);
     let number = shared.note(|seen| {
