@@ -1,7 +1,7 @@
 //! The coach: one short message for each mode change, by a language model at a third party when that is switched on, or
 //! else the sentence of the explanation. It reads what was committed, and nothing ever waits for it.
 //!
-//! What leaves is a [`Brief`](brief::Brief). Each call is permitted and counted in the store, then written to
+//! What leaves is a [`Brief`]. Each call is permitted and counted in the store, then written to
 //! `phi_access_log`, and only then made; whatever ends in between, nobody is asked twice about a mode change.
 
 mod answer;
