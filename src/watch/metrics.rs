@@ -342,6 +342,8 @@ mod tests {
     fn alerts_ask_for_metrics_and_labels_that_are_there() {
         let metrics = Metrics::new().expect("names are unique");
         let mut state = State { cache: Some(true), ..State::default() };
+        // These are there where the settings name them.
+        state.parts.extend([("push", Ok(())), ("coach", Ok(()))]);
         state.lanes.insert(Lane(0), actors::observe::Condition::Halted { problem: String::new() });
         let text = exposition(&metrics, &state, &Lags::new());
         assert!(text.contains("biometric_lanes{condition=\"halted\"} 1"), "{text}");

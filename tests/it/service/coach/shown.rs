@@ -84,8 +84,10 @@ fn messages_are_kept_in_a_store_without_a_server_too() {
     bridge.wait_metric("biometric_coach_messages_total", |told| told == changes);
     bridge.end();
     let said = messages(&site);
-    let reasons: Vec<&Value> = said.iter().map(|said| &said["fallback_reason"]).collect();
-    assert_eq!(reasons[0], &Value::Null);
-    assert!(reasons[1..].iter().all(|reason| *reason == "user_day_spent"), "{reasons:?}");
-    assert_eq!(said[0]["text"], "Take it gently.");
+    // Of several changes at once anyone may have the one call.
+    let (asked, others): (Vec<&Value>, _) =
+        said.iter().partition(|said| said["fallback_reason"].is_null());
+    assert_eq!(asked.len(), 1, "{said:?}");
+    assert_eq!(asked[0]["text"], "Take it gently.");
+    assert!(others.iter().all(|said| said["fallback_reason"] == "user_day_spent"), "{said:?}");
 }
