@@ -258,7 +258,8 @@ impl Coach {
             let Err(Failed { why, problem, again }) = asked else {
                 return Ok(asked.map_err(|failed| failed.why));
             };
-            let again = again.filter(|pause| calls < 2 && Instant::now() + *pause < deadline);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let again = again.filter(|pause| calls < 2 && *pause < left);
             let Some(pause) = again else {
                 self.note(why, &problem);
                 return Ok(Err(why));

@@ -117,9 +117,10 @@ def messages(bridge: str, users: list[str], token_file: Path, newest: dict[str, 
 
 def is_forgotten(snapshot: dict, newest: dict[str, int]) -> bool:
     """Whether the bridge knows less of a user than we do. They were erased (and perhaps let in again, as somebody
-    new), or its database is an older one: either way what we have of them is of nobody any more."""
+    new), or its database is an older one: either way what we have of them is of nobody any more. Without `seq` it only
+    says that the instance asked cannot read them, as in the middle of an upgrade."""
     known = newest.get(snapshot["user_id"], 0)
-    return known > 0 and (snapshot["mode"] is None or snapshot["n"] < known)
+    return known > 0 and snapshot["seq"] is not None and (snapshot["mode"] is None or snapshot["n"] < known)
 
 
 class Positions(dict[str, int]):

@@ -104,6 +104,8 @@ pub struct StoredCoachMessage {
     pub body: Vec<u8>,
 }
 
+/// How long a lock is waited for: a process that stands still with it holds up no connection of the others for longer.
+const PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
 /// Any number that nothing else in the database locks.
 const PERMITTING: i64 = 0x63_6f61_6368;
 
@@ -197,8 +199,10 @@ impl SqlStore {
             if is_postgres {
                 // One after the other, or two would both see that one is left.
                 let lock = format!("SELECT pg_advisory_xact_lock({PERMITTING})");
-                let locked = transaction.execute_unprepared(&lock).await;
-                locked.map_err(|error| of_database(&error))?;
+                for sql in [PATIENCE, &lock] {
+                    let done = transaction.execute_unprepared(sql).await;
+                    done.map_err(|error| of_database(&error))?;
+                }
             }
             let Calls { minute, day, user_day } = calls_of(&transaction, user, now).await?;
             let refused = [
@@ -244,9 +248,13 @@ impl SqlStore {
         messages: Vec<NewCoachMessage>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let writer = self.writer.clone();
+        let (writer, is_postgres) = (self.writer.clone(), self.is_postgres());
         unbroken(async move {
             let transaction = begin(&writer).await?;
+            if is_postgres {
+                let done = transaction.execute_unprepared(PATIENCE).await;
+                done.map_err(|error| of_database(&error))?;
+            }
             let backend = transaction.get_database_backend();
             let moved: [Value; 4] =
                 [of.lane.0.into(), of.token.0.into(), of.cursor.into(), to.into()];

@@ -2,7 +2,7 @@
 // in order, none lost and none twice. It knows neither Node nor a browser: `node.ts` and `browser.ts` open sockets.
 
 /** Where a user stands; the first message of each user on each connection. */
-export interface Snapshot { type: "snapshot"; user_id: string; n: number; mode: string | null; status: Status["status"] }
+export interface Snapshot { type: "snapshot"; user_id: string; n: number; seq: number | null; mode: string | null; status: Status["status"] }
 export interface ModeSwitch {
   type: "mode_switch"; user_id: string; n: number; message_id: string; seq: number;
   previous_mode: string; mode: string; reason_text: string; time: string;
@@ -118,7 +118,8 @@ function receive(message: Message, newest: Map<string, number>): Message | undef
       // The bridge knows less than we do: the user was erased (and perhaps let in again, as somebody new), or its
       // database is an older one. Either way what we have is of nobody any more.
       const known = newest.get(message.user_id) ?? message.n;
-      const isForgotten = known > 0 && (message.mode === null || message.n < known);
+      // Without `seq` it only says that the instance asked cannot read them, as in the middle of an upgrade.
+      const isForgotten = known > 0 && message.seq !== null && (message.mode === null || message.n < known);
       newest.set(message.user_id, isForgotten ? 0 : known);
       return isForgotten ? { type: "forgotten", user_id: message.user_id } : message;
     }

@@ -117,8 +117,12 @@ pub(super) async fn begin(
             Ok(Standing { text, status, n }) => {
                 // Whoever knows more than there is knew another store.
                 let last = after.map_or(n, |after| after.min(n));
+                // Before it is said where they stand, no change of that is.
+                if snapshot && !subscriber.put(text).await {
+                    return false;
+                }
                 subscriber.begin_after(user_id, last, status);
-                return !snapshot || subscriber.put(text).await;
+                return true;
             }
             Err(unread) => pause_after(unread, subscriber).await,
         }

@@ -1,11 +1,13 @@
 //! One socket from its opening to its end: reads what the client asks, sends what waits, sees that it lives. It
 //! opens nothing that is stored, and its end always has a code.
 
+use std::future::Future;
 use std::time::Duration;
 
 use actix_web::web::Data;
 use actix_ws::{
-    AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, MessageStream, Session,
+    AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Closed, MessageStream,
+    Session,
 };
 use neuros::time::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -197,7 +199,7 @@ impl Conversation {
         }
         if pinged.elapsed() >= ping_every {
             *pinged = Instant::now();
-            self.session.ping(b"").await.map_err(|_| Ended::Gone)?;
+            in_time(self.session.ping(b"")).await?;
         }
         Ok(())
     }
@@ -223,9 +225,7 @@ impl Conversation {
         match message {
             AggregatedMessage::Text(text) => self.obey(&text).await,
             AggregatedMessage::Binary(_) => Err(Ended::Bad("messages are JSON texts".to_owned())),
-            AggregatedMessage::Ping(bytes) => {
-                self.session.pong(&bytes).await.map_err(|_| Ended::Gone)
-            }
+            AggregatedMessage::Ping(bytes) => in_time(self.session.pong(&bytes)).await,
             AggregatedMessage::Pong(_) => Ok(()),
             AggregatedMessage::Close(_) => Err(Ended::Gone),
         }
@@ -242,6 +242,14 @@ impl Conversation {
             Unfollowed::Wrong(said) => Ended::Bad(said),
             Unfollowed::NotLogged => Ended::Later("it cannot be written down who follows"),
         })
+    }
+}
+
+/// Sends what is short; a client that reads so slowly that there is no room for it does not keep up.
+async fn in_time(sent: impl Future<Output = Result<(), Closed>>) -> Result<(), Ended> {
+    match tokio::time::timeout(LOOK_EVERY, sent).await {
+        Ok(sent) => sent.map_err(|_| Ended::Gone),
+        Err(_) => Err(Ended::Slow),
     }
 }
 

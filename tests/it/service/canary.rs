@@ -248,7 +248,7 @@ impl Story<'_> {
              WHERE user_id = '{}'",
             person(4)
         );
-        follower.wait_for_n(self.site.number(&newest));
+        follower.wait_up_to(self.site.number(&newest));
         plants::odd_requests(&bridge, &mut self.evidence);
         self.probes(&bridge, "asked");
         self.bridges.push(bridge);

@@ -72,26 +72,35 @@ fn streamed(bridge: &Bridge, path: &str, line: &str) {
     }
 }
 
-/// A socket and what was closed on it.
-pub(super) struct Follower(WebSocket<TcpStream>);
+/// A socket, and the newest message that came by it.
+pub(super) struct Follower {
+    socket: WebSocket<TcpStream>,
+    newest: i64,
+}
 
 impl Follower {
     /// Follows somebody from their first message on, and waits until one has come.
     pub(super) fn of(bridge: &Bridge, key: &SigningKey, user: &str) -> Self {
         let token = key.token(user, "self");
-        let mut follower = Self(open(bridge, "/ws", Some(&token)));
+        let mut follower = Self::over(open(bridge, "/ws", Some(&token)));
         follower.say(&json!({ "type": "subscribe", "users": [user], "after": { user: 0 } }));
         follower.wait_for("mode_switch");
         follower
     }
 
-    fn say(&mut self, message: &Value) {
-        self.0.send(Message::text(message.to_string())).expect("sent");
+    fn over(socket: WebSocket<TcpStream>) -> Self {
+        Self { socket, newest: 0 }
     }
 
-    /// Reads until the message with this number comes.
-    pub(super) fn wait_for_n(&mut self, n: i64) {
-        self.wait(|message| message["n"] == n && message["type"] != "snapshot");
+    fn say(&mut self, message: &Value) {
+        self.socket.send(Message::text(message.to_string())).expect("sent");
+    }
+
+    /// Reads until all messages up to this number have come.
+    pub(super) fn wait_up_to(&mut self, n: i64) {
+        while self.newest < n {
+            self.wait(|message| message["n"].is_i64());
+        }
     }
 
     /// Reads until a message of this type comes.
@@ -101,9 +110,13 @@ impl Follower {
 
     fn wait(&mut self, is_it: impl Fn(&Value) -> bool) {
         loop {
-            match self.0.read().expect("it goes on") {
+            match self.socket.read().expect("it goes on") {
                 Message::Text(text) => {
-                    if is_it(&serde_json::from_str(&text).expect("JSON")) {
+                    let message: Value = serde_json::from_str(&text).expect("JSON");
+                    if message["type"] != "snapshot" {
+                        self.newest = message["n"].as_i64().unwrap_or(self.newest);
+                    }
+                    if is_it(&message) {
                         return;
                     }
                 }
@@ -116,7 +129,7 @@ impl Follower {
     /// Why it is closed, in the other side's words.
     fn reason(mut self) -> String {
         loop {
-            match self.0.read() {
+            match self.socket.read() {
                 Ok(Message::Close(Some(frame))) => {
                     return format!("{} {}", u16::from(frame.code), frame.reason);
                 }
@@ -154,19 +167,19 @@ pub(super) fn closed(bridge: &Bridge, key: &SigningKey, evidence: &mut Evidence)
     ];
     let mut reasons = Vec::new();
     for (message, code) in wrong {
-        let mut follower = Follower(open(bridge, "/ws", Some(&token)));
+        let mut follower = Follower::over(open(bridge, "/ws", Some(&token)));
         follower.say(&message);
         let reason = follower.reason();
         assert!(reason.starts_with(code), "{code} {message}: {reason}");
         reasons.push(reason);
     }
-    let mut by_ticket = Follower(open(bridge, &path, None));
+    let mut by_ticket = Follower::over(open(bridge, &path, None));
     by_ticket.say(&subscribe(json!([first])));
     by_ticket.wait_for("snapshot");
     by_ticket.say(&json!({ "type": planted }));
     reasons.push(by_ticket.reason());
     for path in [path, format!("/ws?ticket={planted}"), "/ws".to_owned()] {
-        reasons.push(Follower(open(bridge, &path, None)).reason());
+        reasons.push(Follower::over(open(bridge, &path, None)).reason());
     }
     evidence.said("why sockets were closed", reasons.join("\n"));
 }

@@ -115,6 +115,7 @@ fn whoever_is_erased_while_the_peer_is_away_is_not_told_of_and_holds_up_nobody()
     let bridge = site.start();
     bridge.wait_lanes(LANES);
     all_else_goes_on(&site);
+    bridge.wait_metric("biometric_outbox_waiting{sink=\"push\"}", |count| count > 0.0);
     site.run(&["erase", "user-3"]);
     peer.start_again();
     site.wait_caught_up();
