@@ -2,9 +2,9 @@
 //
 //     await follow((events) => openWithTicket("https://bridge.example", token, events), ["ada"], inStorage(), show, console.debug);
 //
-// The page's origin must be in the bridge's setting `http.origins`. The bridge answers no request of a page of another
-// origin but the socket itself: serve the page and the bridge from one origin (a proxy may mount the bridge below
-// /api/biometric/), or have the page's own server ask for the ticket, and hand it on.
+// The page's origin must be in the bridge's setting `http.origins`: then it may ask for tickets and open sockets, from
+// whatever other origin, and for nothing else. For the rest of the API serve both from one origin (a proxy may mount the
+// bridge below /api/biometric/).
 
 import { fromJson, NoSocket, SUBPROTOCOL, toJson, type Connection, type Events, type Positions } from "./follow.js";
 
@@ -21,8 +21,9 @@ export async function ticket(bridge: string, token: () => string): Promise<strin
 }
 
 export async function openWithTicket(bridge: string, token: () => string, events: Events): Promise<Connection> {
-  const given = encodeURIComponent(await ticket(bridge, token));
-  const socket = new WebSocket(`${bridge.replace("http", "ws")}/ws?ticket=${given}`, SUBPROTOCOL);
+  // Among the subprotocols, for proxies log what stands in a URL.
+  const protocols = [SUBPROTOCOL, `ticket.${await ticket(bridge, token)}`];
+  const socket = new WebSocket(`${bridge.replace("http", "ws")}/ws`, protocols);
   socket.onopen = () => events.opened();
   socket.onmessage = (event) => events.message(String(event.data));
   socket.onerror = () => {}; // `close` follows.

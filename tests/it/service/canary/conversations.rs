@@ -155,7 +155,6 @@ pub(super) fn closed(bridge: &Bridge, key: &SigningKey, evidence: &mut Evidence)
     let wrong = [
         (subscribe(json!([second])), "4003"),
         (subscribe(json!("*")), "4003"),
-        (subscribe(json!([planted])), "4003"),
         (json!({ "type": planted }), "4009"),
         (json!({ "type": "subscribe", "users": [first], "after": { &first: planted } }), "4009"),
         (
