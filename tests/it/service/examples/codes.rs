@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tungstenite::http::HeaderValue;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
@@ -83,9 +84,11 @@ fn next(listener: &TcpListener, client: &Program) -> TcpStream {
 
 #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "so the library has it")]
 fn speak(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-    let protocol = &request.headers()["sec-websocket-protocol"];
-    assert_eq!(protocol, "neuros.v1");
-    response.headers_mut().insert("sec-websocket-protocol", protocol.clone());
+    let asked = request.headers()["sec-websocket-protocol"].to_str().expect("a text");
+    let asked: Vec<&str> = asked.split(',').map(str::trim).collect();
+    assert!(matches!(asked[..], ["neuros.v1"] | ["neuros.v1", "ticket.once"]), "{asked:?}");
+    let protocol = HeaderValue::from_static("neuros.v1");
+    response.headers_mut().insert("sec-websocket-protocol", protocol);
     Ok(response)
 }
 
@@ -116,7 +119,7 @@ fn hold(listener: &TcpListener, client: &Program, newest: usize, end: End) {
     say(&mut socket, &json!({ "type": "status", "user_id": null, "status": "fresh" }));
     say(
         &mut socket,
-        &json!({ "type": "snapshot", "user_id": "ada", "n": newest, "mode": "reflex", "status": "fresh" }),
+        &json!({ "type": "snapshot", "user_id": "ada", "n": newest, "seq": newest, "mode": "reflex", "status": "fresh" }),
     );
     say(&mut socket, &json!({ "type": "of a later version", "n": 1_000 }));
     // What was there before comes once more, as it may.
