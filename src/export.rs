@@ -239,17 +239,11 @@ impl Exporter {
         key: &DataKey,
         output: &mut impl Write,
     ) -> Result<u64, ExportError> {
-        let (mut after, mut lines) = (stored.start.message_number, 0);
-        loop {
+        let page = async |after| {
             let page = self.store.alerts_of_user(stored.user, after, ROWS_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(lines) };
-            after = last.n;
-            for row in &page {
-                let place = alert_place(stored.user, row.n);
-                write_text(&self.open(stored.user, key, place, &row.body).await?, output)?;
-                lines += 1;
-            }
-        }
+            Ok(page.into_iter().map(|row| (row.n, row.body)).collect())
+        };
+        self.messages(stored, key, page, alert_place, output).await
     }
 
     async fn coach_messages(
@@ -258,14 +252,30 @@ impl Exporter {
         key: &DataKey,
         output: &mut impl Write,
     ) -> Result<u64, ExportError> {
+        let page = async |after| {
+            let page = self.store.coach_messages_of_user(stored.user, after, ROWS_PAGE).await?;
+            Ok(page.into_iter().map(|row| (row.n, row.body)).collect())
+        };
+        self.messages(stored, key, page, coach::place, output).await
+    }
+
+    /// What is sealed as it is shown: messages behind a number, each with its own, page by page.
+    async fn messages(
+        &self,
+        stored: &StoredUser,
+        key: &DataKey,
+        page: impl AsyncFn(i64) -> Result<Vec<(i64, Vec<u8>)>, StoreError>,
+        place: impl Fn(UserNumber, i64) -> Place,
+        output: &mut impl Write,
+    ) -> Result<u64, ExportError> {
         let (mut after, mut lines) = (stored.start.message_number, 0);
         loop {
-            let page = self.store.coach_messages_of_user(stored.user, after, ROWS_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(lines) };
-            after = last.n;
-            for row in &page {
-                let place = coach::place(stored.user, row.n);
-                write_text(&self.open(stored.user, key, place, &row.body).await?, output)?;
+            let page = page(after).await?;
+            let Some((last, _)) = page.last() else { return Ok(lines) };
+            after = *last;
+            for (n, body) in &page {
+                let place = place(stored.user, *n);
+                write_text(&self.open(stored.user, key, place, body).await?, output)?;
                 lines += 1;
             }
         }

@@ -141,37 +141,20 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<SqlStore>, StoreEr
     let runtime = Handle::current();
     let (own_chain, audited) = (Arc::new(OwnChain::of(options)), Arc::default());
     let sinks = options.sinks.clone().into();
-    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        let pool = postgres::pool(url, options)?;
-        let connection = DatabaseConnection::from(pool.clone());
-        let postgres = Some(Arc::new(Postgres::new(pool, options)));
-        let (reader, writer) = (connection.clone(), connection);
-        return Ok(Arc::new(SqlStore {
-            runtime,
-            reader,
-            writer,
-            postgres,
-            own_chain,
-            audited,
-            sinks,
-        }));
-    }
-    if url.starts_with("sqlite:") {
-        let (reader, writer) = sqlite::connections(url, options).await?;
-        let postgres = None;
-        return Ok(Arc::new(SqlStore {
-            runtime,
-            reader,
-            writer,
-            postgres,
-            own_chain,
-            audited,
-            sinks,
-        }));
-    }
-    Err(StoreError::Refused(
-        "the store's URL begins with neither `postgresql:` nor `sqlite:`".to_owned(),
-    ))
+    let (reader, writer, postgres) =
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let pool = postgres::pool(url, options)?;
+            let connection = DatabaseConnection::from(pool.clone());
+            (connection.clone(), connection, Some(Arc::new(Postgres::new(pool, options))))
+        } else if url.starts_with("sqlite:") {
+            let (reader, writer) = sqlite::connections(url, options).await?;
+            (reader, writer, None)
+        } else {
+            return Err(StoreError::Refused(
+                "the store's URL begins with neither `postgresql:` nor `sqlite:`".to_owned(),
+            ));
+        };
+    Ok(Arc::new(SqlStore { runtime, reader, writer, postgres, own_chain, audited, sinks }))
 }
 
 impl SqlStore {

@@ -11,6 +11,7 @@ pub(crate) mod office;
 pub(crate) mod people;
 mod refresh;
 mod retained;
+mod said;
 mod strangers;
 pub(crate) mod tls;
 mod tokens;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::follower::{Given, Kind, count, known, messages, snapshots, token_file};
 use super::line::Line;
-use crate::servers::{Program, Server as _, Servers};
+use crate::servers::{Bridge, Program, Server as _, Servers};
 use crate::service::erase::sign;
 use crate::service::feed::{Event, crowd, stream};
 use crate::service::http::issuer::{SigningKey, now};
@@ -123,13 +123,12 @@ pub(super) fn of_today(user: &str) -> Vec<Event> {
     (0..COUNT).map(|number| Event::at(user, 3, number, time(number))).collect()
 }
 
-/// Somebody is erased while a client follows them, and let in again.
-fn forgets(kind: Kind) {
+/// An installation that can erase people, an instance of it, and somebody of whom nothing has come.
+pub(super) fn somebody_to_erase(key: &SigningKey) -> Option<(Site<'static>, Bridge, String)> {
     if !Servers::available_for_examples() {
-        return;
+        return None;
     }
-    let key = SigningKey::elliptic("e");
-    let Some(mut site) = site(&key) else { return };
+    let mut site = site(key)?;
     sign(&mut site);
     // Whether somebody is fresh is read from checkpoints.
     site.set("BRIDGE__CHECKPOINT__EVERY_RECORDS", "1");
@@ -137,6 +136,13 @@ fn forgets(kind: Kind) {
     bridge.wait_lanes(3);
     // Of a name that no other test has in the cache.
     let user = format!("eve-{}", site.group);
+    Some((site, bridge, user))
+}
+
+/// Somebody is erased while a client follows them, and let in again.
+fn forgets(kind: Kind) {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge, user)) = somebody_to_erase(&key) else { return };
     let send = || {
         stream(site.kafka, &site.topics.events, &of_today(&user), 40);
         site.wait_caught_up();

@@ -7,10 +7,9 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use super::follower::{PYTHON, messages, token_file};
-use super::following::{make_moody, of_today};
+use super::following::{make_moody, of_today, somebody_to_erase};
 use super::line::Line;
 use crate::servers::{Program, Server as _, Servers, examples_python};
-use crate::service::erase::sign;
 use crate::service::feed::{crowd, stream};
 use crate::service::http::issuer::SigningKey;
 use crate::service::http::office::{ask, state_of};
@@ -211,18 +210,8 @@ fn nothing_is_readable(graph: &Graph<'_>) {
 
 #[test]
 fn whom_the_bridge_erases_the_graph_erases_too() {
-    if !Servers::available_for_examples() {
-        return;
-    }
     let key = SigningKey::elliptic("e");
-    let Some(mut site) = site(&key) else { return };
-    sign(&mut site);
-    // Whether somebody is fresh is read from checkpoints.
-    site.set("BRIDGE__CHECKPOINT__EVERY_RECORDS", "1");
-    let bridge = site.start();
-    bridge.wait_lanes(3);
-    // Of a name that no other test has in the cache.
-    let user = format!("eve-{}", site.group);
+    let Some((site, bridge, user)) = somebody_to_erase(&key) else { return };
     let graph = Graph::set_up(&site, &key.token(&user, "self"));
     let url = format!("http://{}", bridge.address());
     let program = graph.run(&url, &[&user]);

@@ -6,23 +6,14 @@ use serde_json::{Value, json};
 use super::issuer::{SigningKey, set_of};
 use super::office::{Answer, Office, ask, ask_saying, ask_with};
 use super::people::trust_at;
-use crate::servers::{Bridge, Outgoing};
+use super::said::{lines, strain};
+use crate::servers::Bridge;
 use crate::service::feed::{Event, MORNING, stream};
 use crate::service::site::{Site, Stamps};
 
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
 /// Sends a reading of now that says strain, and waits until somebody should be told.
-fn strain(site: &Site<'_>, user: &str) {
-    let now = jiff::Timestamp::now();
-    let event = format!(
-        "{{\"user_id\":\"{user}\",\"device_id\":\"d\",\"event_type\":\"vitals\",\
-         \"timestamp\":\"{now}\",\"metrics\":{{\"stress_level\":0.95}}}}"
-    );
-    let (key, value) = (Some(user.as_bytes()), Some(event.as_bytes()));
-    site.kafka.produce(&site.topics.events, &[Outgoing { key, value, ..Outgoing::default() }]);
+fn strain_and_wait(site: &Site<'_>, user: &str) {
+    strain(site, user);
     site.wait_sql(&format!(
         "SELECT count(*) > 0 FROM alert_changes JOIN users USING (user_number)
          WHERE user_id = '{user}'"
@@ -39,7 +30,7 @@ fn alerts_are_shown_and_what_people_do_about_them_is_done_by_the_owner_of_the_la
     let key = SigningKey::elliptic("e");
     trust_at(&mut site, &set_of(&[&key]));
     let bridge = site.start();
-    strain(&site, "ada");
+    strain_and_wait(&site, "ada");
     let (own, nurse) = (key.token("ada", "self"), key.token("nurse", "care:ada"));
     let alerts = |query: &str| {
         ask(&bridge, &format!("/api/v1/users/ada/alerts{query}"), &own).json()["alerts"].clone()
@@ -108,7 +99,7 @@ fn what_nobody_carries_out_in_time_is_asked_for_all_the_same() {
     let key = SigningKey::elliptic("e");
     trust_at(&mut site, &set_of(&[&key]));
     let bridge = site.start();
-    strain(&site, "ada");
+    strain_and_wait(&site, "ada");
     let own = key.token("ada", "self");
     let open = ask(&bridge, "/api/v1/users/ada/alerts", &own).json();
     bridge.end();

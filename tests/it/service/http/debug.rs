@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::issuer::{SigningKey, claims, now, set_of};
 use super::office::ask;
 use super::people::trust_at;
+use super::said::{lines, said};
 use crate::servers::Bridge;
 use crate::service::feed::{Event, MORNING, stream};
 use crate::service::site::{Site, Stamps};
@@ -29,18 +30,6 @@ fn site(key: &SigningKey, events: usize) -> Option<(Site<'static>, Bridge)> {
         site.wait_caught_up();
     }
     Some((site, bridge))
-}
-
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-/// All that was said of a user, in order.
-fn said(site: &Site<'_>, user: &str) -> Vec<Value> {
-    let mut said = lines(&site.run(&["export", "transitions", "--user", user]));
-    said.extend(lines(&site.run(&["export", "alerts", "--user", user])));
-    said.sort_by_key(|message| message["n"].as_i64());
-    said
 }
 
 /// The newest of each alert that was open when number `n` was the newest that was said.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::issuer::{SigningKey, set_of};
 use super::office::{ask, ask_saying};
 use super::people::trust_at;
-use crate::servers::{Bridge, Outgoing, folder};
+use super::said::{lines, said, strain};
+use crate::servers::{Bridge, folder};
 use crate::service::feed::{Event, stream};
 use crate::service::site::{Site, Stamps};
 use crate::service::sockets::client::{Known, open};
@@ -17,32 +18,9 @@ use crate::service::sockets::client::{Known, open};
 /// Events of the user at first.
 const EVENTS: usize = 60;
 
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-/// Everything that was said of a user, in order.
-fn said(site: &Site<'_>, user: &str) -> Vec<Value> {
-    let mut said = lines(&site.run(&["export", "transitions", "--user", user]));
-    said.extend(lines(&site.run(&["export", "alerts", "--user", user])));
-    said.sort_by_key(|message| message["n"].as_i64());
-    said
-}
-
 fn send(site: &Site<'_>, numbers: std::ops::Range<usize>) {
     let events: Vec<Event> = numbers.map(|number| Event::swinging("ada", number)).collect();
     stream(site.kafka, &site.topics.events, &events, 20);
-}
-
-/// Sends a reading of now that says strain.
-fn strain(site: &Site<'_>, user: &str) {
-    let now = jiff::Timestamp::now();
-    let event = format!(
-        "{{\"user_id\":\"{user}\",\"device_id\":\"d\",\"event_type\":\"vitals\",\
-         \"timestamp\":\"{now}\",\"metrics\":{{\"stress_level\":0.95}}}}"
-    );
-    let (key, value) = (Some(user.as_bytes()), Some(event.as_bytes()));
-    site.kafka.produce(&site.topics.events, &[Outgoing { key, value, ..Outgoing::default() }]);
 }
 
 /// An installation on a SQLite file that has read the first events.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::issuer::{AUDIENCE, ISSUER, SigningKey, set_of};
 use super::office::{Answer, ask, ask_with};
+use super::said::lines;
 use crate::servers::Bridge;
 use crate::service::feed::{Event, stream};
 use crate::service::site::{Site, Stamps};
@@ -49,10 +50,6 @@ fn peopled(key: &SigningKey) -> Option<(Site<'static>, Bridge)> {
     stream(site.kafka, &site.topics.events, &events, 100);
     site.wait_caught_up();
     Some((site, bridge))
-}
-
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[test]
