@@ -150,6 +150,15 @@ impl Pushes {
         for kind in ["unknown_message", "unknown_ack", "unknown_pong"] {
             ignored.with_label_values(&[kind]);
         }
+        let failures = counters(
+            registry,
+            "biometric_push_disconnects_total",
+            "Connections to the peer that ended, or were not opened, by reason.",
+            &["reason"],
+        )?;
+        for reason in crate::push::disconnects() {
+            failures.with_label_values(&[reason]);
+        }
         Ok(Self {
             connected: gauge(
                 "biometric_push_connected",
@@ -160,12 +169,7 @@ impl Pushes {
                 "biometric_push_connections_total",
                 "Connections to the peer that were opened.",
             )?,
-            failures: counters(
-                registry,
-                "biometric_push_disconnects_total",
-                "Connections to the peer that ended, or were not opened, by reason.",
-                &["reason"],
-            )?,
+            failures,
             unanswered: gauge(
                 "biometric_push_unacknowledged",
                 "Messages written to the peer that it is not known to have read.",
