@@ -147,8 +147,8 @@ fn cases_hold(rule: &Rule, records: &[Rule]) -> Result<(), String> {
     let asked = selectors(&rule.expr);
     let needed = records.iter().filter(|record| asked.contains(&record.record));
     let groups = json!({"groups": [
-        {"name": "records", "rules": needed.collect::<Vec<_>>()},
-        {"name": "alerts", "rules": [rule]},
+        {"name": "biometric-bridge-objectives", "rules": needed.collect::<Vec<_>>()},
+        {"name": "biometric-bridge", "rules": [rule]},
     ]});
     // What is JSON is YAML, too.
     std::fs::write(folder.path().join("alerts.yaml"), groups.to_string()).expect("written");

@@ -94,3 +94,17 @@ fn panels_that_the_runbook_names_are_on_a_dashboard() {
         assert!(is_field || panels().any(|panel| panel["title"] == name), "no panel is {name}");
     }
 }
+
+#[test]
+fn links_of_the_runbook_lead_somewhere() {
+    let (text, folder) = (text(), root().join("docs"));
+    for link in text.split("](").skip(1) {
+        let target = link.split(')').next().unwrap_or_default();
+        let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+        let file = if file.is_empty() { "runbook.md" } else { file };
+        assert!(folder.join(file).exists(), "{target}");
+        let is_there =
+            |anchor: &str| anchors(&read(&folder.join(file))).iter().any(|its| its == anchor);
+        assert!(anchor.is_empty() || is_there(anchor), "{target}");
+    }
+}
