@@ -42,14 +42,19 @@ apt_try() {
         apt-get -o DPkg::Lock::Timeout=300 "$@" >> "$log" 2>&1 < /dev/null 9>&-
 }
 
-# Installs Debian packages, as far as they can be had; the caller looks afterwards at what is there.
-apt_install() {
-    has apt-get || return 0
+# Finds out how to run apt as root; fails when there is no way.
+apt_is_ours() {
+    has apt-get || return 1
     as_root=()
     if [ "$(id -u)" -ne 0 ]; then
-        has sudo && sudo -n true 2> /dev/null || return 0
+        has sudo && sudo -n true 2> /dev/null || return 1
         as_root=(sudo -n)
     fi
+}
+
+# Installs Debian packages, as far as they can be had; the caller looks afterwards at what is there.
+apt_install() {
+    apt_is_ours || return 0
     say "installing $*"
     local install=(install -y -q --no-install-recommends)
     apt_try "${install[@]}" "$@" && return 0
@@ -230,7 +235,7 @@ install_prometheus() {
     mkdir -p "$prometheus"
     if ! prometheus_download; then
         # The package lists may be older than the archive, or none.
-        apt_install --download-only prometheus
+        if apt_is_ours; then apt_try update || true; fi
         prometheus_download || { complain "Prometheus is missing because apt-get could not fetch its package: see $log and make Debian's archive reachable."; return 0; }
     fi
     if ! dpkg-deb -x "$prometheus"/prometheus_*.deb "$prometheus/unpacked" >> "$log" 2>&1; then

@@ -42,6 +42,13 @@ pub(super) struct Rule {
     annotations: BTreeMap<String, String>,
 }
 
+impl Rule {
+    /// A rule that asks this.
+    pub(super) fn of(expr: &str) -> Self {
+        Self { expr: expr.to_owned(), ..Self::default() }
+    }
+}
+
 /// Every rule, alerts first.
 pub(super) fn rules() -> (Vec<Rule>, Vec<Rule>) {
     let text = read(&root().join("config/alerts.yaml"));
@@ -74,6 +81,16 @@ fn each_alert_says_how_bad_it_is_what_is_wrong_and_where_to_read_on() {
         for name in ["summary", "description"] {
             let text = annotations.get(name).map_or("", |text| text.trim());
             assert!(text.ends_with(['.', ')']), "{alert}: {name} is no sentence: {text}");
+        }
+        // Labels that texts name are on the alert when it fires, as its cases show.
+        let cases = read(&root().join(TESTS).join(format!("{alert}{ENDING}")));
+        let fires: Vec<&str> = cases.lines().filter(|line| line.contains("'ALERTS{")).collect();
+        for text in annotations.values() {
+            for (_, behind) in text.match_indices("$labels.").map(|(at, _)| text.split_at(at + 8)) {
+                let name = behind.split(' ').next().unwrap_or_default();
+                let is_there = |line: &&str| line.contains(&format!(" {name}=\""));
+                assert!(!fires.is_empty() && fires.iter().all(is_there), "{alert}: no {name}");
+            }
         }
         let place = format!("docs/runbook.md#{}", alert.to_lowercase());
         assert_eq!(annotations.get("runbook_url"), Some(&place), "{alert}");

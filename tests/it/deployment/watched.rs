@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::alerts::rules;
+use super::alerts::{Rule, rules};
 use super::dashboards::{dashboards, expressions, panels};
 use super::promql::{metric, selectors};
 use super::runbook;
@@ -130,11 +130,11 @@ fn is_number(series: &Value) -> bool {
     value.is_some_and(|value| !value.is_nan())
 }
 
-/// What is wrong with what the dashboards ask.
-fn faults_of_dashboards(prometheus: &Prometheus) -> Vec<String> {
+/// What is wrong with what dashboards ask.
+fn faults_of_dashboards(prometheus: &Prometheus, dashboards: &[(String, Value)]) -> Vec<String> {
     let mut faults = Vec::new();
-    for (name, dashboard) in dashboards() {
-        for panel in panels(&dashboard) {
+    for (name, dashboard) in dashboards {
+        for panel in panels(dashboard) {
             for expression in expressions(panel) {
                 let place = format!("{name}, {}: {expression}", panel["title"]);
                 match prometheus.query(&filled(expression)) {
@@ -149,11 +149,13 @@ fn faults_of_dashboards(prometheus: &Prometheus) -> Vec<String> {
     faults
 }
 
-/// What is wrong with what alerts ask, and with what the series are reckoned by.
-fn faults_of_rules(prometheus: &Prometheus) -> Vec<String> {
+/// What is wrong with what rules ask.
+fn faults_of_rules<'r>(
+    prometheus: &Prometheus,
+    rules: impl Iterator<Item = &'r Rule>,
+) -> Vec<String> {
     let mut faults = Vec::new();
-    let (alerts, records) = rules();
-    for rule in alerts.iter().chain(&records) {
+    for rule in rules {
         let name = [rule.alert.as_str(), rule.record.as_str()].concat();
         if let Err(problem) = prometheus.query(&rule.expr) {
             faults.push(format!("{name}: {problem}"));
@@ -254,8 +256,11 @@ fn look(prometheus: &Prometheus, bridge: &Bridge) {
             "kafka_consumer_lag",
         ],
     );
-    let faults = [faults_of_dashboards(prometheus), faults_of_rules(prometheus)].concat();
+    let (alerts, records) = rules();
+    let mut faults = faults_of_dashboards(prometheus, &dashboards());
+    faults.extend(faults_of_rules(prometheus, alerts.iter().chain(&records)));
     assert!(faults.is_empty(), "{faults:#?}");
+    wrong_ones_are_noticed(prometheus);
     let (_, text) = bridge.http("/metrics").expect("an answer");
     let unknown = unknown(&text);
     assert!(unknown.is_empty(), "nobody exports {unknown:?}");
@@ -270,9 +275,29 @@ fn look(prometheus: &Prometheus, bridge: &Bridge) {
         assert!(LABELS.contains(&name), "a new label, {name}: does it say whose something is?");
     }
     lint(&text);
-    // What makes the checks above worth something.
-    assert!(prometheus.query("sum(").is_err(), "what is no expression is no error");
-    assert!(prometheus.query("biometric_nothing").is_ok_and(|series| series.is_empty()));
+}
+
+/// What makes the checks of expressions worth something.
+fn wrong_ones_are_noticed(prometheus: &Prometheus) {
+    for (expression, what) in [
+        ("sum(", "parse error"),
+        ("rate(biometric_nothing[1m])", "empty"),
+        ("biometric_lanes{condition=\"haltet\"}", "empty"),
+        ("0 * sum(biometric_lanes) / 0", "comes to no number"),
+    ] {
+        let panel = json!({"title": "wrong", "type": "stat", "targets": [{"expr": expression}]});
+        let dashboard = ("wrong".to_owned(), json!({"panels": [panel]}));
+        let faults = faults_of_dashboards(prometheus, &[dashboard]);
+        assert!(faults.len() == 1 && faults[0].contains(what), "{expression}: {faults:?}");
+    }
+    let wrong = [
+        "sum(biometric_lanes{condition=\"haltet\"}) > 0",
+        "absent(biometric_nothing)",
+        "sum(up) > 0 and",
+    ]
+    .map(Rule::of);
+    let faults = faults_of_rules(prometheus, wrong.iter());
+    assert_eq!(faults.len(), wrong.len(), "{faults:?}");
 }
 
 /// promtool's own opinion of the metrics. The one name that it minds is one that dashboards know.
