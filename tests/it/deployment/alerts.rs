@@ -133,7 +133,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The same alert with a fault, each of which its cases must notice: that it never fires, or always, at once, when it
-/// is the other way round, or by series that nobody exports.
+/// is the other way round, at ten times or a tenth, or by series that nobody exports.
 fn defects(rule: &Rule) -> Vec<(String, Rule)> {
     let with = |expr: String| Rule { expr, ..rule.clone() };
     let mut defects = vec![
@@ -148,6 +148,16 @@ fn defects(rule: &Rule) -> Vec<(String, Rule)> {
             let (before, after) = (&rule.expr[..at], &rule.expr[at + sign.len()..]);
             let expr = [before, turned, after].concat();
             defects.push((format!("{sign}at {at} is turned"), with(expr)));
+        }
+    }
+    for (at, sign) in rule.expr.match_indices("> ") {
+        let (before, limit) = rule.expr.split_at(at + sign.len());
+        // Ten times nothing is nothing.
+        if limit.split_whitespace().next().is_some_and(|number| number.trim_end_matches(')') != "0")
+        {
+            for other in ["10 * ", "0.1 * "] {
+                defects.push((format!("{other}{limit}"), with([before, other, limit].concat())));
+            }
         }
     }
     for selector in selectors(&rule.expr) {
