@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_lane_waits_while_it_has_something_to_read_and_stands_still() {
         let (health, lane) = (Health::default(), Lane(3));
-        let found = |events| {
+        let found = |events: Option<i64>| {
             let lags = events.map(|events| PerSource { events, by_user: 0 });
             health.state.lock().unwrap_or_else(PoisonError::into_inner).found(lane, lags);
             std::thread::sleep(Duration::from_millis(2));

@@ -3,9 +3,6 @@
 
 mod groups;
 
-use std::time::Duration;
-
-use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
 use prometheus::process_collector::ProcessCollector;
@@ -14,7 +11,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use self::groups::{Alerts, Asked, Outputs, Pushes, Scrub, Sockets};
+use self::groups::{Alerts, Asked, Outputs, Pushes, Records, Scrub, Sockets};
 use super::audit::AuditMetrics;
 use super::coach::CoachMetrics;
 use super::gauges::{Behind, Gauges, MODES};
@@ -24,10 +21,7 @@ use crate::kafka::TopicNames;
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    events: IntCounter,
-    late: IntCounter,
-    records: IntCounterVec,
-    evaluations: IntCounter,
+    records: Records,
     transitions: IntCounter,
     alerts: Alerts,
     dead_letters: IntCounterVec,
@@ -51,14 +45,6 @@ pub struct Metrics {
     pub(super) coach: CoachMetrics,
 }
 
-/// A record that waits longer from the log to its commit is late: what the objective of `config/dashboards/slo.json`
-/// is about.
-const LATE: Duration = Duration::from_secs(1);
-
-/// What becomes of records that were read.
-const RECORD_OUTCOMES: [&str; 6] =
-    ["new", "duplicate", "dead_letter", "forwarded", "skipped", "erased"];
-
 /// What has a distribution.
 struct Histograms {
     batch_records: Histogram,
@@ -78,24 +64,7 @@ impl Metrics {
         let counter = |name, help| counter(&registry, name, help);
         let counters = |name, help, labels| counters(&registry, name, help, labels);
         let metrics = Self {
-            events: counter(
-                "biometric_events_processed_total",
-                "Records applied to their user's state and committed.",
-            )?,
-            late: counter(
-                "biometric_events_late_total",
-                "Records committed more than a second after the oldest record of their batch had entered the \
-                 log.",
-            )?,
-            records: counters(
-                "biometric_records_total",
-                "Records read and committed, by topic's role and by what became of them.",
-                &["source", "outcome"],
-            )?,
-            evaluations: counter(
-                "biometric_evaluations_total",
-                "Events evaluated and committed: those that could have changed a mode.",
-            )?,
+            records: Records::new(&registry)?,
             transitions: counter("cognitive_mode_transitions", "Mode changes committed.")?,
             alerts: Alerts::new(&registry)?,
             dead_letters: counters(
@@ -157,11 +126,6 @@ impl Metrics {
             self.outputs.unopened.with_label_values(&[sink.as_str()]);
             self.gauges.name_sink(sink);
         }
-        for source in Source::ALL {
-            for outcome in RECORD_OUTCOMES {
-                self.records.with_label_values(&[source.as_str(), outcome]);
-            }
-        }
         for kind in ["fenced", "away", "unknown", "refused"] {
             self.commit_failures.with_label_values(&[kind]);
         }
@@ -191,28 +155,7 @@ impl Metrics {
     }
 
     pub(super) fn committed(&self, report: &BatchReport) {
-        let mut read = 0;
-        for source in Source::ALL {
-            let counts = report.counts.of(source);
-            read += counts.read();
-            self.events.inc_by(unsigned(counts.new));
-            let refused = *report.refused.of(source);
-            let counted = [
-                counts.new,
-                counts.duplicate,
-                counts.dead_letter,
-                counts.forwarded,
-                counts.skipped - refused,
-                refused,
-            ];
-            if report.event_age.is_some_and(|age| age > LATE) {
-                self.late.inc_by(unsigned(counts.new));
-            }
-            for (outcome, count) in RECORD_OUTCOMES.into_iter().zip(counted) {
-                self.records.with_label_values(&[source.as_str(), outcome]).inc_by(unsigned(count));
-            }
-        }
-        self.evaluations.inc_by(report.evaluations);
+        let read = self.records.committed(report);
         self.transitions.inc_by(report.transitions);
         self.alerts.committed(report);
         for (reason, count) in &report.dead_letters {
@@ -374,12 +317,10 @@ pub(super) fn counters(
     Ok(counters)
 }
 
-fn unsigned(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use actors::lane::{Counts, Lane, ModeCounts, PerSource, Positions};
 
     use super::*;
@@ -445,7 +386,7 @@ mod tests {
             let mut report = report();
             report.event_age = Some(Duration::from_millis(millis));
             metrics.committed(&report);
-            metrics.late.get()
+            metrics.records.late.get()
         };
         assert_eq!((late_after(1_000), late_after(1_001)), (0, 7), "of both sources");
     }

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::alerts::{Rule, rules};
@@ -56,7 +57,7 @@ fn work(site: &Site<'_>, bridge: &Bridge, is_over: &AtomicBool) {
         if is_over.load(Ordering::Relaxed) {
             return;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let now = Timestamp::now().as_second();
         let value = |user: &str, stress: f64| {
             format!(
                 "{{\"user_id\":\"{user}\",\"device_id\":\"d\",\"event_type\":\"vitals\",\"timestamp\":{now},\
