@@ -34,6 +34,8 @@ pub(crate) struct Passport {
     pub oldest: Option<Timestamp>,
     /// What was held back of alerts, by the place of its reason; known once it is decided.
     pub held: [u32; Held::ALL.len()],
+    /// Events that were evaluated; known once it is decided.
+    pub evaluations: u64,
     /// Records of users who were erased: they count as skipped.
     pub refused: PerSource<i64>,
     /// Ends when every record that was forwarded is safe at its home.

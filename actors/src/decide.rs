@@ -110,6 +110,7 @@ impl Residents {
             for (sum, held) in passport.held.iter_mut().zip(steps.held) {
                 *sum += held;
             }
+            passport.evaluations += steps.evaluations;
             if let Some(mode) = steps.mode.filter(|mode| steps.mode_before != Some(*mode)) {
                 modes.moved(steps.mode_before, mode);
             }

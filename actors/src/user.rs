@@ -85,6 +85,8 @@ pub struct Steps {
     pub counts: PerSource<Counts>,
     /// States that are kept for good.
     pub bases: Vec<BaseRow>,
+    /// Events of these records that were evaluated.
+    pub evaluations: u64,
     /// Mode changes.
     pub switches: Vec<Switch>,
     /// Changes of alerts.
@@ -213,6 +215,7 @@ impl User {
                     return;
                 }
                 counts.new += 1;
+                steps.evaluations += evaluated(outcomes);
                 self.person.react(&context.policy, record, outcomes, &mut reaction);
                 let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
                 for ((outcome, n), seq) in switched.zip(&reaction.switches).zip(seq + 1..) {
@@ -329,6 +332,11 @@ impl User {
         let place = checkpoint_place(self.user, self.person.record_number);
         Some(context.seal.seal(&self.key, place, &bytes))
     }
+}
+
+/// Of these events, how many could have changed the mode.
+fn evaluated(outcomes: &[Outcome]) -> u64 {
+    outcomes.iter().filter(|outcome| outcome.kind != Kind::NotEvaluated).count() as u64
 }
 
 /// What is told of a mode change.

@@ -219,6 +219,8 @@ pub(crate) struct Told {
     pub live: Mutex<usize>,
     /// New records of committed batches.
     pub applied: Mutex<i64>,
+    /// Events that could have changed a mode.
+    pub evaluations: Mutex<u64>,
     pub looks: Mutex<Vec<Looked>>,
     /// Records of users who were erased.
     pub refused: Mutex<i64>,
@@ -233,6 +235,7 @@ impl Observer for Told {
     fn claimed(&self, _: Lane, _: ModeCounts, _: Positions) {}
     fn committed(&self, report: &BatchReport) {
         *self.applied.lock().unwrap() += report.counts.events.new + report.counts.by_user.new;
+        *self.evaluations.lock().unwrap() += report.evaluations;
         *self.refused.lock().unwrap() += report.refused.events + report.refused.by_user;
     }
     fn commit_failed(&self, _: Lane, kind: CommitFailure) {
