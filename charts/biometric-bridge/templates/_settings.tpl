@@ -184,8 +184,8 @@ its key), the file's name.
 {{- with include "bridge.secrets" (list $root $kind) | fromJsonArray }}
 - name: secrets
   projected:
-    # Readable by the group of the pod alone.
-    defaultMode: 0440
+    # 0440: readable by the group of the pod alone.
+    defaultMode: 288
     sources:
       {{- range . }}
       - secret:

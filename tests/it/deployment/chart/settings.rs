@@ -1,0 +1,199 @@
+//! The program takes what the chart gives it: the settings file, the variables and the files of each container of ours, as
+//! they would be in the cluster, laid down in a folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use biometric_bridge::settings::{Faults, Inputs, Loaded};
+use serde_json::Value;
+
+use super::available;
+use super::manifests::{VALUES, config, containers, list, manifests, name_of, pods, text};
+use crate::support::{read, root, run, stderr};
+
+/// Where the chart mounts things.
+const FOLDERS: [&str; 4] =
+    ["/run/biometric-bridge", "/etc/biometric-bridge", "/app/config", "/var/lib/biometric-bridge"];
+
+/// What a secret would hold, by the folder and file that it is mounted as.
+fn secret(path: &str) -> &'static str {
+    match path {
+        "database/url" => "postgresql://bridge:secret@postgres/bridge?sslmode=verify-full",
+        "key-store/url" => "postgresql://keys:secret@keys/keys",
+        "redis/url" => "rediss://:secret@redis:6379",
+        _ => "secret",
+    }
+}
+
+/// The settings of a container, read as in the cluster; `folder` stands for its root.
+fn loaded(all: &[Value], pod: &Value, container: &Value, folder: &Path) -> (Loaded, Faults) {
+    let inside = |path: &str| {
+        let place = FOLDERS.iter().find(|place| path.starts_with(*place));
+        place.map_or(path.to_owned(), |_| format!("{}{path}", folder.display()))
+    };
+    let write = |path: &str, text: &str| {
+        let path = inside(path);
+        std::fs::create_dir_all(Path::new(&path).parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    };
+    let mounts = list(container, "/volumeMounts");
+    let mounted = |volume: &str| {
+        let mount = mounts.iter().find(|mount| text(mount, "/name") == volume);
+        mount.map(|mount| text(mount, "/mountPath"))
+    };
+    for volume in list(pod, "/spec/volumes") {
+        let Some(place) = mounted(text(volume, "/name")) else { continue };
+        for source in list(volume, "/projected/sources") {
+            for item in list(source, "/secret/items") {
+                let path = text(item, "/path");
+                write(&format!("{place}/{path}"), secret(path));
+            }
+            for item in list(source, "/configMap/items") {
+                let name = text(source, "/configMap/name");
+                let held = config(all, name, text(item, "/key")).expect("the ConfigMap is there");
+                let held = FOLDERS.iter().fold(held.to_owned(), |text, place| {
+                    text.replace(place, &format!("{}{place}", folder.display()))
+                });
+                write(&format!("{place}/{}", text(item, "/path")), &held);
+            }
+        }
+        // Its keys are the operator's own: those that the settings name.
+        if !volume["configMap"].is_null() {
+            for file in ["kafka.crt", "vault.crt", "bundle.crt"] {
+                write(&format!("{place}/{file}"), "-");
+            }
+        }
+    }
+    let variables = list(container, "/env").iter().map(|variable| {
+        let value = variable["value"].as_str().map_or_else(|| "from-a-secret".to_owned(), inside);
+        (text(variable, "/name").to_owned(), value)
+    });
+    let variables: BTreeMap<String, String> = variables.collect();
+    Loaded::despite_faults(&Inputs::of_environment(variables))
+}
+
+/// What is wrong with the settings of each container of the program, with where.
+fn faults(all: &[Value]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (manifest, pod) in pods(all) {
+        let ours = |container: &&Value| text(container, "/image").contains("/biometric-bridge");
+        for container in containers(pod).filter(ours) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (_, Faults(mut faults)) = loaded(all, pod, container, folder.path());
+            if text(manifest, "/kind") == "Job" {
+                // As commands do that nobody can ask over the network.
+                faults.retain(|fault| !fault.is_within(&["http", "auth"]));
+            }
+            let place = format!("{}, {}", name_of(manifest), text(container, "/name"));
+            found.extend(faults.iter().map(|fault| format!("{place}: {fault}")));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_program_takes_the_settings_of_every_container() {
+    if !available() {
+        return;
+    }
+    for name in VALUES {
+        assert_eq!(faults(&manifests(name)), [""; 0], "{name}");
+    }
+    let mut broken = manifests("minimal");
+    for manifest in &mut broken {
+        if let Some(Value::String(file)) = manifest.pointer_mut("/data/bridge.yaml") {
+            *file = file.replace("bootstrap_servers", "bootstrap_server");
+        }
+        if let Some(Value::Array(items)) =
+            manifest.pointer_mut("/spec/template/spec/volumes/1/projected/sources")
+        {
+            items.remove(0);
+        }
+    }
+    let found = faults(&broken).join("\n");
+    for told in ["bootstrap_server", "POSTGRES_URL_FILE", "Job/", "Deployment/", "Pod/"] {
+        assert!(found.contains(told), "{told} is not told: {found}");
+    }
+}
+
+#[test]
+fn a_job_is_given_no_more_than_it_needs() {
+    if !available() {
+        return;
+    }
+    let all = manifests("everything");
+    let secrets = |name: &str| {
+        let pods = pods(&all);
+        let (_, pod) = pods.iter().find(|(from, _)| name_of(from) == name).expect("the Job");
+        let volumes = list(pod, "/spec/volumes").iter();
+        let sources = volumes.flat_map(|volume| list(volume, "/projected/sources"));
+        let names =
+            sources.map(|source| text(source, "/secret/name")).filter(|name| !name.is_empty());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(secrets("Job/bridge-migration"), ["bridge-database-owner", "bridge-key-store"]);
+    assert_eq!(secrets("Job/bridge-topics"), ["bridge-kafka-client"]);
+}
+
+#[test]
+fn the_policy_that_is_mounted_is_one() {
+    if !available() {
+        return;
+    }
+    let built_in = read(&root().join("config/neuros.yaml"));
+    for name in VALUES {
+        let all = manifests(name);
+        let map = if name == "everything" { "bridge" } else { "bridge-biometric-bridge" };
+        let map = config(&all, map, "neuros.yaml");
+        let map = map.or_else(|| config(&all, "bridge-bridge", "neuros.yaml"));
+        let policy = map.expect("a policy");
+        assert_eq!(policy.trim() == built_in.trim(), name != "everything", "{name}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("neuros.yaml");
+        std::fs::write(&path, policy).expect("written");
+        let checked = run(&["policy", "check", path.to_str().expect("UTF-8")], "");
+        assert!(checked.status.success(), "{name}: {}", stderr(&checked));
+    }
+}
+
+/// How long an end may take after `shutdown.deadline`, as the program has it.
+fn rest() -> Duration {
+    let seconds = |file: &str, before: &str| {
+        let text = read(&root().join(file));
+        let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{file}: {before}"));
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        number.parse::<u64>().expect("a number")
+    };
+    let constant = |name: &str| format!("const {name}: Duration = Duration::from_secs(");
+    let all = [
+        seconds("src/app.rs", &constant("RELAYED")),
+        seconds("src/push.rs", &constant("CLOSING")),
+        seconds("src/http.rs", ".shutdown_timeout("),
+        seconds("src/app/audit.rs", &constant("LAST")) * 2,
+        seconds("src/app.rs", &constant("CLOSING")),
+    ];
+    Duration::from_secs(all.iter().sum())
+}
+
+#[test]
+fn a_pod_is_given_longer_to_end_than_the_drain_may_take() {
+    if !available() {
+        return;
+    }
+    for name in VALUES {
+        let all = manifests(name);
+        let pods = pods(&all);
+        let (_, pod) =
+            pods.iter().find(|(from, _)| text(from, "/kind") == "Deployment").expect("one");
+        let container = &list(pod, "/spec/containers")[0];
+        let folder = tempfile::tempdir().expect("a folder");
+        let (loaded, _) = loaded(&all, pod, container, folder.path());
+        // Whoever follows somebody is given 8 s, and the rows of that their time.
+        let drain = loaded.settings.shutdown.deadline.max(Duration::from_secs(12)) + rest();
+        let waits = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().expect("set");
+        let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64().expect("set");
+        let least = drain + Duration::from_secs(waits);
+        assert!(Duration::from_secs(grace) > least, "{name}: {grace} s for {least:?}");
+    }
+}
