@@ -208,8 +208,8 @@ fn every_pod_keeps_to_the_rules() {
 }
 
 /// A change of the pod of `kind`, at a JSON pointer below the pod.
-fn planted(kind: &str, pointer: &str, value: Value) -> Vec<String> {
-    let mut all = manifests("everything");
+fn planted(all: &[Value], kind: &str, pointer: &str, value: Value) -> Vec<String> {
+    let mut all = all.to_vec();
     let mut found = all.iter_mut().filter(|manifest| text(manifest, "/kind") == kind);
     let manifest = found.next().expect("there is one");
     let pod = pod_pointer(manifest).unwrap_or_default();
@@ -222,111 +222,53 @@ fn planted(kind: &str, pointer: &str, value: Value) -> Vec<String> {
     violations(&all)
 }
 
+/// Of which kind's first, where below its pod, what is put there, and what must be told.
+const PLANTED: &str = r#"
+Deployment | /spec/automountServiceAccountToken | true | a token for Kubernetes
+Job | /spec/securityContext/runAsNonRoot | false | the pod may run as root
+Pod | /spec/securityContext/seccompProfile | null | the pod has no seccomp profile
+Deployment | /spec/hostNetwork | true | hostNetwork is shared
+Pod | /spec/hostPID | true | hostPID is shared
+Deployment | /spec/volumes/- | {"hostPath": {"path": "/"}} | a disk of the node
+Deployment | /spec/containers/0/securityContext/runAsNonRoot | null | it may run as root
+Deployment | /spec/containers/0/securityContext/runAsUser | 0 | it runs as root
+Pod | /spec/securityContext/runAsUser | 0 | it runs as root
+Job | /spec/initContainers/0/securityContext/readOnlyRootFilesystem | false | can be written to
+Deployment | /spec/containers/0/securityContext/allowPrivilegeEscalation | null | may become privileged
+Pod | /spec/containers/1/securityContext/privileged | true | may become privileged
+Deployment | /spec/containers/0/securityContext/seccompProfile | null | it has no seccomp profile
+Deployment | /spec/containers/0/securityContext/capabilities/drop | ["NET_RAW"] | it has capabilities
+Deployment | /spec/containers/0/securityContext/capabilities/add | ["NET_ADMIN"] | it has capabilities
+Deployment | /spec/containers/0/resources/limits/memory | null | it has no limits of memory
+Job | /spec/containers/0/resources/requests | null | it has no requests of cpu
+Deployment | /spec/containers/0/image | "registry/bridge:latest" | its image is not pinned
+Deployment | /spec/containers/0/image | "registry:5000/bridge" | its image is not pinned
+Job | /spec/containers/0/image | "registry/psql@sha256:0123" | its image is not pinned
+Deployment | /spec/containers/0/env/- | {"name": "BRIDGE__STORE__UURL"} | no setting has the variable
+Deployment | /spec/containers/0/env/- | {"name": "OPENAI_API_KEY", "value": "x"} | a secret in the plain variable
+Job | /spec/containers/0/env | [{"name": "BRIDGE__STORE__URL", "value": "x"}] | a secret in the plain variable
+Deployment | /spec/containers/0/env/- | {"name": "BRIDGE__KAFKA__GROUP_INSTANCE_ID"} | the next pod does not have
+Deployment | /spec/containers/0/startupProbe | null | its startupProbe does not ask /health
+Deployment | /spec/containers/0/livenessProbe/httpGet/path | "/ready" | its livenessProbe does not ask /health
+Deployment | /spec/containers/0/readinessProbe/httpGet | null | its readinessProbe does not ask /ready
+Deployment | /metadata/labels/app.kubernetes.io~1instance | "x" | no network policy is about it
+Job | /metadata/labels/app.kubernetes.io~1component | "x" | no network policy is about it
+ConfigMap | /data/bridge.yaml | "store: {url: 'postgresql://a:b@c/d'}" | a password in a URL
+ConfigMap | /kind | "Secret" | a secret from plain values
+"#;
+
 #[test]
 fn each_rule_notices_what_it_is_against() {
     if !available() {
         return;
     }
-    let container = "/spec/containers/0";
-    let context = "/spec/containers/0/securityContext";
-    let variable = |name: &str| json!({"name": name, "value": "x"});
-    let changes = [
-        ("Deployment", "/spec/automountServiceAccountToken".to_owned(), json!(true), "a token"),
-        (
-            "Job",
-            "/spec/securityContext/runAsNonRoot".to_owned(),
-            json!(false),
-            "the pod may run as root",
-        ),
-        ("Pod", "/spec/securityContext/seccompProfile".to_owned(), Value::Null, "no seccomp"),
-        ("Deployment", "/spec/hostNetwork".to_owned(), json!(true), "hostNetwork is shared"),
-        (
-            "Deployment",
-            "/spec/volumes/-".to_owned(),
-            json!({"hostPath": {"path": "/"}}),
-            "a disk of the node",
-        ),
-        ("Deployment", format!("{context}/runAsNonRoot"), Value::Null, "it may run as root"),
-        ("Deployment", format!("{context}/runAsUser"), json!(0), "it runs as root"),
-        (
-            "Job",
-            "/spec/initContainers/0/securityContext/readOnlyRootFilesystem".to_owned(),
-            json!(false),
-            "can be written to",
-        ),
-        (
-            "Deployment",
-            format!("{context}/allowPrivilegeEscalation"),
-            Value::Null,
-            "may become privileged",
-        ),
-        ("Pod", format!("{context}/privileged"), json!(true), "may become privileged"),
-        ("Deployment", format!("{context}/seccompProfile"), Value::Null, "it has no seccomp"),
-        ("Deployment", format!("{context}/capabilities/drop"), json!(["NET_RAW"]), "capabilities"),
-        ("Deployment", format!("{context}/capabilities/add"), json!(["NET_ADMIN"]), "capabilities"),
-        (
-            "Deployment",
-            format!("{container}/resources/limits/memory"),
-            Value::Null,
-            "no limits of memory",
-        ),
-        ("Job", format!("{container}/resources/requests"), Value::Null, "no requests of cpu"),
-        ("Deployment", format!("{container}/image"), json!("bridge:latest"), "not pinned"),
-        ("Deployment", format!("{container}/image"), json!("host:5000/bridge"), "not pinned"),
-        (
-            "Deployment",
-            format!("{container}/env/-"),
-            variable("BRIDGE__STORE__UURL"),
-            "no setting has",
-        ),
-        (
-            "Deployment",
-            format!("{container}/env/-"),
-            variable("OPENAI_API_KEY"),
-            "a secret in the plain",
-        ),
-        (
-            "Job",
-            format!("{container}/env"),
-            json!([variable("BRIDGE__STORE__URL")]),
-            "a secret in the plain",
-        ),
-        (
-            "Deployment",
-            format!("{container}/env/-"),
-            variable("BRIDGE__KAFKA__GROUP_INSTANCE_ID"),
-            "the next pod",
-        ),
-        ("Deployment", format!("{container}/startupProbe"), Value::Null, "its startupProbe"),
-        (
-            "Deployment",
-            format!("{container}/livenessProbe/httpGet/path"),
-            json!("/ready"),
-            "its livenessProbe",
-        ),
-        (
-            "Deployment",
-            "/metadata/labels/app.kubernetes.io~1instance".to_owned(),
-            json!("x"),
-            "no network policy",
-        ),
-        (
-            "Job",
-            "/metadata/labels/app.kubernetes.io~1component".to_owned(),
-            json!("x"),
-            "no network policy",
-        ),
-        (
-            "ConfigMap",
-            "/data/bridge.yaml".to_owned(),
-            json!("store: {url: 'postgresql://a:b@c/d'}"),
-            "a password",
-        ),
-        ("ConfigMap", "/kind".to_owned(), json!("Secret"), "a secret from plain values"),
-    ];
-    for (kind, pointer, value, told) in changes {
-        let found = planted(kind, &pointer, value.clone());
-        let hit = found.iter().any(|line| line.contains(told));
-        assert!(hit, "{kind}{pointer}: {value} is not told as {told:?}: {found:?}");
+    let all = manifests("everything");
+    for line in PLANTED.trim().lines() {
+        let [kind, pointer, value, told] = line.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("four columns: {line}")
+        };
+        let value = serde_json::from_str(value).expect("JSON");
+        let found = planted(&all, kind, pointer, value);
+        assert!(found.iter().any(|said| said.contains(told)), "{line}: {found:?}");
     }
 }

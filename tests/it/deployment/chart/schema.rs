@@ -1,7 +1,7 @@
 //! `values.schema.json`: what it says of the service's settings is made from their table, and it describes every value.
 
 use biometric_bridge::settings::{KEYS, Key, Settings};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::manifests::{chart, values};
 use super::rules::secret_variables;
@@ -85,28 +85,24 @@ fn setting(key: &Key) -> Value {
     let words: Vec<&str> = key.doc.split_whitespace().collect();
     let mut schema =
         json!({ "type": kinds, "description": format!("{} [{wanted}]", words.join(" ")) });
-    let more = schema.as_object_mut().expect("an object");
-    match &default {
-        Value::Array(_) => drop(more.insert("items".to_owned(), json!({ "type": "string" }))),
-        Value::Object(_) => {
-            more.insert("additionalProperties".to_owned(), json!({ "type": "string" }));
-        }
-        Value::Number(_) => bounds(&wanted, more),
-        _ if key.is_secret => drop(more.insert("pattern".to_owned(), json!("^[^@\\s]*$"))),
-        _ if wanted.starts_with("a duration") => {
-            more.insert("pattern".to_owned(), json!("^([0-9]+(ms|d|h|m|s))+$"));
-        }
-        _ => {}
-    }
+    let more = match &default {
+        Value::Array(_) => json!({ "items": { "type": "string" } }),
+        Value::Object(_) => json!({ "additionalProperties": { "type": "string" } }),
+        Value::Number(_) => bounds(&wanted),
+        _ if key.is_secret => json!({ "pattern": "^[^@\\s]*$" }),
+        _ if wanted.starts_with("a duration") => json!({ "pattern": "^([0-9]+(ms|d|h|m|s))+$" }),
+        _ => json!({}),
+    };
+    let Value::Object(more) = more else { unreachable!("it is one") };
+    schema.as_object_mut().expect("an object").extend(more);
     schema
 }
 
 /// The bounds in "a whole number from 1 to 16".
-fn bounds(wanted: &str, schema: &mut Map<String, Value>) {
+fn bounds(wanted: &str) -> Value {
     let numbers: Vec<u64> = wanted.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [least, most] = numbers.as_slice() else { panic!("{wanted}: two numbers") };
-    schema.insert("minimum".to_owned(), json!(least));
-    schema.insert("maximum".to_owned(), json!(most));
+    json!({ "minimum": least, "maximum": most })
 }
 
 fn extra_env() -> Value {
@@ -165,7 +161,7 @@ fn descriptions(yaml: &str) -> Vec<(String, String)> {
 /// Properties without a description, and objects that take anything and do not say so.
 fn vague(path: &str, schema: &Value, found: &mut Vec<String>) {
     let properties = schema["properties"].as_object();
-    if properties.is_some() && schema["additionalProperties"].is_null() {
+    if schema["type"] == json!("object") && schema["additionalProperties"].is_null() {
         found.push(format!("{path} takes any property"));
     }
     for (name, value) in properties.into_iter().flatten() {
@@ -173,9 +169,6 @@ fn vague(path: &str, schema: &Value, found: &mut Vec<String>) {
         let description = value["description"].as_str().unwrap_or_default();
         if description.is_empty() {
             found.push(format!("{path} is not described"));
-        }
-        if value["type"] == json!("object") && value["additionalProperties"].is_null() {
-            found.push(format!("{path} takes any property"));
         }
         vague(&path, value, found);
     }

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use biometric_bridge::settings::{Faults, Inputs, Loaded};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::available;
-use super::manifests::{VALUES, config, containers, list, manifests, name_of, pods, text};
-use crate::support::{read, root, run, stderr};
+use super::manifests::{
+    VALUES, chart, config, containers, list, manifests, name_of, pods, text, values,
+};
+use super::{as_text, available};
+use crate::support::{read, root, run, stderr, stdout};
 
 /// Where the chart mounts things.
 const FOLDERS: [&str; 4] =
@@ -133,7 +135,7 @@ fn a_job_is_given_no_more_than_it_needs() {
         names.collect::<Vec<_>>()
     };
     assert_eq!(secrets("Job/bridge-migration"), ["bridge-database-owner", "bridge-key-store"]);
-    assert_eq!(secrets("Job/bridge-topics"), ["bridge-kafka-client"]);
+    assert_eq!(secrets("Job/bridge-topics"), ["bridge-kafka", "bridge-kafka-client"]);
 }
 
 #[test]
@@ -145,9 +147,7 @@ fn the_policy_that_is_mounted_is_one() {
     for name in VALUES {
         let all = manifests(name);
         let map = if name == "everything" { "bridge" } else { "bridge-biometric-bridge" };
-        let map = config(&all, map, "neuros.yaml");
-        let map = map.or_else(|| config(&all, "bridge-bridge", "neuros.yaml"));
-        let policy = map.expect("a policy");
+        let policy = config(&all, map, "neuros.yaml").expect("a policy");
         assert_eq!(policy.trim() == built_in.trim(), name != "everything", "{name}");
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("neuros.yaml");
@@ -176,24 +176,59 @@ fn rest() -> Duration {
     Duration::from_secs(all.iter().sum())
 }
 
+/// By how many seconds a pod is given longer to end than its drain may take.
+fn spare_seconds(all: &[Value]) -> i64 {
+    let pods = pods(all);
+    let deployment = pods.iter().find(|(from, _)| text(from, "/kind") == "Deployment");
+    let (_, pod) = deployment.expect("there is one");
+    let container = &list(pod, "/spec/containers")[0];
+    let folder = tempfile::tempdir().expect("a folder");
+    let (loaded, _) = loaded(all, pod, container, folder.path());
+    // Whoever follows somebody is given 8 s, and the rows of that their time.
+    let drain = loaded.settings.shutdown.deadline.max(Duration::from_secs(12)) + rest();
+    let waits = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_i64().expect("set");
+    let grace = pod["spec"]["terminationGracePeriodSeconds"].as_i64().expect("set");
+    grace - waits - i64::try_from(drain.as_secs()).expect("it ends")
+}
+
 #[test]
 fn a_pod_is_given_longer_to_end_than_the_drain_may_take() {
     if !available() {
         return;
     }
     for name in VALUES {
-        let all = manifests(name);
-        let pods = pods(&all);
-        let (_, pod) =
-            pods.iter().find(|(from, _)| text(from, "/kind") == "Deployment").expect("one");
-        let container = &list(pod, "/spec/containers")[0];
-        let folder = tempfile::tempdir().expect("a folder");
-        let (loaded, _) = loaded(&all, pod, container, folder.path());
-        // Whoever follows somebody is given 8 s, and the rows of that their time.
-        let drain = loaded.settings.shutdown.deadline.max(Duration::from_secs(12)) + rest();
-        let waits = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().expect("set");
-        let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64().expect("set");
-        let least = drain + Duration::from_secs(waits);
-        assert!(Duration::from_secs(grace) > least, "{name}: {grace} s for {least:?}");
+        let mut all = manifests(name);
+        let spare = spare_seconds(&all);
+        assert!(spare > 0, "{name}: {spare} s");
+        for manifest in &mut all {
+            let variables = manifest.pointer_mut("/spec/template/spec/containers/0/env");
+            if let Some(Value::Array(variables)) = variables {
+                variables.push(json!({"name": "BRIDGE__SHUTDOWN__DEADLINE", "value": "10m"}));
+            }
+        }
+        assert!(spare_seconds(&all) < 0, "{name}: a longer deadline is noticed");
+    }
+}
+
+#[test]
+fn another_setting_or_policy_is_another_pod() {
+    if !available() {
+        return;
+    }
+    let marks = |more: &str| {
+        let (chart, values) = (chart(), values("minimal"));
+        let flags = ["template", "x", as_text(&chart), "-f", as_text(&values), "--set", more];
+        let output = super::run("helm", &flags);
+        let lines = stdout(&output).lines().map(str::trim);
+        let marks = lines.filter(|line| line.starts_with("checksum/")).map(ToOwned::to_owned);
+        marks.collect::<Vec<_>>()
+    };
+    let before = marks("replicaCount=1");
+    assert_eq!(before.len(), 2);
+    assert_eq!(marks("replicaCount=2"), before, "what no process reads moves none");
+    for (changed, which) in [("config.workers=3", 0), ("policy.text=history: 40", 1)] {
+        let after = marks(changed);
+        assert_ne!(after[which], before[which], "{changed}");
+        assert_eq!(after[1 - which], before[1 - which], "{changed}");
     }
 }
