@@ -36,6 +36,7 @@
 {{- end -}}
 {{- include "bridge.demandsOfNumbers" . -}}
 {{- include "bridge.demandsOfNetwork" . -}}
+{{- include "bridge.demandsOfMemory" . -}}
 {{- end -}}
 
 {{- define "bridge.demandsOfNumbers" -}}
@@ -64,6 +65,24 @@
 {{- $ping := include "bridge.seconds" (include "bridge.setting" (list . "http.socket_ping_every" "20s")) | int64 -}}
 {{- if and $v.ingress.enabled (le (int64 $v.ingress.socketTimeoutSeconds) (mul 2 $ping)) -}}
 {{- fail (printf "ingress.socketTimeoutSeconds is %d, not more than twice config.http.socket_ping_every: sockets would be cut between two pings" (int64 $v.ingress.socketTimeoutSeconds)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A quantity of memory, as Kubernetes writes it, in MiB. */}}
+{{- define "bridge.mebibytes" -}}
+{{- $text := toString . -}}
+{{- $unit := regexFind "[A-Za-z]+$" $text -}}
+{{- $bytes := get (dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776) $unit -}}
+{{- divf (mulf (trimSuffix $unit $text | float64) $bytes) 1048576 | floor | int64 -}}
+{{- end -}}
+
+{{/* As docs/performance.md has it: 35 MiB, and 2,676 bytes for each user in memory. */}}
+{{- define "bridge.demandsOfMemory" -}}
+{{- $limit := include "bridge.mebibytes" .Values.resources.limits.memory | int64 -}}
+{{- $users := include "bridge.setting" (list . "users.live_max" 200000) | int64 -}}
+{{- $least := add 35 (div (mul $users 2676) 1048576) -}}
+{{- if lt $limit $least -}}
+{{- fail (printf "resources.limits.memory is %d MiB, and the %d users of config.users.live_max alone take %d: raise the limit, or lower that" $limit $users $least) -}}
 {{- end -}}
 {{- end -}}
 

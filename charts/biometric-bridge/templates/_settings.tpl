@@ -17,7 +17,11 @@
 {{- range splitList "." (index . 1) -}}
 {{- $here = ternary (get (default dict $here) .) nil (kindIs "map" $here) -}}
 {{- end -}}
-{{- ternary (index . 2) $here (kindIs "invalid" $here) -}}
+{{- if kindIs "invalid" $here -}}{{- index . 2 -}}
+{{- /* Large numbers would come out as 1e+06. */ -}}
+{{- else if kindIs "float64" $here -}}{{- int64 $here -}}
+{{- else -}}{{- $here -}}
+{{- end -}}
 {{- end -}}
 
 {{/*

@@ -1,11 +1,12 @@
 //! The Helm chart, with the real helm: it renders, what it renders is what Kubernetes knows and our rules allow, and the
-//! program takes the settings. Never talks to a cluster.
+//! program takes the settings, and does its work with them. Never talks to a cluster.
 
 mod copies;
 mod manifests;
 mod rules;
 mod schema;
 mod settings;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -133,4 +134,30 @@ fn its_readme_is_what_helm_docs_makes_of_it() {
     assert_eq!(remade(&|text| text), readme, "run charts/update.sh (`make chart-update`)");
     let other = remade(&|text| text.replace("replicaCount: 2", "replicaCount: 3"));
     assert_ne!(other, readme, "another default is another page");
+}
+
+#[test]
+fn a_package_of_it_renders_the_same() {
+    if !available() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let packed = run("helm", &["package", as_text(&chart()), "-d", as_text(folder.path())]);
+    assert!(packed.status.success(), "{}", stderr(&packed));
+    let package = std::fs::read_dir(folder.path()).expect("a folder").next().expect("a package");
+    let package = package.expect("a package").path();
+    for name in VALUES {
+        let file = values(name);
+        let of = |chart: &Path| {
+            let flags = ["template", "x", as_text(chart), "-f", as_text(&file)];
+            let output = run("helm", &flags);
+            assert!(output.status.success(), "{}", stderr(&output));
+            stdout(&output).to_owned()
+        };
+        assert_eq!(of(&package), of(&chart()), "{name}");
+    }
+    let listed = Command::new("tar").arg("-tzf").arg(&package).output().expect("tar starts");
+    let listed = stdout(&listed);
+    assert!(listed.contains("/values.schema.json") && listed.contains("/README.md"), "{listed}");
+    assert!(!listed.contains("/ci/") && !listed.contains("_test.yaml"), "{listed}");
 }

@@ -1,6 +1,6 @@
 //! What helm makes of the chart, as data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -20,9 +20,16 @@ pub(super) fn values(name: &str) -> PathBuf {
 
 /// The manifests as text.
 pub(super) fn rendered(name: &str) -> String {
+    rendered_with(name, &[])
+}
+
+/// The same with more files of values over it.
+fn rendered_with(name: &str, more: &[&Path]) -> String {
     let (chart, values) = (chart(), values(name));
-    let arguments =
-        ["template", "bridge", as_text(&chart), "-f", as_text(&values), "-n", "biometric"];
+    let mut arguments = vec!["template", "bridge", as_text(&chart), "-n", "biometric"];
+    for file in [values.as_path()].into_iter().chain(more.iter().copied()) {
+        arguments.extend(["-f", as_text(file)]);
+    }
     let output = run("helm", &arguments);
     assert!(output.status.success(), "{name}: {}", stderr(&output));
     stdout(&output).to_owned()
@@ -31,6 +38,11 @@ pub(super) fn rendered(name: &str) -> String {
 /// The manifests.
 pub(super) fn manifests(name: &str) -> Vec<Value> {
     documents(&rendered(name))
+}
+
+/// The same with more files of values over it.
+pub(super) fn manifests_with(name: &str, more: &[&Path]) -> Vec<Value> {
+    documents(&rendered_with(name, more))
 }
 
 fn documents(text: &str) -> Vec<Value> {

@@ -19,59 +19,78 @@ const FOLDERS: [&str; 4] =
     ["/run/biometric-bridge", "/etc/biometric-bridge", "/app/config", "/var/lib/biometric-bridge"];
 
 /// What a secret would hold, by the folder and file that it is mounted as.
-fn secret(path: &str) -> &'static str {
-    match path {
+fn secret(path: &str) -> String {
+    let text = match path {
         "database/url" => "postgresql://bridge:secret@postgres/bridge?sslmode=verify-full",
         "key-store/url" => "postgresql://keys:secret@keys/keys",
         "redis/url" => "rediss://:secret@redis:6379",
         _ => "secret",
-    }
+    };
+    text.to_owned()
 }
 
-/// The settings of a container, read as in the cluster; `folder` stands for its root.
-fn loaded(all: &[Value], pod: &Value, container: &Value, folder: &Path) -> (Loaded, Faults) {
-    let inside = |path: &str| {
-        let place = FOLDERS.iter().find(|place| path.starts_with(*place));
-        place.map_or(path.to_owned(), |_| format!("{}{path}", folder.display()))
-    };
+/// A text in which what is mounted lies below `folder`, which stands for the root of a container.
+pub(super) fn moved(text: &str, folder: &Path) -> String {
+    FOLDERS.iter().fold(text.to_owned(), |text, place| {
+        text.replace(place, &format!("{}{place}", folder.display()))
+    })
+}
+
+/// Lays down below `folder` what a container has mounted, with `secret` for what is in Secrets, and gives its variables.
+pub(super) fn lay_down(
+    all: &[Value],
+    pod: &Value,
+    container: &Value,
+    folder: &Path,
+    secret: &dyn Fn(&str) -> String,
+) -> BTreeMap<String, String> {
     let write = |path: &str, text: &str| {
-        let path = inside(path);
+        let path = moved(path, folder);
         std::fs::create_dir_all(Path::new(&path).parent().expect("a folder")).expect("a folder");
         std::fs::write(path, text).expect("written");
     };
     let mounts = list(container, "/volumeMounts");
-    let mounted = |volume: &str| {
-        let mount = mounts.iter().find(|mount| text(mount, "/name") == volume);
-        mount.map(|mount| text(mount, "/mountPath"))
-    };
+    let mounted = |volume: &str| mounts.iter().find(|mount| text(mount, "/name") == volume);
     for volume in list(pod, "/spec/volumes") {
-        let Some(place) = mounted(text(volume, "/name")) else { continue };
+        let Some(mount) = mounted(text(volume, "/name")) else { continue };
+        let place = text(mount, "/mountPath");
+        let held = |map: &str, item: &Value| {
+            let held = config(all, map, text(item, "/key")).expect("the ConfigMap is there");
+            moved(held, folder)
+        };
         for source in list(volume, "/projected/sources") {
             for item in list(source, "/secret/items") {
                 let path = text(item, "/path");
-                write(&format!("{place}/{path}"), secret(path));
+                write(&format!("{place}/{path}"), &secret(path));
             }
             for item in list(source, "/configMap/items") {
-                let name = text(source, "/configMap/name");
-                let held = config(all, name, text(item, "/key")).expect("the ConfigMap is there");
-                let held = FOLDERS.iter().fold(held.to_owned(), |text, place| {
-                    text.replace(place, &format!("{}{place}", folder.display()))
-                });
+                let held = held(text(source, "/configMap/name"), item);
                 write(&format!("{place}/{}", text(item, "/path")), &held);
             }
         }
+        let items = list(volume, "/configMap/items");
+        for item in items {
+            assert_eq!(text(mount, "/subPath"), text(item, "/path"), "one file is mounted");
+            write(place, &held(text(volume, "/configMap/name"), item));
+        }
         // Its keys are the operator's own: those that the settings name.
-        if !volume["configMap"].is_null() {
+        if items.is_empty() && !volume["configMap"].is_null() {
             for file in ["kafka.crt", "vault.crt", "bundle.crt"] {
                 write(&format!("{place}/{file}"), "-");
             }
         }
     }
     let variables = list(container, "/env").iter().map(|variable| {
-        let value = variable["value"].as_str().map_or_else(|| "from-a-secret".to_owned(), inside);
+        let value = variable["value"].as_str();
+        let value = value.map_or_else(|| "from-a-secret".to_owned(), |value| moved(value, folder));
         (text(variable, "/name").to_owned(), value)
     });
-    let variables: BTreeMap<String, String> = variables.collect();
+    variables.collect()
+}
+
+/// The settings of a container, read as in the cluster.
+fn loaded(all: &[Value], pod: &Value, container: &Value, folder: &Path) -> (Loaded, Faults) {
+    let variables = lay_down(all, pod, container, folder, &secret);
     Loaded::despite_faults(&Inputs::of_environment(variables))
 }
 
