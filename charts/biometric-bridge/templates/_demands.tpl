@@ -119,7 +119,7 @@
   "issuer" (ne "" (include "bridge.setting" (list . "auth.jwks_url" "")))
   "peer" $v.push.enabled
   "coach" $v.coach.enabled
-  "telemetry" (not (empty $v.networkPolicy.egress.telemetry.to))
+  "telemetry" (or (not (empty $v.networkPolicy.egress.telemetry.to)) (ne "" (include "bridge.setting" (list . "traces.endpoint" ""))))
 -}}
 {{- $edges := dict -}}
 {{- range $name, $is := $used -}}

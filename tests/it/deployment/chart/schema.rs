@@ -1,7 +1,7 @@
 //! `values.schema.json`: what it says of the service's settings is made from their table, and it describes every value.
 
 use biometric_bridge::settings::{KEYS, Key, Settings};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::manifests::{chart, values};
 use super::rules::secret_variables;
@@ -76,6 +76,7 @@ fn setting(key: &Key) -> Value {
     let default: Value = serde_saphyr::from_str(&shown).unwrap_or_default();
     let kinds = match &default {
         Value::Bool(_) => json!("boolean"),
+        Value::Number(number) if number.is_f64() => json!("number"),
         Value::Number(_) => json!("integer"),
         Value::Array(_) => json!("array"),
         Value::Object(_) => json!("object"),
@@ -98,11 +99,13 @@ fn setting(key: &Key) -> Value {
     schema
 }
 
-/// The bounds in "a whole number from 1 to 16".
+/// The bounds in "a whole number from 1 to 16", if it has some.
 fn bounds(wanted: &str) -> Value {
-    let numbers: Vec<u64> = wanted.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [least, most] = numbers.as_slice() else { panic!("{wanted}: two numbers") };
-    json!({ "minimum": least, "maximum": most })
+    let numbers = wanted.split(' ').filter_map(|word| serde_json::from_str(word).ok());
+    match numbers.collect::<Vec<Number>>().as_slice() {
+        [least, most] => json!({ "minimum": least, "maximum": most }),
+        _ => json!({}),
+    }
 }
 
 fn extra_env() -> Value {
