@@ -42,6 +42,9 @@ fn violations(all: &[Value]) -> Vec<String> {
         if has_password(manifest) {
             say("a password in a URL");
         }
+        if text(manifest, "/kind") == "NetworkPolicy" {
+            of_policy(manifest, &mut say);
+        }
     }
     for (manifest, pod) in pods(all) {
         let mut say = |what: &str| found.push(format!("{}: {what}", name_of(manifest)));
@@ -167,6 +170,20 @@ fn of_probes(container: &Value, say: &mut dyn FnMut(&str)) {
     }
 }
 
+/// Whether each rule of a policy names somebody, and ports.
+fn of_policy(policy: &Value, say: &mut dyn FnMut(&str)) {
+    for (rules, peers) in [("/spec/ingress", "/from"), ("/spec/egress", "/to")] {
+        for rule in list(policy, rules) {
+            if list(rule, peers).is_empty() || list(rule, peers).contains(&json!({})) {
+                say(&format!("a rule without {peers} allows everybody"));
+            }
+            if list(rule, "/ports").is_empty() {
+                say("a rule without ports allows every one");
+            }
+        }
+    }
+}
+
 /// Whether everything is forbidden to the pod that no policy allows, also before the release is there.
 fn of_network(all: &[Value], manifest: &Value, pod: &Value, say: &mut dyn FnMut(&str)) {
     let hook = |manifest: &Value| {
@@ -176,20 +193,26 @@ fn of_network(all: &[Value], manifest: &Value, pod: &Value, say: &mut dyn FnMut(
         (events, weight.parse::<i32>().expect("a weight"))
     };
     let (events, weight) = hook(manifest);
-    let covers = |policy: &Value| {
+    let is_early = events.contains("pre-install");
+    let covers = |policy: &&Value| {
         let kinds = list(policy, "/spec/policyTypes");
         let (there, at) = hook(policy);
-        let in_time =
-            there.is_empty() && !events.contains("pre-install") || there == events && at < weight;
+        let in_time = if is_early { there == events && at < weight } else { there.is_empty() };
         let labels = &pod["metadata"]["labels"];
         let selector = policy["spec"]["podSelector"]["matchLabels"].as_object();
         let selects = selector
             .is_some_and(|wanted| wanted.iter().all(|(name, value)| &labels[name] == value));
         kinds.contains(&json!("Ingress")) && kinds.contains(&json!("Egress")) && in_time && selects
     };
-    let mut policies = all.iter().filter(|other| text(other, "/kind") == "NetworkPolicy");
-    if !policies.any(covers) {
+    let policies = all.iter().filter(|other| text(other, "/kind") == "NetworkPolicy");
+    let covering: Vec<&Value> = policies.filter(covers).collect();
+    if covering.is_empty() {
         say("no network policy is about it");
+    }
+    let allows_nothing =
+        |policy: &&Value| policy["spec"]["ingress"].is_null() && policy["spec"]["egress"].is_null();
+    if !is_early && !covering.iter().any(allows_nothing) {
+        say("no network policy forbids it everything");
     }
 }
 
@@ -253,6 +276,10 @@ Deployment | /spec/containers/0/livenessProbe/httpGet/path | "/ready" | its live
 Deployment | /spec/containers/0/readinessProbe/httpGet | null | its readinessProbe does not ask /ready
 Deployment | /metadata/labels/app.kubernetes.io~1instance | "x" | no network policy is about it
 Job | /metadata/labels/app.kubernetes.io~1component | "x" | no network policy is about it
+NetworkPolicy | /kind | "None" | no network policy forbids it everything
+NetworkPolicy | /spec/egress | [{"ports": [{"port": 443}]}] | a rule without /to allows everybody
+NetworkPolicy | /spec/ingress | [{"from": [{}], "ports": [{"port": 443}]}] | a rule without /from allows everybody
+NetworkPolicy | /spec/egress | [{"to": [{"podSelector": {}}]}] | a rule without ports allows every one
 ConfigMap | /data/bridge.yaml | "store: {url: 'postgresql://a:b@c/d'}" | a password in a URL
 ConfigMap | /kind | "Secret" | a secret from plain values
 "#;
