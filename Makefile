@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Of the whole workspace, so that everything is built once: a package by itself has other features of its dependencies.
 TEST = $(CARGO) test --workspace --locked
 
-.PHONY: help demo build test check unit integration chaos chaos-defects restarts fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers vault-check
+.PHONY: chart chart-update help demo build test check unit integration chaos chaos-defects restarts fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers vault-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ chaos-defects: servers ## the service with deliberate defects, one after the oth
 
 restarts: servers ## rolling restarts of three instances, on a machine that does nothing else: nobody waits for two seconds
 	RESTARTS_ALONE=1 $(TEST) --test it rolling -- --nocapture --test-threads 1
+
+chart: servers ## the Helm chart alone: lint, templates, unit tests, schemas, rules (part of `make integration`)
+	$(TEST) --test it deployment::chart
+
+chart-update: servers ## what the chart carries of the rest of the project, its schema and its README
+	@charts/update.sh
 
 VAULT ?=
 vault-check: servers ## the service with a real Vault (VAULT=/path/of/vault; CONTRIBUTING.md says where to get one)

@@ -1,6 +1,8 @@
-//! What an installation is made of and watched by, beside the program itself.
+//! How the bridge is put onto machines, and watched there: what is shipped beside the program is held against the
+//! program. Never needs a cluster or a container engine.
 
 mod alerts;
+mod chart;
 mod dashboards;
 mod promql;
 mod runbook;

@@ -46,6 +46,7 @@ fn links_lead_somewhere() {
         "docs/coach.md",
         "docs/performance.md",
         "docs/decisions/README.md",
+        "charts/biometric-bridge/README.md",
         "examples/README.md",
         "examples/python/README.md",
         "examples/typescript/README.md",

@@ -102,7 +102,8 @@ pub(crate) fn watchers_are_there() -> bool {
     are_there(&WATCHERS)
 }
 
-fn are_there(names: &[&str]) -> bool {
+/// Whether these are there; if not, the test is skipped when that is allowed, and fails otherwise.
+pub(crate) fn are_there(names: &[&str]) -> bool {
     let Err(reason) = look_for(names) else { return true };
     assert!(std::env::var_os(ALLOW_MISSING).is_some_and(|set| set == "1"), "{reason}");
     skipped(&reason);
@@ -144,8 +145,8 @@ pub(crate) fn node() -> &'static Path {
 
 static INSTALLED: LazyLock<BTreeMap<String, PathBuf>> = LazyLock::new(find);
 
-/// Where the installer put a thing of [`NEEDED`], [`EXAMPLES`] or [`WATCHERS`].
-fn installed(name: &str) -> &'static Path {
+/// Where the installer put a thing.
+pub(crate) fn installed(name: &str) -> &'static Path {
     let found = INSTALLED.get(name);
     found.unwrap_or_else(|| panic!("{}", look_for(&[name]).expect_err("it is not there")))
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; what the examples
-# need; Prometheus, which watches; and valgrind, which counts instructions.
+# need; Prometheus, which watches; what checks the chart; and valgrind, which counts instructions.
 # Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
 #
 # Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
@@ -26,6 +26,8 @@ examples="$(cd "$here/../../examples" && pwd)"
 examples_python="$cache/examples-python"
 examples_typescript="$cache/examples-typescript"
 prometheus="$cache/prometheus"
+chart="$cache/chart"
+chart_python="$cache/chart-python"
 missing="$cache/missing"
 
 # Two runs at a time would install over each other.
@@ -251,6 +253,30 @@ install_prometheus() {
     mv "$prometheus/stamp.new" "$prometheus/stamp"
 }
 prometheus_download() { (cd "$prometheus" && apt-get -q download prometheus) >> "$log" 2>&1 < /dev/null 9>&-; }
+# helm, helm-unittest and helm-docs, as chart/go.mod and go.sum have them, and the schemas of Kubernetes.
+install_chart_tools() {
+    local stamp flags="-s -w" package schemas
+    install_python "$chart_python" "$here/chart/requirements.txt" "the checks of the chart"
+    # Each of its releases has 4 MB of schemas, of which two are asked for (tests/it/deployment/chart.rs).
+    for schemas in "$chart_python"/lib/python3*/site-packages/kubernetes_validate/kubernetes-json-schema/v*; do
+        case "$schemas" in *v1.30.0-local-strict | *v1.37.0-local-strict) ;; *) rm -rf "$schemas" ;; esac
+    done
+    stamp="$(cat "$here"/chart/go.{mod,sum} | cksum)"
+    if [ "$(cat "$chart/stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
+    has go || { complain "Go 1.26 or newer is missing, which builds helm: install it (https://go.dev/dl/)."; return 0; }
+    say "building helm, helm-unittest and helm-docs"
+    rm -rf "$chart"
+    mkdir -p "$chart"
+    # Built like this helm takes the cluster for one of 1.20; what we say is the newest that we check with.
+    for package in chartutil lint/rules; do
+        flags+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=37"
+    done
+    if ! (cd "$here/chart" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "$flags" -o "$chart/" tool) >> "$log" 2>&1 9>&-; then
+        complain "What checks the chart cannot be built: see $log; it needs Go 1.26 or newer, and the Go module proxy."
+        return 0
+    fi
+    echo "$stamp" > "$chart/stamp"
+}
 
 # Notes what is there as `name=path`, and what is not as a sentence.
 note() { found+="$1=$2"$'\n'; }
@@ -269,8 +295,10 @@ install_packages
     install_prometheus
 } &
 others=$!
+install_chart_tools &
+chart_tools=$!
 install_kafka
-wait "$others"
+wait "$others" "$chart_tools"
 
 found=""
 if kafka_is_there; then note java "$(command -v java)"; note kafka "$kafka"; fi
@@ -288,6 +316,8 @@ if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
 if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/bin/python"; fi
 if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi
 if [ -e "$prometheus/stamp" ]; then note prometheus "$prometheus/prometheus"; note promtool "$prometheus/promtool"; fi
+if [ -e "$chart/stamp" ]; then for tool in helm helm-unittest helm-docs; do note "$tool" "$chart/$tool"; done; fi
+if [ -e "$chart_python/stamp" ]; then note kubernetes-validate "$chart_python/bin/kubernetes-validate"; fi
 if node_is_there; then note node "$(command -v node)"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"
