@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; what the examples
-# need; and valgrind, which counts instructions.
+# need; valgrind, which counts instructions; and what the deployment is checked with: nginx, openssl, linters.
 # Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
 #
 # Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
@@ -83,6 +83,8 @@ install_packages() {
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
     has valgrind || wanted+=(valgrind)
+    { has nginx || [ -x /usr/sbin/nginx ]; } || wanted+=(nginx-light)
+    has openssl || wanted+=(openssl)
     # Both in one: npm is no part of Debian's nodejs.
     { has node && has npm; } || wanted+=(nodejs npm)
     # Networks that can be cut; where they may not be made, chaos says so and does without.
@@ -199,6 +201,9 @@ install_python() {
     echo "$stamp" > "$place/stamp"
 }
 
+# Linters of the image, the compose file and the workflow: wheels with all inside.
+install_lint() { install_python "$cache/lint" "$here/lint.txt" "the linters of what is deployed"; }
+
 # Node 20 or newer: `parseArgs` and `fetch` are there.
 node_is_there() { has node && [ "$(node --version | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ]; }
 
@@ -234,6 +239,7 @@ install_packages
     install_python "$python" "$here/requirements.txt" "the Python clients"
     install_python "$examples_python" "$examples/langgraph/requirements.txt" "the examples in Python" --require-hashes
     install_typescript
+    install_lint
 } &
 others=$!
 install_kafka
@@ -251,6 +257,13 @@ note_command redis-server redis-server
 note_command kcat kcat
 note_command setpriv util-linux
 note_command valgrind valgrind
+note_command openssl openssl
+# Debian has it where only administrators look.
+if [ -x /usr/sbin/nginx ]; then note nginx /usr/sbin/nginx; else note_command nginx nginx-light; fi
+if [ -e "$cache/lint/stamp" ]; then
+    note hadolint "$cache/lint/bin/hadolint"
+    note check-jsonschema "$cache/lint/bin/check-jsonschema"
+fi
 if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
 if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/bin/python"; fi
 if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi

@@ -1,0 +1,21 @@
+//! How the bridge is deployed: what the repository has for it obeys its rules, and works with real programs.
+
+pub(crate) mod docker;
+mod nginx;
+mod supply;
+
+/// A rule that cannot fail is none: the text obeys all of them, and each plant (what is replaced, by what) is noticed by a
+/// fault that says so.
+fn each_is_noticed(
+    text: &str,
+    faults: impl Fn(&str) -> Vec<String>,
+    plants: &[(&str, &str, &str)],
+) {
+    assert_eq!(faults(text), Vec::<String>::new());
+    for (from, to, said) in plants {
+        assert!(text.contains(from), "there is no {from:?} to be replaced");
+        let found = faults(&text.replacen(from, to, 1));
+        let is_noticed = found.iter().any(|fault| fault.contains(said));
+        assert!(is_noticed, "{from:?} became {to:?}, and nothing says {said:?}: {found:?}");
+    }
+}
