@@ -10,6 +10,7 @@ if ! docker compose version > /dev/null 2>&1; then
 fi
 secrets="$(mktemp -d)"
 export BRIDGE_SECRETS="$secrets" BRIDGE_HTTPS_PORT="${BRIDGE_HTTPS_PORT:-8443}" COMPOSE_PROJECT_NAME=biometric-bridge-smoke
+export OTEL_EXPORTER_OTLP_ENDPOINT=https://otel:4318
 compose() { docker compose -f "$here/compose.yaml" --profile core --profile observability "$@"; }
 end() {
     local code=$?

@@ -73,7 +73,7 @@ done
 keep kafka_keystore cat kafka_key kafka_certificate ca
 
 # The keys that everything about people is sealed with, and what signs the log of accesses: keep a copy apart from the database.
-keep bridge_keys openssl rand -base64 32
+keep bridge_keys text "kek-trial $(openssl rand -base64 32)"
 keep bridge_audit_key openssl genpkey -algorithm ed25519
 for name in postgres_password postgres_bridge_password redis_password grafana_password; do keep "$name" password; done
 keep postgres_url text "postgresql://bridge:$(cat postgres_bridge_password)@postgres:5432/bridge?sslmode=verify-full&sslrootcert=/run/secrets/ca"

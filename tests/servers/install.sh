@@ -204,6 +204,20 @@ install_python() {
 # Linters of the image, the compose file and the workflow: wheels with all inside.
 install_lint() { install_python "$cache/lint" "$here/lint.txt" "the linters of what is deployed"; }
 
+# What loads a compose file as Docker Compose does.
+install_compose_load() {
+    local stamp
+    has go || { complain "Go 1.24 or newer is missing, which builds what loads compose files: install it (https://go.dev/dl)."; return 0; }
+    stamp="$(go version) $(cat "$here"/compose/{main.go,go.mod,go.sum} | cksum)"
+    if [ -x "$cache/compose-load" ] && [ "$(cat "$cache/compose-load.stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
+    say "building what loads compose files"
+    if ! (cd "$here/compose" && GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -trimpath -o "$cache/compose-load" .) >> "$log" 2>&1 9>&-; then
+        complain "What loads compose files (tests/servers/compose) cannot be built: see $log; it needs Go 1.24 or newer, and the module proxy reachable."
+        return 0
+    fi
+    echo "$stamp" > "$cache/compose-load.stamp"
+}
+
 # Node 20 or newer: `parseArgs` and `fetch` are there.
 node_is_there() { has node && [ "$(node --version | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ]; }
 
@@ -240,6 +254,7 @@ install_packages
     install_python "$examples_python" "$examples/langgraph/requirements.txt" "the examples in Python" --require-hashes
     install_typescript
     install_lint
+    install_compose_load
 } &
 others=$!
 install_kafka
@@ -260,6 +275,7 @@ note_command valgrind valgrind
 note_command openssl openssl
 # Debian has it where only administrators look.
 if [ -x /usr/sbin/nginx ]; then note nginx /usr/sbin/nginx; else note_command nginx nginx-light; fi
+if [ -e "$cache/compose-load.stamp" ]; then note compose-load "$cache/compose-load"; fi
 if [ -e "$cache/lint/stamp" ]; then
     note hadolint "$cache/lint/bin/hadolint"
     note check-jsonschema "$cache/lint/bin/check-jsonschema"

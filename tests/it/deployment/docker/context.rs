@@ -1,9 +1,13 @@
 //! What `.dockerignore` lets into the image's build: all that the program is made of, and no secret.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{read, root};
+
+/// Our libraries, as the compiler calls them.
+const LIBRARIES: [&str; 5] = ["actors", "biometric_bridge", "entities", "migration", "neuros"];
 
 /// The build's context: what is sent to the engine.
 pub(super) struct Context {
@@ -51,21 +55,50 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
+/// The files of this repository that our libraries are made of, as cargo wrote them down for the last builds.
+fn made_of() -> BTreeSet<String> {
+    let program = Path::new(env!("CARGO_BIN_EXE_biometric-bridge"));
+    let builds = program.parent().expect("a folder").join("deps");
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(builds).expect("a folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let member = name.strip_suffix(".d").and_then(|name| name.rsplit_once('-'));
+        let Some((member, _)) = member.filter(|(member, _)| LIBRARIES.contains(member)) else {
+            continue;
+        };
+        let text = read(&entry.path());
+        // Only what libraries are made of: tests of theirs read more.
+        let library = format!("/lib{member}-");
+        for line in text
+            .lines()
+            .filter(|line| line.split(": ").next().is_some_and(|made| made.contains(&library)))
+        {
+            let (_, sources) = line.split_once(": ").unwrap_or_default();
+            for path in sources.split_whitespace() {
+                // What was built once from a file that is no more is of no interest.
+                let whole = root().join(path);
+                if let (true, Ok(path)) = (whole.exists(), whole.strip_prefix(root())) {
+                    files.insert(path.to_string_lossy().into_owned());
+                }
+            }
+        }
+    }
+    files
+}
+
 #[test]
 fn all_that_the_program_is_made_of_is_sent_to_the_build() {
-    // Cargo writes down what it has read for the program.
-    let list = format!("{}.d", env!("CARGO_BIN_EXE_biometric-bridge"));
-    let text = read(Path::new(&list));
-    let (_, made_of) = text.split_once(": ").expect("a list of files");
-    let ours: Vec<&str> = made_of
-        .split_whitespace()
-        .filter_map(|path| Path::new(path).strip_prefix(root()).ok()?.to_str())
-        .filter(|path| !path.starts_with("target/"))
-        .collect();
-    assert!(ours.len() > 200 && ours.contains(&"src/main.rs"), "{} files", ours.len());
+    let mut ours = made_of();
+    ours.insert("src/main.rs".to_owned());
+    let has = |file: &str| ours.contains(file);
+    assert!(
+        ours.len() > 200 && has("src/lib.rs") && has("neuros/src/step.rs"),
+        "{} files",
+        ours.len()
+    );
     let context = Context::read();
     let away = |context: &Context| -> Vec<String> {
-        ours.iter().filter(|path| !context.lets_in(path)).map(ToString::to_string).collect()
+        ours.iter().filter(|path| !context.lets_in(path)).cloned().collect()
     };
     assert_eq!(away(&context), Vec::<String>::new());
     let ignores = read(&root().join(".dockerignore"));

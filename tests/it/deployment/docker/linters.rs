@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use crate::servers::{Servers, tool};
-use crate::support::{read, root, stdout};
+use crate::support::{read, root, stderr, stdout};
 
 fn lint(linter: &str, arguments: &[&str], file: &Path) -> Output {
     let mut command = Command::new(tool(linter));
@@ -39,6 +41,7 @@ fn finds_only_what_is_planted(
 #[test]
 fn hadolint_finds_nothing_in_the_image() {
     let plant = ("ENTRYPOINT [\"/usr/local/bin/biometric-bridge\"]", "ENTRYPOINT bridge", "DL3025");
+    let arguments = ["--no-color", "--failure-threshold", "style"];
     finds_only_what_is_planted("hadolint", &arguments, "docker/Dockerfile", plant);
 }
 
@@ -47,6 +50,40 @@ fn the_compose_file_fits_the_schema_of_compose() {
     let plant = ("cap_drop: [ALL]", "cap_dropp: [ALL]", "cap_dropp");
     let arguments = ["--builtin-schema", "vendor.compose-spec"];
     finds_only_what_is_planted("check-jsonschema", &arguments, "docker/compose.yaml", plant);
+}
+
+#[test]
+fn compose_itself_understands_the_file_with_each_profile_alone_and_both() {
+    if !Servers::available_with(&["compose-load"]) {
+        return;
+    }
+    let file = root().join("docker/compose.yaml");
+    let load = |file: &Path, profiles: &[&str]| {
+        let output =
+            Command::new(tool("compose-load")).arg(file).args(profiles).env_clear().output();
+        let output = output.expect("it runs");
+        let text = stdout(&output).to_owned();
+        if output.status.success() { Ok(text) } else { Err(stderr(&output).to_owned()) }
+    };
+    let services = |profiles: &[&str]| -> Vec<String> {
+        let text = load(&file, profiles).unwrap_or_else(|complaint| panic!("{complaint}"));
+        let project: Value = serde_json::from_str(&text).expect("JSON");
+        let limited = |its: &Value| its["deploy"]["resources"]["limits"]["memory"].is_string();
+        let services = project["services"].as_object().expect("services");
+        assert!(services.values().all(|its| limited(its) && its["read_only"] == true));
+        services.keys().cloned().collect()
+    };
+    let core = ["bridge", "kafka", "migrate", "nginx", "postgres", "redis", "topics"];
+    let observability = ["alertmanager", "grafana", "otel", "prometheus"];
+    assert_eq!(services(&["core"]), core);
+    assert_eq!(services(&["observability"]), observability);
+    assert_eq!(services(&["core", "observability"]).len(), core.len() + observability.len());
+    let folder = tempfile::tempdir().expect("a folder");
+    let planted = folder.path().join("compose.yaml");
+    let broken = read(&file).replace("secrets: [ca, kafka_keystore]", "secrets: [ca, keystore]");
+    std::fs::write(&planted, broken).expect("written");
+    let complaint = load(&planted, &["core"]).expect_err("there is no such secret");
+    assert!(complaint.contains("undefined secret keystore"), "{complaint}");
 }
 
 #[test]

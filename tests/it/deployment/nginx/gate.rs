@@ -55,12 +55,12 @@ impl Gate {
         let port = free_port();
         let mut text = read(&root().join("docker/nginx/nginx.conf"));
         for (there, here) in [
+            (" /tmp/", format!(" {}/", place.display())),
             ("/run/secrets/", format!("{}/", secrets().display())),
             ("listen 8443 ", format!("listen 127.0.0.1:{port} ")),
             ("listen 127.0.0.1:8081;", format!("listen 127.0.0.1:{};", free_port())),
             ("bridge:8002", bridge.to_string()),
             ("worker_processes auto;", "worker_processes 1;".to_owned()),
-            (" /tmp/", format!(" {}/", place.display())),
         ] {
             assert!(text.contains(there), "nginx.conf says {there} no more");
             text = text.replace(there, &here);
@@ -91,20 +91,7 @@ impl Gate {
 
     /// Asks on a connection of its own.
     pub(super) fn ask(&self, method: &str, path: &str, lines: &[String], body: &str) -> Answer {
-        let mut tls = Tls::open(self.port, &[&TLS13]).expect("TLS 1.3");
-        let mut head =
-            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-        for line in lines {
-            head += &format!("{line}\r\n");
-        }
-        if !body.is_empty() {
-            head += &format!("Content-Length: {}\r\n", body.len());
-        }
-        tls.say(&format!("{head}\r\n{body}"));
-        let answer = tls.rest();
-        let answer = Answer::of(&whole(&answer)).unwrap_or_else(|| panic!("no answer: {answer:?}"));
-        assert!(!answer.headers.contains_key("x-powered-by"));
-        answer
+        ask_at(self.port, method, path, lines, body)
     }
 
     pub(super) fn stop(&self) {
@@ -120,6 +107,23 @@ impl Gate {
     pub(super) fn complaints(&self) -> String {
         self.program.complaints()
     }
+}
+
+/// Asks whoever has a certificate of the trial and listens there, on a connection of its own.
+pub(super) fn ask_at(port: u16, method: &str, path: &str, lines: &[String], body: &str) -> Answer {
+    let mut tls = Tls::open(port, &[&TLS13]).expect("TLS 1.3");
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    for line in lines {
+        head += &format!("{line}\r\n");
+    }
+    if !body.is_empty() {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    tls.say(&format!("{head}\r\n{body}"));
+    let answer = tls.rest();
+    let answer = Answer::of(&whole(&answer)).unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    assert!(!answer.headers.contains_key("x-powered-by"));
+    answer
 }
 
 /// An answer whose body comes in pieces, in one.
