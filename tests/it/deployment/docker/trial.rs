@@ -280,10 +280,11 @@ fn the_parts_of_the_compose_file_work_together_and_each_lets_in_only_whom_it_kno
     job(&here, "migrate", &environment);
     let service = Bridge::start(&[], &environment);
     service.wait_ready();
-    service.wait_part("cache", true);
     let sent = told(&["send", "--user", "ada", "--metric", "hrv=44"], &environment);
     assert!(sent.status.success(), "{}", stderr(&sent));
     service.wait_metric("biometric_events_processed_total", |count| count >= 1.0);
+    // Since it has taken the state.
+    service.wait_part("redis", true);
     for warning in ["unencrypted", "plaintext"] {
         assert!(!service.log().contains(warning), "{}", service.log());
     }
