@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; what the examples
-# need; valgrind, which counts instructions; and what the deployment is checked with: nginx, openssl, linters.
+# need; valgrind, which counts instructions; and what the deployment is checked with: nginx, Prometheus, Alertmanager's
+# amtool, openssl, linters.
 # Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
 #
 # Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
@@ -83,7 +84,6 @@ install_packages() {
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
     has valgrind || wanted+=(valgrind)
-    { has nginx || [ -x /usr/sbin/nginx ]; } || wanted+=(nginx-light)
     has openssl || wanted+=(openssl)
     # Both in one: npm is no part of Debian's nodejs.
     { has node && has npm; } || wanted+=(nodejs npm)
@@ -201,6 +201,42 @@ install_python() {
     echo "$stamp" > "$place/stamp"
 }
 
+# The program $1, which is $3 in the Debian package $2: unpacked and not installed, for an installed server would run on this
+# machine from then on.
+unpack() {
+    local name="$1" package="$2" file="$3" place="$cache/unpacked"
+    if [ -e "$place/$name.stamp" ]; then return 0; fi
+    { has apt-get && has dpkg-deb; } || { complain "$name is missing: apt-get and dpkg-deb unpack it from Debian's package $package."; return 0; }
+    say "fetching $name"
+    rm -rf "$place/$name".*
+    mkdir -p "$place/$name.new"
+    download() { (cd "$place/$name.new" && apt-get -q download "$package") >> "$log" 2>&1 < /dev/null 9>&-; }
+    if ! download; then
+        # The package lists may be older than the archive, or none.
+        if [ "$(id -u)" -eq 0 ]; then as_root=(); else as_root=(sudo -n); fi
+        apt_try update || true
+        download || { complain "$name is missing because apt-get could not fetch Debian's package $package: see $log and make its archive reachable."; return 0; }
+    fi
+    if ! dpkg-deb -x "$place/$name.new/$package"_*.deb "$place/$name.new/files" >> "$log" 2>&1; then
+        complain "$name is missing because Debian's package $package could not be unpacked: see $log."
+        return 0
+    fi
+    mv -f "$place/$name.new/files/$file" "$place/$name"
+    rm -rf "$place/$name.new"
+    # It starts here, with the libraries that are there; nginx knows -v alone.
+    if ! { "$place/$name" --version || "$place/$name" -v; } > "$place/$name.version" 2>&1; then
+        complain "$name of Debian's package $package does not run here: see $place/$name.version."
+        return 0
+    fi
+    mv "$place/$name.version" "$place/$name.stamp"
+}
+
+install_unpacked() {
+    unpack nginx nginx usr/sbin/nginx
+    unpack prometheus prometheus usr/bin/prometheus
+    unpack amtool prometheus-alertmanager usr/bin/amtool
+}
+
 # Linters of the image, the compose file and the workflow: wheels with all inside.
 install_lint() { install_python "$cache/lint" "$here/lint.txt" "the linters of what is deployed"; }
 
@@ -255,6 +291,7 @@ install_packages
     install_typescript
     install_lint
     install_compose_load
+    install_unpacked
 } &
 others=$!
 install_kafka
@@ -273,8 +310,9 @@ note_command kcat kcat
 note_command setpriv util-linux
 note_command valgrind valgrind
 note_command openssl openssl
-# Debian has it where only administrators look.
-if [ -x /usr/sbin/nginx ]; then note nginx /usr/sbin/nginx; else note_command nginx nginx-light; fi
+for name in nginx prometheus amtool; do
+    if [ -e "$cache/unpacked/$name.stamp" ]; then note "$name" "$cache/unpacked/$name"; fi
+done
 if [ -e "$cache/compose-load.stamp" ]; then note compose-load "$cache/compose-load"; fi
 if [ -e "$cache/lint/stamp" ]; then
     note hadolint "$cache/lint/bin/hadolint"

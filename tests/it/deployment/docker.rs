@@ -7,3 +7,4 @@ mod image;
 mod linters;
 mod root;
 pub(in crate::deployment) mod trial;
+mod watching;

@@ -1,7 +1,7 @@
 //! docker/nginx as it is, run by the real nginx in front of the real bridge: what it lets through, what it refuses, and what its logs
 //! do not say.
 
-mod gate;
+pub(super) mod gate;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -192,6 +192,17 @@ impl Here {
         arguments.extend(["-D".to_owned(), data.to_owned()]);
         let server = Program::start("PostgreSQL", Path::new(&arguments[0]), &arguments[1..], &[]);
         wait_port(port, &server);
+        // It listens a little before it answers.
+        let is_ready = || {
+            let mut command = Command::new(tool("postgres").join("pg_isready"));
+            command.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            command.status().is_ok_and(|status| status.success())
+        };
+        let mut looks = 0..1_200;
+        while !is_ready() {
+            assert!(looks.next().is_some(), "{}", server.complaints());
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.make_role(&ours);
         server
     }

@@ -22,7 +22,7 @@ use crate::service::http::issuer::{SigningKey, trust};
 use crate::service::http::office::{Answer, Office};
 use crate::support::{read, root};
 
-pub(super) fn available() -> bool {
+pub(in crate::deployment) fn available() -> bool {
     Servers::available() && Servers::available_with(&["nginx", "openssl"])
 }
 
@@ -31,7 +31,7 @@ fn secret(name: &str) -> String {
 }
 
 /// A bridge with the trial's certificate, which knows an issuer.
-pub(super) fn bridge_behind(key: &SigningKey) -> Office {
+pub(in crate::deployment) fn bridge_behind(key: &SigningKey) -> Office {
     let mut office = Office::new();
     trust(&mut office, &[key]);
     office.set("BRIDGE__HTTP__TLS__CERTIFICATE_FILE", &secret("bridge_certificate"));
