@@ -1,6 +1,7 @@
 //! The image's program as a container has it: nobody in particular, with a root that it cannot write to and the libraries of the image.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
@@ -43,9 +44,10 @@ const SEALED: &str = "mount -o remount,bind,ro / && exec setpriv --reuid=65532 -
 fn the_service_runs_as_nobody_with_a_root_that_it_cannot_write_to() {
     let may = Command::new("unshare").args(["-m", "mount", "-o", "remount,bind,ro", "/"]).output();
     if !may.is_ok_and(|output| output.status.success()) {
-        eprintln!(
-            "skipped the_service_runs_as_nobody: this process may not make a mount namespace"
-        );
+        // Past the harness, which keeps what a passing test prints.
+        let reason = "this process may not make a mount namespace";
+        writeln!(std::io::stderr(), "skipped the_service_runs_as_nobody: {reason}")
+            .expect("there is one");
         return;
     }
     let office = Office::new();

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
@@ -193,9 +193,10 @@ impl Tls {
     }
 }
 
-/// Somebody in the bridge's place who sends an event, and five seconds later another one.
+/// Somebody in the bridge's place who sends an event, and another one when told.
 pub(super) struct Stand {
     pub(super) address: SocketAddr,
+    next: mpsc::Sender<()>,
 }
 
 impl Stand {
@@ -212,6 +213,7 @@ impl Stand {
             .with_no_client_auth();
         let config = config.with_single_cert(vec![certificate.expect("PEM")], key.expect("PEM"));
         let config = Arc::new(config.expect("a certificate and its key"));
+        let (next, told) = mpsc::channel();
         std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("somebody comes");
             let connection = ServerConnection::new(config).expect("a server");
@@ -219,12 +221,20 @@ impl Stand {
             let mut head = [0; 4_096];
             assert!(stream.read(&mut head).expect("a request") > 0);
             let begin = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
-            for (text, pause) in [(begin, 0), ("data: 1\n\n", 5), ("data: 2\n\n", 0)] {
+            let mut say = |text: &str| {
                 stream.write_all(text.as_bytes()).expect("taken");
                 stream.flush().expect("taken");
-                std::thread::sleep(Duration::from_secs(pause));
-            }
+            };
+            say(begin);
+            say("data: 1\n\n");
+            told.recv().expect("the test goes on");
+            say("data: 2\n\n");
         });
-        Self { address }
+        Self { address, next }
+    }
+
+    /// Has it send the other one.
+    pub(super) fn go_on(&self) {
+        self.next.send(()).expect("it is there");
     }
 }
