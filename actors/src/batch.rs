@@ -11,7 +11,7 @@ use crate::log::{LogError, Outgoing};
 use crate::notice::Notice;
 use crate::obey::Commanded;
 use crate::rows::{
-    AlertRow, Batch, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, RecordRow,
+    AlertRow, BaseRow, Batch, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, RecordRow,
     ReleasedRow, Sink, UserRow,
 };
 use crate::seal::UserTag;
@@ -86,6 +86,8 @@ pub(crate) struct Decided {
     pub records: Vec<RecordRow>,
     /// Users with something new, by number.
     pub users: Vec<UserRow>,
+    /// States that are kept for good, by user and record.
+    pub bases: Vec<BaseRow>,
     /// Mode changes, by user and number.
     pub switches: Vec<Switch>,
     /// Dead letters with what leaves for them.

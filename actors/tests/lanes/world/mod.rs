@@ -20,7 +20,7 @@ use actors::lane::{
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::person::Person;
 use actors::phi::Phi;
-use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
+use actors::ports::{BASE_EVERY, BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use actors::rows::Sink;
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened, UserTag};
 use async_trait::async_trait;
@@ -288,6 +288,7 @@ impl World {
             checkpoint: CheckpointRules {
                 every_records: 3,
                 every: Duration::from_secs(5),
+                base_every: BASE_EVERY,
                 scrub_every: Duration::ZERO,
             },
             users: UserRules::default(),
