@@ -81,6 +81,11 @@ impl Servers {
         are_there(&[&NEEDED[..], &WATCHERS].concat())
     }
 
+    /// The same of tools of these names alone.
+    pub(crate) fn available_with(tools: &[&str]) -> bool {
+        are_there(tools)
+    }
+
     fn start() -> Result<Self, String> {
         // Checked once, so that one sentence names all that is missing.
         look_for(&NEEDED)?;
@@ -126,6 +131,11 @@ pub(crate) fn python() -> &'static Path {
 /// The command-line client of Kafka.
 pub(crate) fn kcat() -> &'static Path {
     installed("kcat")
+}
+
+/// A tool, by its name in the installer's list.
+pub(crate) fn tool(name: &str) -> &'static Path {
+    installed(name)
 }
 
 /// The Python that has what the examples need.
