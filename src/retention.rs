@@ -225,6 +225,7 @@ impl Look<'_> {
             record_number: person.record_number,
             message_number: person.message_number,
             engine: ENGINE_VERSION.cast_signed(),
+            newest: person.newest,
             body: self.of.seal.seal(key, place, &bytes).0,
         };
         let newest = person.newest.map_or(self.horizon, |place| place.stamp);

@@ -62,6 +62,11 @@ impl Source<'_> {
         most: i64,
     ) -> Result<Result<Option<NumberedPlace>, TooFar>, StoreError> {
         let mut back = self.back();
+        if let Some(until) = until
+            && let Some(based) = self.store.based_after(self.stored.user, until).await?
+        {
+            back.begin = Some(Begin::At(based));
+        }
         let mut passed = 0;
         while let Some(page) = back.next(self.store).await? {
             for place in page {

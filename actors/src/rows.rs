@@ -120,6 +120,8 @@ pub struct BaseRow {
     pub record_number: i64,
     /// The number of the newest outgoing message up to there.
     pub message_number: i64,
+    /// Where that record lies.
+    pub newest: RecordPlace,
     /// The state.
     pub body: Sealed,
 }

@@ -255,8 +255,9 @@ impl User {
         let record_number = self.person.record_number;
         if record_number > before && record_number % i64::from(context.base_every) == 0 {
             let (user, message_number) = (self.user, self.person.message_number);
-            let kept = self.checkpoint(None, context);
-            let row = |body| BaseRow { user, record_number, message_number, body };
+            let kept = self.checkpoint(None, context).zip(self.person.newest);
+            let row =
+                |(body, newest)| BaseRow { user, record_number, message_number, newest, body };
             steps.bases.extend(kept.map(row));
         }
     }

@@ -18,8 +18,12 @@ pub struct Model {
     pub engine: i16,
     /// The sealed state.
     pub body: Vec<u8>,
-    /// The stamp of the batch that wrote it.
+    /// The stamp of the batch of the newest record in it.
     pub created_at: DateTimeUtc,
+    /// The lane of that record, where it is known.
+    pub newest_lane: Option<i32>,
+    /// Its place in that batch.
+    pub newest_position: Option<i32>,
 }
 
 crate::plain!(Model);

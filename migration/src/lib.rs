@@ -23,6 +23,7 @@ mod m0016_alert_looks;
 mod m0017_indexes_for_people;
 mod m0018_socket_tickets;
 mod m0020_coach;
+mod m0021_base_places;
 
 pub use key_store::KeyMigrator;
 pub use sea_orm_migration::MigratorTrait;
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_indexes_for_people::Migration),
             Box::new(m0018_socket_tickets::Migration),
             Box::new(m0020_coach::Migration),
+            Box::new(m0021_base_places::Migration),
         ]
     }
 }

@@ -251,6 +251,7 @@ pub(super) fn base(row: base_checkpoints::Model) -> StoredBase {
         record_number: row.record_number,
         message_number: row.message_number,
         engine: row.engine,
+        newest: place(Some(row.created_at), row.newest_lane, row.newest_position),
         body: row.body,
     }
 }

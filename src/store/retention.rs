@@ -175,6 +175,8 @@ impl SqlStore {
             engine: Set(new.base.engine),
             body: Set(new.base.body),
             created_at: Set(instant::of(new.newest)),
+            newest_lane: Set(new.base.newest.map(|place| place.lane.0)),
+            newest_position: Set(new.base.newest.map(|place| place.position)),
         };
         let replaced = OnConflict::columns([Column::UserNumber, Column::RecordNumber])
             .update_columns([
@@ -182,6 +184,8 @@ impl SqlStore {
                 Column::Engine,
                 Column::Body,
                 Column::CreatedAt,
+                Column::NewestLane,
+                Column::NewestPosition,
             ])
             .to_owned();
         let portions = portions(bases.into_iter().map(row).collect());

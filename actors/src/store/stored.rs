@@ -122,6 +122,8 @@ pub struct StoredBase {
     pub message_number: i64,
     /// The engine that wrote it.
     pub engine: i16,
+    /// Where the newest record lies, if that is known.
+    pub newest: Option<RecordPlace>,
     /// The sealed state.
     pub body: Vec<u8>,
 }

@@ -97,7 +97,9 @@ impl Inquirer {
             let start = file.stored.start.record_number;
             let newest = newest.map_or(start, |newest| newest.number);
             let after = page.after.max(start);
-            if newest - after > PASSED_MAX {
+            let asked = after.saturating_add(limit);
+            let nearest = opened.store.nearest_behind(file.stored.user, asked).await?;
+            if nearest.is_some_and(|nearest| nearest.number - after > PASSED_MAX) {
                 return Err(too_far("after"));
             }
             let numbers =

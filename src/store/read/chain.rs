@@ -7,7 +7,10 @@ use actors::lane::UserNumber;
 use actors::rows::RecordPlace;
 use actors::store::{Begin, NumberedPlace, StoreError, StoredRecord};
 use chrono::{DateTime, Utc};
-use entities::{event_records, lanes, routing, users};
+use entities::base_checkpoints::Column;
+use entities::{base_checkpoints, event_records, lanes, routing, users};
+use neuros::time::Timestamp;
+use sea_orm::sea_query::SimpleExpr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
@@ -47,7 +50,7 @@ impl SqlStore {
     ) -> Result<Vec<NumberedPlace>, StoreError> {
         let (first, upto) = match begin {
             Begin::At(first) => (Some(first), first.number),
-            Begin::Newest { upto } => (self.newest_of(user).await?, upto),
+            Begin::Newest { upto } => (self.nearest_behind(user, upto).await?, upto),
         };
         let Some(first) = first else { return Ok(Vec::new()) };
         // Down to a number and not to a count: so the database never goes further than it is asked to.
@@ -71,6 +74,58 @@ impl SqlStore {
         };
         let found = rows.iter().map(|row| columns(row).map(numbered)).collect::<Result<_, _>>();
         found.map_err(|error| of_database(&error))
+    }
+
+    /// The record at or behind that number from which the way back to it begins: the newest of the first base from there
+    /// on, or of all.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn nearest_behind(
+        &self,
+        user: UserNumber,
+        number: i64,
+    ) -> Result<Option<NumberedPlace>, StoreError> {
+        let is_behind = Column::RecordNumber.gte(number);
+        match self.first_base(user, is_behind).await? {
+            Some(based) => Ok(Some(based)),
+            None => self.newest_of(user).await,
+        }
+    }
+
+    /// The newest record of a user's first base that was stored after a time.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn based_after(
+        &self,
+        user: UserNumber,
+        time: Timestamp,
+    ) -> Result<Option<NumberedPlace>, StoreError> {
+        self.first_base(user, Column::CreatedAt.gt(instant::of(time))).await
+    }
+
+    /// The newest record of the first base of a user that is so, and says where it lies.
+    async fn first_base(
+        &self,
+        user: UserNumber,
+        is_so: SimpleExpr,
+    ) -> Result<Option<NumberedPlace>, StoreError> {
+        let found = base_checkpoints::Entity::find()
+            .select_only()
+            .columns([Column::CreatedAt, Column::NewestLane])
+            .columns([Column::NewestPosition, Column::RecordNumber])
+            .filter(Column::UserNumber.eq(user.0))
+            .filter(is_so)
+            .filter(Column::NewestLane.is_not_null())
+            .filter(Column::NewestPosition.is_not_null())
+            .order_by_asc(Column::RecordNumber)
+            .into_tuple::<PlaceColumns>()
+            .one(&self.reader)
+            .await;
+        Ok(found.map_err(|error| of_database(&error))?.map(numbered))
     }
 
     /// The newest of a user's records: in front of the home lane's checkpoints, or else in the user's own.

@@ -117,6 +117,8 @@ fn base(row: &BaseRow, stamp: DateTime<Utc>) -> base_checkpoints::ActiveModel {
         engine: Set(ENGINE_VERSION.cast_signed()),
         body: Set(row.body.0.clone()),
         created_at: Set(stamp),
+        newest_lane: Set(Some(row.newest.lane.0)),
+        newest_position: Set(Some(row.newest.position)),
     }
 }
 

@@ -9,7 +9,7 @@ use actors::places::{checkpoint_place, record_place};
 use actors::restore::Restorer;
 use actors::rows::{BaseRow, Erasure, ErasureRow};
 use actors::seal::{DataKey, KeyRing, KeysAway, Seal as _, UserTag};
-use actors::store::{Asked, Store as _, StoredUser};
+use actors::store::{Asked, Begin, Store as _, StoredUser};
 use async_trait::async_trait;
 use biometric_bridge::retention::{Gone, Retention};
 use biometric_bridge::seal::Sealer;
@@ -31,6 +31,7 @@ facts!(
     a_base_goes_when_no_record_leads_on_from_it,
     bases_come_with_batches_and_go_once_newer_ones_hold_all_that_is_old,
     a_state_is_compared_from_before_its_newest_base,
+    the_way_back_begins_at_the_first_base_behind,
     a_stretch_has_about_as_many_records_as_asked_for,
     one_process_at_a_time_has_its_turn,
     records_of_somebody_who_was_erased_go_without_a_base,
@@ -311,6 +312,7 @@ async fn keep_base(owner: &mut Owner, wearer: &Wearer) {
         user,
         record_number,
         message_number: wearer.person.message_number,
+        newest: owner.places[&(user, record_number)],
         body: cipher().seal(&key(), checkpoint_place(user, record_number), &bytes),
     });
     owner.commit(batch).await.expect("it is committed");
@@ -362,6 +364,34 @@ async fn a_state_is_compared_from_before_its_newest_base(place: Place) {
         .await;
     let compared = restorer.compare(&stored, &key()).await;
     assert!(compared.is_err(), "neither leads to the state");
+}
+
+async fn the_way_back_begins_at_the_first_base_behind(place: Place) {
+    let (_, wearer) = wear_with_bases(&place).await;
+    let user = wearer.user.expect("a user");
+    let nearest = async |number| {
+        let found = place.store.nearest_behind(user, number).await.expect("an answer");
+        found.expect("a record").number
+    };
+    let behind = [1, 3, 4, 5, 6, 7, i64::MAX];
+    let mut found = Vec::new();
+    for number in behind {
+        found.push(nearest(number).await);
+    }
+    assert_eq!(found, [3, 3, 5, 5, 7, 7, 7]);
+    // Records 3 and 5 are of batches 3 and 6, and their bases of the batches after these.
+    let after = async |batch: i64| {
+        let time = Timestamp::from_micros(START + batch * 1_000_000);
+        let found = place.store.based_after(user, time).await.expect("an answer");
+        found.map(|found| found.number)
+    };
+    assert_eq!([after(2).await, after(6).await, after(7).await], [Some(3), Some(5), None]);
+    // The places lead on: what is there is found from each.
+    for upto in 1..=7 {
+        let back = place.store.places_back(user, Begin::Newest { upto }, 0).await;
+        let numbers: Vec<i64> = back.expect("an answer").iter().map(|it| it.number).collect();
+        assert_eq!(numbers, (1..=upto).rev().collect::<Vec<_>>());
+    }
 }
 
 async fn a_stretch_has_about_as_many_records_as_asked_for(place: Place) {

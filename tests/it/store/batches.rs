@@ -257,6 +257,8 @@ pub(crate) async fn keep_base(place: &Place, user: UserNumber, record_number: i6
         engine: Set(1),
         body: Set(format!("base {record_number}").into_bytes()),
         created_at: Set(created_at),
+        newest_lane: Set(None),
+        newest_position: Set(None),
     };
     let outside = place.outside().await;
     let kept = base_checkpoints::Entity::insert(row).exec_without_returning(&outside).await;

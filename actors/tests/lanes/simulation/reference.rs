@@ -476,6 +476,9 @@ impl Reference {
             ensure(opened.is_ok_and(|bytes| *bytes.expose() == known.checkpoint), || {
                 format!("I5: the base of user {} at {number} is not the replay's", user.0)
             })?;
+            ensure(base.newest == Some(known.place), || {
+                format!("I3: the newest record of base {number} is at {:?}", base.newest)
+            })?;
             ensure(base.message_number == known.message_number, || {
                 format!("I3: message number {} at base {number}", base.message_number)
             })?;

@@ -350,8 +350,9 @@ fn outbox(batch: &Batch, statement: Statement) -> Statement {
 }
 
 const BASES: &str =
-    "INSERT INTO base_checkpoints (user_number, record_number, message_number, body, engine, created_at)
-     SELECT *, $5, $6 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])";
+    "INSERT INTO base_checkpoints (user_number, record_number, message_number, newest_position,
+         body, newest_lane, engine, created_at)
+     SELECT *, $6, $7, $8 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[], $5::bytea[])";
 
 fn bases(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.bases;
@@ -359,7 +360,9 @@ fn bases(batch: &Batch, statement: Statement) -> Statement {
         .bind(column(rows, |row| row.user.0))
         .bind(column(rows, |row| row.record_number))
         .bind(column(rows, |row| row.message_number))
+        .bind(column(rows, |row| row.newest.position))
         .bind(column(rows, |row| row.body.0.as_slice()))
+        .bind(batch.lane.0)
         .bind(ENGINE_VERSION.cast_signed())
         .bind(instant::of(batch.after.stamp))
 }

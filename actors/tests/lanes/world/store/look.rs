@@ -99,6 +99,7 @@ impl MemoryStore {
             record_number: user.record_number,
             message_number: user.message_number,
             engine: neuros::ENGINE_VERSION.cast_signed(),
+            newest: user.newest,
             body: user.checkpoint.unwrap(),
         };
         tables.bases.insert((user.user, user.record_number), base);

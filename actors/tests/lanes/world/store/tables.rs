@@ -234,11 +234,12 @@ pub(crate) struct Tables {
 }
 
 fn base(row: &BaseRow) -> ((UserNumber, i64), StoredBase) {
-    let BaseRow { user, record_number, message_number, body } = row;
+    let BaseRow { user, record_number, message_number, newest, body } = row;
     let base = StoredBase {
         record_number: *record_number,
         message_number: *message_number,
         engine: neuros::ENGINE_VERSION.cast_signed(),
+        newest: Some(*newest),
         body: body.0.clone(),
     };
     ((*user, *record_number), base)
