@@ -29,10 +29,10 @@ pub(crate) use messages::{Message, Outgoing};
 pub(crate) use model::{Answer, Model, completion};
 pub(crate) use network::{Link, Network};
 pub(crate) use postgres::Postgres;
-pub(crate) use process::Server;
+pub(crate) use process::{Server, spawn};
 pub(crate) use program::Program;
 pub(crate) use redis::Redis;
-pub(crate) use scratch::folder;
+pub(crate) use scratch::{Port, folder};
 pub(crate) use vault::{Fault, Vault};
 
 /// What the servers and clients are called in the installer's list.
@@ -105,6 +105,11 @@ fn skipped(reason: &str) {
 /// The Python that has kafka-python and confluent-kafka.
 pub(crate) fn python() -> &'static Path {
     installed("python")
+}
+
+/// The folder of PostgreSQL's programs.
+pub(crate) fn postgres_programs() -> &'static Path {
+    installed("postgres")
 }
 
 /// The command-line client of Kafka.

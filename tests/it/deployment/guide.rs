@@ -1,0 +1,177 @@
+//! `docs/deployment.md`, walked: its commands are run in their order against real servers, those that need something
+//! else are read, and what it names is there.
+
+mod page;
+mod restore;
+mod shell;
+
+use std::collections::BTreeMap;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use crate::servers::{Kafka, Port, Servers};
+use crate::support::{files, root, run, stderr};
+use page::{Block, blocks};
+use shell::Shell;
+
+/// Variables of the guide whose values are the site's own; `at` is where our port is.
+fn places(servers: &Servers, brokers: &[Kafka], at: &str) -> BTreeMap<String, String> {
+    let brokers: Vec<String> = brokers.iter().map(Kafka::bootstrap).collect();
+    let database = || servers.postgres.database();
+    let places = [
+        ("KAFKA_BOOTSTRAP_SERVERS", brokers.join(",")),
+        ("POSTGRES_URL", database()),
+        ("KEYS_URL", database()),
+        ("REDIS_URL", format!("{}7", servers.redis.url())),
+        ("HTTP_BIND", at.to_owned()),
+        ("BRIDGE", format!("https://{}", at.replace("127.0.0.1", "localhost"))),
+        ("RESTORED_URL", database()),
+        ("RESTORED_KEYS_URL", database()),
+    ];
+    places.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// Gives the variables of a block values that lead somewhere.
+fn set_out(shell: &mut Shell, block: &Block, places: &mut BTreeMap<String, String>) {
+    for command in &block.commands {
+        let name = command.text.strip_prefix("export ").and_then(|text| text.split_once('='));
+        let (name, _) = name.unwrap_or_else(|| panic!("line {}: no place", command.line));
+        let value = places.remove(name);
+        let value = value.unwrap_or_else(|| panic!("line {}: what is {name}?", command.line));
+        let (said, code) = shell.ends(&format!("export {name}='{value}'"));
+        assert_eq!(code, 0, "{said:?}");
+    }
+}
+
+#[test]
+fn every_command_of_the_guide_works_in_its_order() {
+    if !Servers::available() {
+        return;
+    }
+    let brokers = Kafka::start_three();
+    let port = Port::new().expect("a port is free");
+    let at = format!("127.0.0.1:{}", port.number);
+    let mut places = places(Servers::shared(), &brokers, &at);
+    let mut shell = Shell::start(|_| {});
+    for block in blocks().iter().filter(|block| block.runs_here()) {
+        match block.is("places") {
+            true => set_out(&mut shell, block, &mut places),
+            false => block.commands.iter().for_each(|command| _ = shell.run(command)),
+        }
+    }
+    assert!(places.is_empty(), "the guide does not say where these are: {places:?}");
+    has_three_copies(&brokers);
+}
+
+/// What the guide's commands have made survives the loss of a broker.
+fn has_three_copies(brokers: &[Kafka]) {
+    let consumer: BaseConsumer = brokers[0].client().create().expect("a consumer can be made");
+    let metadata = consumer.fetch_metadata(None, std::time::Duration::from_secs(30));
+    let metadata = metadata.expect("the brokers answer");
+    let ours = metadata.topics().iter().filter(|its| !its.name().starts_with("__"));
+    let copies: BTreeMap<&str, Vec<usize>> = ours
+        .map(|its| (its.name(), its.partitions().iter().map(|it| it.replicas().len()).collect()))
+        .collect();
+    assert_eq!(copies.len(), 6, "{copies:?}");
+    assert!(copies.values().flatten().all(|copies| *copies == 3), "{copies:?}");
+    assert_eq!(copies["biometric.events"].len(), 12);
+}
+
+#[test]
+fn most_commands_of_the_guide_are_run() {
+    let (mut run, mut read) = (0, 0);
+    for block in blocks() {
+        assert!(block.commands.iter().all(|it| !it.text.contains("|| true")), "a failure is one");
+        *if block.runs_here() { &mut run } else { &mut read } += block.commands.len();
+    }
+    assert!(run >= 80 && run >= 2 * read, "{run} commands are run and {read} are read only");
+}
+
+/// The words of a command, as a shell takes them, up to what is behind the end of each of its parts.
+fn parts(text: &str) -> Vec<Vec<String>> {
+    let mut parts = vec![Vec::new()];
+    let (mut word, mut quote) = (None::<String>, None);
+    for letter in text.chars().chain([' ']) {
+        match (letter, quote) {
+            (its, Some(open)) if its == open => quote = None,
+            ('\'' | '"', None) => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (' ' | '\n' | '\\' | ';' | '|' | '&' | '(' | ')' | '>' | '<', None) => {
+                let part = parts.last_mut().expect("there is one");
+                part.extend(word.take());
+                if !matches!(letter, ' ' | '\n' | '\\') {
+                    parts.push(Vec::new());
+                }
+            }
+            (letter, _) => word.get_or_insert_default().push(letter),
+        }
+    }
+    parts
+}
+
+/// The arguments of each call of our program in a command: behind a word that is its name alone.
+fn calls(text: &str) -> Vec<Vec<String>> {
+    let of = |part: Vec<String>| {
+        let ours = part.iter().position(|word| word == "biometric-bridge")?;
+        let words = part.into_iter().skip(ours + 1);
+        Some(words.take_while(|word| !word.starts_with('#')).collect::<Vec<_>>())
+    };
+    parts(text).into_iter().filter_map(of).collect()
+}
+
+#[test]
+fn commands_of_ours_that_are_only_read_have_arguments_that_there_are() {
+    let blocks = blocks();
+    let read = blocks.iter().filter(|block| !block.runs_here());
+    let mut seen = 0;
+    for command in read.flat_map(|block| &block.commands) {
+        for call in calls(&command.text) {
+            let mut arguments: Vec<&str> = call.iter().map(String::as_str).collect();
+            arguments.push("--help");
+            let output = run(&arguments, "");
+            let (line, said) = (command.line, stderr(&output));
+            assert!(output.status.success(), "line {line}: {call:?}: {said}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen} calls");
+    let wrong = ["topics", "create", "--partitons", "12", "--help"];
+    assert!(!run(&wrong, "").status.success(), "a wrong flag is found");
+}
+
+#[test]
+fn calls_are_found_wherever_they_stand() {
+    let text = "kubectl exec deploy/biometric-bridge -- biometric-bridge user tag 'a b' | grep x; \
+                biometric-bridge run # as it is";
+    let found: Vec<String> = calls(text).iter().map(|call| call.join("+")).collect();
+    assert_eq!(found, ["user+tag+a b", "run"]);
+}
+
+/// Folders of the project whose files the guide names.
+const FOLDERS: [&str; 9] =
+    ["actors", "bench", "charts", "config", "docker", "docs", "examples", "src", "tests"];
+
+#[test]
+fn every_file_that_the_guide_names_is_there() {
+    let mut seen = 0;
+    for text in [page::text(), crate::support::read(&root().join("docs/scaling.md"))] {
+        let is_of_path = |letter: char| letter.is_ascii_alphanumeric() || "._-/*".contains(letter);
+        for word in text.split(|letter| !is_of_path(letter)) {
+            let word = word.trim_end_matches('.');
+            let Some((folder, rest)) = word.split_once('/') else { continue };
+            if !FOLDERS.contains(&folder) || rest.is_empty() {
+                continue;
+            }
+            seen += 1;
+            match word.split_once("/*") {
+                Some((folder, ending)) => {
+                    assert!(!files(folder, ending).is_empty(), "{word}: there are none");
+                }
+                None => assert!(root().join(word).exists(), "{word} is not there"),
+            }
+        }
+    }
+    assert!(seen >= 10, "{seen} files");
+}
