@@ -152,10 +152,7 @@ pub trait KeyRing: Send + Sync {
     /// # Errors
     ///
     /// As [`KeyRing::keys_of`].
-    async fn first_keys_of(
-        &self,
-        users: &[UserNumber],
-    ) -> Result<Vec<Option<DataKey>>, KeysAway> {
+    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         self.keys_of(users).await
     }
 

@@ -272,10 +272,7 @@ impl KeyRing for StoredKeyRing {
         Ok(users.iter().filter_map(key).cloned().collect())
     }
 
-    async fn first_keys_of(
-        &self,
-        users: &[UserNumber],
-    ) -> Result<Vec<Option<DataKey>>, KeysAway> {
+    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         self.first(users).await
     }
 

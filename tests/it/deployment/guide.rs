@@ -9,20 +9,20 @@ use std::collections::BTreeMap;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::servers::{Kafka, Port, Servers};
-use crate::support::{files, root, run, stderr};
+use crate::servers::{Kafka, Port, Postgres, Servers};
+use crate::support::{files, is_there, read, root, run, stderr};
 use page::{Block, blocks};
 use shell::Shell;
 
 /// Variables of the guide whose values are the site's own; `at` is where our port is.
-fn places(servers: &Servers, brokers: &[Kafka], at: &str) -> BTreeMap<String, String> {
+fn places(brokers: &[Kafka], postgres: &Postgres, at: &str) -> BTreeMap<String, String> {
     let brokers: Vec<String> = brokers.iter().map(Kafka::bootstrap).collect();
-    let database = || servers.postgres.database();
+    let database = || postgres.database();
     let places = [
         ("KAFKA_BOOTSTRAP_SERVERS", brokers.join(",")),
         ("POSTGRES_URL", database()),
         ("KEYS_URL", database()),
-        ("REDIS_URL", format!("{}7", servers.redis.url())),
+        ("REDIS_URL", format!("{}7", Servers::shared().redis.url())),
         ("HTTP_BIND", at.to_owned()),
         ("BRIDGE", format!("https://{}", at.replace("127.0.0.1", "localhost"))),
         ("RESTORED_URL", database()),
@@ -35,9 +35,9 @@ fn places(servers: &Servers, brokers: &[Kafka], at: &str) -> BTreeMap<String, St
 fn set_out(shell: &mut Shell, block: &Block, places: &mut BTreeMap<String, String>) {
     for command in &block.commands {
         let name = command.text.strip_prefix("export ").and_then(|text| text.split_once('='));
-        let (name, _) = name.unwrap_or_else(|| panic!("line {}: no place", command.line));
+        let (name, _) = name.unwrap_or_else(|| panic!("{}: no place", command.place));
         let value = places.remove(name);
-        let value = value.unwrap_or_else(|| panic!("line {}: what is {name}?", command.line));
+        let value = value.unwrap_or_else(|| panic!("{}: what is {name}?", command.place));
         let (said, code) = shell.ends(&format!("export {name}='{value}'"));
         assert_eq!(code, 0, "{said:?}");
     }
@@ -48,11 +48,13 @@ fn every_command_of_the_guide_works_in_its_order() {
     if !Servers::available() {
         return;
     }
-    let brokers = Kafka::start_three();
+    // A physical copy is one of a whole server.
+    let (brokers, postgres) = (Kafka::start_three(), Postgres::start(false));
     let port = Port::new().expect("a port is free");
     let at = format!("127.0.0.1:{}", port.number);
-    let mut places = places(Servers::shared(), &brokers, &at);
+    let mut places = places(&brokers, &postgres, &at);
     let mut shell = Shell::start(|_| {});
+    std::fs::write(shell.folder().join("event.py"), page::program()).expect("written");
     for block in blocks().iter().filter(|block| block.runs_here()) {
         match block.is("places") {
             true => set_out(&mut shell, block, &mut places),
@@ -72,19 +74,22 @@ fn has_three_copies(brokers: &[Kafka]) {
     let copies: BTreeMap<&str, Vec<usize>> = ours
         .map(|its| (its.name(), its.partitions().iter().map(|it| it.replicas().len()).collect()))
         .collect();
-    assert_eq!(copies.len(), 6, "{copies:?}");
+    // Of the group, and of one more shard.
+    assert_eq!(copies.len(), 12, "{copies:?}");
     assert!(copies.values().flatten().all(|copies| *copies == 3), "{copies:?}");
-    assert_eq!(copies["biometric.events"].len(), 12);
+    let partitions = ["biometric.events", "biometric.events.by-user", "biometric.events.s2"];
+    assert_eq!(partitions.map(|topic| copies[topic].len()), [15, 15, 12]);
 }
 
 #[test]
 fn most_commands_of_the_guide_are_run() {
-    let (mut run, mut read) = (0, 0);
+    let (mut walked, mut looked_at) = (0, 0);
     for block in blocks() {
         assert!(block.commands.iter().all(|it| !it.text.contains("|| true")), "a failure is one");
-        *if block.runs_here() { &mut run } else { &mut read } += block.commands.len();
+        *if block.runs_here() { &mut walked } else { &mut looked_at } += block.commands.len();
     }
-    assert!(run >= 80 && run >= 2 * read, "{run} commands are run and {read} are read only");
+    let both = format!("{walked} commands are run, {looked_at} are not");
+    assert!(walked >= 80 && walked >= 2 * looked_at, "{both}");
 }
 
 /// The words of a command, as a shell takes them, up to what is behind the end of each of its parts.
@@ -121,22 +126,56 @@ fn calls(text: &str) -> Vec<Vec<String>> {
     parts(text).into_iter().filter_map(of).collect()
 }
 
+/// Commands of ours that have commands or arguments of their own.
+const COMMANDS: [&str; 16] = [
+    "alerts",
+    "audit",
+    "config",
+    "dlq",
+    "erase",
+    "explain",
+    "export",
+    "gaps",
+    "keys",
+    "migrate",
+    "quarantine",
+    "send",
+    "state",
+    "tokens",
+    "topics",
+    "user",
+];
+
+/// The program knows all arguments of a call, and takes what they are set to.
+fn has_these_arguments(place: &str, call: &[String]) {
+    let mut arguments: Vec<&str> = call.iter().map(String::as_str).collect();
+    arguments.push("--help");
+    let output = run(&arguments, "");
+    assert!(output.status.success(), "{place}: {call:?}: {}", stderr(&output));
+}
+
 #[test]
 fn commands_of_ours_that_are_only_read_have_arguments_that_there_are() {
     let blocks = blocks();
-    let read = blocks.iter().filter(|block| !block.runs_here());
-    let mut seen = 0;
-    for command in read.flat_map(|block| &block.commands) {
-        for call in calls(&command.text) {
-            let mut arguments: Vec<&str> = call.iter().map(String::as_str).collect();
-            arguments.push("--help");
-            let output = run(&arguments, "");
-            let (line, said) = (command.line, stderr(&output));
-            assert!(output.status.success(), "line {line}: {call:?}: {said}");
-            seen += 1;
+    let read = blocks.iter().filter(|block| !block.runs_here()).flat_map(|block| &block.commands);
+    let in_blocks = read.map(|command| (command.place.clone(), command.text.clone()));
+    let mut seen = [0, 0];
+    for (place, text) in in_blocks {
+        for call in calls(&text) {
+            has_these_arguments(&place, &call);
+            seen[0] += 1;
         }
     }
-    assert!(seen >= 5, "{seen} calls");
+    // In the text a command may stand without our name before it.
+    for (place, text) in page::quoted() {
+        let words = text.strip_prefix("biometric-bridge ").unwrap_or(&text);
+        let call: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        if call.len() > 1 && COMMANDS.contains(&call[0].as_str()) {
+            has_these_arguments(&place, &call);
+            seen[1] += 1;
+        }
+    }
+    assert!(seen[0] >= 3 && seen[1] >= 20, "{seen:?} calls");
     let wrong = ["topics", "create", "--partitons", "12", "--help"];
     assert!(!run(&wrong, "").status.success(), "a wrong flag is found");
 }
@@ -156,7 +195,7 @@ const FOLDERS: [&str; 9] =
 #[test]
 fn every_file_that_the_guide_names_is_there() {
     let mut seen = 0;
-    for text in [page::text(), crate::support::read(&root().join("docs/scaling.md"))] {
+    for text in page::PAGES.map(|page| read(&root().join(page))) {
         let is_of_path = |letter: char| letter.is_ascii_alphanumeric() || "._-/*".contains(letter);
         for word in text.split(|letter| !is_of_path(letter)) {
             let word = word.trim_end_matches('.');
@@ -166,10 +205,11 @@ fn every_file_that_the_guide_names_is_there() {
             }
             seen += 1;
             match word.split_once("/*") {
-                Some((folder, ending)) => {
+                Some((folder, ending)) if root().join(folder).exists() => {
                     assert!(!files(folder, ending).is_empty(), "{word}: there are none");
                 }
-                None => assert!(root().join(word).exists(), "{word} is not there"),
+                Some((folder, _)) => assert!(is_there(&root().join(folder)), "{word}: no folder"),
+                None => assert!(is_there(&root().join(word)), "{word} is not there"),
             }
         }
     }

@@ -58,9 +58,11 @@ impl Kafka {
         };
         std::thread::scope(|scope| {
             // None is ready before two of them are.
-            let nodes = (1..).zip(ports).map(|(number, port)| scope.spawn(move || start(number, port)));
+            let nodes =
+                (1..).zip(ports).map(|(number, port)| scope.spawn(move || start(number, port)));
             let nodes: Vec<_> = nodes.collect();
-            let ended = nodes.into_iter().map(|node| node.join().map_err(|_| "Kafka's start panicked")?);
+            let ended =
+                nodes.into_iter().map(|node| node.join().map_err(|_| "Kafka's start panicked")?);
             ended.collect()
         })
     }

@@ -2,6 +2,9 @@
 
 use crate::support::{read, root};
 
+/// The pages, in the order in which they are walked.
+pub(super) const PAGES: [&str; 2] = ["docs/deployment.md", "docs/scaling.md"];
+
 /// What a block needs that tests have not: it is looked at and not run.
 pub(super) const ELSEWHERE: [&str; 3] = ["docker", "cluster", "elsewhere"];
 /// What names blocks that are run, for those who run them apart. `places` gives variables whose values are the
@@ -11,8 +14,8 @@ pub(super) const NAMES: [&str; 6] =
 
 /// A command with what the guide shows of it.
 pub(super) struct Command {
-    /// Of the guide, from 1.
-    pub(super) line: usize,
+    /// Page and line.
+    pub(super) place: String,
     pub(super) text: String,
     /// What it prints, as far as the guide shows it.
     pub(super) output: Vec<String>,
@@ -37,16 +40,13 @@ impl Block {
     }
 }
 
-/// The blocks of the guide, in order.
+/// The blocks of the pages, in order.
 pub(super) fn blocks() -> Vec<Block> {
-    blocks_of(&text())
+    let of = |page: &str| blocks_of(page, &read(&root().join(page)));
+    PAGES.into_iter().flat_map(of).collect()
 }
 
-pub(super) fn text() -> String {
-    read(&root().join("docs/deployment.md"))
-}
-
-fn blocks_of(text: &str) -> Vec<Block> {
+fn blocks_of(page: &str, text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = (1..).zip(text.lines());
     while let Some((number, line)) = lines.next() {
@@ -57,35 +57,58 @@ fn blocks_of(text: &str) -> Vec<Block> {
         let kind = words.next();
         assert!(
             !matches!(kind, Some("bash" | "sh" | "shell") | None),
-            "line {number}: commands stand in `console` blocks, and every block says what it is"
+            "{page}:{number}: commands stand in `console` blocks, and every block says what it is"
         );
         if kind != Some("console") {
             continue;
         }
         let mark = words.next().map(str::to_owned);
         let is_known = |mark: &String| [&ELSEWHERE[..], &NAMES[..]].concat().contains(&&**mark);
-        assert!(mark.iter().all(is_known) && words.next().is_none(), "line {number}: {info}");
-        let commands = commands(&inside);
-        assert!(!commands.is_empty(), "line {number}: no command begins with `$ `");
+        assert!(mark.iter().all(is_known) && words.next().is_none(), "{page}:{number}: {info}");
+        let commands = commands(page, &inside);
+        assert!(!commands.is_empty(), "{page}:{number}: no command begins with `$ `");
         blocks.push(Block { mark, commands });
     }
     blocks
 }
 
+/// What stands between backticks in the text of the pages, with its place.
+pub(super) fn quoted() -> Vec<(String, String)> {
+    let of = |page: &str| {
+        let text = read(&root().join(page));
+        let mut is_text = true;
+        let mut quoted = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            is_text ^= line.trim_start().starts_with("```");
+            let spans = line.split('`').skip(1).step_by(2).filter(|_| is_text);
+            quoted.extend(spans.map(|span| (format!("{page}:{number}"), span.to_owned())));
+        }
+        quoted
+    };
+    PAGES.into_iter().flat_map(of).collect()
+}
+
+/// The first program in Python of the guide.
+pub(super) fn program() -> String {
+    let text = read(&root().join(PAGES[0]));
+    let program = text.split("```python\n").nth(1).and_then(|rest| rest.split("```").next());
+    program.expect("the guide has a program").to_owned()
+}
+
 /// Commands begin with `$ `, go on behind a backslash, and are followed by what they print.
-fn commands(lines: &[(usize, &str)]) -> Vec<Command> {
+fn commands(page: &str, lines: &[(usize, &str)]) -> Vec<Command> {
     let mut commands: Vec<Command> = Vec::new();
     let mut goes_on = false;
     for (number, line) in lines {
         if let Some(text) = line.strip_prefix("$ ").filter(|_| !goes_on) {
             let exit_code = text.rsplit_once("# exit code ").map_or(0, |(_, code)| {
-                code.trim().parse().unwrap_or_else(|_| panic!("line {number}: {code}"))
+                code.trim().parse().unwrap_or_else(|_| panic!("{page}:{number}: {code}"))
             });
-            let (line, text) = (*number, text.to_owned());
-            commands.push(Command { line, text, output: Vec::new(), exit_code });
+            let (place, text) = (format!("{page}:{number}"), text.to_owned());
+            commands.push(Command { place, text, output: Vec::new(), exit_code });
         } else {
             let command = commands.last_mut();
-            let command = command.unwrap_or_else(|| panic!("line {number}: whose output is it?"));
+            let command = command.unwrap_or_else(|| panic!("{page}:{number}: whose output is it?"));
             match goes_on {
                 true => command.text.extend(["\n", line]),
                 false => command.output.push((*line).to_owned()),
@@ -131,11 +154,12 @@ fn a_line_with_a_placeholder_fits_what_has_anything_there_and_nothing_else() {
 fn commands_are_told_from_what_they_print() {
     let page = "```console\n$ one \\\n    more\nsaid\n$ two   # exit code 78\n```\n\n```yaml\n$ no\n```\n\
                 ```console docker\n$ three\n```\n";
-    let blocks = blocks_of(page);
+    let blocks = blocks_of("a page", page);
     let [here, there] = &blocks[..] else { panic!("there are two") };
     assert!(here.runs_here() && !there.runs_here() && there.is("docker"));
     let [one, two] = &here.commands[..] else { panic!("there are two") };
-    assert_eq!((one.text.as_str(), one.line, one.exit_code), ("one \\\n    more", 2, 0));
+    assert_eq!((one.text.as_str(), one.exit_code), ("one \\\n    more", 0));
+    assert_eq!((one.place.as_str(), two.place.as_str()), ("a page:2", "a page:5"));
     assert_eq!((&one.output[..], two.exit_code), (&["said".to_owned()][..], 78));
     assert!(two.output.is_empty());
 }

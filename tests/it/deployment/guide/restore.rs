@@ -29,7 +29,8 @@ fn installation<'s>(
 
 /// Events of some people, with numbers from one up to another.
 fn events(name: &str, users: usize, numbers: std::ops::Range<usize>) -> Vec<Event> {
-    let of = |number| (0..users).map(move |user| Event::of(&format!("{name}-{user}"), user, number));
+    let of =
+        |number| (0..users).map(move |user| Event::of(&format!("{name}-{user}"), user, number));
     numbers.flat_map(of).collect()
 }
 
@@ -205,12 +206,16 @@ fn a_physical_backup_beside_the_keys_of_today_brings_everybody_back_but_who_was_
     let events_of = |user: &str, numbers: std::ops::Range<usize>| {
         numbers.map(|number| Event::of(user, 1, number)).collect::<Vec<_>>()
     };
+    let number = |site: &Site<'_>, user: &String| {
+        site.sql(&format!("SELECT user_number FROM users WHERE user_id = '{user}'"))
+    };
     let gone: Vec<String> = (0..6).map(|it| format!("gone-{it}")).collect();
     for user in &gone {
         send(&site, &events_of(user, 0..10));
         site.wait_caught_up();
         site.run(&["erase", user]);
     }
+    let taken: Vec<String> = gone.iter().map(|user| number(&site, user)).collect();
     site.run(&["erase", "user-1"]);
     send(&site, &events("late", 12, 0..10));
     site.wait_caught_up();
@@ -225,6 +230,8 @@ fn a_physical_backup_beside_the_keys_of_today_brings_everybody_back_but_who_was_
     // Whom the backup knows stays erased. Of whom it does not, the receipt of the erasure tells.
     assert!(stderr(&site.output(&["export", "states", "--user", "user-1"], "")).contains("erased"));
     send(&site, &events_of("user-1", 1_000..1_010));
+    let given: Vec<String> = gone.iter().map(|user| number(&site, user)).collect();
+    assert!(given.iter().all(|its| !its.is_empty() && !taken.contains(its)), "{given:?} {taken:?}");
     for user in &gone {
         assert_eq!(records_of(&site, user), 10, "the log still has them");
         site.run(&["erase", user]);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::page::{self, is_as_shown};
-use crate::servers::{folder, postgres_programs};
+use crate::servers::{folder, postgres_programs, python};
 use crate::support::root;
 
 /// How long one command may take.
@@ -70,8 +70,7 @@ impl Shell {
     /// Runs a command of the guide, which must end and print as the guide says.
     pub(super) fn run(&mut self, command: &page::Command) -> Vec<String> {
         let (said, exit_code) = self.ends(&command.text);
-        let (place, all) = (format!("docs/deployment.md:{}", command.line), said.join("\n"));
-        let text = &command.text;
+        let (place, text, all) = (&command.place, &command.text, said.join("\n"));
         assert_eq!(exit_code, command.exit_code, "{place}: exit code of `{text}`:\n{all}");
         if !command.output.is_empty() {
             let shown: Vec<&str> = command.output.iter().map(String::as_str).collect();
@@ -125,10 +124,11 @@ impl Drop for Shell {
     }
 }
 
-/// Our program, PostgreSQL's, and all others.
+/// Our program, PostgreSQL's, the Python that has a client of Kafka, and all others.
 fn path(programs: &Path) -> OsString {
     let others = std::env::var_os("PATH").unwrap_or_default();
-    let all = [programs.to_owned(), postgres_programs().to_owned()];
+    let python = python().parent().expect("it is in a folder");
+    let all = [programs, postgres_programs(), python].map(Path::to_owned);
     let all = all.into_iter().chain(std::env::split_paths(&others));
     std::env::join_paths(all).expect("folders of programs")
 }
