@@ -20,6 +20,7 @@ use super::hub::{self, Hub};
 use super::shares::Shares;
 use super::statuses;
 use super::turns::{Busy, NotDone, Turns};
+use crate::export::ExportError;
 use crate::hints::Hints;
 use crate::http::problem::Problem;
 use crate::http::refusals::Unwritten;
@@ -391,6 +392,19 @@ impl From<RestoreError> for Unread {
             RestoreError::Keys(error) => error.into(),
             // Its text says nothing of whom.
             RestoreError::Unreadable { .. } => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<ExportError> for Unread {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Store(error) => error.into(),
+            ExportError::Keys(error) => error.into(),
+            ExportError::State(error) => error.into(),
+            ExportError::Unopened { .. } | ExportError::Output(_) => {
+                Self::Broken(error.to_string())
+            }
         }
     }
 }
