@@ -60,7 +60,7 @@ pub(crate) fn is_there(path: &Path) -> bool {
     });
     let is_missing =
         |part: &&str| plain.starts_with(root().join(part)) && !root().join(part).exists();
-    plain.exists() || APART.iter().any(|part| is_missing(part))
+    plain.exists() || APART.iter().any(is_missing)
 }
 
 pub(crate) fn read(path: &Path) -> String {

@@ -1,6 +1,7 @@
 //! `docs/deployment.md`, walked: its commands are run in their order against real servers, those that need something
 //! else are read, and what it names is there.
 
+mod brokers;
 mod page;
 mod restore;
 mod shell;
