@@ -4,10 +4,10 @@
 use actors::home::home;
 use actors::lane::{Lane, Positions};
 use actors::person::Person;
+use actors::places::alert_place;
 use actors::restore::RestoreError;
 use actors::seal::Place;
 use actors::store::{Store as _, StoreError};
-use actors::user::alert_place;
 use neuros::time::Timestamp;
 use serde_json::{Value, json};
 

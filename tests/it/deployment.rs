@@ -1,5 +1,10 @@
-//! What operators are given, walked as they walk it: the guide's commands, a loss of everything with what the guide
-//! says about it, and more instances.
+//! What an installation is made of and watched by, beside the program itself; and what operators are given, walked as
+//! they walk it.
 
+mod alerts;
+mod dashboards;
 mod guide;
+mod promql;
+mod runbook;
 mod scale;
+mod watched;

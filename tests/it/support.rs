@@ -46,7 +46,7 @@ pub(crate) fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 /// Parts of the project that a checkout may be without altogether: whoever builds it alone.
-const APART: [&str; 4] = ["charts", "config/dashboards", "docker", "docs/runbook.md"];
+const APART: [&str; 2] = ["charts", "docker"];
 
 /// Whether something that a document names is there, or belongs to a part that is not.
 pub(crate) fn is_there(path: &Path) -> bool {
