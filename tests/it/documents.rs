@@ -46,6 +46,7 @@ fn links_lead_somewhere() {
         "docs/api.md",
         "docs/coach.md",
         "docs/performance.md",
+        "docs/runbook.md",
         "docs/scaling.md",
         "docs/security.md",
         "docs/decisions/README.md",

@@ -47,6 +47,9 @@ const EXAMPLES: [&str; 3] = ["examples-python", "examples-typescript", "node"];
 /// What watches the service.
 const WATCHERS: [&str; 2] = ["prometheus", "promtool"];
 
+/// What the operators' guide uses, beside these.
+const GUIDE: [&str; 4] = ["curl", "jq", "openssl", "redis-cli"];
+
 /// When set, tests that need what is missing are skipped instead of failing.
 const ALLOW_MISSING: &str = "BRIDGE_ALLOW_MISSING_SERVERS";
 
@@ -79,6 +82,11 @@ impl Servers {
     /// The same of servers, and of what watches.
     pub(crate) fn available_to_be_watched() -> bool {
         are_there(&[&NEEDED[..], &WATCHERS].concat())
+    }
+
+    /// The same of servers, and of what the operators' guide uses.
+    pub(crate) fn available_for_the_guide() -> bool {
+        are_there(&[&NEEDED[..], &GUIDE].concat())
     }
 
     fn start() -> Result<Self, String> {
