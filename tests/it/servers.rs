@@ -48,7 +48,7 @@ const EXAMPLES: [&str; 3] = ["examples-python", "examples-typescript", "node"];
 const WATCHERS: [&str; 2] = ["prometheus", "promtool"];
 
 /// What the operators' guide uses, beside these.
-const GUIDE: [&str; 4] = ["curl", "jq", "openssl", "redis-cli"];
+const GUIDE: [&str; 5] = ["curl", "jq", "openssl", "promtool", "redis-cli"];
 
 /// When set, tests that need what is missing are skipped instead of failing.
 const ALLOW_MISSING: &str = "BRIDGE_ALLOW_MISSING_SERVERS";
@@ -130,9 +130,10 @@ pub(crate) fn python() -> &'static Path {
     installed("python")
 }
 
-/// The folder of PostgreSQL's programs.
-pub(crate) fn postgres_programs() -> &'static Path {
-    installed("postgres")
+/// The folders of the programs that the operators' guide uses, as far as they are in folders of their own.
+pub(crate) fn guide_programs() -> [&'static Path; 3] {
+    let of = |name| installed(name).parent().expect("a program is in a folder");
+    [installed("postgres"), of("promtool"), of("python")]
 }
 
 /// The command-line client of Kafka.

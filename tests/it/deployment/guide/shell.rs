@@ -12,7 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::page::{self, is_as_shown};
-use crate::servers::{folder, postgres_programs, python};
+use crate::servers::{folder, guide_programs};
 use crate::support::root;
 
 /// How long one command may take.
@@ -124,11 +124,10 @@ impl Drop for Shell {
     }
 }
 
-/// Our program, PostgreSQL's, the Python that has a client of Kafka, and all others.
+/// Our program, those that were installed for the tests, and all others.
 fn path(programs: &Path) -> OsString {
     let others = std::env::var_os("PATH").unwrap_or_default();
-    let python = python().parent().expect("it is in a folder");
-    let all = [programs, postgres_programs(), python].map(Path::to_owned);
-    let all = all.into_iter().chain(std::env::split_paths(&others));
+    let all = [programs].into_iter().chain(guide_programs()).map(Path::to_owned);
+    let all = all.chain(std::env::split_paths(&others));
     std::env::join_paths(all).expect("folders of programs")
 }
