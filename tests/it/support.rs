@@ -1,6 +1,6 @@
 //! What the tests share: the program, the project's files, and logs made on the spot.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
@@ -43,24 +43,6 @@ pub(crate) fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-/// Parts of the project that a checkout may be without altogether: whoever builds it alone.
-const APART: [&str; 2] = ["charts", "docker"];
-
-/// Whether something that a document names is there, or belongs to a part that is not.
-pub(crate) fn is_there(path: &Path) -> bool {
-    // `a/../b` is `b`, also where there is no `a`.
-    let plain = path.components().fold(PathBuf::new(), |mut plain, part| {
-        match part {
-            Component::ParentDir => _ = plain.pop(),
-            part => plain.push(part),
-        }
-        plain
-    });
-    let is_missing =
-        |part: &&str| plain.starts_with(root().join(part)) && !root().join(part).exists();
-    plain.exists() || APART.iter().any(is_missing)
 }
 
 pub(crate) fn read(path: &Path) -> String {
