@@ -157,11 +157,22 @@ impl Residents {
             rebuilt += usize::from(anew);
             self.settle(Arc::clone(user_id), stored.user, key, person, true, stamp, 0);
         }
-        let users: Vec<UserNumber> =
-            new.iter().map(|_| self.progress.number_user(self.lane)).collect();
-        let keys = self.ports.keys.first_keys_of(&users).await.map_err(keys_end)?;
-        for ((user_id, user), key) in new.into_iter().zip(users).zip(keys) {
-            self.settle(Arc::clone(user_id), user, key, Person::default(), false, stamp, 0);
+        while !new.is_empty() {
+            let users: Vec<UserNumber> =
+                new.iter().map(|_| self.progress.number_user(self.lane)).collect();
+            let keys = self.ports.keys.first_keys_of(&users).await.map_err(keys_end)?;
+            let mut again = Vec::new();
+            for ((user_id, user), key) in new.into_iter().zip(users).zip(keys) {
+                match key {
+                    Some(key) => {
+                        let (user_id, nobody) = (Arc::clone(user_id), Person::default());
+                        self.settle(user_id, user, key, nobody, false, stamp, 0);
+                    }
+                    // It was given to somebody who was erased, behind the backup from which the store is.
+                    None => again.push(user_id),
+                }
+            }
+            new = again;
         }
         if rebuilt > 0 {
             self.ports.observer.rebuilt(self.lane, rebuilt);

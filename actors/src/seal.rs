@@ -146,15 +146,14 @@ pub trait KeyRing: Send + Sync {
     async fn keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway>;
 
     /// The same for users whose numbers have just been given, in ascending order: as a rule they have no key
-    /// yet, and nobody need look for one.
+    /// yet, and nobody need look for one. `None` for a number whose keys were destroyed: somebody had it of whom
+    /// a restored store does not know.
     ///
     /// # Errors
     ///
     /// As [`KeyRing::keys_of`].
-    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
-        let keys = self.keys_of(users).await?;
-        let destroyed = || KeysAway("the key of a user who is new was destroyed".to_owned());
-        keys.into_iter().map(|key| key.ok_or_else(destroyed)).collect()
+    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
+        self.keys_of(users).await
     }
 
     /// The service's own key, for what belongs to nobody, as this process knows it.

@@ -117,7 +117,7 @@ impl StoredKeyRing {
         let is_new: Vec<bool> = stored.iter().map(|kept| kept.newest == 0).collect();
         let known = self.unwrap_all(stored).await?.into_iter().zip(is_new);
         let key = |(known, is_new)| match is_new {
-            true => first.next().ok_or_else(not_kept).map(Some),
+            true => first.next().ok_or_else(not_kept),
             false => Ok(known),
         };
         known.map(key).collect()
@@ -140,19 +140,23 @@ impl StoredKeyRing {
         counts.into_iter().map(joined).collect()
     }
 
-    /// Makes and keeps a key for each of `users`, who are sorted, distinct and have none.
-    async fn first(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+    /// Makes and keeps a key for each of `users`, who are sorted, distinct and have none; `None` for those whose
+    /// keys turn out to be destroyed.
+    async fn first(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         if users.is_empty() {
             return Ok(Vec::new());
         }
         let owners: Vec<(UserNumber, u32)> = users.iter().map(|user| (*user, FIRST)).collect();
         let (keys, wrapped) = self.make(&owners).await?;
         if self.store.keep(&wrapped).await.map_err(store_away)? == wrapped.len() {
-            return Ok(keys);
+            return Ok(keys.into_iter().map(Some).collect());
         }
         // Somebody was first; what is stored is true, not what was made here.
-        let keys = self.unwrap_all(self.stored(users).await?).await?.into_iter();
-        keys.map(|key| key.ok_or_else(not_kept)).collect()
+        let stored = self.stored(users).await?;
+        if stored.iter().any(|kept| kept.newest == 0) {
+            return Err(not_kept());
+        }
+        self.unwrap_all(stored).await
     }
 
     /// Makes the next key of each owner whose newest has this number; gives how many were made, for somebody
@@ -268,7 +272,7 @@ impl KeyRing for StoredKeyRing {
         Ok(users.iter().filter_map(key).cloned().collect())
     }
 
-    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<DataKey>, KeysAway> {
+    async fn first_keys_of(&self, users: &[UserNumber]) -> Result<Vec<Option<DataKey>>, KeysAway> {
         self.first(users).await
     }
 

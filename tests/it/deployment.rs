@@ -1,13 +1,15 @@
 //! How the bridge is put onto machines, and watched there: what is shipped beside the program is held against the
-//! program. Never needs a cluster or a container engine.
+//! program, and the operators' guide is walked. Never needs a cluster or a container engine.
 
 mod alerts;
 mod chart;
 mod dashboards;
 pub(crate) mod docker;
+mod guide;
 mod nginx;
 mod promql;
 mod runbook;
+mod scale;
 mod supply;
 mod watched;
 

@@ -41,10 +41,14 @@ fn links_lead_somewhere() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "docs/decision-engine.md",
+        "docs/deployment.md",
         "docs/guarantees.md",
         "docs/api.md",
         "docs/coach.md",
         "docs/performance.md",
+        "docs/runbook.md",
+        "docs/scaling.md",
+        "docs/security.md",
         "docs/decisions/README.md",
         "charts/biometric-bridge/README.md",
         "docs/decisions/0034-the-image-and-its-trial.md",
@@ -60,11 +64,25 @@ fn links_lead_somewhere() {
         let folder = path.parent().expect("a folder").to_owned();
         for link in read(&path).split("](").skip(1) {
             let target = link.split(')').next().unwrap_or_default();
-            if !target.starts_with("http") {
-                assert!(folder.join(target).exists(), "{document}: {target}");
+            if target.starts_with("http") {
+                continue;
+            }
+            let (file, section) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { folder.join(file) };
+            assert!(file.exists(), "{document}: {target}");
+            if !section.is_empty() {
+                let sections: Vec<String> = read(&file).lines().filter_map(section_of).collect();
+                assert!(sections.iter().any(|its| its == section), "{document}: {target}");
             }
         }
     }
+}
+
+/// What a link calls the section that a heading begins.
+fn section_of(line: &str) -> Option<String> {
+    let heading = line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?;
+    let letters = heading.chars().filter(|it| it.is_alphanumeric() || " -_".contains(*it));
+    Some(letters.collect::<String>().to_lowercase().replace(' ', "-"))
 }
 
 #[test]

@@ -30,11 +30,11 @@ pub(crate) use messages::{Message, Outgoing};
 pub(crate) use model::{Answer, Model, completion};
 pub(crate) use network::{Link, Network};
 pub(crate) use postgres::Postgres;
-pub(crate) use process::Server;
+pub(crate) use process::{Server, spawn};
 pub(crate) use program::Program;
 pub(crate) use prometheus::{Prometheus, promtool};
 pub(crate) use redis::Redis;
-pub(crate) use scratch::folder;
+pub(crate) use scratch::{Port, folder};
 pub(crate) use vault::{Fault, Vault};
 
 /// What the servers and clients are called in the installer's list.
@@ -46,6 +46,9 @@ const EXAMPLES: [&str; 3] = ["examples-python", "examples-typescript", "node"];
 
 /// What watches the service.
 const WATCHERS: [&str; 2] = ["prometheus", "promtool"];
+
+/// What the operators' guide uses, beside these.
+const GUIDE: [&str; 5] = ["curl", "jq", "openssl", "promtool", "redis-cli"];
 
 /// When set, tests that need what is missing are skipped instead of failing.
 const ALLOW_MISSING: &str = "BRIDGE_ALLOW_MISSING_SERVERS";
@@ -79,6 +82,11 @@ impl Servers {
     /// The same of servers, and of what watches.
     pub(crate) fn available_to_be_watched() -> bool {
         are_there(&[&NEEDED[..], &WATCHERS].concat())
+    }
+
+    /// The same of servers, and of what the operators' guide uses.
+    pub(crate) fn available_for_the_guide() -> bool {
+        are_there(&[&NEEDED[..], &GUIDE].concat())
     }
 
     /// The same of tools of these names alone.
@@ -126,6 +134,12 @@ fn skipped(reason: &str) {
 /// The Python that has kafka-python and confluent-kafka.
 pub(crate) fn python() -> &'static Path {
     installed("python")
+}
+
+/// The folders of the programs that the operators' guide uses, as far as they are in folders of their own.
+pub(crate) fn guide_programs() -> [&'static Path; 3] {
+    let of = |name| installed(name).parent().expect("a program is in a folder");
+    [installed("postgres"), of("promtool"), of("python")]
 }
 
 /// The command-line client of Kafka.

@@ -88,6 +88,8 @@ install_packages() {
     [ -n "$(postgres_bin)" ] || wanted+=(postgresql)
     has redis-server || wanted+=(redis-server)
     has kcat || wanted+=(kcat)
+    # What operators have beside the program, and the guide uses.
+    for name in curl jq openssl; do has "$name" || wanted+=("$name"); done
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
     has valgrind || wanted+=(valgrind)
@@ -344,6 +346,8 @@ else
 fi
 note_command redis-server redis-server
 note_command kcat kcat
+for name in curl jq openssl; do note_command "$name" "$name"; done
+note_command redis-cli redis-tools
 note_command setpriv util-linux
 note_command valgrind valgrind
 note_command openssl openssl

@@ -398,3 +398,26 @@ fn who_has_no_keys_any_more_is_erased_whatever_their_row_says() {
         owner.leave().await;
     });
 }
+
+/// As with a database that was restored from a backup of before somebody came who was erased since.
+#[test]
+fn a_number_whose_keys_were_destroyed_is_given_to_nobody() {
+    run(|| async {
+        let world = World::new(1);
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        world.all_committed().await;
+        let [second, third] = [2, 3].map(|count| UserNumber::of(count, Lane(0)));
+        world.keys.destroy(second, 1).await.unwrap();
+        write_story(&world, 0, "b", 0);
+        world.all_committed().await;
+        assert_eq!(number_of(&world, "b"), third);
+        assert_eq!(world.store.users_with_records()["b"], STORY);
+        write_story(&world, 0, "a", 600);
+        write_story(&world, 0, "b", 600);
+        world.all_committed().await;
+        assert_eq!(world.store.users_with_records()["b"], 2 * STORY);
+        world.store.check();
+        owner.leave().await;
+    });
+}

@@ -110,9 +110,19 @@ async fn a_first_key_that_an_owner_left_behind_when_it_died_is_the_first_key() {
     let after = ring(&store, &[A]);
     let numbers = [1, 2, 3].map(UserNumber);
     let keys = after.first_keys_of(&numbers).await.expect("keys");
-    let keys: Vec<[u8; 32]> = keys.iter().map(|key| *key.expose()).collect();
+    let keys: Vec<[u8; 32]> = keys.into_iter().flatten().map(|key| *key.expose()).collect();
     assert_eq!(keys[1], left);
     assert_eq!(bytes_of(&after, &[1, 2, 3]).await, keys);
+}
+
+#[tokio::test]
+async fn a_number_whose_keys_were_destroyed_gets_no_first_key() {
+    let store = Arc::default();
+    let before = ring(&store, &[A]);
+    bytes_of(&before, &[2]).await;
+    before.destroy(UserNumber(2), 1).await.expect("destroyed");
+    let keys = before.first_keys_of(&[1, 2, 3].map(UserNumber)).await.expect("keys");
+    assert_eq!(keys.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
 }
 
 #[tokio::test]

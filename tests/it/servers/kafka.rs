@@ -24,6 +24,15 @@ impl Elsewhere {
     }
 }
 
+/// Of three brokers each keeps what Kafka itself has to remember.
+const KEPT_BY_THREE: [&str; 5] = [
+    "offsets.topic.replication.factor=3",
+    "transaction.state.log.replication.factor=3",
+    "transaction.state.log.min.isr=2",
+    "share.coordinator.state.topic.replication.factor=3",
+    "share.coordinator.state.topic.min.isr=2",
+];
+
 /// A Kafka broker.
 pub(crate) struct Kafka {
     process: Process,
@@ -33,6 +42,31 @@ pub(crate) struct Kafka {
 }
 
 impl Kafka {
+    /// Starts three brokers that keep copies of each other's topics.
+    pub(crate) fn start_three() -> Vec<Self> {
+        Self::try_start_three().unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    fn try_start_three() -> Result<Vec<Self>, String> {
+        let ports: Result<Vec<Port>, _> = (0..3).map(|_| Port::new()).collect();
+        let ports = ports.map_err(|error| format!("Kafka does not start: {error}"))?;
+        let voters: Vec<String> = (1..).zip(&ports).map(|(n, its)| voter(n, its.number)).collect();
+        let voters = voters.join(",");
+        let start = |number, controller| {
+            let node = Node { number, controller, voters: voters.clone() };
+            Self::try_start_node(node, &KEPT_BY_THREE, Vec::new())
+        };
+        std::thread::scope(|scope| {
+            // None is ready before two of them are.
+            let nodes =
+                (1..).zip(ports).map(|(number, port)| scope.spawn(move || start(number, port)));
+            let nodes: Vec<_> = nodes.collect();
+            let ended =
+                nodes.into_iter().map(|node| node.join().map_err(|_| "Kafka's start panicked")?);
+            ended.collect()
+        })
+    }
+
     /// Starts a broker of the test's own.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
@@ -69,14 +103,22 @@ impl Kafka {
     }
 
     fn try_start_at(properties: &[&str], also: Vec<Elsewhere>) -> Result<Self, String> {
+        let controller = Port::new().map_err(|error| format!("Kafka does not start: {error}"))?;
+        let voters = voter(1, controller.number);
+        Self::try_start_node(Node { number: 1, controller, voters }, properties, also)
+    }
+
+    fn try_start_node(
+        node: Node,
+        properties: &[&str],
+        also: Vec<Elsewhere>,
+    ) -> Result<Self, String> {
         let told = |error| format!("Kafka does not start: {error}");
         let folder = Folder::new("kafka").map_err(told)?;
         let port = Port::new().map_err(told)?;
-        let controller = Port::new().map_err(told)?;
         let data = folder.path().join("data");
-        copy_formatted(&data).map_err(told)?;
-        let ports = (port.number, controller.number);
-        let configured = configuration(ports, &also, &data, properties);
+        copy_formatted(&data, node.number).map_err(told)?;
+        let configured = configuration(port.number, &node, &also, &data, properties);
         let configuration = folder.path().join("server.properties");
         std::fs::write(&configuration, configured).map_err(told)?;
         let scratch = folder.path().to_owned();
@@ -98,7 +140,8 @@ impl Kafka {
             stop: Signal::TERM,
             end: Signal::KILL,
         };
-        let ports = [controller].into_iter().chain(also.into_iter().map(|its| its.port)).collect();
+        let ports = also.into_iter().map(|its| its.port);
+        let ports = [node.controller].into_iter().chain(ports).collect();
         Ok(Self { process: Process::new(recipe, folder)?, port, _ports: ports })
     }
 
@@ -119,18 +162,43 @@ impl Server for Kafka {
     }
 }
 
-/// Formatting takes a start of Java; the installer did it once, and nothing in it depends on the place.
-fn copy_formatted(data: &Path) -> std::io::Result<()> {
+/// A node of a cluster.
+struct Node {
+    number: u32,
+    controller: Port,
+    /// All of its nodes, as Kafka wants them named.
+    voters: String,
+}
+
+fn voter(number: u32, controller: u16) -> String {
+    format!("{number}@127.0.0.1:{controller}")
+}
+
+/// Formatting takes a start of Java; the installer did it once, for node 1, and nothing else in it depends on
+/// the place.
+fn copy_formatted(data: &Path, node: u32) -> std::io::Result<()> {
     std::fs::create_dir(data)?;
     for entry in std::fs::read_dir(installed("kafka").join("formatted"))? {
         let entry = entry?;
         std::fs::copy(entry.path(), data.join(entry.file_name()))?;
     }
-    Ok(())
+    if node == 1 {
+        return Ok(());
+    }
+    let file = data.join("meta.properties");
+    let lines = std::fs::read_to_string(&file)?;
+    // A folder is known by an id of its own: 128 bits in 22 letters, of which the first may be any.
+    let other = |line: &str| match line.split_once('=') {
+        Some(("node.id", _)) => format!("node.id={node}\n"),
+        Some(("directory.id", id)) => format!("directory.id={node}{}\n", &id[1..]),
+        _ => format!("{line}\n"),
+    };
+    std::fs::write(&file, lines.lines().map(other).collect::<String>())
 }
 
 fn configuration(
-    (port, controller): (u16, u16),
+    port: u16,
+    node: &Node,
     also: &[Elsewhere],
     data: &Path,
     properties: &[&str],
@@ -150,8 +218,10 @@ fn configuration(
             text.push_str(&lines);
         }
     }
+    let (number, controller, voters) = (node.number, node.controller.number, &node.voters);
     let own = [
-        format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+        format!("node.id={number}"),
+        format!("controller.quorum.voters={voters}"),
         format!("listeners={listener},CONTROLLER://127.0.0.1:{controller}"),
         format!("advertised.listeners={listener}"),
         format!("log.dirs={}", data.display()),

@@ -48,11 +48,34 @@ impl Postgres {
         Self::start_on(true, disk).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
+    /// Starts a durable server on what a physical backup holds, which stays as it is.
+    pub(crate) fn start_from(backup: &Path) -> Self {
+        let bring = |data: &Path, _: &[String]| {
+            let mut copy = Command::new("cp");
+            copy.arg("-a").arg(backup.join(".")).arg(data);
+            ran(copy)?;
+            let Some(Unprivileged { user, group }) = Unprivileged::find()? else { return Ok(()) };
+            let mut own = Command::new("chown");
+            own.args(["-R", &format!("{user}:{group}")]).arg(data);
+            ran(own)
+        };
+        Self::start_with(true, None, bring).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
     pub(super) fn try_start(durable: bool) -> Result<Self, String> {
         Self::start_on(durable, None)
     }
 
     fn start_on(durable: bool, disk: Option<Disk>) -> Result<Self, String> {
+        Self::start_with(durable, disk, initialise)
+    }
+
+    /// `bring` fills its folder, as whom the server runs as.
+    fn start_with(
+        durable: bool,
+        disk: Option<Disk>,
+        bring: impl Fn(&Path, &[String]) -> Result<(), String>,
+    ) -> Result<Self, String> {
         let told = |error| format!("PostgreSQL does not start: {error}");
         let folder = Folder::new("postgres").map_err(told)?;
         let port = Port::new().map_err(told)?;
@@ -63,7 +86,7 @@ impl Postgres {
             chown(&data, Some(user), Some(group)).map_err(told)?;
         }
         let user = user.map(|user| user.options()).unwrap_or_default();
-        initialise(&data, &user)?;
+        bring(&data, &user)?;
         let number = port.number.to_string();
         let asked = number.clone();
         let command = move || {
@@ -114,6 +137,11 @@ impl Postgres {
     /// Its own disk, if it has one.
     pub(crate) fn disk(&self) -> Option<&Disk> {
         self.disk.as_ref()
+    }
+
+    /// The URL of a database of this server that another server had under that URL.
+    pub(crate) fn same(&self, url: &str) -> String {
+        self.url(name_of(url))
     }
 
     /// Where it listens.
@@ -217,15 +245,20 @@ fn program(name: &str) -> PathBuf {
     installed("postgres").join(name)
 }
 
+fn ran(mut command: Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("{name} does not start: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
 fn initialise(data: &Path, user: &[String]) -> Result<(), String> {
     let mut command = tied_to_us(&program("initdb"), "KILL", user);
     command.args(["-U", "postgres", "-A", "trust", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync"]);
     command.arg("-D").arg(data).current_dir(data);
-    let output = command.output().map_err(|error| format!("initdb does not start: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("initdb failed: {}", String::from_utf8_lossy(&output.stderr))),
-    }
+    ran(command)
 }
 
 /// Whom PostgreSQL runs as when the tests run as root, which it refuses.

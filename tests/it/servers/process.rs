@@ -236,7 +236,7 @@ pub(super) fn tied_to_us(program: &Path, end: &str, user: &[String]) -> Command 
 
 /// Starts a process from a thread that lives as long as the test process does. The kernel ends a child
 /// with the *thread* that started it, and a test's thread ends with its test.
-pub(super) fn spawn(command: Command) -> io::Result<Child> {
+pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     type Wish = (Command, mpsc::Sender<io::Result<Child>>);
     static STARTER: LazyLock<mpsc::Sender<Wish>> = LazyLock::new(|| {
         let (wish, wishes) = mpsc::channel::<Wish>();

@@ -103,13 +103,13 @@ impl Drop for Folder {
 }
 
 /// A port of the loopback interface that no other test gets while this lives.
-pub(super) struct Port {
-    pub(super) number: u16,
+pub(crate) struct Port {
+    pub(crate) number: u16,
     _reserved: File,
 }
 
 impl Port {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let reservations = cache().join("ports");
         std::fs::create_dir_all(&reservations)?;
         let first =
