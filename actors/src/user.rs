@@ -23,6 +23,7 @@ use crate::phi::Phi;
 use crate::rows::{RecordPlace, RecordRow, TransitionRow};
 use crate::seal::{DataKey, Place, Seal, Sealed};
 use crate::taken::{Entry, Panicked, Taken};
+use crate::trace::Trace;
 
 /// What all users of a batch share.
 pub struct BatchContext {
@@ -118,6 +119,8 @@ pub struct Switch {
     pub message: Phi<Vec<u8>>,
     /// Whose, as the outside knows them.
     pub user_id: String,
+    /// The trace that it continues.
+    pub trace: Option<Arc<str>>,
 }
 
 /// One person, in memory.
@@ -185,8 +188,8 @@ impl User {
         outcomes: &mut Vec<Outcome>,
         steps: &mut Steps,
     ) {
-        let (position, provenance, traceparent) =
-            (taken.position, taken.provenance, taken.traceparent.as_deref());
+        let (position, provenance, trace) = (taken.position, taken.provenance, &taken.trace);
+        let _step = trace.step();
         let mut reaction = Reaction::default();
         let (body, numbered) = match &mut taken.entry {
             Entry::Record(record) => {
@@ -205,7 +208,7 @@ impl User {
                 self.person.react(&context.policy, record, outcomes, &mut reaction);
                 let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
                 for ((outcome, n), seq) in switched.zip(&reaction.switches).zip(seq + 1..) {
-                    let told = Told { record, traceparent, seq, n: *n };
+                    let told = Told { record, trace, seq, n: *n };
                     steps.switches.extend(self.switch(&told, outcome, context));
                 }
                 let mut body = Vec::with_capacity(128);
@@ -229,23 +232,23 @@ impl User {
                 (Phi::new(stored.to_bytes()), named)
             }
         };
-        let user_id = taken.user_id();
-        self.say(user_id, reaction, context, steps);
+        self.say(taken, reaction, context, steps);
         let place = RecordPlace { stamp: context.stamp, lane: context.lane, position };
         let previous = self.person.newest.replace(place);
         steps.records.push(self.row((position, provenance, previous), numbered, &body, context));
     }
 
     /// What a record or an order has led to beside mode changes.
-    fn say(&self, user_id: &str, reaction: Reaction, context: &BatchContext, steps: &mut Steps) {
+    fn say(&self, taken: &Taken, reaction: Reaction, context: &BatchContext, steps: &mut Steps) {
         steps.notices.extend(reaction.changes.into_iter().map(|change| Notice {
             user: self.user,
-            user_id: user_id.to_owned(),
+            user_id: taken.user_id().to_owned(),
             key: self.key.clone(),
             record_number: self.person.record_number,
             change,
             policy_version: context.policy.version.clone(),
             stamp: context.stamp,
+            trace: taken.trace.clone(),
         }));
         for (sum, held) in steps.held.iter_mut().zip(reaction.held) {
             *sum += held;
@@ -281,9 +284,10 @@ impl User {
     fn switch(&self, told: &Told<'_>, outcome: &Outcome, context: &BatchContext) -> Option<Switch> {
         // A switch always comes with its explanation.
         let explanation = outcome.explanation.as_deref()?;
-        let &Told { record, traceparent, seq, n } = told;
+        let &Told { record, trace, seq, n } = told;
         let seq = i64::try_from(seq).unwrap_or(i64::MAX);
         let stamp = context.stamp;
+        let traceparent = trace.traceparent.as_deref();
         let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
         let message = to_json(&ModeSwitch::of(&cause));
         let explained = message::explained_to_stored(&message, explanation);
@@ -299,7 +303,8 @@ impl User {
             body: context.seal.seal(&self.key, place(TRANSITIONS), &explained),
         };
         let outgoing = context.seal.seal(&self.key, place(OUTBOX), &message);
-        Some(Switch { row, outgoing, message, user_id: record.user_id.as_ref().to_owned() })
+        let (user_id, trace) = (record.user_id.as_ref().to_owned(), trace.continued());
+        Some(Switch { row, outgoing, message, user_id, trace })
     }
 
     fn checkpoint(&self, defective: Option<&Person>, context: &BatchContext) -> Option<Sealed> {
@@ -313,7 +318,7 @@ impl User {
 /// What is told of a mode change.
 struct Told<'t> {
     record: &'t Record<'static>,
-    traceparent: Option<&'t str>,
+    trace: &'t Trace,
     seq: u64,
     n: i64,
 }

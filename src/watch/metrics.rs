@@ -12,12 +12,13 @@ use prometheus::{
     TextEncoder,
 };
 
-use self::groups::{Alerts, Asked, Outputs, Pushes, Scrub, Sockets};
+use self::groups::{Alerts, Asked, Outputs, Pushes, Scrub, Sockets, Traced};
 use super::audit::AuditMetrics;
 use super::coach::CoachMetrics;
 use super::gauges::{Gauges, MODES};
 use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
+use crate::telemetry;
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -42,6 +43,7 @@ pub struct Metrics {
     gauges: Gauges,
     histograms: Histograms,
     asked: Asked,
+    traced: Traced,
     pub(super) sockets: Sockets,
     pub(super) pushes: Pushes,
     pub(super) coach: CoachMetrics,
@@ -118,6 +120,7 @@ impl Metrics {
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
             asked: Asked::new(&registry)?,
+            traced: Traced::new(&registry)?,
             sockets: Sockets::new(&registry)?,
             pushes: Pushes::new(&registry)?,
             coach: CoachMetrics::new(&registry)?,
@@ -262,6 +265,7 @@ impl Metrics {
     ) -> Result<String, prometheus::Error> {
         self.gauges.set(state, readiness, lags, topics);
         self.audit.set();
+        self.traced.set(telemetry::traces().spans());
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
