@@ -5,6 +5,7 @@
 //! All end with the test process, also when that is killed; nothing is left on disk.
 
 mod bridge;
+mod collector;
 mod disk;
 mod kafka;
 mod memory;
@@ -15,6 +16,7 @@ mod postgres;
 mod process;
 mod program;
 mod redis;
+mod rotel;
 mod scratch;
 mod vault;
 
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
 pub(crate) use bridge::Bridge;
+pub(crate) use collector::{Collector, Manner, Span};
 pub(crate) use kafka::Kafka;
 pub(crate) use messages::{Message, Outgoing};
 pub(crate) use model::{Answer, Model, completion};
@@ -32,6 +35,7 @@ pub(crate) use postgres::Postgres;
 pub(crate) use process::Server;
 pub(crate) use program::Program;
 pub(crate) use redis::Redis;
+pub(crate) use rotel::Rotel;
 pub(crate) use scratch::folder;
 pub(crate) use vault::{Fault, Vault};
 

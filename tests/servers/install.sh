@@ -25,6 +25,7 @@ python="$cache/python"
 examples="$(cd "$here/../../examples" && pwd)"
 examples_python="$cache/examples-python"
 examples_typescript="$cache/examples-typescript"
+rotel="$cache/rotel"
 missing="$cache/missing"
 
 # Two runs at a time would install over each other.
@@ -220,6 +221,17 @@ install_typescript() {
     echo "$stamp" > "$examples_typescript/stamp"
 }
 
+# Rotel, a collector of OpenTelemetry's spans: a program of its own in a Python wheel.
+install_rotel() {
+    install_python "$rotel" "$here/rotel.txt" "tests of traces" --require-hashes --no-deps
+}
+
+# The program in it, or nothing.
+rotel_program() {
+    local programs=("$rotel"/lib/python3*/site-packages/rotel/rotel-agent)
+    if [ -e "$rotel/stamp" ] && [ -x "${programs[0]}" ]; then echo "${programs[0]}"; fi
+}
+
 # Notes what is there as `name=path`, and what is not as a sentence.
 note() { found+="$1=$2"$'\n'; }
 note_command() {
@@ -234,6 +246,7 @@ install_packages
     install_python "$python" "$here/requirements.txt" "the Python clients"
     install_python "$examples_python" "$examples/langgraph/requirements.txt" "the examples in Python" --require-hashes
     install_typescript
+    install_rotel
 } &
 others=$!
 install_kafka
@@ -254,6 +267,7 @@ note_command valgrind valgrind
 if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
 if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/bin/python"; fi
 if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi
+if [ -n "$(rotel_program)" ]; then note rotel "$(rotel_program)"; fi
 if node_is_there; then note node "$(command -v node)"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"
