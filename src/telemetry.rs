@@ -156,10 +156,14 @@ mod tests {
     }
 
     fn lines(form: Form, filter: &str, act: impl FnOnce()) -> Vec<String> {
+        lines_of(form, filter, &Traces::default(), act)
+    }
+
+    fn lines_of(form: Form, filter: &str, traces: &Traces, act: impl FnOnce()) -> Vec<String> {
         let kept = Kept::default();
         let writer = kept.clone();
         let writer = move || writer.clone();
-        let subscriber = subscriber(form, filter, writer, &Traces::default());
+        let subscriber = subscriber(form, filter, writer, traces);
         let subscriber = subscriber.expect("a subscriber");
         tracing::subscriber::with_default(subscriber, act);
         let bytes = kept.0.lock().expect("whole").clone();
@@ -203,6 +207,61 @@ mod tests {
         assert_eq!(line["shown"], HOSTILE);
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["span"]["given"], HOSTILE);
+    }
+
+    /// Traces for a collector that nobody can reach.
+    fn traced() -> Traces {
+        let mut settings = Settings::default();
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")];
+        let inputs = crate::settings::Inputs {
+            development: true,
+            ..crate::settings::Inputs::of_environment(environment)
+        };
+        let loaded = crate::settings::Loaded::despite_faults(&inputs).0;
+        settings.traces = loaded.settings.traces;
+        Traces::of(&settings).expect("traces")
+    }
+
+    #[test]
+    fn a_line_names_the_trace_in_which_it_was_written_and_quotes_nothing_of_its_span() {
+        let traces = traced();
+        for form in [Form::Json, Form::Text { colours: false }] {
+            let is_json = matches!(form, Form::Json);
+            let lines = lines_of(form, "trace", &traces, || {
+                let span = tracing::info_span!(target: actors::trace::SPANS, "step", secret = "u1");
+                span.in_scope(|| tracing::info!(answer = 42, "within"));
+                tracing::info!("without");
+            });
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            assert!(lines.iter().all(|line| !line.contains("u1")), "{lines:?}");
+            let (trace, span) = match is_json {
+                true => {
+                    let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+                    assert_eq!((&line["message"], &line["answer"]), (&"within".into(), &42.into()));
+                    (line["trace_id"].to_string(), line["span_id"].to_string())
+                }
+                false => {
+                    let (_, ids) = lines[0].split_once(" trace_id=").expect("its trace");
+                    let (trace, span) = ids.split_once(" span_id=").expect("its span");
+                    (format!("\"{trace}\""), format!("\"{span}\""))
+                }
+            };
+            assert_eq!((trace.len(), span.len()), (34, 18), "{lines:?}");
+            assert!(!lines[1].contains("trace_id"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_level_asks_for_costs_nothing_whether_spans_are_collected_or_not() {
+        for traces in [Traces::default(), traced()] {
+            for (filter, level) in [("warn", LevelFilter::WARN), ("info", LevelFilter::INFO)] {
+                let subscriber = subscriber(Form::Json, filter, io::sink, &traces);
+                let hint = subscriber.expect("a subscriber").max_level_hint();
+                // Spans that are collected are at INFO.
+                let collected = traces.spans().map(|_| LevelFilter::INFO);
+                assert_eq!(hint, Some(collected.map_or(level, |its| its.max(level))));
+            }
+        }
     }
 
     #[test]

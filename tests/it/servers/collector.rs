@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -211,7 +212,20 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"))?;
     let mut body = vec![0; length.trim().parse().ok()?];
     reader.read_exact(&mut body).ok()?;
-    Some((head, body))
+    // Rotel compresses what it sends on, whatever it is told.
+    let is_compressed = lower.lines().any(|line| line.trim() == "content-encoding: gzip");
+    Some((head, if is_compressed { unpacked(body) } else { body }))
+}
+
+fn unpacked(body: Vec<u8>) -> Vec<u8> {
+    let mut command = Command::new("gzip");
+    command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut gzip = command.spawn().expect("Debian always has gzip");
+    let mut input = gzip.stdin.take().expect("a pipe");
+    let given = std::thread::spawn(move || input.write_all(&body));
+    let output = gzip.wait_with_output().expect("it ends");
+    given.join().expect("no panic").expect("it takes all");
+    output.stdout
 }
 
 fn span(sent: Sent, resource: &BTreeMap<String, String>) -> Span {

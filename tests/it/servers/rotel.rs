@@ -38,8 +38,7 @@ impl Rotel {
             command.args(["--otlp-http-endpoint", &address.to_string()]);
             command.args(["--otlp-grpc-endpoint", &other.to_string()]);
             command.args(["--exporter", "otlp", "--otlp-exporter-endpoint", &onward]);
-            command.args(["--otlp-exporter-protocol", "http"]);
-            command.args(["--otlp-exporter-compression", "none", "--batch-timeout", "100ms"]);
+            command.args(["--otlp-exporter-protocol", "http", "--batch-timeout", "100ms"]);
             command
         };
         let recipe = Recipe {
