@@ -47,6 +47,8 @@ impl Setting for Attributes {
     fn read(given: &Content, (): &()) -> Result<Self, Wrong> {
         let text = match given {
             Content::Null => "",
+            // The environment and the command line have texts only.
+            Content::Text(text) if text == "null" => "",
             Content::Text(text) => text,
             _ => return Err(Wrong::Kind),
         };

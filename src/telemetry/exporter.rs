@@ -87,9 +87,12 @@ impl Queue {
             None => None,
         };
         let agent = client::agent(authorities.as_deref(), settings.timeout);
+        let problem = Problem::default();
+        let collector =
+            Collector { agent, timeout: settings.timeout, problem: Arc::clone(&problem) };
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
-            .with_http_client(Collector { agent, timeout: settings.timeout })
+            .with_http_client(collector)
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(settings.timeout)
@@ -99,6 +102,7 @@ impl Queue {
         let worker = Worker {
             told,
             exporter,
+            problem,
             spans: Arc::clone(spans),
             batch_max: settings.batch_spans_max.min(settings.queue_spans_max),
             every: settings.every,
@@ -151,11 +155,15 @@ impl SpanProcessor for Queue {
     }
 }
 
+/// Why the collector did not take spans: the exporter itself says that it did not, and no more.
+type Problem = Arc<Mutex<Option<String>>>;
+
 /// Sends spans.
 #[derive(Debug)]
 struct Worker {
     told: Receiver<Told>,
     exporter: opentelemetry_otlp::SpanExporter,
+    problem: Problem,
     spans: Arc<Spans>,
     batch_max: usize,
     every: Duration,
@@ -205,7 +213,8 @@ impl Worker {
         // Once, however long it goes on.
         match sent {
             Err(error) if !self.away => {
-                let problem = escaped(&error.to_string());
+                let said = self.problem.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let problem = said.unwrap_or_else(|| escaped(&error.to_string()));
                 tracing::warn!(%problem, "spans are dropped: the collector does not take them");
             }
             Ok(()) if self.away => tracing::info!("the collector takes spans again"),
@@ -220,20 +229,30 @@ impl Worker {
 struct Collector {
     agent: ureq::Agent,
     timeout: Duration,
+    problem: Problem,
 }
 
-#[async_trait]
-impl HttpClient for Collector {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+impl Collector {
+    fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
         let unanswered = |error| client::unanswered(error, self.timeout);
         let request = request.map(|body| body.to_vec());
         let mut answer = self.agent.run(request).map_err(unanswered)?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = Bytes::from(body.map_err(unanswered)?);
         let status = answer.status();
-        if !status.is_success() {
-            return Err(format!("it answers {}", status.as_u16()).into());
+        match status.is_success() {
+            true => Ok(answer.map(|_| body)),
+            false => Err(format!("it answers {}", status.as_u16())),
         }
-        Ok(answer.map(|_| body))
+    }
+}
+
+#[async_trait]
+impl HttpClient for Collector {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        self.send(request).map_err(|problem| {
+            let mut place = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+            place.insert(problem).as_str().into()
+        })
     }
 }

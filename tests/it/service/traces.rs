@@ -199,6 +199,7 @@ fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     collector.wait_requests(4);
     bridge.wait_log("spans are dropped");
     assert_eq!(count(&bridge, "spans are dropped: the collector does not take them"), 1);
+    bridge.wait_log("\"problem\":\"it answers 503\"");
     collector.turns(Manner::Takes);
     send(&site, "ada", Some(&traceparent(TRACE, "01")));
     collector.wait("span of the producer's trace", |spans| {
