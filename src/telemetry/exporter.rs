@@ -57,7 +57,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// A span for the collector, or word that none follow.
 enum Told {
-    Span(SpanData),
+    Span(Box<SpanData>),
     /// Send what is there, and say when that is done.
     End(SyncSender<()>),
 }
@@ -116,7 +116,7 @@ impl SpanProcessor for Queue {
     fn on_start(&self, _: &mut Span, _: &opentelemetry::Context) {}
 
     fn on_end(&self, span: SpanData) {
-        if self.queue.try_send(Told::Span(span)).is_err() {
+        if self.queue.try_send(Told::Span(Box::new(span))).is_err() {
             self.spans.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -179,7 +179,7 @@ impl Worker {
         loop {
             match self.told.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Told::Span(span)) => {
-                    batch.push(span);
+                    batch.push(*span);
                     if batch.len() < self.batch_max {
                         continue;
                     }
