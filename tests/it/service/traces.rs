@@ -211,6 +211,7 @@ fn a_collector_that_is_away_costs_spans_and_nothing_else() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long an end takes is what is looked at")]
 fn what_is_left_is_sent_when_the_service_ends_and_nobody_is_waited_for_long() {
     let collector = Collector::start();
     let Some(mut site) = site(&collector.url()) else { return };

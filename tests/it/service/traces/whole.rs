@@ -7,7 +7,7 @@ use crate::servers::{Collector, Rotel, Span};
 use crate::service::http::issuer::{SigningKey, set_of};
 use crate::service::http::people::trust_at;
 use crate::service::push_client::peer::{Manners, Peer};
-use crate::service::site::LANES;
+use crate::service::site::{LANES, Site};
 use crate::service::sockets::client::open;
 
 /// The spans below another, with their kinds, by name.
@@ -64,17 +64,7 @@ fn one_trace_leads_from_a_producers_header_to_everything_that_leaves() {
 
     let process = format!("process {}", site.topics.events);
     let record = named(&spans, &process);
-    assert_eq!((record.parent.as_str(), record.kind), (PRODUCER, 5));
-    for (name, value) in [
-        ("messaging.system", "kafka"),
-        ("messaging.operation.type", "process"),
-        ("messaging.destination.name", &site.topics.events),
-        ("messaging.destination.partition.id", &partition.to_string()),
-        ("messaging.kafka.offset", &offset.to_string()),
-        ("messaging.consumer.group.name", &site.group),
-    ] {
-        assert_eq!(record.attribute(name), value, "{name}");
-    }
+    the_record_says_where_it_lay(&site, record, (partition, offset));
     let (to_switches, to_alerts) =
         (format!("send {}", site.topics.transitions), format!("send {}", site.topics.alerts));
     let mut wanted = vec![
@@ -111,6 +101,20 @@ fn one_trace_leads_from_a_producers_header_to_everything_that_leaves() {
     assert_eq!(record.resource["service.name"], "bridge-in-test");
     assert_eq!(record.resource["team"], "a,b");
     the_batch_names_its_record(&spans, &process, record);
+}
+
+fn the_record_says_where_it_lay(site: &Site<'_>, record: &Span, (partition, offset): (i32, i64)) {
+    assert_eq!((record.parent.as_str(), record.kind), (PRODUCER, 5));
+    for (name, value) in [
+        ("messaging.system", "kafka"),
+        ("messaging.operation.type", "process"),
+        ("messaging.destination.name", &site.topics.events),
+        ("messaging.destination.partition.id", &partition.to_string()),
+        ("messaging.kafka.offset", &offset.to_string()),
+        ("messaging.consumer.group.name", &site.group),
+    ] {
+        assert_eq!(record.attribute(name), value, "{name}");
+    }
 }
 
 fn stations_follow_each_other(spans: &[Span]) {
