@@ -11,6 +11,7 @@ pub mod demo;
 pub mod export;
 mod hints;
 pub mod http;
+mod inquiry;
 pub mod kafka;
 pub mod lanes;
 pub mod letters;

@@ -29,8 +29,14 @@ use crate::kafka::KafkaPublisher;
 use crate::settings::Push;
 use crate::store::SqlStore;
 use crate::watch::Watch;
+use conversation::Ended;
 use link::{Link, State};
 use trail::Trail;
+
+/// In one word each, how connections to the peer end, or why there is none.
+pub(crate) fn disconnects() -> impl Iterator<Item = &'static str> {
+    Ended::NAMES.into_iter().chain(Unconnected::NAMES)
+}
 
 /// Where committed messages go: the topics, and the peer where there is one.
 pub struct Outputs {

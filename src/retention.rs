@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::lane::UserNumber;
+use actors::places::checkpoint_place;
 use actors::restore::{RestoreError, Restorer};
 use actors::seal::{DataKey, KeyRing, Seal};
 use actors::store::{Asked, Store as _, StoreError, StoredBase, StoredUser};
-use actors::user::checkpoint_place;
 use neuros::ENGINE_VERSION;
 use neuros::time::Timestamp;
 use tokio_util::sync::CancellationToken;

@@ -19,6 +19,7 @@ use actors::rows::Sink;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::gauges::Behind;
 use crate::kafka::Health;
 use crate::store::Audited;
 pub use metrics::Metrics;
@@ -114,7 +115,8 @@ impl Watch {
         topics: &crate::kafka::TopicNames,
     ) -> Result<String, prometheus::Error> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.metrics.exposition(&state, &self.readiness_of(&state), &self.kafka.lags(), topics)
+        let behind = Behind { lags: self.kafka.lags(), waiting: self.kafka.waiting() };
+        self.metrics.exposition(&state, &self.readiness_of(&state), &behind, topics)
     }
 
     /// A request to that route was answered so.
@@ -325,6 +327,7 @@ mod tests {
             lane,
             counts: PerSource::<Counts>::default(),
             refused: PerSource::default(),
+            evaluations: 0,
             transitions: 0,
             alerts: Vec::new(),
             held: Default::default(),

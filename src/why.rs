@@ -140,41 +140,38 @@ impl Why {
 
     /// What was usual, by signal.
     pub(crate) fn baselines(&self) -> Vec<Value> {
+        self.readings()
+            .into_iter()
+            .filter_map(|(signal, report)| Some((signal, report, report.baseline?)))
+            .map(|(signal, report, baseline)| {
+                json!({
+                    "signal": signal, "device_id": report.device_id, "mean": baseline.mean,
+                    "n": baseline.samples, "n_needed": baseline.samples_needed,
+                    "days": baseline.days, "days_needed": baseline.days_needed,
+                    "status": calibration(report),
+                })
+            })
+            .collect()
+    }
+
+    /// What was read last, by signal.
+    pub(crate) fn readings(&self) -> Vec<(&'static str, &IndicatorReport)> {
         let Some(standing) = &self.standing else { return Vec::new() };
         let view = &standing.view;
-        [
+        vec![
             ("hrv", &view.hrv),
             ("heart_rate", &view.heart_rate),
+            ("stress_level", &view.stress),
+            ("recovery_score", &view.recovery),
             ("overnight_hrv", &view.overnight_hrv),
         ]
-        .into_iter()
-        .filter_map(|(signal, report)| Some((signal, report, report.baseline?)))
-        .map(|(signal, report, baseline)| {
-            json!({
-                "signal": signal, "device_id": report.device_id, "mean": baseline.mean,
-                "n": baseline.samples, "n_needed": baseline.samples_needed,
-                "days": baseline.days, "days_needed": baseline.days_needed,
-                "status": calibration(report),
-            })
-        })
-        .collect()
     }
 
     /// All of it.
     pub(crate) fn to_json(&self, user_id: &str) -> Value {
         let summary = self.person.state.as_ref().map(|state| json!(state.summary(user_id)));
         let readings = |wanted: fn(Status) -> bool| {
-            let view = self.standing.as_ref().map(|standing| &standing.view);
-            let all = view.map(|view| {
-                [
-                    ("hrv", &view.hrv),
-                    ("heart_rate", &view.heart_rate),
-                    ("stress_level", &view.stress),
-                    ("recovery_score", &view.recovery),
-                    ("overnight_hrv", &view.overnight_hrv),
-                ]
-            });
-            let all = all.into_iter().flatten().filter(|(_, report)| wanted(report.status));
+            let all = self.readings().into_iter().filter(|(_, report)| wanted(report.status));
             all.map(|(signal, report)| reading(signal, report)).collect::<Vec<_>>()
         };
         let outcomes =

@@ -10,9 +10,10 @@ use crate::capacity::BATCH_MAILBOX;
 use crate::log::Outgoing;
 use crate::message::{message_id, to_json};
 use crate::notice::Notice;
+use crate::places::{alert_place, outbox_place};
 use crate::ports::Ports;
 use crate::rows::{AlertRow, Sink};
-use crate::user::{Switch, alert_place, outbox_place};
+use crate::user::Switch;
 
 /// Finds what leaves of one lane's batches.
 pub(crate) struct Alerts {

@@ -52,7 +52,7 @@ impl Audit {
     fn audited(&mut self, alerted: Alerted) -> Audited {
         let audit = self.writer.row(&alerted.decided);
         let Alerted { decided, alerts, leaving } = alerted;
-        let Decided { passport, before, after, records, users, switches, .. } = decided;
+        let Decided { passport, before, after, records, users, bases, switches, .. } = decided;
         let mut outbox = Vec::with_capacity(leaving.len());
         let mut messages = Vec::with_capacity(leaving.len());
         for leaving in leaving {
@@ -68,6 +68,7 @@ impl Audit {
             after,
             records,
             users,
+            bases,
             transitions: switches.into_iter().map(|switch| switch.row).collect(),
             alerts,
             dead_letters: decided.dead_letters.into_iter().map(|(row, _)| row).collect(),

@@ -11,7 +11,7 @@ use crate::log::{LogError, Outgoing};
 use crate::notice::Notice;
 use crate::obey::Commanded;
 use crate::rows::{
-    AlertRow, Batch, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, RecordRow,
+    AlertRow, BaseRow, Batch, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, RecordRow,
     ReleasedRow, Sink, UserRow,
 };
 use crate::seal::UserTag;
@@ -35,6 +35,8 @@ pub(crate) struct Passport {
     pub oldest: Option<Timestamp>,
     /// What was held back of alerts, by the place of its reason; known once it is decided.
     pub held: [u32; Held::ALL.len()],
+    /// Events that were evaluated; known once it is decided.
+    pub evaluations: u64,
     /// Records of users who were erased: they count as skipped.
     pub refused: PerSource<i64>,
     /// Ends when every record that was forwarded is safe at its home.
@@ -89,6 +91,8 @@ pub(crate) struct Decided {
     pub records: Vec<RecordRow>,
     /// Users with something new, by number.
     pub users: Vec<UserRow>,
+    /// States that are kept for good, by user and record.
+    pub bases: Vec<BaseRow>,
     /// Mode changes, by user and number.
     pub switches: Vec<Switch>,
     /// Dead letters with what leaves for them.

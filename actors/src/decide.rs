@@ -16,8 +16,8 @@ use crate::person::Look;
 use crate::residents::Residents;
 use crate::router::{LOST, UserWork};
 use crate::rows::{
-    CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, Quarantine, RecordRow, ReleasedRow,
-    Sink, UserRow,
+    BaseRow, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, Quarantine, RecordRow,
+    ReleasedRow, Sink, UserRow,
 };
 use crate::user::{Steps, Switch};
 
@@ -26,6 +26,7 @@ use crate::user::{Steps, Switch};
 struct Sum {
     records: Vec<RecordRow>,
     users: Vec<UserRow>,
+    bases: Vec<BaseRow>,
     switches: Vec<Switch>,
     notices: Vec<Notice>,
     looks: Vec<LookRow>,
@@ -42,6 +43,7 @@ impl Sum {
         if Defect::UnsortedRows.is_on() {
             self.users.reverse();
         }
+        self.bases.sort_by_cached_key(|row| (row.user, row.record_number));
         self.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
         self.notices.sort_unstable_by_key(|notice| (notice.user, notice.change.n));
         self.looks.sort_unstable_by_key(|look| look.user);
@@ -108,6 +110,7 @@ impl Residents {
             for (sum, held) in passport.held.iter_mut().zip(steps.held) {
                 *sum += held;
             }
+            passport.evaluations += steps.evaluations;
             if let Some(mode) = steps.mode.filter(|mode| steps.mode_before != Some(*mode)) {
                 modes.moved(steps.mode_before, mode);
             }
@@ -146,13 +149,14 @@ impl Residents {
         }
         sum.sort();
         self.progress = after.clone();
-        let Sum { records, users, switches, notices, looks, states, keys } = sum;
+        let Sum { records, users, bases, switches, notices, looks, states, keys } = sum;
         Ok(Some(Decided {
             passport,
             before,
             after,
             records,
             users,
+            bases,
             switches,
             dead_letters,
             states,
@@ -239,6 +243,7 @@ impl Residents {
             Look::Never => sum.looks.push(LookRow { user, due: None }),
         }
         sum.records.extend(steps.records);
+        sum.bases.extend(steps.bases);
         sum.switches.extend(steps.switches);
         sum.notices.extend(steps.notices);
         Ok(())

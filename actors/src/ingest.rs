@@ -275,6 +275,7 @@ impl Work {
                 stamp: self.progress.stamp,
                 oldest: filling.oldest,
                 held: Default::default(),
+                evaluations: 0,
                 refused: filling.refused,
                 forwarded,
                 trail,

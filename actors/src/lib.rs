@@ -36,6 +36,7 @@ mod owner;
 mod persist;
 pub mod person;
 pub mod phi;
+pub mod places;
 mod poll;
 pub mod ports;
 mod push;

@@ -17,6 +17,7 @@ use crate::erase::WAS_ERASED;
 use crate::home::home;
 use crate::intake::{self, Application, QUARANTINED};
 use crate::lane::{Provenance, UserNumber};
+use crate::places::checkpoint_place;
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::restore::RestoreError;
 use crate::router::LOST;
@@ -25,7 +26,7 @@ use crate::store::{Asked, AskedLetters, StoredLetter};
 use crate::suspects::Suspects;
 use crate::taken::{Entry, Taken};
 use crate::trace::Trace;
-use crate::user::{Steps, checkpoint_place};
+use crate::user::Steps;
 
 /// A command on its way through the lane, with nothing else in flight.
 pub(crate) struct Commanded {

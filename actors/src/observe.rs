@@ -79,6 +79,10 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// Every name that [`Condition::as_str`] gives but that of a lane which is not ours.
+    pub const NAMES: [&'static str; 6] =
+        ["claiming", "restoring", "running", "waiting", "added", "halted"];
+
     /// Its name in answers and logs.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -102,6 +106,8 @@ pub struct BatchReport {
     pub counts: PerSource<Counts>,
     /// Of those skipped: records of users who were erased.
     pub refused: PerSource<i64>,
+    /// Events that were evaluated: that could have changed a mode.
+    pub evaluations: u64,
     /// Mode changes.
     pub transitions: u64,
     /// Changes of alerts, by where the alert stands then.

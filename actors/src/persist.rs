@@ -227,6 +227,7 @@ impl Desk {
             lane: batch.lane,
             counts,
             refused: passport.refused,
+            evaluations: passport.evaluations,
             transitions: batch.transitions.len() as u64,
             dead_letters: counted(reasons),
             released: counted(fates),

@@ -124,15 +124,22 @@ pub struct CheckpointRules {
     pub every_records: u32,
     /// After this time, at the latest.
     pub every: Duration,
+    /// After so many records the state is kept for good as well.
+    pub base_every: u32,
     /// So often, over all lanes, one user is compared with their stored records; zero for never.
     pub scrub_every: Duration,
 }
+
+/// Whoever looks back applies no more than ten thousand records again: so from the base before any of them all can be
+/// told of that one and of those right before it.
+pub const BASE_EVERY: u32 = 5_000;
 
 impl Default for CheckpointRules {
     fn default() -> Self {
         Self {
             every_records: 16,
             every: Duration::from_secs(5),
+            base_every: BASE_EVERY,
             scrub_every: Duration::from_secs(10),
         }
     }

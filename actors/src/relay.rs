@@ -16,13 +16,13 @@ use crate::defect::Defect;
 use crate::lane::{FenceToken, Lane, PerSource, UserNumber};
 use crate::log::{LogError, Outgoing, Unpublished};
 use crate::observe::Published;
+use crate::places::outbox_place;
 use crate::ports::Ports;
 use crate::push::{Inbox, Next, PAUSE, Page};
 use crate::rows::Sink;
 use crate::seal::{self, DataKey, KeysAway};
 use crate::store::{StoreError, StoredDeadLetter, StoredOutbox};
 use crate::trace::{Leaving, trace_of};
-use crate::user::outbox_place;
 use cursor::Cursor;
 
 /// Relays a lane's outbox.

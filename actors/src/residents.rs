@@ -92,6 +92,7 @@ impl Residents {
             evaluate: self.rules.evaluate,
             seal: Arc::clone(&self.ports.seal),
             checkpoint_every: self.rules.checkpoint.every_records.max(1),
+            base_every: self.rules.checkpoint.base_every.max(1),
             states: self.rules.cache && users <= CACHED_USERS,
         }
     }

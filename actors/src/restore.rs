@@ -1,6 +1,7 @@
 //! States from the store: opened from checkpoints, and folded on from stored records where those are
 //! newer or checkpoints are missing. Without effects: nothing here is sent or written.
 
+mod rebuild;
 mod retrace;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +15,9 @@ use crate::chain::Chain;
 use crate::lane::UserNumber;
 use crate::person::{Person, Reaction};
 use crate::phi::Phi;
+use crate::places::{checkpoint_place, record_place};
 use crate::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Unopened};
 use crate::store::{Asked, Start, Store, StoreError, StoredBase, StoredRecord, StoredUser};
-use crate::user::{checkpoint_place, record_place};
 
 pub use retrace::Replayed;
 
@@ -157,72 +158,6 @@ impl Restorer {
         }
         let newer = self.keys.keys_of(&[user]).await?.into_iter().next().flatten();
         Ok(newer.map_or(opened, |newer| self.seal.open(&newer, place, sealed)))
-    }
-
-    /// The person as the newest base that opens and the records after it, up to number `upto`, make them;
-    /// as all records do, where there is no such base.
-    ///
-    /// # Errors
-    ///
-    /// See [`RestoreError`].
-    pub async fn rebuild(
-        &self,
-        stored: &StoredUser,
-        key: &DataKey,
-        upto: i64,
-    ) -> Result<Person, RestoreError> {
-        let bases = self.store.bases(stored.user).await?;
-        let rebuilt = self.rebuild_from(&bases, stored, key, upto).await;
-        let is_short = match &rebuilt {
-            Ok(person) => person.record_number < upto.min(stored.record_number),
-            Err(error) => matches!(error, RestoreError::Unreadable { .. }),
-        };
-        if !is_short {
-            return rebuilt;
-        }
-        // Records that led on from a base may have gone since it was read: then a newer one holds them.
-        let newer = self.store.bases(stored.user).await?;
-        if newer == bases {
-            return rebuilt;
-        }
-        self.rebuild_from(&newer, stored, key, upto).await
-    }
-
-    async fn rebuild_from(
-        &self,
-        bases: &[StoredBase],
-        stored: &StoredUser,
-        key: &DataKey,
-        upto: i64,
-    ) -> Result<Person, RestoreError> {
-        let mut person = Person::starting(stored.start);
-        let mut unopened = None;
-        let is_theirs = |base: &&StoredBase| base.record_number > stored.start.record_number;
-        for base in bases.iter().filter(is_theirs).filter(|base| base.record_number <= upto) {
-            match self.based(stored.user, key, base).await? {
-                Ok(based) => {
-                    person = based;
-                    break;
-                }
-                Err(problem) => {
-                    let user = self.keys.tag_of(&stored.user_id);
-                    tracing::warn!(%user, %problem, "a base is passed over");
-                    unopened.get_or_insert(problem);
-                }
-            }
-        }
-        let followed = self.follow(&mut person, stored, key, upto).await;
-        followed.map_err(|error| match (error, unopened) {
-            (RestoreError::Unreadable { user_id, problem }, Some(unopened)) => {
-                let problem = format!("{problem}, and the newest base does not open: {unopened}");
-                RestoreError::Unreadable { user_id, problem }
-            }
-            (error, _) => error,
-        })?;
-        if person.record_number == stored.record_number {
-            person.newest = stored.newest;
-        }
-        Ok(person)
     }
 
     /// Applies stored records to a person, up to number `upto`.

@@ -22,6 +22,8 @@ pub struct Batch {
     pub records: Vec<RecordRow>,
     /// Users that are new, or have a new checkpoint or flag; by number, each once.
     pub users: Vec<UserRow>,
+    /// States that are kept for good; by user, then record.
+    pub bases: Vec<BaseRow>,
     /// Mode changes; by user, then `n`.
     pub transitions: Vec<TransitionRow>,
     /// Changes of alerts; by user, then `n`.
@@ -108,6 +110,18 @@ pub struct UserRow {
     pub is_rebuilt: bool,
     /// What becomes of the user's quarantine.
     pub quarantine: Quarantine,
+}
+
+/// A state that is kept for good, sealed as the checkpoint of the same record is.
+pub struct BaseRow {
+    /// Whose.
+    pub user: UserNumber,
+    /// The number of the newest record that it holds.
+    pub record_number: i64,
+    /// The number of the newest outgoing message up to there.
+    pub message_number: i64,
+    /// The state.
+    pub body: Sealed,
 }
 
 /// What a batch does about a user's quarantine.

@@ -20,8 +20,9 @@ use crate::message::{self, Cause, ModeSwitch, to_json};
 use crate::notice::Notice;
 use crate::person::{Applied, Evaluate, Look, Person, Reaction};
 use crate::phi::Phi;
-use crate::rows::{RecordPlace, RecordRow, TransitionRow};
-use crate::seal::{DataKey, Place, Seal, Sealed};
+use crate::places::{checkpoint_place, outbox_place, record_place, transition_place};
+use crate::rows::{BaseRow, RecordPlace, RecordRow, TransitionRow};
+use crate::seal::{DataKey, Seal, Sealed};
 use crate::taken::{Entry, Panicked, Taken};
 use crate::trace::Trace;
 
@@ -41,6 +42,8 @@ pub struct BatchContext {
     pub seal: Arc<dyn Seal>,
     /// Records after which a checkpoint is written.
     pub checkpoint_every: u32,
+    /// Records after which a state is kept for good.
+    pub base_every: u32,
     /// Give every state, for the cache.
     pub states: bool,
 }
@@ -81,6 +84,10 @@ pub struct Steps {
     pub records: SmallVec<[RecordRow; 1]>,
     /// Counts of new and duplicate records.
     pub counts: PerSource<Counts>,
+    /// States that are kept for good.
+    pub bases: Vec<BaseRow>,
+    /// Events of these records that were evaluated.
+    pub evaluations: u64,
     /// Mode changes.
     pub switches: Vec<Switch>,
     /// Changes of alerts.
@@ -154,7 +161,11 @@ impl User {
         let mut outcomes = Vec::new();
         let before = Defect::CheckpointOfTheWrongBatch.is_on().then(|| self.person.clone());
         for taken in &mut *records {
-            let whole = AssertUnwindSafe(|| self.take(taken, context, &mut outcomes, &mut steps));
+            let whole = AssertUnwindSafe(|| {
+                let number = self.person.record_number;
+                self.take(taken, context, &mut outcomes, &mut steps);
+                self.keep(number, context, &mut steps);
+            });
             // What the panic has left of this state is never looked at again: the lane starts anew.
             catch_unwind(whole).map_err(|_| Panicked::over(taken))?;
         }
@@ -164,7 +175,9 @@ impl User {
         steps.message_number = self.person.message_number;
         steps.key_number = self.key.number();
         steps.mode = self.person.state.as_ref().map(|state| state.mode());
-        if self.unwritten > 0 && (checkpoint || self.unwritten >= context.checkpoint_every) {
+        // No base is ahead of its user's row.
+        let is_due = checkpoint || !steps.bases.is_empty();
+        if self.unwritten > 0 && (is_due || self.unwritten >= context.checkpoint_every) {
             steps.writes_checkpoint = true;
             self.unwritten = 0;
         }
@@ -205,6 +218,7 @@ impl User {
                     return;
                 }
                 counts.new += 1;
+                steps.evaluations += evaluated(outcomes);
                 self.person.react(&context.policy, record, outcomes, &mut reaction);
                 let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
                 for ((outcome, n), seq) in switched.zip(&reaction.switches).zip(seq + 1..) {
@@ -236,6 +250,17 @@ impl User {
         let place = RecordPlace { stamp: context.stamp, lane: context.lane, position };
         let previous = self.person.newest.replace(place);
         steps.records.push(self.row((position, provenance, previous), numbered, &body, context));
+    }
+
+    /// Keeps the state for good, where it is time to. `before` is the newest record of before: nothing is kept twice.
+    fn keep(&self, before: i64, context: &BatchContext, steps: &mut Steps) {
+        let record_number = self.person.record_number;
+        if record_number > before && record_number % i64::from(context.base_every) == 0 {
+            let (user, message_number) = (self.user, self.person.message_number);
+            let kept = self.checkpoint(None, context);
+            let row = |body| BaseRow { user, record_number, message_number, body };
+            steps.bases.extend(kept.map(row));
+        }
     }
 
     /// What a record or an order has led to beside mode changes.
@@ -291,7 +316,6 @@ impl User {
         let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
         let message = to_json(&ModeSwitch::of(&cause));
         let explained = message::explained_to_stored(&message, explanation);
-        let place = |table| Place { table, column: "body", user: self.user.0, record: n };
         let row = TransitionRow {
             user: self.user,
             seq,
@@ -300,9 +324,9 @@ impl User {
             message_id: message::message_id(&record.user_id, n),
             time: outcome.time,
             policy: context.policy_number,
-            body: context.seal.seal(&self.key, place(TRANSITIONS), &explained),
+            body: context.seal.seal(&self.key, transition_place(self.user, n), &explained),
         };
-        let outgoing = context.seal.seal(&self.key, place(OUTBOX), &message);
+        let outgoing = context.seal.seal(&self.key, outbox_place(self.user, n), &message);
         let (user_id, trace) = (record.user_id.as_ref().to_owned(), trace.continued());
         Some(Switch { row, outgoing, message, user_id, trace })
     }
@@ -313,6 +337,11 @@ impl User {
         let place = checkpoint_place(self.user, self.person.record_number);
         Some(context.seal.seal(&self.key, place, &bytes))
     }
+}
+
+/// Of these events, how many could have changed the mode.
+fn evaluated(outcomes: &[Outcome]) -> u64 {
+    outcomes.iter().filter(|outcome| outcome.kind != Kind::NotEvaluated).count() as u64
 }
 
 /// What is told of a mode change.
@@ -332,36 +361,6 @@ struct Named {
 
 /// The type of event that an order is stored as.
 const ORDER: &str = "order";
-
-/// The tables whose sealed bodies are bound to them.
-pub(crate) const TRANSITIONS: &str = "mode_transitions";
-pub(crate) const OUTBOX: &str = "outbox";
-pub(crate) const ALERTS: &str = "alert_changes";
-
-/// Where a record's body lies.
-pub fn record_place(user: UserNumber, number: i64) -> Place {
-    Place { table: "event_records", column: "body", user: user.0, record: number }
-}
-
-/// Where a checkpoint lies.
-pub fn checkpoint_place(user: UserNumber, record_number: i64) -> Place {
-    Place { table: "users", column: "checkpoint", user: user.0, record: record_number }
-}
-
-/// Where a message waits in the outbox.
-pub fn outbox_place(user: UserNumber, n: i64) -> Place {
-    Place { table: OUTBOX, column: "body", user: user.0, record: n }
-}
-
-/// Where a mode change with its explanation lies.
-pub fn transition_place(user: UserNumber, n: i64) -> Place {
-    Place { table: TRANSITIONS, column: "body", user: user.0, record: n }
-}
-
-/// Where a change of an alert lies.
-pub fn alert_place(user: UserNumber, n: i64) -> Place {
-    Place { table: ALERTS, column: "body", user: user.0, record: n }
-}
 
 impl Actor for User {
     type Context = Context<Self>;

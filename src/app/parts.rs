@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::lane::{ROUTING_VERSION, Routing};
 use actors::person::Person;
-use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
+use actors::ports::{BASE_EVERY, BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use actors::rows::Sink;
 use neuros::Policy;
 use neuros::time::Micros;
@@ -182,6 +182,7 @@ impl Starting<'_> {
             checkpoint: CheckpointRules {
                 every_records: settings.checkpoint.every_records,
                 every: settings.checkpoint.every,
+                base_every: BASE_EVERY,
                 scrub_every: settings.checkpoint.scrub_every,
             },
             users: UserRules {

@@ -8,7 +8,7 @@ use actors::restore::Restorer;
 use actors::seal::KeyRing as _;
 use actors::store::{Asked, Store as _};
 use clap::Args;
-use neuros::explain::Explanation;
+use neuros::explain::{Explanation, IndicatorReport};
 use neuros::time::Timestamp;
 use serde_json::Value;
 
@@ -16,12 +16,11 @@ use super::config::Layers;
 use super::failure::Failure;
 use super::servers::{block_on, log_access, store_with_keys};
 use crate::app::now;
-use crate::coach;
-use crate::export::ExportError;
+use crate::inquiry::{Inquiry, Owned};
 use crate::retrace::Source;
 use crate::seal::Sealer;
 use crate::telemetry::escaped;
-use crate::why::{RECORDS_MAX, Why};
+use crate::why::RECORDS_MAX;
 
 /// Says why a user is in their mode, and why not in another: in a sentence, then in numbers.
 ///
@@ -55,7 +54,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.layers.load()?.settings;
     let user_id = &arguments.user;
-    let (why, coach) = block_on(async {
+    let told = block_on(async {
         let opened = store_with_keys(&settings).await?;
         let store = &opened.store;
         let nobody = || Failure::Broken("nothing is stored of the user asked for".to_owned());
@@ -68,69 +67,100 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let seal = Arc::new(Sealer::new(settings.keys.algorithm.into())?);
         let restorer = Restorer::new(Arc::clone(store) as _, seal, Arc::clone(&opened.keys) as _);
         let source = Source { store, restorer: &restorer, stored: &stored, key: &key };
-        let why = Why::of(source, arguments.at, now()).await.map_err(ExportError::from)?;
-        let coach = match arguments.at {
-            None => coached(source).await?,
-            Some(_) => None,
-        };
+        let told = Inquiry::of(source, user_id, arguments.at, now()).await?;
         opened.close().await;
-        let why = why.map_err(|_| {
+        told.map_err(|_| {
             Failure::Broken(format!(
                 "more than {RECORDS_MAX} records lie between that and where a state is kept, so it cannot \
                  be recomputed"
             ))
-        })?;
-        Ok((why, coach))
+        })
     })?;
     let mut output = io::stdout().lock();
     match arguments.json {
-        true => {
-            let mut all = why.to_json(user_id);
-            all["coach"] = coach.into();
-            writeln!(output, "{all:#}")?;
-        }
-        false => print(&why, coach.as_ref(), &mut output)?,
+        true => writeln!(output, "{:#}", told.to_json(&ELSEWHERE))?,
+        false => print(&told, &mut output)?,
     }
     Ok(output.flush()?)
 }
 
-/// The newest message of the coach.
-async fn coached(source: Source<'_>) -> Result<Option<Value>, ExportError> {
-    let Source { store, restorer, stored, key } = source;
-    let newest = store.newest_coach_message(stored.user).await?;
-    let newest = newest.filter(|message| message.n > stored.start.message_number);
-    let Some(message) = newest else { return Ok(None) };
-    let place = coach::place(stored.user, message.n);
-    let opened = restorer.open(stored.user, key, place, &message.body).await?;
-    Ok(opened.ok().and_then(|json| serde_json::from_slice(json.expose()).ok()))
-}
+/// This process owns no lanes.
+const ELSEWHERE: Owned = Owned {
+    condition: None,
+    actor_age_seconds: Err(
+        "only the instance that owns the lane knows, and shows it at /debug/users",
+    ),
+};
 
-fn print(why: &Why, coach: Option<&Value>, output: &mut impl Write) -> io::Result<()> {
+fn print(told: &Inquiry, output: &mut impl Write) -> io::Result<()> {
+    let Inquiry { why, alerts, coach, home, .. } = told;
     writeln!(output, "{}", escaped(&why.sentence()))?;
     if let Some(message) = coach {
-        let text = |field: &str| escaped(message[field].as_str().unwrap_or_default());
-        let (of, by) = (text("time"), text("source"));
-        writeln!(output, "The coach, of the change at {of} ({by}): {}", text("text"))?;
+        let (of, by) = (text(message, "time"), text(message, "source"));
+        writeln!(output, "The coach, of the change at {of} ({by}): {}", text(message, "text"))?;
     }
     if let Some(otherwise) = why.otherwise() {
         writeln!(output, "{otherwise}")?;
     }
+    if told.is_quarantined() {
+        writeln!(output, "In quarantine: an evaluation failed, and what has come since waits.")?;
+    }
     if let Some(explanation) = why.explanation() {
         rules(explanation, output)?;
     }
+    readings(&why.readings(), output)?;
     for baseline in why.baselines() {
-        let text = |field: &str| baseline[field].as_str().unwrap_or("-").to_owned();
-        let mean = baseline["mean"].as_f64();
-        writeln!(
-            output,
-            "usual {}: {} on {}, {}",
-            text("signal"),
-            number(mean),
-            escaped(&text("device_id")),
-            text("status")
-        )?;
+        let (signal, device) = (text(&baseline, "signal"), text(&baseline, "device_id"));
+        let (mean, status) = (number(baseline["mean"].as_f64()), text(&baseline, "status"));
+        writeln!(output, "usual {signal}: {mean} on {device}, {status}")?;
+    }
+    for alert in alerts {
+        let of = |field| text(alert, field);
+        let (rule, severity, status) = (of("rule"), of("severity"), of("status"));
+        let (since, detail) = (of("started_at"), of("detail"));
+        writeln!(output, "alert {severity} {rule} {status} since {since}: {detail}")?;
+    }
+    if let Some(home) = home {
+        let owner = home.row.as_ref().map_or("", |row| &row.owner);
+        write!(output, "lane {}", home.lane.0)?;
+        if let Some(positions) = home.positions() {
+            write!(output, ", events {}, by-user {}", positions.events, positions.by_user)?;
+        }
+        match owner {
+            "" => writeln!(output, ", owned by nobody")?,
+            owner => writeln!(output, ", owned by {}", escaped(owner))?,
+        }
     }
     Ok(())
+}
+
+/// A text of a message, fit for a terminal.
+fn text(message: &Value, field: &str) -> String {
+    escaped(message[field].as_str().unwrap_or("-")).to_string()
+}
+
+/// Each signal on a line: whether it is fresh, what was read, how long ago and by which device.
+fn readings(
+    readings: &[(&'static str, &IndicatorReport)],
+    output: &mut impl Write,
+) -> io::Result<()> {
+    if readings.is_empty() {
+        return Ok(());
+    }
+    let [reading, status, value, age, device] = ["reading", "status", "value", "age, s", "device"];
+    writeln!(output, "{reading:<24} {status:<12} {value:>10} {age:>10}  {device}")?;
+    for (signal, report) in readings {
+        let status = serde_json::to_value(report.status).unwrap_or_default();
+        writeln!(
+            output,
+            "{signal:<24} {:<12} {:>10} {:>10}  {}",
+            status.as_str().unwrap_or_default(),
+            number(report.value),
+            number(report.age_seconds),
+            escaped(report.device_id.as_deref().unwrap_or("-"))
+        )?;
+    }
+    writeln!(output)
 }
 
 /// Each rule on a line: how it was judged, what it saw, what it needs, and how far it was from that.

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use actors::lane::{Lane, UserNumber};
+use actors::places::outbox_place;
 use actors::rows::Sink;
 use actors::seal::{KeyRing as _, Seal as _, Unopened};
 use actors::store::{Store as _, StoredOutbox};
-use actors::user::outbox_place;
 use clap::Args;
 use serde_json::Value;
 

@@ -20,6 +20,7 @@ mod text;
 mod tickets;
 mod timeline;
 mod turns;
+mod unread;
 
 use std::sync::Arc;
 
@@ -28,15 +29,16 @@ use actix_web::web::{Data, Path};
 use actix_web::{FromRequest, HttpRequest};
 use actors::message::explained_of_stored;
 use actors::phi::Phi;
+use actors::places::transition_place;
 use actors::seal::Place;
-use actors::user::transition_place;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use neuros::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use self::archive::{File, Opened, Unread};
+use self::archive::{File, Opened};
+use self::unread::Unread;
 use super::Desk;
 use super::authentication::{Change, Identity, Refused};
 use super::limits::Network;

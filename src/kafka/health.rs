@@ -8,6 +8,7 @@ use std::time::Duration;
 use actors::lane::{Lane, PerSource, Positions, Source};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
@@ -30,6 +31,8 @@ struct State {
     is_member: Option<bool>,
     positions: BTreeMap<Lane, Positions>,
     lags: Lags,
+    /// Where lanes have stood since when, that have something to read.
+    waiting: BTreeMap<Lane, (Positions, Instant)>,
 }
 
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -69,6 +72,13 @@ impl Health {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).lags.clone()
     }
 
+    /// Of all lanes, the longest that one has had something to read and has read nothing.
+    pub fn waiting(&self) -> Duration {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = state.waiting.values().map(|(_, since)| since.elapsed()).max();
+        oldest.unwrap_or_default()
+    }
+
     /// A lane reads on at `positions`.
     pub fn moved(&self, lane: Lane, positions: Positions) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).positions.insert(lane, positions);
@@ -78,7 +88,7 @@ impl Health {
     pub fn left(&self, lane: Lane) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.positions.remove(&lane);
-        state.lags.remove(&lane);
+        state.found(lane, None);
     }
 
     /// Asks until `stop`.
@@ -121,15 +131,65 @@ impl Health {
                 end(source).ok().map(|(_, end)| (end - positions.of(source)).max(0))
             };
             let lags = lag(Source::Events).zip(lag(Source::ByUser));
+            let lags = lags.map(|(events, by_user)| PerSource { events, by_user });
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            match lags {
-                Some((events, by_user)) if state.positions.contains_key(&lane) => {
-                    state.lags.insert(lane, PerSource { events, by_user });
-                }
-                _ => {
-                    state.lags.remove(&lane);
-                }
+            state.found(lane, lags);
+        }
+    }
+}
+
+impl State {
+    /// A lane was so far behind the end; `None` when nobody knows.
+    fn found(&mut self, lane: Lane, lags: Option<PerSource<i64>>) {
+        let now_at = self.positions.get(&lane).copied();
+        let Some((lags, positions)) = lags.zip(now_at) else {
+            self.lags.remove(&lane);
+            self.waiting.remove(&lane);
+            return;
+        };
+        if lags.events + lags.by_user == 0 {
+            self.waiting.remove(&lane);
+        } else {
+            let here = (positions, Instant::now());
+            let waiting = self.waiting.entry(lane).or_insert(here);
+            if waiting.0 != positions {
+                *waiting = here;
             }
         }
+        self.lags.insert(lane, lags);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_waits_while_it_has_something_to_read_and_stands_still() {
+        let (health, lane) = (Health::default(), Lane(3));
+        let found = |events: Option<i64>| {
+            let lags = events.map(|events| PerSource { events, by_user: 0 });
+            health.state.lock().unwrap_or_else(PoisonError::into_inner).found(lane, lags);
+            std::thread::sleep(Duration::from_millis(2));
+            health.waiting()
+        };
+        let moved = |events| health.moved(lane, PerSource { events, by_user: 0 });
+        assert_eq!(found(Some(5)), Duration::ZERO, "it is none of ours");
+        moved(10);
+        let first = found(Some(5));
+        assert!(first > Duration::ZERO && found(Some(7)) > first, "it stands still");
+        moved(11);
+        found(Some(6));
+        let since = |health: &Health| {
+            let state = health.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.waiting.get(&lane).map(|(at, _)| at.events)
+        };
+        assert_eq!(since(&health), Some(11), "it has moved, and waits anew");
+        assert_eq!(found(Some(0)), Duration::ZERO, "it has read everything");
+        found(Some(1));
+        assert_eq!(found(None), Duration::ZERO, "nobody knows");
+        found(Some(1));
+        health.left(lane);
+        assert_eq!(health.waiting(), Duration::ZERO, "it is somebody else's");
     }
 }

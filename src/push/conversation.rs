@@ -54,6 +54,10 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// Every name that [`Ended::as_str`] gives.
+    pub(super) const NAMES: [&'static str; 8] =
+        ["ended", "closed", "lost", "protocol", "too_large", "stuck", "silent", "unacknowledged"];
+
     /// Its name in metrics.
     pub(super) fn as_str(&self) -> &'static str {
         match self {

@@ -92,6 +92,19 @@ pub enum Unconnected {
 }
 
 impl Unconnected {
+    /// Every name that [`Unconnected::as_str`] gives.
+    pub(super) const NAMES: [&'static str; 9] = [
+        "unreachable",
+        "tls",
+        "late",
+        "unauthorized",
+        "redirected",
+        "refused",
+        "protocol",
+        "token",
+        "unwritten",
+    ];
+
     /// Its name in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -154,8 +154,7 @@ impl SqlStore {
         let held: Vec<Upto> = users.iter().map(|&user| Upto { user, number: 0 }).collect();
         let statement = self.with_held(&held, NEWEST_BASES, Vec::new());
         let rows = base_checkpoints::Entity::find().from_raw_sql(statement).all(&self.reader).await;
-        let mut rows = rows.map_err(|error| of_database(&error))?;
-        rows.dedup_by_key(|row| row.user_number);
+        let rows = rows.map_err(|error| of_database(&error))?;
         Ok(rows.into_iter().map(|row| (UserNumber(row.user_number), base(row))).collect())
     }
 
@@ -218,8 +217,8 @@ impl SqlStore {
         self.rows(DROP_CHUNK, values).await.map(|_| ())
     }
 
-    /// Drops the bases in front of those of exactly these records, where those hold nothing from `before` or
-    /// later: no record is left that would lead on from them. Gives how many it were.
+    /// Drops the bases in front of others, up to these, that hold nothing from `before` or later: no record is left that
+    /// would lead on from them. Gives how many it were.
     ///
     /// # Errors
     ///
@@ -328,7 +327,9 @@ const HELD_SQLITE: &str = "
 
 const NEWEST_BASES: &str = "
     SELECT b.* FROM base_checkpoints b JOIN held USING (user_number)
-    ORDER BY b.user_number, b.record_number DESC";
+    WHERE b.record_number = (
+        SELECT max(n.record_number) FROM base_checkpoints n WHERE n.user_number = b.user_number)
+    ORDER BY b.user_number";
 
 const DROP_RECORDS: &str = "
     DELETE FROM event_records WHERE time >= $1 AND time < $2 AND EXISTS (
@@ -338,9 +339,9 @@ const DROP_RECORDS: &str = "
 const DROP_BASES: &str = "
     DELETE FROM base_checkpoints WHERE EXISTS (
         SELECT 1 FROM held
-        JOIN base_checkpoints b ON b.user_number = held.user_number AND b.record_number = held.number
+        JOIN base_checkpoints b ON b.user_number = held.user_number AND b.record_number <= held.number
         WHERE held.user_number = base_checkpoints.user_number
-            AND held.number > base_checkpoints.record_number AND b.created_at < $1)";
+            AND b.record_number > base_checkpoints.record_number AND b.created_at < $1)";
 
 const PRUNE_OUTBOX: &str = "
     DELETE FROM outbox WHERE (lane, number) IN (

@@ -1,17 +1,30 @@
 //! What is set when somebody looks: how things stand now. Never adds up.
 
+use std::time::Duration;
+
 use actors::lane::Source;
+use actors::observe::Condition;
 use actors::rows::Sink;
 use neuros::Mode;
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, IntGaugeVec, Opts, Registry};
 
 use super::{Readiness, State};
 use crate::kafka::{Lags, TopicNames};
+
+/// How far lanes are behind the end of the log.
+#[derive(Default)]
+pub(super) struct Behind {
+    /// In records.
+    pub(super) lags: Lags,
+    /// The longest that one has had something to read and has read nothing.
+    pub(super) waiting: Duration,
+}
 
 /// All gauges of the process.
 pub(super) struct Gauges {
     modes: IntGaugeVec,
     lag: IntGaugeVec,
+    waiting: Gauge,
     outbox_waiting: IntGaugeVec,
     outbox_age: IntGaugeVec,
     users_live: IntGaugeVec,
@@ -39,6 +52,11 @@ impl Gauges {
                 "kafka_consumer_lag",
                 "Records between the committed position and the end of the log.",
                 &["topic", "partition"],
+            )?,
+            waiting: super::metrics::gauge(
+                registry,
+                "biometric_event_waiting_seconds",
+                "Of all lanes of this process, the longest that one has had records to read and has committed none.",
             )?,
             outbox_waiting: gauge(
                 "biometric_outbox_waiting",
@@ -85,7 +103,7 @@ impl Gauges {
         &self,
         state: &State,
         readiness: &Readiness,
-        lags: &Lags,
+        behind: &Behind,
         topics: &TopicNames,
     ) {
         self.part_up.reset();
@@ -100,13 +118,17 @@ impl Gauges {
             self.modes.with_label_values(&[mode.as_str()]).set(users);
         }
         self.lag.reset();
-        for (lane, lag) in lags {
+        for (lane, lag) in &behind.lags {
             for source in Source::ALL {
                 let labels = [topics.of(source), &lane.to_string()];
                 self.lag.with_label_values(&labels).set(*lag.of(source));
             }
         }
-        self.lanes.reset();
+        self.waiting.set(behind.waiting.as_secs_f64());
+        // Each condition has its series, also when no lane is in it: an alarm looks at it.
+        for name in Condition::NAMES {
+            self.lanes.with_label_values(&[name]).set(0);
+        }
         for condition in state.lanes.values() {
             self.lanes.with_label_values(&[condition.as_str()]).inc();
         }

@@ -3,28 +3,26 @@
 
 mod groups;
 
-use actors::lane::Source;
 use actors::observe::{BatchReport, CommitFailure, Looked, Published};
 use actors::rows::Sink;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
-use self::groups::{Alerts, Asked, Outputs, Pushes, Scrub, Sockets, Traced};
+use self::groups::{Alerts, Asked, Outputs, Pushes, Records, Scrub, Sockets, Traced};
 use super::audit::AuditMetrics;
 use super::coach::CoachMetrics;
-use super::gauges::{Gauges, MODES};
+use super::gauges::{Behind, Gauges, MODES};
 use super::{Readiness, State};
-use crate::kafka::{Lags, TopicNames};
+use crate::kafka::TopicNames;
 use crate::telemetry;
 
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    events: IntCounter,
-    records: IntCounterVec,
+    records: Records,
     transitions: IntCounter,
     alerts: Alerts,
     dead_letters: IntCounterVec,
@@ -68,15 +66,7 @@ impl Metrics {
         let counter = |name, help| counter(&registry, name, help);
         let counters = |name, help, labels| counters(&registry, name, help, labels);
         let metrics = Self {
-            events: counter(
-                "biometric_events_processed_total",
-                "Records applied to their user's state and committed.",
-            )?,
-            records: counters(
-                "biometric_records_total",
-                "Records read and committed, by topic's role and by what became of them.",
-                &["source", "outcome"],
-            )?,
+            records: Records::new(&registry)?,
             transitions: counter("cognitive_mode_transitions", "Mode changes committed.")?,
             alerts: Alerts::new(&registry)?,
             dead_letters: counters(
@@ -126,6 +116,7 @@ impl Metrics {
             coach: CoachMetrics::new(&registry)?,
             registry,
         };
+        build_info(&metrics.registry)?;
         metrics.name_all_labels();
         Ok(metrics)
     }
@@ -153,6 +144,11 @@ impl Metrics {
         for kind in ["memory", "checkpoint", "unreadable"] {
             self.scrub.mismatches.with_label_values(&[kind]);
         }
+        for route in crate::http::ROUTES {
+            for status in ["200", "500", "503"] {
+                self.asked.requests.with_label_values(&[route.pattern, status]);
+            }
+        }
         for reason in crate::http::REFUSALS {
             self.asked.failures.with_label_values(&[reason]);
         }
@@ -162,22 +158,7 @@ impl Metrics {
     }
 
     pub(super) fn committed(&self, report: &BatchReport) {
-        let mut read = 0;
-        for source in Source::ALL {
-            let counts = report.counts.of(source);
-            read += counts.read();
-            self.events.inc_by(unsigned(counts.new));
-            for (outcome, count) in [
-                ("new", counts.new),
-                ("duplicate", counts.duplicate),
-                ("dead_letter", counts.dead_letter),
-                ("forwarded", counts.forwarded),
-                ("skipped", counts.skipped - report.refused.of(source)),
-                ("erased", *report.refused.of(source)),
-            ] {
-                self.records.with_label_values(&[source.as_str(), outcome]).inc_by(unsigned(count));
-            }
-        }
+        let read = self.records.committed(report);
         self.transitions.inc_by(report.transitions);
         self.alerts.committed(report);
         for (reason, count) in &report.dead_letters {
@@ -260,10 +241,10 @@ impl Metrics {
         &self,
         state: &State,
         readiness: &Readiness,
-        lags: &Lags,
+        behind: &Behind,
         topics: &TopicNames,
     ) -> Result<String, prometheus::Error> {
-        self.gauges.set(state, readiness, lags, topics);
+        self.gauges.set(state, readiness, behind, topics);
         self.audit.set();
         self.traced.set(telemetry::traces().spans());
         let mut text = Vec::new();
@@ -310,7 +291,20 @@ pub(super) fn counter(
     Ok(counter)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+/// 1, with the release that runs.
+fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
+    let options = Opts::new("biometric_build_info", "1, with the release that runs.");
+    let info = IntGaugeVec::new(options, &["version"])?;
+    registry.register(Box::new(info.clone()))?;
+    info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(())
+}
+
+pub(super) fn gauge(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+) -> Result<Gauge, prometheus::Error> {
     let gauge = Gauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
@@ -327,50 +321,78 @@ pub(super) fn counters(
     Ok(counters)
 }
 
-fn unsigned(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use actors::lane::{Counts, Lane, ModeCounts, PerSource, Positions};
 
     use super::*;
 
-    fn exposition(metrics: &Metrics, state: &State, lags: &Lags) -> String {
+    fn exposition(metrics: &Metrics, state: &State) -> String {
+        exposition_behind(metrics, state, &Behind::default())
+    }
+
+    fn exposition_behind(metrics: &Metrics, state: &State, behind: &Behind) -> String {
         let readiness = Readiness::of(state, Err("away".to_owned()), Ok(()));
-        metrics.exposition(state, &readiness, lags, &TopicNames::default()).expect("written")
+        metrics.exposition(state, &readiness, behind, &TopicNames::default()).expect("written")
+    }
+
+    fn report() -> BatchReport {
+        let mut counts = PerSource::<Counts>::default();
+        counts.events.new = 5;
+        counts.events.dead_letter = 1;
+        counts.by_user.new = 2;
+        counts.events.skipped = 3;
+        BatchReport {
+            lane: Lane(0),
+            counts,
+            refused: PerSource { events: 1, by_user: 0 },
+            evaluations: 6,
+            transitions: 3,
+            alerts: vec![("firing", 2)],
+            held: [0, 0, 3, 0, 0, 0, 0, 0],
+            dead_letters: vec![("not_json", 1)],
+            released: vec![("applied", 2)],
+            commands: 1,
+            positions: Positions::default(),
+            modes: ModeCounts::default(),
+            commit_time: Duration::from_millis(3),
+            event_age: None,
+            checkpoints: 4,
+            queued: 0,
+        }
     }
 
     #[test]
-    fn alerts_ask_for_metrics_and_labels_that_are_there() {
-        let metrics = Metrics::new().expect("names are unique");
-        let mut state = State { cache: Some(true), ..State::default() };
-        // These are there where the settings name them.
-        state.parts.extend([("push", Ok(())), ("coach", Ok(()))]);
-        state.lanes.insert(Lane(0), actors::observe::Condition::Halted { problem: String::new() });
-        let text = exposition(&metrics, &state, &Lags::new());
-        assert!(text.contains("biometric_lanes{condition=\"halted\"} 1"), "{text}");
-        let rules = include_str!("../../config/alerts.yaml");
-        let asked: Vec<&str> =
-            rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
-        let metric = |asked: &&str| {
-            let words = asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            words.into_iter().find(|word| word.starts_with("biometric_")).map(str::to_owned)
-        };
-        assert!(asked.len() >= 6, "{asked:?}");
-        for rule in asked {
-            let name = metric(&rule).expect("a rule asks for a metric of ours");
-            assert!(text.contains(&format!("# TYPE {name} ")), "{name} is no metric of ours");
-            let labels = rule.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-            let Some((labels, _)) = labels else { continue };
-            let (label, values) = labels.split_once('"').expect("a label and its values");
-            let label = label.trim_end_matches(['=', '!', '~']);
-            for value in values.trim_end_matches('"').split('|') {
-                let series = format!("\n{name}{{{label}=\"{value}\"}} ");
-                assert!(text.contains(&series), "there is no {series}\n{text}");
-            }
+    fn what_appears_in_trouble_only_is_there_from_the_start() {
+        let text = exposition(&Metrics::new().expect("names are unique"), &State::default());
+        for series in [
+            "biometric_events_late_total",
+            "biometric_records_total{outcome=\"dead_letter\",source=\"events\"}",
+            "biometric_commit_failures_total{kind=\"fenced\"}",
+            "biometric_state_mismatches_total{kind=\"memory\"}",
+            "biometric_lanes{condition=\"halted\"}",
+            "biometric_http_requests_total{route=\"/ready\",status=\"503\"}",
+            "biometric_push_disconnects_total{reason=\"unacknowledged\"}",
+            "biometric_push_disconnects_total{reason=\"refused\"}",
+            "biometric_event_waiting_seconds",
+            "biometric_audit_failures_total",
+        ] {
+            assert!(text.contains(&format!("\n{series} 0\n")), "there is no {series}\n{text}");
         }
+    }
+
+    #[test]
+    fn records_of_a_batch_are_late_when_its_oldest_has_waited_for_more_than_a_second() {
+        let metrics = Metrics::new().expect("names are unique");
+        let late_after = |millis| {
+            let mut report = report();
+            report.event_age = Some(Duration::from_millis(millis));
+            metrics.committed(&report);
+            metrics.records.late.get()
+        };
+        assert_eq!((late_after(1_000), late_after(1_001)), (0, 7), "of both sources");
     }
 
     #[test]
@@ -378,7 +400,7 @@ mod tests {
         let metrics = Metrics::new().expect("names are unique");
         let mut state = State { cache: Some(false), ..State::default() };
         state.parts.insert("postgres", Ok(()));
-        let text = exposition(&metrics, &state, &Lags::new());
+        let text = exposition(&metrics, &state);
         for line in [
             "biometric_part_up{part=\"postgres\"} 1",
             "biometric_part_up{part=\"kafka\"} 0",
@@ -391,7 +413,7 @@ mod tests {
         }
         state.parts.insert("postgres", Err("away".to_owned()));
         state.cache = None;
-        let text = exposition(&metrics, &state, &Lags::new());
+        let text = exposition(&metrics, &state);
         assert!(text.contains("\nbiometric_part_up{part=\"postgres\"} 0\n"), "{text}");
         assert!(!text.contains("part=\"redis\""), "what is not there is not down");
     }
@@ -399,36 +421,18 @@ mod tests {
     #[test]
     fn a_committed_batch_shows_under_the_names_that_dashboards_use() {
         let metrics = Metrics::new().expect("names are unique");
-        let mut counts = PerSource::<Counts>::default();
-        counts.events.new = 5;
-        counts.events.dead_letter = 1;
-        counts.by_user.new = 2;
-        counts.events.skipped = 3;
-        metrics.committed(&BatchReport {
-            lane: Lane(0),
-            counts,
-            refused: PerSource { events: 1, by_user: 0 },
-            transitions: 3,
-            alerts: vec![("firing", 2)],
-            held: [0, 0, 3, 0, 0, 0, 0, 0],
-            dead_letters: vec![("not_json", 1)],
-            released: vec![("applied", 2)],
-            commands: 1,
-            positions: Positions::default(),
-            modes: ModeCounts::default(),
-            commit_time: std::time::Duration::from_millis(3),
-            event_age: None,
-            checkpoints: 4,
-            queued: 0,
-        });
+        metrics.committed(&report());
         let mut state = State::default();
         state.modes.insert(Lane(0), ModeCounts::new([1, 2, 3, 4]));
         state.modes.insert(Lane(1), ModeCounts::new([10, 0, 0, 0]));
-        let mut lags = Lags::new();
-        lags.insert(Lane(1), PerSource { events: 7, by_user: 0 });
-        let text = exposition(&metrics, &state, &lags);
+        let mut behind = Behind { waiting: Duration::from_secs(9), ..Behind::default() };
+        behind.lags.insert(Lane(1), PerSource { events: 7, by_user: 0 });
+        let text = exposition_behind(&metrics, &state, &behind);
         for line in [
             "biometric_events_processed_total 7",
+            "biometric_events_late_total 0",
+            "biometric_evaluations_total 6",
+            "biometric_event_waiting_seconds 9",
             "cognitive_mode_transitions 3",
             "biometric_alert_changes_total{status=\"firing\"} 2",
             "biometric_alert_changes_total{status=\"expired\"} 0",

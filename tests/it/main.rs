@@ -11,6 +11,7 @@ mod chaos;
 mod command_line;
 mod commands;
 mod configuration;
+mod deployment;
 mod documents;
 mod golden;
 mod house;

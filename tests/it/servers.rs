@@ -15,6 +15,7 @@ mod network;
 mod postgres;
 mod process;
 mod program;
+mod prometheus;
 mod redis;
 mod rotel;
 mod scratch;
@@ -34,6 +35,7 @@ pub(crate) use network::{Link, Network};
 pub(crate) use postgres::Postgres;
 pub(crate) use process::Server;
 pub(crate) use program::Program;
+pub(crate) use prometheus::{Prometheus, promtool};
 pub(crate) use redis::Redis;
 pub(crate) use rotel::Rotel;
 pub(crate) use scratch::folder;
@@ -45,6 +47,9 @@ const NEEDED: [&str; 7] =
 
 /// What the examples are run with, beside these.
 const EXAMPLES: [&str; 3] = ["examples-python", "examples-typescript", "node"];
+
+/// What watches the service.
+const WATCHERS: [&str; 2] = ["prometheus", "promtool"];
 
 /// When set, tests that need what is missing are skipped instead of failing.
 const ALLOW_MISSING: &str = "BRIDGE_ALLOW_MISSING_SERVERS";
@@ -75,6 +80,11 @@ impl Servers {
         are_there(&[&NEEDED[..], &EXAMPLES].concat())
     }
 
+    /// The same of servers, and of what watches.
+    pub(crate) fn available_to_be_watched() -> bool {
+        are_there(&[&NEEDED[..], &WATCHERS].concat())
+    }
+
     fn start() -> Result<Self, String> {
         // Checked once, so that one sentence names all that is missing.
         look_for(&NEEDED)?;
@@ -89,6 +99,11 @@ impl Servers {
             })
         })
     }
+}
+
+/// Whether the tests can have what watches, without servers.
+pub(crate) fn watchers_are_there() -> bool {
+    are_there(&WATCHERS)
 }
 
 fn are_there(names: &[&str]) -> bool {
@@ -133,7 +148,7 @@ pub(crate) fn node() -> &'static Path {
 
 static INSTALLED: LazyLock<BTreeMap<String, PathBuf>> = LazyLock::new(find);
 
-/// Where the installer put a thing of [`NEEDED`] or [`EXAMPLES`].
+/// Where the installer put a thing of [`NEEDED`], [`EXAMPLES`] or [`WATCHERS`].
 fn installed(name: &str) -> &'static Path {
     let found = INSTALLED.get(name);
     found.unwrap_or_else(|| panic!("{}", look_for(&[name]).expect_err("it is not there")))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; what the examples
-# need; and valgrind, which counts instructions.
+# need; Prometheus, which watches; and valgrind, which counts instructions.
 # Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
 #
 # Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
@@ -26,6 +26,7 @@ examples="$(cd "$here/../../examples" && pwd)"
 examples_python="$cache/examples-python"
 examples_typescript="$cache/examples-typescript"
 rotel="$cache/rotel"
+prometheus="$cache/prometheus"
 missing="$cache/missing"
 
 # Two runs at a time would install over each other.
@@ -42,14 +43,19 @@ apt_try() {
         apt-get -o DPkg::Lock::Timeout=300 "$@" >> "$log" 2>&1 < /dev/null 9>&-
 }
 
-# Installs Debian packages, as far as they can be had; the caller looks afterwards at what is there.
-apt_install() {
-    has apt-get || return 0
+# Finds out how to run apt as root; fails when there is no way.
+apt_is_ours() {
+    has apt-get || return 1
     as_root=()
     if [ "$(id -u)" -ne 0 ]; then
-        has sudo && sudo -n true 2> /dev/null || return 0
+        has sudo && sudo -n true 2> /dev/null || return 1
         as_root=(sudo -n)
     fi
+}
+
+# Installs Debian packages, as far as they can be had; the caller looks afterwards at what is there.
+apt_install() {
+    apt_is_ours || return 0
     say "installing $*"
     local install=(install -y -q --no-install-recommends)
     apt_try "${install[@]}" "$@" && return 0
@@ -232,6 +238,32 @@ rotel_program() {
     if [ -e "$rotel/stamp" ] && [ -x "${programs[0]}" ]; then echo "${programs[0]}"; fi
 }
 
+# Prometheus and promtool, unpacked and not installed: an installed one would run on this machine from then on.
+install_prometheus() {
+    [ -e "$prometheus/stamp" ] && return 0
+    has apt-get && has dpkg-deb || { complain "Prometheus is missing, which tests the alerts and dashboards: apt-get and dpkg-deb unpack it from Debian's package."; return 0; }
+    say "fetching prometheus"
+    rm -rf "$prometheus"
+    mkdir -p "$prometheus"
+    if ! prometheus_download; then
+        # The package lists may be older than the archive, or none.
+        if apt_is_ours; then apt_try update || true; fi
+        prometheus_download || { complain "Prometheus is missing because apt-get could not fetch its package: see $log and make Debian's archive reachable."; return 0; }
+    fi
+    if ! dpkg-deb -x "$prometheus"/prometheus_*.deb "$prometheus/unpacked" >> "$log" 2>&1; then
+        complain "Prometheus is missing because its package could not be unpacked: see $log."
+        return 0
+    fi
+    mv "$prometheus"/unpacked/usr/bin/{prometheus,promtool} "$prometheus/"
+    rm -rf "$prometheus"/unpacked "$prometheus"/prometheus_*.deb
+    if ! "$prometheus/promtool" --version > "$prometheus/stamp.new" 2>> "$log"; then
+        complain "promtool of Debian's prometheus does not run here: see $log."
+        return 0
+    fi
+    mv "$prometheus/stamp.new" "$prometheus/stamp"
+}
+prometheus_download() { (cd "$prometheus" && apt-get -q download prometheus) >> "$log" 2>&1 < /dev/null 9>&-; }
+
 # Notes what is there as `name=path`, and what is not as a sentence.
 note() { found+="$1=$2"$'\n'; }
 note_command() {
@@ -247,6 +279,7 @@ install_packages
     install_python "$examples_python" "$examples/langgraph/requirements.txt" "the examples in Python" --require-hashes
     install_typescript
     install_rotel
+    install_prometheus
 } &
 others=$!
 install_kafka
@@ -268,6 +301,7 @@ if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
 if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/bin/python"; fi
 if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi
 if [ -n "$(rotel_program)" ]; then note rotel "$(rotel_program)"; fi
+if [ -e "$prometheus/stamp" ]; then note prometheus "$prometheus/prometheus"; note promtool "$prometheus/promtool"; fi
 if node_is_there; then note node "$(command -v node)"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"

@@ -67,6 +67,22 @@ fn records_become_states_transitions_and_messages() {
 }
 
 #[test]
+fn what_is_too_old_to_change_a_mode_is_applied_and_is_no_evaluation() {
+    run(|| async {
+        let world = World::new(1);
+        world.clock.set(MORNING);
+        let owner = world.own(0);
+        write_story(&world, 0, "a", 0);
+        let (_, yesterday) = event("a", -86_400, "\"heart_rate\":60");
+        world.log.write(0, MORNING + 400 * SECOND, &yesterday);
+        world.all_committed().await;
+        assert_eq!(*world.told.applied.lock().unwrap(), 7);
+        assert_eq!(*world.told.evaluations.lock().unwrap(), 6);
+        owner.leave().await;
+    });
+}
+
+#[test]
 fn a_record_off_its_home_is_applied_there_once() {
     run(|| async {
         let world = World::new(2);

@@ -1,9 +1,9 @@
 //! Changes of alerts as people are shown them: opened, and written down before. Changes nothing.
 
 use actors::lane::UserNumber;
+use actors::places::alert_place;
 use actors::seal::{DataKey, KeyRing as _, Seal as _, Unopened};
 use actors::store::{Asked, Store as _, StoredUser};
-use actors::user::alert_place;
 use serde_json::Value;
 
 use crate::cli::asking::Asking;

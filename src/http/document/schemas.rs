@@ -339,8 +339,11 @@ pub(in crate::http) struct Why {
     outcomes_missing: Option<String>,
     /// The newest of each alert that was open.
     alerts: Vec<Value>,
+    /// What the coach said last; `null` of a time before now.
+    coach: Option<Map<String, Value>>,
     /// The partition, how far it has come, and who owns it; what only the owner knows is `null`, and `missing` says
-    /// why.
+    /// why. A lane answers between two batches, when it has answered everything of the one before: so `mailbox`, what
+    /// waits for the user's actor, is 0 whenever it is known.
     lane: Option<Map<String, Value>>,
 }
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 use actors::command::{DONE, Order};
 use actors::home::home;
 use actors::phi::Phi;
+use actors::places::alert_place;
 use actors::store::{Store as _, StoreError};
-use actors::user::alert_place;
 use neuros::alert::{self, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::archive::{File, Opened, Unread};
+use super::archive::{File, Opened};
+use super::unread::Unread;
 use super::{Messages, Reader, now};
 use crate::http::problem::Problem;
 use crate::http::query::Page;

@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actors::phi::Phi;
-use actors::restore::{RestoreError, Restorer};
-use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal};
-use actors::store::{Asked, Store as _, StoreError, StoredUser};
+use actors::restore::Restorer;
+use actors::seal::{DataKey, KeyRing, Place, Seal};
+use actors::store::{Asked, Store as _, StoredUser};
 use neuros::time::Micros;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -19,7 +19,8 @@ use super::ended::Ended;
 use super::hub::{self, Hub};
 use super::shares::Shares;
 use super::statuses;
-use super::turns::{Busy, NotDone, Turns};
+use super::turns::{NotDone, Turns};
+use super::unread::{Unread, told};
 use crate::hints::Hints;
 use crate::http::problem::Problem;
 use crate::http::refusals::Unwritten;
@@ -105,24 +106,6 @@ impl Opened {
         let opened = self.restorer.open(file.stored.user, &file.key, place, sealed).await?;
         opened.map_err(|error| super::unread(place, &error.to_string()))
     }
-}
-
-/// Why nothing is shown.
-pub(super) enum Unread {
-    /// There is no such person, or they have no such thing.
-    Nobody,
-    /// What was asked for comes to nothing; says why.
-    Nothing(String),
-    /// More records lie between than are looked at; names the field that reaches so far.
-    TooFar(&'static str, String),
-    /// It cannot be written down who reads.
-    NotLogged(StoreError),
-    /// Store or keys are away.
-    Away(String),
-    /// What is stored does not open.
-    Broken(String),
-    /// Too many wait to read.
-    Busy,
 }
 
 /// How long reading may take, with waiting for a turn.
@@ -337,60 +320,5 @@ pub(super) fn undone(not_done: NotDone) -> Problem {
         NotDone::Ended => Problem::unavailable("the service is ending"),
         NotDone::Late => Problem::unavailable("the store takes too long to answer"),
         NotDone::Busy => told(Unread::Busy),
-    }
-}
-
-pub(super) fn told(unread: Unread) -> Problem {
-    match unread {
-        Unread::Nobody => Problem::not_found(),
-        Unread::Nothing(why) => Problem::conflict(why),
-        Unread::TooFar(name, detail) => Problem::unprocessable(name, &detail),
-        Unread::NotLogged(error) => {
-            tracing::error!(%error, "nothing is shown: phi_access_log takes no rows");
-            Problem::unavailable("it cannot be written down who reads, so nothing is shown")
-        }
-        Unread::Busy => Problem::unavailable("too many wait to read what is stored"),
-        Unread::Away(problem) => {
-            tracing::warn!(%problem, "a read is not answered");
-            Problem::unavailable("the store is away")
-        }
-        Unread::Broken(problem) => {
-            tracing::error!(%problem, "what is stored cannot be shown");
-            Problem::broken()
-        }
-    }
-}
-
-impl From<StoreError> for Unread {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Away(_) | StoreError::NotYet(_) | StoreError::Denied(_) => {
-                Self::Away(error.to_string())
-            }
-            StoreError::Refused(_) | StoreError::Outdated(_) => Self::Broken(error.to_string()),
-        }
-    }
-}
-
-impl From<Busy> for Unread {
-    fn from(Busy: Busy) -> Self {
-        Self::Busy
-    }
-}
-
-impl From<KeysAway> for Unread {
-    fn from(error: KeysAway) -> Self {
-        Self::Away(error.to_string())
-    }
-}
-
-impl From<RestoreError> for Unread {
-    fn from(error: RestoreError) -> Self {
-        match error {
-            RestoreError::Store(error) => error.into(),
-            RestoreError::Keys(error) => error.into(),
-            // Its text says nothing of whom.
-            RestoreError::Unreadable { .. } => Self::Broken(error.to_string()),
-        }
     }
 }

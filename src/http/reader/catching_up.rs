@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use actors::message::message_of_stored;
 use actors::person::Person;
+use actors::places::{alert_place, transition_place};
 use actors::restore::RestoreError;
 use actors::store::{Asked, Store as _, StoredUser};
-use actors::user::{alert_place, transition_place};
 use neuros::time::Timestamp;
 use serde_json::json;
 
-use super::archive::{File, Opened, Unread};
+use super::archive::{File, Opened};
 use super::cursor::Cursor;
 use super::feed::{self, Missing, Step};
 use super::hub::with_cursor;
@@ -19,6 +19,7 @@ use super::now;
 use super::status::Status;
 use super::subscriber::{Cut, Subscriber};
 use super::text::{Text, text_of, text_of_opened};
+use super::unread::Unread;
 use crate::store::Administration as _;
 
 /// Messages of a user that are read at a time.

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use actors::lane::{Lane, UserNumber};
+use actors::places::outbox_place;
 use actors::seal::DataKey;
-use actors::user::outbox_place;
 
-use super::archive::{Opened, Unread};
+use super::archive::Opened;
 use super::cursor::Cursor;
 use super::text::{Text, text_of_opened};
+use super::unread::Unread;
 use crate::store::{LeavingMessage, LeavingRow};
 
 /// Rows that are read at a time, of all lanes together.

@@ -9,13 +9,14 @@ use actors::lane::Lane;
 use hashbrown::HashMap;
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{Opened, Unread};
+use super::archive::Opened;
 use super::catching_up::catch_up;
 use super::cursor::Cursor;
 use super::feed::{self, Missing, Step};
 use super::status::Status;
 use super::subscriber::{Cut, Offered, Subscriber};
 use super::text::{Text, text_of};
+use super::unread::Unread;
 use crate::hints::Hints;
 use crate::telemetry;
 

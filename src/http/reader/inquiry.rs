@@ -7,34 +7,33 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
-use actors::home::home;
 use actors::inquiry::Presence;
 use actors::lane::Lane;
 use actors::message::explained_of_stored;
-use actors::person::Person;
 use actors::phi::Phi;
+use actors::places::{alert_place, transition_place};
 use actors::restore::RestoreError;
 use actors::seal::Place;
-use actors::store::Store as _;
-use actors::user::{alert_place, transition_place};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use neuros::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::archive::{File, Opened, Unread};
+use super::archive::{File, Opened};
 use super::ended::ENDED;
+use super::unread::Unread;
 use super::{PAGE_BYTES, Reader, now};
 use crate::http::Desk;
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::refusals::Whom;
+use crate::inquiry::{Inquiry, Owned};
 use crate::retrace::{Numbers, Retracing};
 use crate::store::{Access, Administration as _};
 use crate::watch::Watch;
-use crate::why::{PASSED_MAX, RECORDS_MAX, Told, Why, place};
+use crate::why::{PASSED_MAX, RECORDS_MAX, Told, place};
 
 /// An operator, about a user.
 pub(in crate::http) struct Inquirer(Reader);
@@ -76,18 +75,13 @@ impl Inquirer {
     ) -> Result<Phi<Vec<u8>>, Problem> {
         let user_id = self.0.user_id.clone();
         let read = async move |opened: Arc<Opened>, file: File| {
-            let why = Why::of(opened.source(&file), as_of, now()).await?;
-            let why = why.map_err(|_| too_far("as_of"))?;
-            let mut shown = why.to_json(&user_id);
-            let open = open_alerts(&opened, &file, &why.person).await?;
-            let lane = lane_of(&opened, &user_id, &watch).await?;
-            if let Value::Object(shown) = &mut shown {
-                shown.insert("user_id".to_owned(), json!(user_id));
-                shown.insert("as_of".to_owned(), json!(as_of));
-                shown.insert("quarantined".to_owned(), json!(file.stored.quarantined));
-                shown.insert("alerts".to_owned(), json!(open));
-                shown.insert("lane".to_owned(), lane);
-            }
+            let told = Inquiry::of(opened.source(&file), &user_id, as_of, now()).await?;
+            let told = told.map_err(|_| too_far("as_of"))?;
+            let owned = match &told.home {
+                Some(home) => owned(&watch, home.lane, &user_id).await,
+                None => NO_LANES,
+            };
+            let shown = told.to_json(&owned);
             super::written(&shown)
         };
         let part = Some(as_of.map_or_else(|| "why".to_owned(), |at| format!("why at {at}")));
@@ -263,45 +257,15 @@ fn too_far(field: &'static str) -> Unread {
     Unread::TooFar(field, detail)
 }
 
-/// The newest change of each alert that was open, of a person as they were then.
-async fn open_alerts(opened: &Opened, file: &File, person: &Person) -> Result<Vec<Value>, Unread> {
-    let (user, upto) = (file.stored.user, person.message_number);
-    let mut open = Vec::new();
-    for first in person.alerts.open_episodes() {
-        open.extend(opened.store.newest_of_alert(user, first, upto).await?);
-    }
-    open.sort_unstable_by_key(|row| row.n);
-    let mut shown = Vec::with_capacity(open.len());
-    for row in open {
-        let place = alert_place(user, row.n);
-        let bytes = opened.open(file, place, &row.body).await?;
-        let json = serde_json::from_slice(bytes.expose());
-        shown.push(json.map_err(|_| super::unread(place, "it is no message"))?);
-    }
-    Ok(shown)
-}
+/// Before there are any, nobody owns a lane.
+const NO_LANES: Owned = Owned { condition: None, actor_age_seconds: Err("there are no lanes yet") };
 
-/// The user's home lane as its row says, and what this process knows of it.
-async fn lane_of(opened: &Opened, user_id: &str, watch: &Watch) -> Result<Value, Unread> {
-    let Some(routing) = opened.store.routing().await? else { return Ok(Value::Null) };
-    let lane: Lane = home(user_id, routing.partition_count);
-    let rows = opened.store.lanes().await?;
-    let row = rows.into_iter().find(|row| row.lane == lane);
-    let positions = row.as_ref().map(|row| row.progress.positions);
-    let (age, missing) = match watch.presence(lane, user_id).await {
-        Ok(Some(Presence { age })) => (Some(age.as_secs_f64()), None),
-        Ok(None) => (None, Some("the user is not in memory")),
-        Err(why) => (None, Some(why)),
+/// What this process knows of a user's home lane.
+async fn owned(watch: &Watch, lane: Lane, user_id: &str) -> Owned {
+    let actor_age_seconds = match watch.presence(lane, user_id).await {
+        Ok(Some(Presence { age })) => Ok(age.as_secs_f64()),
+        Ok(None) => Err("the user is not in memory"),
+        Err(why) => Err(why),
     };
-    Ok(json!({
-        "partition": lane.0,
-        "events_position": positions.map(|positions| positions.events),
-        "by_user_position": positions.map(|positions| positions.by_user),
-        "owner": row.as_ref().map(|row| row.owner.clone()),
-        "condition": watch.readiness().lanes.get(&lane.0),
-        "actor_age_seconds": age,
-        // A lane answers between two batches, when nothing waits for any actor.
-        "mailbox": age.map(|_| 0),
-        "missing": missing,
-    }))
+    Owned { condition: watch.readiness().lanes.get(&lane.0).copied(), actor_age_seconds }
 }

@@ -12,10 +12,11 @@ use hashbrown::HashMap;
 use neuros::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{File, Opened, Unread};
+use super::archive::{File, Opened};
 use super::catching_up::clock_of;
 use super::now;
 use super::status::Status;
+use super::unread::Unread;
 use crate::store::UserMark;
 
 /// A checkpoint may lag by as much.

@@ -15,8 +15,9 @@ use neuros::time::{Micros, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::archive::{Archive, LOG_PATIENCE, Opened, Unread, told, undone};
+use super::archive::{Archive, LOG_PATIENCE, Opened, undone};
 use super::now;
+use super::unread::{Unread, told};
 use crate::http::authentication::Identity;
 use crate::http::problem::Problem;
 use crate::seal::fill_random;

@@ -15,7 +15,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Reader;
-use super::archive::{File, Opened, Unread};
+use super::archive::{File, Opened};
+use super::unread::Unread;
 use crate::http::document::schemas;
 use crate::http::problem::Problem;
 use crate::http::series::{METHOD, Point, m4};

@@ -58,6 +58,7 @@ async fn write(transaction: &DatabaseTransaction, prepared: Prepared) -> Result<
     for row in prepared.erasures {
         erase(transaction, row, prepared.stamp).await?;
     }
+    insert(transaction, prepared.bases).await?;
     insert(transaction, prepared.transitions).await?;
     insert(transaction, prepared.alerts).await?;
     insert(transaction, prepared.dead_letters).await?;

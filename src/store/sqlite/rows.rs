@@ -3,15 +3,16 @@
 use actors::hash_chain::RowHash;
 use actors::lane::Positions;
 use actors::rows::{
-    AlertRow, AuditRow, Batch, CommandRow, DeadLetterRow, ErasureRow, LookRow, OutboxRow,
+    AlertRow, AuditRow, BaseRow, Batch, CommandRow, DeadLetterRow, ErasureRow, LookRow, OutboxRow,
     Quarantine, RecordRow, ReleasedRow, TransitionRow, UserRow,
 };
 use actors::store::CommitError;
 use chrono::{DateTime, Utc};
 use entities::{
-    alert_changes, alert_looks, dead_letters, event_records, lanes, mode_transitions, outbox,
-    phi_access_log, users,
+    alert_changes, alert_looks, base_checkpoints, dead_letters, event_records, lanes,
+    mode_transitions, outbox, phi_access_log, users,
 };
+use neuros::ENGINE_VERSION;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::IntoActiveModel;
 use uuid::Uuid;
@@ -36,6 +37,7 @@ pub(super) struct Prepared {
     pub(super) checkpoints: Vec<(users::Model, bool)>,
     /// Numbers of users that are known, with what becomes of their quarantine.
     pub(super) quarantines: Vec<(i64, Quarantine)>,
+    pub(super) bases: Vec<base_checkpoints::ActiveModel>,
     pub(super) transitions: Vec<mode_transitions::ActiveModel>,
     pub(super) alerts: Vec<alert_changes::ActiveModel>,
     pub(super) dead_letters: Vec<dead_letters::ActiveModel>,
@@ -71,6 +73,7 @@ impl Prepared {
             checkpoints: moved.map(|row| (user(row, stamp), row.is_rebuilt)).collect(),
             quarantines: flagged.map(|row| (row.user.0, row.quarantine)).collect(),
             new_users: new.into_iter().map(|row| user(row, stamp).into_active_model()).collect(),
+            bases: batch.bases.iter().map(|row| base(row, stamp)).collect(),
             transitions: batch.transitions.iter().map(|row| transition(row, stamp)).collect(),
             alerts: batch.alerts.iter().map(|row| alert(row, stamp)).collect(),
             dead_letters: batch.dead_letters.iter().map(|row| letter(row, lane, stamp)).collect(),
@@ -103,6 +106,17 @@ fn record(row: &RecordRow, lane: i32, stamp: DateTime<Utc>) -> event_records::Ac
         previous_time: Set(row.previous.map(|previous| instant::of(previous.stamp))),
         previous_lane: Set(row.previous.map(|previous| previous.lane.0)),
         previous_position: Set(row.previous.map(|previous| previous.position)),
+    }
+}
+
+fn base(row: &BaseRow, stamp: DateTime<Utc>) -> base_checkpoints::ActiveModel {
+    base_checkpoints::ActiveModel {
+        user_number: Set(row.user.0),
+        record_number: Set(row.record_number),
+        message_number: Set(row.message_number),
+        engine: Set(ENGINE_VERSION.cast_signed()),
+        body: Set(row.body.0.clone()),
+        created_at: Set(stamp),
     }
 }
 

@@ -1,11 +1,97 @@
 //! Metrics that belong together, as one part of all of them. They count, and know nothing of what led to it.
 
+use std::time::Duration;
+
+use actors::lane::Source;
 use actors::observe::BatchReport;
 use neuros::alert::Held;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 use super::{counter, counters};
 use crate::telemetry::Spans;
+
+/// A record that waits longer from the log to its commit is late: what the objective of `config/dashboards/slo.json`
+/// is about.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What becomes of records that were read.
+const RECORD_OUTCOMES: [&str; 6] =
+    ["new", "duplicate", "dead_letter", "forwarded", "skipped", "erased"];
+
+/// What becomes of records.
+pub(super) struct Records {
+    applied: IntCounter,
+    pub(super) late: IntCounter,
+    outcomes: IntCounterVec,
+    evaluations: IntCounter,
+}
+
+impl Records {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let outcomes = counters(
+            registry,
+            "biometric_records_total",
+            "Records read and committed, by topic's role and by what became of them.",
+            &["source", "outcome"],
+        )?;
+        for source in Source::ALL {
+            for outcome in RECORD_OUTCOMES {
+                outcomes.with_label_values(&[source.as_str(), outcome]);
+            }
+        }
+        Ok(Self {
+            applied: counter(
+                registry,
+                "biometric_events_processed_total",
+                "Records applied to their user's state and committed.",
+            )?,
+            late: counter(
+                registry,
+                "biometric_events_late_total",
+                "Records committed more than a second after the oldest record of their batch had entered the log.",
+            )?,
+            outcomes,
+            evaluations: counter(
+                registry,
+                "biometric_evaluations_total",
+                "Events evaluated and committed: those that could have changed a mode.",
+            )?,
+        })
+    }
+
+    /// Counts a batch; gives how many records were read for it.
+    pub(super) fn committed(&self, report: &BatchReport) -> i64 {
+        let is_late = report.event_age.is_some_and(|age| age > LATE);
+        self.evaluations.inc_by(report.evaluations);
+        let mut read = 0;
+        for source in Source::ALL {
+            let counts = report.counts.of(source);
+            let refused = *report.refused.of(source);
+            read += counts.read();
+            self.applied.inc_by(unsigned(counts.new));
+            if is_late {
+                self.late.inc_by(unsigned(counts.new));
+            }
+            let counted = [
+                counts.new,
+                counts.duplicate,
+                counts.dead_letter,
+                counts.forwarded,
+                counts.skipped - refused,
+                refused,
+            ];
+            for (outcome, count) in RECORD_OUTCOMES.into_iter().zip(counted) {
+                let labels = [source.as_str(), outcome];
+                self.outcomes.with_label_values(&labels).inc_by(unsigned(count));
+            }
+        }
+        read
+    }
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
 
 /// What comes of being asked over HTTP.
 pub(super) struct Asked {
@@ -190,6 +276,15 @@ impl Pushes {
         for kind in ["unknown_message", "unknown_ack", "unknown_pong"] {
             ignored.with_label_values(&[kind]);
         }
+        let failures = counters(
+            registry,
+            "biometric_push_disconnects_total",
+            "Connections to the peer that ended, or were not opened, by reason.",
+            &["reason"],
+        )?;
+        for reason in crate::push::disconnects() {
+            failures.with_label_values(&[reason]);
+        }
         Ok(Self {
             connected: gauge(
                 "biometric_push_connected",
@@ -200,12 +295,7 @@ impl Pushes {
                 "biometric_push_connections_total",
                 "Connections to the peer that were opened.",
             )?,
-            failures: counters(
-                registry,
-                "biometric_push_disconnects_total",
-                "Connections to the peer that ended, or were not opened, by reason.",
-                &["reason"],
-            )?,
+            failures,
             unanswered: gauge(
                 "biometric_push_unacknowledged",
                 "Messages written to the peer that it is not known to have read.",

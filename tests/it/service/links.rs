@@ -12,16 +12,16 @@ use crate::servers::{Kafka, Postgres, Redis, Servers, Vault};
 use crate::support::{bridge, stdout};
 
 /// Who says whose a certificate is.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     folder: PathBuf,
 }
 
 /// A server's certificate and its key.
-pub(super) struct Shown {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+pub(crate) struct Shown {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
     /// Both in one file.
     key_store: PathBuf,
 }
@@ -62,15 +62,15 @@ impl Authority {
 }
 
 /// An authority that signs, one that nobody asked, and a certificate that holds and one that held.
-pub(super) struct World {
-    pub(super) authority: Authority,
+pub(crate) struct World {
+    pub(crate) authority: Authority,
     stranger: Authority,
-    pub(super) good: Shown,
+    pub(crate) good: Shown,
     expired: Shown,
     _folder: tempfile::TempDir,
 }
 
-pub(super) fn world() -> World {
+pub(crate) fn world() -> World {
     let folder = tempfile::tempdir().expect("a folder");
     // Servers read it that run as somebody else.
     #[cfg(unix)]

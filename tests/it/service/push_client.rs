@@ -3,5 +3,5 @@
 
 mod delivery;
 mod manners;
-pub(super) mod peer;
+pub(crate) mod peer;
 mod trouble;

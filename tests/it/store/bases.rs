@@ -5,11 +5,11 @@ use std::sync::Arc;
 use actors::lane::UserNumber;
 use actors::person::Person;
 use actors::phi::Phi;
+use actors::places::{checkpoint_place, record_place};
 use actors::restore::Restorer;
-use actors::rows::{Erasure, ErasureRow};
+use actors::rows::{BaseRow, Erasure, ErasureRow};
 use actors::seal::{DataKey, KeyRing, KeysAway, Seal as _, UserTag};
 use actors::store::{Asked, Store as _, StoredUser};
-use actors::user::{checkpoint_place, record_place};
 use async_trait::async_trait;
 use biometric_bridge::retention::{Gone, Retention};
 use biometric_bridge::seal::Sealer;
@@ -29,6 +29,8 @@ facts!(
     the_records_of_a_user_without_a_base_stay,
     a_base_that_does_not_open_is_made_anew_before_more_records_go,
     a_base_goes_when_no_record_leads_on_from_it,
+    bases_come_with_batches_and_go_once_newer_ones_hold_all_that_is_old,
+    a_state_is_compared_from_before_its_newest_base,
     a_stretch_has_about_as_many_records_as_asked_for,
     one_process_at_a_time_has_its_turn,
     records_of_somebody_who_was_erased_go_without_a_base,
@@ -297,6 +299,69 @@ async fn a_base_goes_when_no_record_leads_on_from_it(place: Place) {
     tidy(&place, 6).await;
     assert_eq!((wearer.records(&place).await, wearer.bases(&place).await), (0, vec![6]));
     wearer.is_whole(&place).await;
+}
+
+/// A batch with a base of the wearer as they are.
+async fn keep_base(owner: &mut Owner, wearer: &Wearer) {
+    let user = wearer.user.expect("there were records");
+    let record_number = wearer.person.record_number;
+    let bytes = Phi::new(wearer.person.state.as_ref().expect("a state").to_checkpoint());
+    let mut batch = owner.batch();
+    batch.bases.push(BaseRow {
+        user,
+        record_number,
+        message_number: wearer.person.message_number,
+        body: cipher().seal(&key(), checkpoint_place(user, record_number), &bytes),
+    });
+    owner.commit(batch).await.expect("it is committed");
+}
+
+/// Batches: 1 to 3 have records, 4 a base of record 3, 5 and 6 records, 7 a base of record 5, 8 and 9 records.
+async fn wear_with_bases(place: &Place) -> (Owner, Wearer) {
+    let (mut owner, policy) = beginning(place).await;
+    let mut wearer = Wearer::of("u1");
+    for count in [3, 2] {
+        wearer.wear(&mut owner, policy, count).await;
+        keep_base(&mut owner, &wearer).await;
+    }
+    wearer.wear(&mut owner, policy, 2).await;
+    (owner, wearer)
+}
+
+async fn bases_come_with_batches_and_go_once_newer_ones_hold_all_that_is_old(place: Place) {
+    let (_, wearer) = wear_with_bases(&place).await;
+    assert_eq!(wearer.bases(&place).await, [5, 3]);
+    wearer.is_whole(&place).await;
+    assert_eq!(tidy(&place, 3).await, Gone { records: 3, ..Gone::default() }, "a base is there");
+    assert_eq!(wearer.bases(&place).await, [5, 3], "of batch 4, from which records lead on");
+    wearer.is_whole(&place).await;
+    assert_eq!(tidy(&place, 6).await, Gone { records: 2, ..Gone::default() });
+    assert_eq!(wearer.bases(&place).await, [5, 3], "the newer one is of batch 7");
+    wearer.is_whole(&place).await;
+    assert_eq!(tidy(&place, 7).await, Gone::default());
+    assert_eq!((wearer.records(&place).await, wearer.bases(&place).await), (2, vec![5, 3]));
+    assert_eq!(tidy(&place, 8).await, Gone { bases: 1, records: 1, ..Gone::default() });
+    assert_eq!(wearer.bases(&place).await, [7, 5]);
+    wearer.is_whole(&place).await;
+}
+
+/// What is wrong in the newest base too shows to whoever begins in front of it.
+async fn a_state_is_compared_from_before_its_newest_base(place: Place) {
+    let (_, wearer) = wear_with_bases(&place).await;
+    let restorer =
+        Restorer::new(Arc::clone(&place.store) as _, Arc::new(cipher()), Arc::new(OneKey));
+    spoil_base(&place, &wearer, 5).await;
+    let stored = wearer.stored(&place).await;
+    let compared = restorer.compare(&stored, &key()).await.expect("the newest base is not needed");
+    let bytes = |person: &Person| person.state.as_ref().map(|state| state.to_checkpoint());
+    assert_eq!(bytes(&compared.rebuilt), bytes(&wearer.person));
+    // Records that lead on from the one before it are gone: then it is.
+    let user = stored.user.0;
+    place
+        .run(&format!("DELETE FROM event_records WHERE user_number = {user} AND number < 6"))
+        .await;
+    let compared = restorer.compare(&stored, &key()).await;
+    assert!(compared.is_err(), "neither leads to the state");
 }
 
 async fn a_stretch_has_about_as_many_records_as_asked_for(place: Place) {

@@ -87,6 +87,7 @@ impl Owner {
             after,
             records: Vec::new(),
             users: Vec::new(),
+            bases: Vec::new(),
             transitions: Vec::new(),
             alerts: Vec::new(),
             dead_letters: Vec::new(),

@@ -8,7 +8,7 @@ use actors::dead_letter::{self, Letter};
 use actors::home::home;
 use actors::intake;
 use actors::lane::{Lane, UserNumber};
-use actors::user::alert_place;
+use actors::places::alert_place;
 use neuros::alert::{self, Quiet};
 
 use super::process::{Ground, wire_of};

@@ -10,10 +10,10 @@ use actors::lane::{
 };
 use actors::message::explained_of_stored;
 use actors::person::Look;
+use actors::places::{checkpoint_place, record_place, transition_place};
 use actors::rows::{Erasure, ErasureRow, Quarantine};
 use actors::seal::Seal as _;
 use actors::store::StoredRecord;
-use actors::user::{checkpoint_place, record_place, transition_place};
 use neuros::alert::{self, Stored};
 use neuros::event::Record;
 use neuros::time::Timestamp;
@@ -434,6 +434,8 @@ impl Reference {
             self.check_checkpoint(row)?;
         }
         self.count("checkpoints", checkpoints);
+        self.check_bases(written)?;
+        self.count("bases", written.bases.len() as u64);
         for row in written.users.iter().filter(|row| row.quarantine == Quarantine::Ends) {
             let book = self.people.books.get_mut(&row.user).ok_or("a release of nobody")?;
             ensure(book.quarantined && book.held.is_empty(), || {
@@ -459,6 +461,26 @@ impl Reference {
             let has = row.map_or(stored, |row| row.record_number);
             ensure(has >= newest, || {
                 format!("I5: checkpoints are said to be written, one is at {has}, not {newest}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// I5: so are bases, and they come when they are due.
+    fn check_bases(&self, written: &Written) -> Checked {
+        for ((user, number), base) in &written.bases {
+            let known = self.people.known(*user, *number);
+            let known = known.ok_or_else(|| format!("I5: a base of record {number} to come"))?;
+            let place = checkpoint_place(*user, *number);
+            let opened = PlainSeal.open(&all_keys_of(*user), place, &base.body);
+            ensure(opened.is_ok_and(|bytes| *bytes.expose() == known.checkpoint), || {
+                format!("I5: the base of user {} at {number} is not the replay's", user.0)
+            })?;
+            ensure(base.message_number == known.message_number, || {
+                format!("I3: message number {} at base {number}", base.message_number)
+            })?;
+            ensure(number % i64::from(super::run::BASE_EVERY) == 0, || {
+                format!("I5: a base at record {number}")
             })?;
         }
         Ok(())

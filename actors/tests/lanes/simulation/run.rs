@@ -46,6 +46,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(31);
 /// Somebody is scrubbed so often.
 const SCRUB_EVERY: Duration = Duration::from_millis(50);
 
+/// Records after which a state is kept for good: few, so that whatever happens happens around bases too.
+pub(super) const BASE_EVERY: u32 = 7;
+
 /// What an injected panic says, so that it can be kept off the terminal.
 pub(super) const TOLD_SO: &str = "the evaluation was told to panic";
 
@@ -88,6 +91,7 @@ fn rules(setting: &Setting, routing: Routing) -> Rules {
         checkpoint: CheckpointRules {
             every_records: setting.checkpoint_records,
             every: Duration::from_millis(setting.checkpoint_every),
+            base_every: BASE_EVERY,
             scrub_every: SCRUB_EVERY,
         },
         users: UserRules {

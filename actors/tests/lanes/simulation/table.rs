@@ -38,7 +38,9 @@ fn due() -> Vec<String> {
     due.extend(["users erased", "strangers erased", "users readmitted"].map(str::to_owned));
     let letters = ["letters redriven", "letters redriven in vain", "letters discarded"];
     due.extend(letters.map(str::to_owned));
-    due.extend(["duplicates", "revisions", "mode changes", "checkpoints"].map(str::to_owned));
+    due.extend(
+        ["duplicates", "revisions", "mode changes", "checkpoints", "bases"].map(str::to_owned),
+    );
     due.push("lines of the log".to_owned());
     due.extend(
         ["early records", "late records", "records of a closed generation"].map(str::to_owned),

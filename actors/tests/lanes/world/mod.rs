@@ -20,7 +20,7 @@ use actors::lane::{
 use actors::observe::{BatchReport, CommitFailure, Condition, Looked, Observer, Published};
 use actors::person::Person;
 use actors::phi::Phi;
-use actors::ports::{BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
+use actors::ports::{BASE_EVERY, BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use actors::rows::Sink;
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened, UserTag};
 use actors::trace::Untraced;
@@ -220,6 +220,8 @@ pub(crate) struct Told {
     pub live: Mutex<usize>,
     /// New records of committed batches.
     pub applied: Mutex<i64>,
+    /// Events that could have changed a mode.
+    pub evaluations: Mutex<u64>,
     pub looks: Mutex<Vec<Looked>>,
     /// Records of users who were erased.
     pub refused: Mutex<i64>,
@@ -234,6 +236,7 @@ impl Observer for Told {
     fn claimed(&self, _: Lane, _: ModeCounts, _: Positions) {}
     fn committed(&self, report: &BatchReport) {
         *self.applied.lock().unwrap() += report.counts.events.new + report.counts.by_user.new;
+        *self.evaluations.lock().unwrap() += report.evaluations;
         *self.refused.lock().unwrap() += report.refused.events + report.refused.by_user;
     }
     fn commit_failed(&self, _: Lane, kind: CommitFailure) {
@@ -289,6 +292,7 @@ impl World {
             checkpoint: CheckpointRules {
                 every_records: 3,
                 every: Duration::from_secs(5),
+                base_every: BASE_EVERY,
                 scrub_every: Duration::ZERO,
             },
             users: UserRules::default(),

@@ -53,7 +53,8 @@ pub(super) struct Came {
 
 impl Came {
     fn nothing() -> anyhow::Result<Self> {
-        let times = Histogram::new(3)?;
+        let longest = u64::try_from(STANDSTILL.as_micros())?;
+        let times = Histogram::new_with_bounds(1, longest, 3)?;
         Ok(Self { messages: 0, changes: 0, first: None, last: None, kept: Vec::new(), times })
     }
 
@@ -274,5 +275,6 @@ mod tests {
         }
         assert_eq!((came.messages, came.changes, came.kept.len()), (3, 2, 3));
         assert_eq!(came.times.len(), 1);
+        assert!((7_000..7_010).contains(&came.times.max()), "{}", came.times.max());
     }
 }

@@ -2,6 +2,7 @@
 
 use actors::hash_chain::RowHash;
 use actors::rows::{Batch, Quarantine, UserRow};
+use neuros::ENGINE_VERSION;
 use sqlx::{AssertSqlSafe, query};
 
 use super::super::copy;
@@ -47,6 +48,7 @@ pub(super) fn statements(batch: &Batch) -> Vec<Written> {
         Part::new(CHECKPOINTS, moved.len(), Missing::Fenced, |it| {
             checkpoints(batch, &moved, false, it)
         }),
+        Part::new(BASES, batch.bases.len(), refused("base_checkpoints"), |it| bases(batch, it)),
         Part::new(TRANSITIONS, batch.transitions.len(), refused("mode_transitions"), |it| {
             transitions(batch, it)
         }),
@@ -344,6 +346,21 @@ fn outbox(batch: &Batch, statement: Statement) -> Statement {
         .bind(column(rows, |row| row.n))
         .bind(column(rows, |row| row.body.as_ref().map(|sealed| sealed.0.as_slice())))
         .bind(batch.lane.0)
+        .bind(instant::of(batch.after.stamp))
+}
+
+const BASES: &str =
+    "INSERT INTO base_checkpoints (user_number, record_number, message_number, body, engine, created_at)
+     SELECT *, $5, $6 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])";
+
+fn bases(batch: &Batch, statement: Statement) -> Statement {
+    let rows = &batch.bases;
+    statement
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.record_number))
+        .bind(column(rows, |row| row.message_number))
+        .bind(column(rows, |row| row.body.0.as_slice()))
+        .bind(ENGINE_VERSION.cast_signed())
         .bind(instant::of(batch.after.stamp))
 }
 

@@ -122,15 +122,40 @@ fn why_is_told_with_every_rule_and_equals_replay_at_any_time() {
     let why = now["why"].as_str().expect("a text");
     assert!(explained.starts_with(why), "{explained}");
     assert!(explained.contains("hrv_drop_ms"), "{explained}");
-    let explained = lines(
-        &site.run(&["explain", "ada", "--json", "--at", "2020-01-01T00:00:00Z"]).replace('\n', ""),
-    );
-    assert_eq!(explained[0]["state"], Value::Null);
+    explains_the_same(&site, &now, &explained);
     let nobody = site.output(&["explain", "bob"], "");
     assert!(crate::support::stderr(&nobody).contains("nothing is stored of the user"));
     bridge.end();
     let reads = "SELECT count(*) FROM phi_access_log WHERE user_id = 'ada' AND table_name = 'biometric_events'";
     assert!(site.number(reads) >= 9, "each look is written down");
+}
+
+/// What is told at a terminal is what the endpoint tells, but for what only the owner of the lane knows.
+fn explains_the_same(site: &Site<'_>, shown: &Value, explained: &str) {
+    let json = |arguments: &[&str]| -> Value {
+        let all = [&["explain", "ada", "--json"], arguments].concat();
+        serde_json::from_str(&site.run(&all)).expect("JSON")
+    };
+    let mut told = json(&[]);
+    let missing = told["lane"]["missing"].take();
+    assert!(missing.as_str().is_some_and(|why| why.contains("owns the lane")), "{missing}");
+    let mut shown = shown.clone();
+    for only_owner in ["condition", "actor_age_seconds", "mailbox"] {
+        assert!(!shown["lane"][only_owner].take().is_null(), "{only_owner}");
+    }
+    // How old readings are goes on.
+    for all in [&mut told, &mut shown] {
+        for readings in ["stale", "fresh"] {
+            let readings = all["readings"][readings].as_array_mut().expect("a list");
+            readings.iter_mut().for_each(|reading| drop(reading["age_seconds"].take()));
+        }
+    }
+    assert_eq!(told, shown);
+    for (what, line) in [("readings", "reading "), ("lane", "lane "), ("alerts", "alert ")] {
+        let is_there = explained.lines().any(|text| text.starts_with(line));
+        assert!(is_there || (what == "alerts" && shown[what] == json!([])), "{what}: {explained}");
+    }
+    assert_eq!(json(&["--at", "2020-01-01T00:00:00Z"])["state"], Value::Null);
 }
 
 #[test]
@@ -313,24 +338,38 @@ fn whoever_tails_sees_what_is_said_of_one_user_or_of_everybody() {
 }
 
 #[test]
-fn what_is_too_far_from_any_state_that_is_kept_is_said_to_be_so() {
+fn of_many_records_any_time_is_told_and_without_a_state_near_it_that_is_said() {
     let key = SigningKey::elliptic("e");
     let Some((site, bridge)) = site(&key, 20) else { return };
     let operator = key.token("ops", "operator");
     let more: Vec<Event> = (20..10_100).map(|number| Event::swinging("ada", number)).collect();
     stream(site.kafka, &site.topics.events, &more, 2_000);
     site.wait_caught_up();
-    let now = ask(&bridge, PATH, &operator).json();
-    assert_eq!((&now["record_number"], &now["outcomes"]), (&json!(10_100), &Value::Null));
-    assert!(now["outcomes_missing"].as_str().expect("a reason").contains("10000 records"));
-    assert!(now["why"].as_str().expect("a text").starts_with("In "), "{}", now["why"]);
-    assert_eq!(now["rules"].as_array().map(Vec::len), Some(12), "how things stand is known");
     let stored = |number: usize| {
         site.sql(&format!(
             "SELECT to_char(max(time) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
              FROM event_records WHERE number <= {number}"
         ))
     };
+    assert_eq!(site.sql("SELECT record_number FROM base_checkpoints ORDER BY 1"), "5000\n10000");
+    let outcomes = replayed(&site);
+    for number in [20, 4_900, 5_000, 5_100, 9_999, 10_100] {
+        let path = format!("{PATH}?as_of={}", stored(number));
+        let then = ask(&bridge, &path, &operator).json();
+        let newest = then["record_number"].as_u64().expect("a number") as usize;
+        assert!(newest >= number, "{newest} of {number}");
+        assert_eq!(then["outcomes"].as_array().map(Vec::len), Some(10), "{number}");
+        assert_eq!(then["why"], outcomes[newest - 1]["text"], "{number}");
+    }
+    let near = ask(&bridge, &format!("{PATH}/events?after=10050"), &operator).json();
+    assert_eq!(near["events"][0]["record"]["number"], 10_051);
+
+    site.sql("DELETE FROM base_checkpoints");
+    let now = ask(&bridge, PATH, &operator).json();
+    assert_eq!((&now["record_number"], &now["outcomes"]), (&json!(10_100), &Value::Null));
+    assert!(now["outcomes_missing"].as_str().expect("a reason").contains("10000 records"));
+    assert!(now["why"].as_str().expect("a text").starts_with("In "), "{}", now["why"]);
+    assert_eq!(now["rules"].as_array().map(Vec::len), Some(12), "how things stand is known");
     let near = ask(&bridge, &format!("{PATH}?as_of={}", stored(20)), &operator).json();
     assert!(near["outcomes"].is_array(), "the beginning is near");
     let far = ask(&bridge, &format!("{PATH}/events?after=10050"), &operator);

@@ -92,7 +92,7 @@ impl SigningKey {
 pub(crate) fn claims(subject: &str, scope: &str) -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": subject, "scope": scope,
-        "iat": now(), "nbf": now() - 10, "exp": now() + 600,
+        "iat": now(), "nbf": now() - 10, "exp": now() + 86_400,
     })
 }
 

@@ -78,7 +78,7 @@ impl MemoryStore {
         let mut tables = self.tables.lock().unwrap();
         let number = tables.ids[user_id];
         let user = tables.users.get_mut(&number).unwrap();
-        let place = actors::user::checkpoint_place(number, user.record_number);
+        let place = actors::places::checkpoint_place(number, user.record_number);
         user.checkpoint = Some(crate::world::sealed_by(number, place, older));
     }
 
@@ -86,7 +86,7 @@ impl MemoryStore {
     pub(crate) fn checkpoint_of(&self, user_id: &str) -> Vec<u8> {
         self.look(|tables| {
             let user = &tables.users[&tables.ids[user_id]];
-            let place = actors::user::checkpoint_place(user.user, user.record_number);
+            let place = actors::places::checkpoint_place(user.user, user.record_number);
             crate::world::opened(user.user, place, user.checkpoint.as_ref().unwrap())
         })
     }

@@ -9,7 +9,7 @@ use actors::expansion::Standing;
 use actors::hash_chain::{Head, Link};
 use actors::lane::{FenceToken, Lane, Positions, Progress, UserNumber};
 use actors::rows::{
-    AlertRow, AuditRow, Batch, CommandRow, Erasure, ErasureRow, Fate, LookRow, OutboxRow,
+    AlertRow, AuditRow, BaseRow, Batch, CommandRow, Erasure, ErasureRow, Fate, LookRow, OutboxRow,
     Quarantine, RecordPlace, ReleasedRow, Sink, TransitionRow, UserRow,
 };
 use actors::store::{
@@ -75,6 +75,8 @@ pub(crate) struct Written {
     /// By record where each says that the one before it lies.
     pub previous: Vec<Option<RecordPlace>>,
     pub users: Vec<UserWrite>,
+    /// By user and record.
+    pub bases: Vec<((UserNumber, i64), StoredBase)>,
     pub transitions: Vec<Change>,
     pub alerts: Vec<Change>,
     pub letters: BTreeMap<i64, LetterRow>,
@@ -173,6 +175,7 @@ impl Written {
             records: records.collect(),
             previous: batch.records.iter().map(|row| row.previous).collect(),
             users: batch.users.iter().map(UserWrite::from).collect(),
+            bases: batch.bases.iter().map(base).collect(),
             transitions: batch.transitions.iter().map(Change::from).collect(),
             alerts: batch.alerts.iter().map(Change::from).collect(),
             repeated: batch.outbox.len() - outbox.len() + batch.dead_letters.len() - letters.len(),
@@ -228,6 +231,17 @@ pub(crate) struct Tables {
     pub gaps: Vec<Gap>,
     /// What the audit row of each batch says.
     pub audits: Vec<String>,
+}
+
+fn base(row: &BaseRow) -> ((UserNumber, i64), StoredBase) {
+    let BaseRow { user, record_number, message_number, body } = row;
+    let base = StoredBase {
+        record_number: *record_number,
+        message_number: *message_number,
+        engine: neuros::ENGINE_VERSION.cast_signed(),
+        body: body.0.clone(),
+    };
+    ((*user, *record_number), base)
 }
 
 fn key_of(Letter { lane, number }: Letter) -> (Lane, i64) {
@@ -356,6 +370,9 @@ impl Tables {
                 Quarantine::Begins => user.quarantined = true,
                 Quarantine::Ends => user.quarantined = false,
             }
+        }
+        for (key, base) in &written.bases {
+            put(&mut self.bases, "base_checkpoints", *key, base.clone())?;
         }
         for row in &written.erasures {
             self.erase(row);
