@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Of the whole workspace, so that everything is built once: a package by itself has other features of its dependencies.
 TEST = $(CARGO) test --workspace --locked
 
-.PHONY: help demo build test check unit integration chaos chaos-defects restarts fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers vault-check
+.PHONY: chart chart-update help demo build test check unit integration chaos chaos-defects restarts fuzz-build fuzz simulation defects bench bench-quick bench-compare bench-engine soak instructions instructions-check servers vault-check deny secrets
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ chaos-defects: servers ## the service with deliberate defects, one after the oth
 restarts: servers ## rolling restarts of three instances, on a machine that does nothing else: nobody waits for two seconds
 	RESTARTS_ALONE=1 $(TEST) --test it rolling -- --nocapture --test-threads 1
 
+chart: servers ## the Helm chart alone: lint, templates, unit tests, schemas, rules (part of `make integration`)
+	$(TEST) --test it deployment::chart
+
+chart-update: servers ## what the chart carries of the rest of the project, its schema and its README
+	@charts/update.sh
+
 VAULT ?=
 vault-check: servers ## the service with a real Vault (VAULT=/path/of/vault; CONTRIBUTING.md says where to get one)
 	@test -x "$(VAULT)" || { echo "there is no program VAULT=$(VAULT); CONTRIBUTING.md says where to get one"; exit 1; }
@@ -93,3 +99,19 @@ instructions: servers ## instructions for each event of the hot path
 
 instructions-check: servers ## fails when they are more than bench/engine/instructions.limits (ALLOW_MISSING=1: skipped without valgrind)
 	bench/engine/instructions.sh --check $(if $(ALLOW_MISSING),--allow-missing)
+
+# Minutes to install, and their advice comes from the internet: the workflow runs both for every change, `make test` neither.
+ADVISORIES ?= if-reachable
+deny: ## licences, sources and doubles of all crates, and known vulnerabilities where their data base can be reached (ADVISORIES=required)
+	@command -v cargo-deny > /dev/null || { echo "cargo-deny is missing: cargo install cargo-deny --version 0.20.2 --locked"; exit 69; }
+	$(CARGO) deny --locked check bans licenses sources
+	@if $(CARGO) deny --locked fetch db > /dev/null 2>&1; then \
+		$(CARGO) deny --locked check advisories; \
+	else \
+		echo "advisories: NOT CHECKED, for https://github.com/rustsec/advisory-db cannot be reached from here"; \
+		test "$(ADVISORIES)" != required; \
+	fi
+
+secrets: ## whether a secret was ever committed (gitleaks)
+	@command -v gitleaks > /dev/null || { echo "gitleaks is missing: go install github.com/zricethezav/gitleaks/v8@v8.30.1"; exit 69; }
+	gitleaks git --no-banner --redact .

@@ -85,6 +85,11 @@ impl Servers {
         are_there(&[&NEEDED[..], &WATCHERS].concat())
     }
 
+    /// The same of tools of these names alone.
+    pub(crate) fn available_with(tools: &[&str]) -> bool {
+        are_there(tools)
+    }
+
     fn start() -> Result<Self, String> {
         // Checked once, so that one sentence names all that is missing.
         look_for(&NEEDED)?;
@@ -106,7 +111,8 @@ pub(crate) fn watchers_are_there() -> bool {
     are_there(&WATCHERS)
 }
 
-fn are_there(names: &[&str]) -> bool {
+/// Whether these are there; if not, the test is skipped when that is allowed, and fails otherwise.
+pub(crate) fn are_there(names: &[&str]) -> bool {
     let Err(reason) = look_for(names) else { return true };
     assert!(std::env::var_os(ALLOW_MISSING).is_some_and(|set| set == "1"), "{reason}");
     skipped(&reason);
@@ -131,6 +137,11 @@ pub(crate) fn kcat() -> &'static Path {
     installed("kcat")
 }
 
+/// A tool, by its name in the installer's list.
+pub(crate) fn tool(name: &str) -> &'static Path {
+    installed(name)
+}
+
 /// The Python that has what the examples need.
 pub(crate) fn examples_python() -> &'static Path {
     installed("examples-python")
@@ -148,8 +159,8 @@ pub(crate) fn node() -> &'static Path {
 
 static INSTALLED: LazyLock<BTreeMap<String, PathBuf>> = LazyLock::new(find);
 
-/// Where the installer put a thing of [`NEEDED`], [`EXAMPLES`] or [`WATCHERS`].
-fn installed(name: &str) -> &'static Path {
+/// Where the installer put a thing.
+pub(crate) fn installed(name: &str) -> &'static Path {
     let found = INSTALLED.get(name);
     found.unwrap_or_else(|| panic!("{}", look_for(&[name]).expect_err("it is not there")))
 }

@@ -19,7 +19,7 @@ mod frozen;
 mod gaps;
 mod golden;
 mod guide;
-mod http;
+pub(crate) mod http;
 mod instances;
 mod keys;
 pub(crate) mod links;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the integration tests talk to: Kafka, PostgreSQL, Redis, kcat and two Python clients; what the examples
-# need; Prometheus, which watches; and valgrind, which counts instructions.
+# need; what checks the chart and the deployment: Prometheus, Alertmanager's amtool, nginx, openssl, linters; and
+# valgrind, which counts instructions.
 # Quick and silent when all is there. With `--allow-missing`, what cannot be had is named and is no failure.
 #
 # Everything but Debian packages goes to ${BRIDGE_SERVERS:-~/.cache/biometric-bridge-servers}; the file `found`
@@ -26,7 +27,8 @@ examples="$(cd "$here/../../examples" && pwd)"
 examples_python="$cache/examples-python"
 examples_typescript="$cache/examples-typescript"
 rotel="$cache/rotel"
-prometheus="$cache/prometheus"
+chart="$cache/chart"
+chart_python="$cache/chart-python"
 missing="$cache/missing"
 
 # Two runs at a time would install over each other.
@@ -90,6 +92,7 @@ install_packages() {
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
     has valgrind || wanted+=(valgrind)
+    has openssl || wanted+=(openssl)
     # Both in one: npm is no part of Debian's nodejs.
     { has node && has npm; } || wanted+=(nodejs npm)
     # Networks that can be cut; where they may not be made, chaos says so and does without.
@@ -206,6 +209,62 @@ install_python() {
     echo "$stamp" > "$place/stamp"
 }
 
+# The programs $2 and further of the Debian package $1: unpacked and not installed, for an installed server would run on
+# this machine from then on.
+unpack() {
+    local package="$1" place="$cache/unpacked" file name
+    shift
+    if [ -e "$place/$package.stamp" ]; then return 0; fi
+    { has apt-get && has dpkg-deb; } || { complain "$package is missing: apt-get and dpkg-deb unpack it from Debian's package."; return 0; }
+    say "fetching $package"
+    rm -rf "$place/$package".*
+    mkdir -p "$place/$package.new"
+    download() { (cd "$place/$package.new" && apt-get -q download "$package") >> "$log" 2>&1 < /dev/null 9>&-; }
+    if ! download; then
+        # The package lists may be older than the archive, or none.
+        if apt_is_ours; then apt_try update || true; fi
+        download || { complain "$package is missing because apt-get could not fetch Debian's package: see $log and make its archive reachable."; return 0; }
+    fi
+    if ! dpkg-deb -x "$place/$package.new/$package"_*.deb "$place/$package.new/files" >> "$log" 2>&1; then
+        complain "$package is missing because Debian's package could not be unpacked: see $log."
+        return 0
+    fi
+    for file in "$@"; do
+        name="$(basename "$file")"
+        mv -f "$place/$package.new/files/$file" "$place/$name"
+        # It starts here, with the libraries that are there; nginx knows -v alone.
+        if ! { "$place/$name" --version || "$place/$name" -v; } > "$place/$package.version" 2>&1; then
+            complain "$name of Debian's package $package does not run here: see $place/$package.version."
+            return 0
+        fi
+    done
+    rm -rf "$place/$package.new"
+    mv "$place/$package.version" "$place/$package.stamp"
+}
+
+install_unpacked() {
+    unpack nginx usr/sbin/nginx
+    unpack prometheus usr/bin/prometheus usr/bin/promtool
+    unpack prometheus-alertmanager usr/bin/amtool
+}
+
+# Linters of the image, the compose file and the workflow: wheels with all inside.
+install_lint() { install_python "$cache/lint" "$here/lint.txt" "the linters of what is deployed"; }
+
+# What loads a compose file as Docker Compose does.
+install_compose_load() {
+    local stamp
+    has go || { complain "Go 1.24 or newer is missing, which builds what loads compose files: install it (https://go.dev/dl)."; return 0; }
+    stamp="$(go version) $(cat "$here"/compose/{main.go,go.mod,go.sum} | cksum)"
+    if [ -x "$cache/compose-load" ] && [ "$(cat "$cache/compose-load.stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
+    say "building what loads compose files"
+    if ! (cd "$here/compose" && GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -trimpath -o "$cache/compose-load" .) >> "$log" 2>&1 9>&-; then
+        complain "What loads compose files (tests/servers/compose) cannot be built: see $log; it needs Go 1.24 or newer, and the module proxy reachable."
+        return 0
+    fi
+    echo "$stamp" > "$cache/compose-load.stamp"
+}
+
 # Node 20 or newer: `parseArgs` and `fetch` are there.
 node_is_there() { has node && [ "$(node --version | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ]; }
 
@@ -227,6 +286,31 @@ install_typescript() {
     echo "$stamp" > "$examples_typescript/stamp"
 }
 
+# helm, helm-unittest and helm-docs, as chart/go.mod and go.sum have them, and the schemas of Kubernetes.
+install_chart_tools() {
+    local stamp flags="-s -w" package schemas
+    install_python "$chart_python" "$here/chart/requirements.txt" "the checks of the chart"
+    # Each of its releases has 4 MB of schemas, of which two are asked for (tests/it/deployment/chart.rs).
+    for schemas in "$chart_python"/lib/python3*/site-packages/kubernetes_validate/kubernetes-json-schema/v*; do
+        case "$schemas" in *v1.30.0-local-strict | *v1.37.0-local-strict) ;; *) rm -rf "$schemas" ;; esac
+    done
+    stamp="$(cat "$here"/chart/go.{mod,sum} | cksum)"
+    if [ "$(cat "$chart/stamp" 2> /dev/null)" = "$stamp" ]; then return 0; fi
+    has go || { complain "Go 1.26 or newer is missing, which builds helm: install it (https://go.dev/dl/)."; return 0; }
+    say "building helm, helm-unittest and helm-docs"
+    rm -rf "$chart"
+    mkdir -p "$chart"
+    # Built like this helm takes the cluster for one of 1.20; what we say is the newest that we check with.
+    for package in chartutil lint/rules; do
+        flags+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=37"
+    done
+    if ! (cd "$here/chart" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "$flags" -o "$chart/" tool) >> "$log" 2>&1 9>&-; then
+        complain "What checks the chart cannot be built: see $log; it needs Go 1.26 or newer, and the Go module proxy."
+        return 0
+    fi
+    echo "$stamp" > "$chart/stamp"
+}
+
 # Rotel, a collector of OpenTelemetry's spans: a program of its own in a Python wheel.
 install_rotel() {
     install_python "$rotel" "$here/rotel.txt" "tests of traces" --require-hashes --no-deps
@@ -237,32 +321,6 @@ rotel_program() {
     local programs=("$rotel"/lib/python3*/site-packages/rotel/rotel-agent)
     if [ -e "$rotel/stamp" ] && [ -x "${programs[0]}" ]; then echo "${programs[0]}"; fi
 }
-
-# Prometheus and promtool, unpacked and not installed: an installed one would run on this machine from then on.
-install_prometheus() {
-    [ -e "$prometheus/stamp" ] && return 0
-    has apt-get && has dpkg-deb || { complain "Prometheus is missing, which tests the alerts and dashboards: apt-get and dpkg-deb unpack it from Debian's package."; return 0; }
-    say "fetching prometheus"
-    rm -rf "$prometheus"
-    mkdir -p "$prometheus"
-    if ! prometheus_download; then
-        # The package lists may be older than the archive, or none.
-        if apt_is_ours; then apt_try update || true; fi
-        prometheus_download || { complain "Prometheus is missing because apt-get could not fetch its package: see $log and make Debian's archive reachable."; return 0; }
-    fi
-    if ! dpkg-deb -x "$prometheus"/prometheus_*.deb "$prometheus/unpacked" >> "$log" 2>&1; then
-        complain "Prometheus is missing because its package could not be unpacked: see $log."
-        return 0
-    fi
-    mv "$prometheus"/unpacked/usr/bin/{prometheus,promtool} "$prometheus/"
-    rm -rf "$prometheus"/unpacked "$prometheus"/prometheus_*.deb
-    if ! "$prometheus/promtool" --version > "$prometheus/stamp.new" 2>> "$log"; then
-        complain "promtool of Debian's prometheus does not run here: see $log."
-        return 0
-    fi
-    mv "$prometheus/stamp.new" "$prometheus/stamp"
-}
-prometheus_download() { (cd "$prometheus" && apt-get -q download prometheus) >> "$log" 2>&1 < /dev/null 9>&-; }
 
 # Notes what is there as `name=path`, and what is not as a sentence.
 note() { found+="$1=$2"$'\n'; }
@@ -279,11 +337,15 @@ install_packages
     install_python "$examples_python" "$examples/langgraph/requirements.txt" "the examples in Python" --require-hashes
     install_typescript
     install_rotel
-    install_prometheus
+    install_lint
+    install_compose_load
+    install_unpacked
 } &
 others=$!
+install_chart_tools &
+chart_tools=$!
 install_kafka
-wait "$others"
+wait "$others" "$chart_tools"
 
 found=""
 if kafka_is_there; then note java "$(command -v java)"; note kafka "$kafka"; fi
@@ -297,11 +359,22 @@ note_command redis-server redis-server
 note_command kcat kcat
 note_command setpriv util-linux
 note_command valgrind valgrind
+note_command openssl openssl
+unpacked="$cache/unpacked"
+if [ -e "$unpacked/nginx.stamp" ]; then note nginx "$unpacked/nginx"; fi
+if [ -e "$unpacked/prometheus.stamp" ]; then for tool in prometheus promtool; do note "$tool" "$unpacked/$tool"; done; fi
+if [ -e "$unpacked/prometheus-alertmanager.stamp" ]; then note amtool "$unpacked/amtool"; fi
+if [ -e "$cache/compose-load.stamp" ]; then note compose-load "$cache/compose-load"; fi
+if [ -e "$cache/lint/stamp" ]; then
+    note hadolint "$cache/lint/bin/hadolint"
+    note check-jsonschema "$cache/lint/bin/check-jsonschema"
+fi
 if [ -e "$python/stamp" ]; then note python "$python/bin/python"; fi
 if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/bin/python"; fi
 if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi
+if [ -e "$chart/stamp" ]; then for tool in helm helm-unittest helm-docs; do note "$tool" "$chart/$tool"; done; fi
+if [ -e "$chart_python/stamp" ]; then note kubernetes-validate "$chart_python/bin/kubernetes-validate"; fi
 if [ -n "$(rotel_program)" ]; then note rotel "$(rotel_program)"; fi
-if [ -e "$prometheus/stamp" ]; then note prometheus "$prometheus/prometheus"; note promtool "$prometheus/promtool"; fi
 if node_is_there; then note node "$(command -v node)"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"
