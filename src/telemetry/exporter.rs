@@ -12,9 +12,11 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter as _, SpanProcessor};
+use prost::Message as _;
 use tokio::time::Instant;
 
 use super::escaped;
@@ -87,9 +89,8 @@ impl Queue {
             None => None,
         };
         let agent = client::agent(authorities.as_deref(), settings.timeout);
-        let problem = Problem::default();
-        let collector =
-            Collector { agent, timeout: settings.timeout, problem: Arc::clone(&problem) };
+        let said = Arc::<Said>::default();
+        let collector = Collector { agent, timeout: settings.timeout, said: Arc::clone(&said) };
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(collector)
@@ -102,7 +103,7 @@ impl Queue {
         let worker = Worker {
             told,
             exporter,
-            problem,
+            said,
             spans: Arc::clone(spans),
             batch_max: settings.batch_spans_max.min(settings.queue_spans_max),
             every: settings.every,
@@ -155,15 +156,21 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// Why the collector did not take spans: the exporter itself says that it did not, and no more.
-type Problem = Arc<Mutex<Option<String>>>;
+/// What the collector said to spans: the exporter itself says whether it took them, and no more.
+#[derive(Debug, Default)]
+struct Said {
+    /// Why it did not.
+    problem: Mutex<Option<String>>,
+    /// How many of them it did not want.
+    rejected: AtomicU64,
+}
 
 /// Sends spans.
 #[derive(Debug)]
 struct Worker {
     told: Receiver<Told>,
     exporter: opentelemetry_otlp::SpanExporter,
-    problem: Problem,
+    said: Arc<Said>,
     spans: Arc<Spans>,
     batch_max: usize,
     every: Duration,
@@ -207,13 +214,15 @@ impl Worker {
         // The client waits in its own thread, so that nothing is left to wait for here.
         let sent = self.exporter.export(std::mem::take(batch)).now_or_never();
         let sent = sent.unwrap_or(Err(OTelSdkError::AlreadyShutdown));
-        let counter = if sent.is_ok() { &self.spans.exported } else { &self.spans.dropped };
-        counter.fetch_add(count, Ordering::Relaxed);
+        let rejected = self.said.rejected.swap(0, Ordering::Relaxed).min(count);
+        let exported = if sent.is_ok() { count - rejected } else { 0 };
+        self.spans.exported.fetch_add(exported, Ordering::Relaxed);
+        self.spans.dropped.fetch_add(count - exported, Ordering::Relaxed);
         let is_away = sent.is_err();
         // Once, however long it goes on.
         match sent {
             Err(error) if !self.away => {
-                let said = self.problem.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let said = self.said.problem.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let problem = said.unwrap_or_else(|| escaped(&error.to_string()));
                 tracing::warn!(%problem, "spans are dropped: the collector does not take them");
             }
@@ -229,7 +238,7 @@ impl Worker {
 struct Collector {
     agent: ureq::Agent,
     timeout: Duration,
-    problem: Problem,
+    said: Arc<Said>,
 }
 
 impl Collector {
@@ -241,17 +250,27 @@ impl Collector {
         let body = Bytes::from(body.map_err(unanswered)?);
         let status = answer.status();
         match status.is_success() {
-            true => Ok(answer.map(|_| body)),
+            true => {
+                self.said.rejected.store(rejected(&body), Ordering::Relaxed);
+                Ok(answer.map(|_| body))
+            }
             false => Err(format!("it answers {}", status.as_u16())),
         }
     }
+}
+
+/// How many spans an answer says that the collector did not want.
+fn rejected(answer: &[u8]) -> u64 {
+    let answer = ExportTraceServiceResponse::decode(answer).ok();
+    let part = answer.and_then(|answer| answer.partial_success);
+    part.map_or(0, |part| u64::try_from(part.rejected_spans).unwrap_or(0))
 }
 
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         self.send(request).map_err(|problem| {
-            let mut place = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut place = self.said.problem.lock().unwrap_or_else(PoisonError::into_inner);
             place.insert(problem).as_str().into()
         })
     }

@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span as Sent;
 use prost::Message as _;
@@ -22,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Manner {
     /// Their spans are taken.
     Takes,
+    /// Their spans are taken but for one, and they are told so.
+    TakesAllButOne,
     /// They are told that it is too much.
     Refuses,
     /// They are told nothing, until that changes.
@@ -176,14 +180,18 @@ impl Shared {
             assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
             let status = match manner {
                 Manner::Refuses => "503 Service Unavailable",
-                Manner::Takes | Manner::Hangs => {
+                _ => {
                     self.take(&body);
                     "200 OK"
                 }
             };
-            // Without a partial success the answer of the protocol is empty.
-            let head = "Content-Type: application/x-protobuf\r\nContent-Length: 0";
-            answers.write_all(format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n").as_bytes()).ok()?;
+            let part = ExportTracePartialSuccess { rejected_spans: 1, ..Default::default() };
+            let partial_success = (manner == Manner::TakesAllButOne).then_some(part);
+            // Without a partial success it is empty.
+            let said = ExportTraceServiceResponse { partial_success }.encode_to_vec();
+            let head = "Content-Type: application/x-protobuf\r\nContent-Length";
+            let head = format!("HTTP/1.1 {status}\r\n{head}: {}\r\n\r\n", said.len());
+            answers.write_all(&[head.as_bytes(), &said].concat()).ok()?;
         }
     }
 

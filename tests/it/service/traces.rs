@@ -211,6 +211,23 @@ fn a_collector_that_is_away_costs_spans_and_nothing_else() {
 }
 
 #[test]
+fn what_a_collector_rejects_counts_as_dropped() {
+    let collector = Collector::start();
+    collector.turns(Manner::TakesAllButOne);
+    let Some(mut site) = site(&collector.url()) else { return };
+    site.set("OTEL_TRACES_SAMPLER_ARG", "0");
+    site.set("BRIDGE__TRACES__EVERY", "2s");
+    let bridge = site.start();
+    bridge.wait_ready();
+    send(&site, "ada", Some(&traceparent(TRACE, "01")));
+    bridge.wait_metric(EXPORTED, |exported| exported > 0.0);
+    let requests = || f64::from(u32::try_from(collector.requests()).expect("few"));
+    // One of each batch.
+    bridge.wait_metric(DROPPED, |dropped| dropped > 0.0 && dropped == requests());
+    bridge.end();
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "how long an end takes is what is looked at")]
 fn what_is_left_is_sent_when_the_service_ends_and_nobody_is_waited_for_long() {
     let collector = Collector::start();
