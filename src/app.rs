@@ -34,7 +34,7 @@ use crate::watch::Watch;
 
 pub use connect::now;
 pub use keys::StoredKeys;
-pub use parts::{connection_of, membership_of, routing_of, store_options, topics_of};
+pub use parts::{connection_of, instance, membership_of, routing_of, store_options, topics_of};
 
 /// What a service is made of before it is started.
 pub struct Setup {

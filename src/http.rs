@@ -35,13 +35,16 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{
     AppConfig, Response, Server, Service as _, ServiceFactory, ServiceRequest, ServiceResponse,
 };
+use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, Error, ResponseError as _};
+use actors::trace::TRACEPARENT;
 use neuros::Policy;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use self::about::PolicyInForce;
 use self::authentication::{Authentication, Refused};
@@ -51,6 +54,7 @@ use self::problem::Problem;
 use self::refusals::Refusals;
 use crate::kafka::TopicNames;
 use crate::settings::{Http, Origins, Settings};
+use crate::telemetry;
 use crate::watch::Watch;
 
 pub use authentication::operators::{NewToken, NoToken};
@@ -308,10 +312,12 @@ async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let desk = request.app_data::<Data<Desk>>().cloned();
+    let span = follow(&request);
     let mut response = match check(&request, desk.as_ref()) {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Ok(()) => next.call(request).instrument(span.clone()).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
+    telemetry::answered(&span, response.status().as_u16());
     if let Some(desk) = desk {
         // By the pattern: a path says whose data was asked for.
         let route = response.request().match_pattern();
@@ -323,6 +329,21 @@ async fn guard(
         }
     }
     Ok(response)
+}
+
+/// The span of a request that is followed. Probes are not: they come every few seconds, and nobody waits for them.
+fn follow(request: &ServiceRequest) -> Span {
+    let traces = telemetry::traces();
+    if !traces.is_on() || routes::is_probe(request.path()) {
+        return Span::none();
+    }
+    let known =
+        [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
+    let known = known.iter().chain([&Method::OPTIONS]).find(|known| *known == request.method());
+    let trace = request.headers().get(TRACEPARENT).map(HeaderValue::as_bytes);
+    // Whatever else somebody may call a method.
+    let method = known.map_or("_OTHER", Method::as_str);
+    traces.request(method, request.match_pattern().as_deref(), trace)
 }
 
 fn check(request: &ServiceRequest, desk: Option<&Data<Desk>>) -> Result<(), Problem> {

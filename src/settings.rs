@@ -4,6 +4,7 @@
 //! Later layers win: the defaults, a YAML file, the environment, and what the command line says.
 
 mod address;
+mod attributes;
 mod choice;
 mod coherence;
 mod declaration;
@@ -17,8 +18,10 @@ mod table;
 mod text;
 
 pub use address::SecretUrl;
+pub use attributes::Attributes;
 pub use choice::{
-    BelowStart, Channel, KeyWrapper, LogFormat, SaslMechanism, SecurityProtocol, SigningAlgorithm,
+    BelowStart, Channel, KeyWrapper, LogFormat, Sampler, SaslMechanism, SecurityProtocol,
+    SigningAlgorithm,
 };
 pub use coherence::Notice;
 pub use declaration::Key;
@@ -26,10 +29,10 @@ pub use fault::{Fault, Faults, Source};
 pub use layers::{Inputs, Loaded};
 pub use origins::Origins;
 pub use reference::reference;
-pub use setting::ByteSize;
+pub use setting::{ByteSize, Ratio};
 pub use table::{
     AuditSettings, Auth, Batch, Checkpoint, Coach, Events, Http, HttpTls, KEYS, Kafka, KafkaTopics,
     Keys, KeysVault, LogSettings, PolicySettings, Push, Quarantine, Redis, Security, Settings,
-    Shutdown, Store, Users,
+    Shutdown, Store, TracesSettings, Users,
 };
 pub use text::{BootstrapServers, LogFilter};

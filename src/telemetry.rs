@@ -1,23 +1,30 @@
-//! What the service says while it runs: structured lines on standard error. Never on standard output,
-//! never the payload of a panic, never raw control characters.
+//! What the service says while it runs: structured lines on standard error, and spans where a collector is named. Never
+//! on standard output, never the payload of a panic, never raw control characters.
 
 mod escape;
+mod exporter;
+mod lines;
+mod sampling;
+mod traces;
 
 use std::io::{self, IsTerminal as _};
 use std::panic;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::settings::{LogFormat, Settings};
 use escape::EscapedFields;
+use lines::{Wanted, WithIds};
 
 pub use escape::{escaped, is_hostile};
+pub use exporter::Spans;
+pub(crate) use traces::answered;
+pub use traces::{Traces, traces};
 
 /// What is said of work that has panicked or was cut off: the words of a panic may quote anything, and its place is
 /// in the log.
@@ -29,17 +36,20 @@ pub enum TelemetryError {
     /// The filter cannot be read.
     #[error("`log.level` cannot be used: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Traces cannot be sent as the settings say.
+    #[error("{0}")]
+    Traces(String),
     /// The process has it already.
     #[error("telemetry is set up already")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets up logs, for this process and once: JSON lines, or text when standard error is a terminal;
+/// Sets up logs and traces, for this process and once: JSON lines, or text when standard error is a terminal;
 /// a panic is logged by its place alone.
 ///
 /// # Errors
 ///
-/// When the process has a log already, or the filter cannot be read.
+/// When the process has a log already, or a setting cannot be used.
 pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     let is_terminal = io::stderr().is_terminal();
     let form = match settings.log.format {
@@ -49,7 +59,9 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
             Form::Text { colours: console::colors_enabled_stderr() }
         }
     };
-    subscriber(form, settings.log.level.as_str(), io::stderr)?.try_init()?;
+    let traces = Traces::of(settings).map_err(TelemetryError::Traces)?;
+    subscriber(form, settings.log.level.as_str(), io::stderr, &traces)?.try_init()?;
+    traces.install();
     log_panics();
     Ok(())
 }
@@ -65,27 +77,29 @@ enum Form {
     },
 }
 
-/// What writes events as lines.
+/// What writes events as lines, and makes spans of what is to be collected.
 fn subscriber<W>(
     form: Form,
     filter: &str,
     writer: W,
+    traces: &Traces,
 ) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().with_regex(false).parse(filter)?;
+    let wanted = Wanted(EnvFilter::builder().with_regex(false).parse(filter)?);
     // Without its complaints about a closed standard error: they would panic.
-    let lines = tracing_subscriber::fmt()
-        .with_writer(writer)
-        .with_env_filter(filter)
-        .log_internal_errors(false);
-    let quiet = filter_fn(|metadata| !quotes(metadata));
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
+    let registry = tracing_subscriber::registry();
     Ok(match form {
-        Form::Json => Box::new(lines.json().flatten_event(true).finish().with(quiet)),
+        Form::Json => {
+            let lines = lines.json().flatten_event(true).map_event_format(WithIds::Json);
+            Box::new(registry.with(lines.with_filter(wanted)).with(traces.layer()))
+        }
         Form::Text { colours } => {
-            let lines = lines.with_ansi(colours).fmt_fields(EscapedFields).finish();
-            Box::new(lines.with(quiet))
+            let lines = lines.with_ansi(colours).fmt_fields(EscapedFields);
+            let lines = lines.map_event_format(WithIds::Text);
+            Box::new(registry.with(lines.with_filter(wanted)).with(traces.layer()))
         }
     })
 }
@@ -142,9 +156,15 @@ mod tests {
     }
 
     fn lines(form: Form, filter: &str, act: impl FnOnce()) -> Vec<String> {
+        lines_of(form, filter, &Traces::default(), act)
+    }
+
+    fn lines_of(form: Form, filter: &str, traces: &Traces, act: impl FnOnce()) -> Vec<String> {
         let kept = Kept::default();
         let writer = kept.clone();
-        let subscriber = subscriber(form, filter, move || writer.clone()).expect("a subscriber");
+        let writer = move || writer.clone();
+        let subscriber = subscriber(form, filter, writer, traces);
+        let subscriber = subscriber.expect("a subscriber");
         tracing::subscriber::with_default(subscriber, act);
         let bytes = kept.0.lock().expect("whole").clone();
         let text = String::from_utf8(bytes).expect("UTF-8");
@@ -187,6 +207,61 @@ mod tests {
         assert_eq!(line["shown"], HOSTILE);
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["span"]["given"], HOSTILE);
+    }
+
+    /// Traces for a collector that nobody can reach.
+    fn traced() -> Traces {
+        let mut settings = Settings::default();
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")];
+        let inputs = crate::settings::Inputs {
+            development: true,
+            ..crate::settings::Inputs::of_environment(environment)
+        };
+        let loaded = crate::settings::Loaded::despite_faults(&inputs).0;
+        settings.traces = loaded.settings.traces;
+        Traces::of(&settings).expect("traces")
+    }
+
+    #[test]
+    fn a_line_names_the_trace_in_which_it_was_written_and_quotes_nothing_of_its_span() {
+        let traces = traced();
+        for form in [Form::Json, Form::Text { colours: false }] {
+            let is_json = matches!(form, Form::Json);
+            let lines = lines_of(form, "trace", &traces, || {
+                let span = tracing::info_span!(target: actors::trace::SPANS, "step", secret = "u1");
+                span.in_scope(|| tracing::info!(answer = 42, "within"));
+                tracing::info!("without");
+            });
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            assert!(lines.iter().all(|line| !line.contains("u1")), "{lines:?}");
+            let (trace, span) = match is_json {
+                true => {
+                    let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+                    assert_eq!((&line["message"], &line["answer"]), (&"within".into(), &42.into()));
+                    (line["trace_id"].to_string(), line["span_id"].to_string())
+                }
+                false => {
+                    let (_, ids) = lines[0].split_once(" trace_id=").expect("its trace");
+                    let (trace, span) = ids.split_once(" span_id=").expect("its span");
+                    (format!("\"{trace}\""), format!("\"{span}\""))
+                }
+            };
+            assert_eq!((trace.len(), span.len()), (34, 18), "{lines:?}");
+            assert!(!lines[1].contains("trace_id"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_level_asks_for_costs_nothing_whether_spans_are_collected_or_not() {
+        for traces in [Traces::default(), traced()] {
+            for (filter, level) in [("warn", LevelFilter::WARN), ("info", LevelFilter::INFO)] {
+                let subscriber = subscriber(Form::Json, filter, io::sink, &traces);
+                let hint = subscriber.expect("a subscriber").max_level_hint();
+                // Spans that are collected are at INFO.
+                let collected = traces.spans().map(|_| LevelFilter::INFO);
+                assert_eq!(hint, Some(collected.map_or(level, |its| its.max(level))));
+            }
+        }
     }
 
     #[test]

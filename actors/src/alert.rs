@@ -72,19 +72,21 @@ fn of_switch(switch: &mut Switch) -> Leaving {
     let (user, n) = (switch.row.user, switch.row.n);
     let message = std::mem::take(&mut switch.message);
     let key = Some(std::mem::take(&mut switch.user_id).into_bytes());
+    let trace = switch.trace.take();
     Leaving {
         number: 0,
         sink: Sink::Transitions,
         user: Some(user),
         n: Some(n),
         sealed: Some(switch.outgoing.clone()),
-        outgoing: Outgoing { key, value: Some(message), headers: Vec::new() },
+        outgoing: Outgoing { key, value: Some(message), headers: Vec::new(), trace },
     }
 }
 
 impl Alerts {
     fn line_up(&self, notice: &Notice) -> (AlertRow, Leaving) {
         let (user, n) = (notice.user, notice.change.n);
+        let _alert = notice.trace.alert();
         let json = to_json(&notice.message());
         let seal = |place| self.ports.seal.seal(&notice.key, place, &json);
         let row = AlertRow {
@@ -102,7 +104,8 @@ impl Alerts {
         };
         let sealed = Some(seal(outbox_place(user, n)));
         let key = Some(notice.user_id.as_bytes().to_vec());
-        let outgoing = Outgoing { key, value: Some(json), headers: Vec::new() };
+        let trace = notice.trace.continued();
+        let outgoing = Outgoing { key, value: Some(json), headers: Vec::new(), trace };
         let leaving = Leaving {
             number: 0,
             sink: Sink::Alerts,

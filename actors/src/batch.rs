@@ -16,6 +16,7 @@ use crate::rows::{
 };
 use crate::seal::UserTag;
 use crate::taken::Taken;
+use crate::trace::Trail;
 use crate::user::Switch;
 use futures_util::future::BoxFuture;
 
@@ -40,6 +41,8 @@ pub(crate) struct Passport {
     pub refused: PerSource<i64>,
     /// Ends when every record that was forwarded is safe at its home.
     pub forwarded: Vec<BoxFuture<'static, Result<(), LogError>>>,
+    /// Its records that are followed.
+    pub trail: Trail,
 }
 
 /// From ingest to router: records read and judged.

@@ -46,6 +46,10 @@ pub const DEAD_LETTERS_PAGE: i64 = 16;
 /// is older for a while.
 pub const CACHE_QUEUE: usize = 4;
 
+/// Records of a batch that are followed by spans: so many as the span of the batch can name, for it names each. Full:
+/// the others of that batch are not followed, and counted.
+pub const FOLLOWED_IN_BATCH: usize = 128;
+
 /// Records that are read at once to restore states.
 pub const RESTORE_PAGE: i64 = 4_000;
 

@@ -68,7 +68,7 @@ pub fn outgoing(raw: Phi<Raw>, failure: &Failure<'_>, bytes_max: usize) -> Outgo
         length(&key) + of.sum::<usize>()
     };
     if bytes(&headers) + length(&value) <= bytes_max {
-        return Outgoing { key, value: value.map(Phi::new), headers };
+        return Outgoing { key, value: value.map(Phi::new), headers, trace: None };
     }
     if bytes(&headers) > bytes_max / 2 {
         // Even without its value it is too large: what is said about it must get through.
@@ -76,7 +76,7 @@ pub fn outgoing(raw: Phi<Raw>, failure: &Failure<'_>, bytes_max: usize) -> Outgo
     }
     headers.push(("dlq.truncated".to_owned(), Some(b"true".to_vec())));
     let key = key.filter(|key| key.len() <= bytes_max / 2);
-    Outgoing { key, value: None, headers }
+    Outgoing { key, value: None, headers, trace: None }
 }
 
 /// Where a dead letter's record lies; the service's own key seals it.

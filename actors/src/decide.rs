@@ -92,7 +92,7 @@ impl Residents {
         &mut self,
         mut passport: Passport,
         worked: Worked,
-        dead: Vec<Dead>,
+        mut dead: Vec<Dead>,
         read: Progress,
     ) -> Result<Option<Decided>, End> {
         let before = self.progress.clone();
@@ -128,7 +128,6 @@ impl Residents {
             let (found, total) = (counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
         }
-        let mut dead = dead;
         if Defect::DeadLetterDropped.is_on() {
             dead.pop();
         }

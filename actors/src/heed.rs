@@ -16,6 +16,7 @@ use crate::rows::LookRow;
 use crate::store::{Asked, StoredLook};
 use crate::suspects::Suspects;
 use crate::taken::{AskedOf, Entry, Taken};
+use crate::trace::Trace;
 
 /// When alerts of somebody who must not be evaluated are looked at again.
 const LOOK_AGAIN_AFTER: Micros = Micros::from_minutes(60);
@@ -96,6 +97,7 @@ impl Plan {
         let position = i32::try_from(self.taken.len()).unwrap_or(i32::MAX);
         let entry = Entry::Order(Box::new(AskedOf { user_id, order, at }));
         let provenance = Provenance::Order(id);
-        self.taken.push(Taken { position, provenance, letter: None, traceparent: None, entry });
+        let (letter, trace) = (None, Trace::default());
+        self.taken.push(Taken { position, provenance, letter, trace, entry });
     }
 }

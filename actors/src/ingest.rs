@@ -28,6 +28,7 @@ use crate::ports::{BatchRules, Ports, Rules};
 use crate::router::Router;
 use crate::suspects::{QUARANTINE, Suspects};
 use crate::taken::{Entry, Taken};
+use crate::trace::{Trace, Tracer, Trail};
 use crate::turns::Turns;
 
 /// Reads one lane.
@@ -207,8 +208,9 @@ impl Work {
                 self.reader.hold_events()?;
             }
             let (progress, suspects) = (&mut self.progress, &mut self.suspects);
+            let tracer = &*self.ports.tracer;
             let mut take = |incoming: Incoming<'_>| {
-                filling.take(&incoming, intake, progress, suspects);
+                filling.take(&incoming, intake, tracer, progress, suspects);
                 if filling.is_full(&rules) {
                     ControlFlow::Break(())
                 } else {
@@ -263,6 +265,8 @@ impl Work {
         // Stamps order a lane's batches for ever, so a clock that was set back must not repeat one.
         self.progress.stamp = now.max(self.progress.stamp + Micros(1));
         self.closed = self.progress.clone();
+        let mut trail = filling.trail;
+        trail.close(&*self.ports.tracer, self.lane, filling.records);
         Ok(Read {
             passport: Passport {
                 lane: self.lane,
@@ -274,6 +278,7 @@ impl Work {
                 evaluations: 0,
                 refused: filling.refused,
                 forwarded,
+                trail,
             },
             applications: filling.applications,
             dead_letters: filling.dead_letters,
@@ -310,6 +315,7 @@ struct Filling {
     oldest: Option<Timestamp>,
     /// Records of users who were erased.
     refused: PerSource<i64>,
+    trail: Trail,
     records: usize,
     bytes: usize,
 }
@@ -323,6 +329,7 @@ impl Filling {
         &mut self,
         incoming: &Incoming<'_>,
         intake: &Intake,
+        tracer: &dyn Tracer,
         progress: &mut Progress,
         suspects: &mut Suspects,
     ) {
@@ -331,6 +338,7 @@ impl Filling {
             self.bytes += incoming.bytes();
         }
         let (source, offset) = (incoming.source, incoming.offset);
+        let followed = self.trail.take(tracer, intake.lane(), incoming);
         let verdict = intake.judge(incoming, progress);
         if suspects.refuses(&verdict, progress.counts.of_mut(source)) {
             *self.refused.of_mut(source) += 1;
@@ -353,8 +361,8 @@ impl Filling {
                     let position = i32::try_from(self.applications.len()).unwrap_or(i32::MAX);
                     let (provenance, letter) = (Provenance::Log(source, offset), None);
                     let entry = Entry::Record(record);
-                    let taken = Taken { position, provenance, letter, traceparent, entry };
-                    self.applications.push(taken);
+                    let trace = Trace { traceparent, followed };
+                    self.applications.push(Taken { position, provenance, letter, trace, entry });
                 }
             }
             Verdict::Forward(forward) => self.forwards.push(*forward),

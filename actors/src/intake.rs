@@ -95,6 +95,11 @@ impl Intake {
         Self { lane, routing, wire, forward_bytes_max }
     }
 
+    /// Whose records it judges.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+
     /// Judges a record and moves `progress` past it. Positions only grow.
     pub fn judge(&self, incoming: &Incoming<'_>, progress: &mut Progress) -> Verdict {
         let passed = if Defect::PositionPlusOne.is_on() { 2 } else { 1 };

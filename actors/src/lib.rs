@@ -52,6 +52,7 @@ pub mod seal;
 pub mod store;
 mod suspects;
 pub mod taken;
+pub mod trace;
 mod turns;
 pub mod user;
 

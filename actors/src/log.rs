@@ -1,6 +1,7 @@
 //! The log as the lanes need it: read a lane, send records on to other lanes, publish what is committed.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -143,6 +144,8 @@ pub struct Outgoing {
     pub value: Option<Phi<Vec<u8>>>,
     /// Headers, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The trace that it continues; it becomes a header when the message leaves.
+    pub trace: Option<Arc<str>>,
 }
 
 impl Outgoing {

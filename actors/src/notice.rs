@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::lane::UserNumber;
 use crate::message::{alert_id, message_id};
 use crate::seal::DataKey;
+use crate::trace::Trace;
 
 /// A change of an alert, with all that its message needs.
 pub struct Notice {
@@ -26,6 +27,8 @@ pub struct Notice {
     pub policy_version: String,
     /// When the batch was made.
     pub stamp: Timestamp,
+    /// The trace that the record belongs to.
+    pub trace: Trace,
 }
 
 /// A change of an alert as topic, sockets and store have it.
@@ -55,6 +58,9 @@ pub struct Alert<'a> {
     by: Option<&'a str>,
     policy_version: &'a str,
     recorded_at: Timestamp,
+    /// Of a record that came with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 impl Notice {
@@ -94,6 +100,7 @@ impl Notice {
             by: change.by.as_deref(),
             policy_version: &self.policy_version,
             recorded_at: self.stamp,
+            traceparent: self.trace.traceparent.as_deref(),
         }
     }
 }

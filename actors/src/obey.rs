@@ -25,6 +25,7 @@ use crate::rows::{CommandRow, ErasureRow, Fate, LookRow, Quarantine, ReleasedRow
 use crate::store::{Asked, AskedLetters, StoredLetter};
 use crate::suspects::Suspects;
 use crate::taken::{Entry, Taken};
+use crate::trace::Trace;
 use crate::user::Steps;
 
 /// A command on its way through the lane, with nothing else in flight.
@@ -335,7 +336,8 @@ impl Plan {
         let (source, offset) = (letter.source, letter.offset);
         let name = Some(letter.letter);
         let (provenance, entry) = (Provenance::Log(source, offset), Entry::Record(record));
-        self.taken.push(Taken { position, provenance, letter: name, traceparent, entry });
+        let trace = Trace { traceparent, followed: None };
+        self.taken.push(Taken { position, provenance, letter: name, trace, entry });
         self.release(letter, Some(position), Fate::Applied);
     }
 

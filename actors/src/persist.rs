@@ -115,7 +115,7 @@ impl Desk {
                 Effects { messages: effects.messages.clone(), states: Vec::new(), forgotten: None },
             );
         }
-        if let Err(failed) = self.commit(&batch).await {
+        if let Err(failed) = passport.trail.committing(self.commit(&batch)).await {
             if matches!(failed, Failed::Unknown) {
                 let report = self.report(&passport, &batch, began.elapsed());
                 *self.unsettled.borrow_mut() = Some(Unsettled { after: batch.after, report });

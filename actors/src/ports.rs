@@ -19,6 +19,7 @@ use crate::restore::Restorer;
 use crate::rows::Sink;
 use crate::seal::{KeyRing, Seal};
 use crate::store::Store;
+use crate::trace::Tracer;
 
 /// The outside, as lanes see it.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub observer: Arc<dyn Observer>,
+    /// Which records are followed.
+    pub tracer: Arc<dyn Tracer>,
     /// Where to say that the process must end, and why.
     pub fatal: mpsc::Sender<String>,
     /// The relays that run, those of lanes that have ended too: until each has stored how far its sink has come.

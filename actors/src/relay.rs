@@ -22,6 +22,7 @@ use crate::push::{Inbox, Next, PAUSE, Page};
 use crate::rows::Sink;
 use crate::seal::{self, DataKey, KeysAway};
 use crate::store::{StoreError, StoredDeadLetter, StoredOutbox};
+use crate::trace::{Leaving, trace_of};
 use cursor::Cursor;
 
 /// Relays a lane's outbox.
@@ -208,11 +209,12 @@ impl Relay {
     async fn publish(
         &self,
         sink: Sink,
-        messages: Vec<Outgoing>,
+        mut messages: Vec<Outgoing>,
         inbox: &Inbox,
         cursor: Cursor,
         stop: &CancellationToken,
     ) -> Option<Result<(), Unpublished>> {
+        let leaving = Leaving::begin(&*self.ports.tracer, sink, &mut messages);
         let late = async {
             stop.cancelled().await;
             tokio::time::sleep(LAST).await;
@@ -224,12 +226,14 @@ impl Relay {
                 self.report(sink, Done::default(), None, inbox, Some(cursor), since);
             }
         };
-        tokio::select! {
+        let done = tokio::select! {
             biased;
             done = self.ports.publisher.publish(sink, messages) => Some(done),
             () = late => None,
             () = slow => None,
-        }
+        };
+        leaving.end(matches!(done, Some(Ok(()))));
+        done
     }
 
     /// Stores how far the sink has come.
@@ -315,7 +319,8 @@ impl Relay {
         let place = outbox_place(row.user?, row.n?);
         let message = self.ports.seal.open(key?, place, &row.body).ok()?;
         let key = row.user_id.as_ref().map(|user_id| user_id.as_bytes().to_vec());
-        Some(Outgoing { key, value: Some(message), headers: Vec::new() })
+        let trace = trace_of(message.expose());
+        Some(Outgoing { key, value: Some(message), headers: Vec::new(), trace })
     }
 
     /// Tells why a sink does not go on.

@@ -6,6 +6,7 @@ use neuros::time::Timestamp;
 
 use crate::dead_letter::Letter;
 use crate::lane::Provenance;
+use crate::trace::Trace;
 
 /// Something for a person.
 pub struct Taken {
@@ -16,7 +17,7 @@ pub struct Taken {
     /// The dead letter that it was meanwhile.
     pub letter: Option<Letter>,
     /// The trace that it belongs to.
-    pub traceparent: Option<Box<str>>,
+    pub trace: Trace,
     /// What it is.
     pub entry: Entry,
 }

@@ -24,6 +24,7 @@ use crate::places::{checkpoint_place, outbox_place, record_place, transition_pla
 use crate::rows::{BaseRow, RecordPlace, RecordRow, TransitionRow};
 use crate::seal::{DataKey, Seal, Sealed};
 use crate::taken::{Entry, Panicked, Taken};
+use crate::trace::Trace;
 
 /// What all users of a batch share.
 pub struct BatchContext {
@@ -125,6 +126,8 @@ pub struct Switch {
     pub message: Phi<Vec<u8>>,
     /// Whose, as the outside knows them.
     pub user_id: String,
+    /// The trace that it continues.
+    pub trace: Option<Arc<str>>,
 }
 
 /// One person, in memory.
@@ -198,8 +201,8 @@ impl User {
         outcomes: &mut Vec<Outcome>,
         steps: &mut Steps,
     ) {
-        let (position, provenance, traceparent) =
-            (taken.position, taken.provenance, taken.traceparent.as_deref());
+        let (position, provenance, trace) = (taken.position, taken.provenance, &taken.trace);
+        let _step = trace.step();
         let mut reaction = Reaction::default();
         let (body, numbered) = match &mut taken.entry {
             Entry::Record(record) => {
@@ -219,7 +222,7 @@ impl User {
                 self.person.react(&context.policy, record, outcomes, &mut reaction);
                 let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
                 for ((outcome, n), seq) in switched.zip(&reaction.switches).zip(seq + 1..) {
-                    let told = Told { record, traceparent, seq, n: *n };
+                    let told = Told { record, trace, seq, n: *n };
                     steps.switches.extend(self.switch(&told, outcome, context));
                 }
                 let mut body = Vec::with_capacity(128);
@@ -243,8 +246,7 @@ impl User {
                 (Phi::new(stored.to_bytes()), named)
             }
         };
-        let user_id = taken.user_id();
-        self.say(user_id, reaction, context, steps);
+        self.say(taken, reaction, context, steps);
         let place = RecordPlace { stamp: context.stamp, lane: context.lane, position };
         let previous = self.person.newest.replace(place);
         steps.records.push(self.row((position, provenance, previous), numbered, &body, context));
@@ -263,15 +265,16 @@ impl User {
     }
 
     /// What a record or an order has led to beside mode changes.
-    fn say(&self, user_id: &str, reaction: Reaction, context: &BatchContext, steps: &mut Steps) {
+    fn say(&self, taken: &Taken, reaction: Reaction, context: &BatchContext, steps: &mut Steps) {
         steps.notices.extend(reaction.changes.into_iter().map(|change| Notice {
             user: self.user,
-            user_id: user_id.to_owned(),
+            user_id: taken.user_id().to_owned(),
             key: self.key.clone(),
             record_number: self.person.record_number,
             change,
             policy_version: context.policy.version.clone(),
             stamp: context.stamp,
+            trace: taken.trace.clone(),
         }));
         for (sum, held) in steps.held.iter_mut().zip(reaction.held) {
             *sum += held;
@@ -307,9 +310,10 @@ impl User {
     fn switch(&self, told: &Told<'_>, outcome: &Outcome, context: &BatchContext) -> Option<Switch> {
         // A switch always comes with its explanation.
         let explanation = outcome.explanation.as_deref()?;
-        let &Told { record, traceparent, seq, n } = told;
+        let &Told { record, trace, seq, n } = told;
         let seq = i64::try_from(seq).unwrap_or(i64::MAX);
         let stamp = context.stamp;
+        let traceparent = trace.traceparent.as_deref();
         let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
         let message = to_json(&ModeSwitch::of(&cause));
         let explained = message::explained_to_stored(&message, explanation);
@@ -324,7 +328,8 @@ impl User {
             body: context.seal.seal(&self.key, transition_place(self.user, n), &explained),
         };
         let outgoing = context.seal.seal(&self.key, outbox_place(self.user, n), &message);
-        Some(Switch { row, outgoing, message, user_id: record.user_id.as_ref().to_owned() })
+        let (user_id, trace) = (record.user_id.as_ref().to_owned(), trace.continued());
+        Some(Switch { row, outgoing, message, user_id, trace })
     }
 
     fn checkpoint(&self, defective: Option<&Person>, context: &BatchContext) -> Option<Sealed> {
@@ -343,7 +348,7 @@ fn evaluated(outcomes: &[Outcome]) -> u64 {
 /// What is told of a mode change.
 struct Told<'t> {
     record: &'t Record<'static>,
-    traceparent: Option<&'t str>,
+    trace: &'t Trace,
     seq: u64,
     n: i64,
 }

@@ -28,6 +28,7 @@ use crate::seal::Sealer;
 use crate::seal::key_ring::StoredKeyRing;
 use crate::settings::{self, KeyWrapper, Settings};
 use crate::store::{Administration as _, Options, SqlStore};
+use crate::telemetry::traces;
 
 /// How the brokers are reached.
 pub fn connection_of(settings: &Settings) -> Connection {
@@ -133,6 +134,7 @@ impl Starting<'_> {
             keys,
             clock: Arc::new(SystemClock),
             observer: Arc::clone(self.watch) as _,
+            tracer: Arc::new(traces().clone()),
             fatal,
             relays: TaskTracker::new(),
         })
@@ -256,6 +258,11 @@ async fn reached(key_store: Option<&SqlStore>, keys: Option<&StoredKeyRing>) -> 
 
 /// This process, in claims and audit rows: the service, the machine (in a cluster the pod), the process.
 pub(super) fn owner() -> String {
+    format!("biometric-bridge/{}", instance())
+}
+
+/// This process among all that are this service: the machine and the process.
+pub fn instance() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("biometric-bridge/{host}/{}", std::process::id())
+    format!("{host}/{}", std::process::id())
 }

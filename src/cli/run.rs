@@ -53,7 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         develop(&mut loaded, &arguments.data)?;
     }
     let setup = setup(loaded.settings, arguments.migrate)?;
-    actix::System::new().block_on(serve(setup))
+    let served = actix::System::new().block_on(serve(setup));
+    telemetry::traces().end();
+    served
 }
 
 /// Switches on the deliberate defect that the environment names; only a build for tests can do that.

@@ -92,6 +92,21 @@ choices! {
         /// draft-irtf-cfrg-xchacha-03.
         XChaCha20Poly1305 = "xchacha20-poly1305",
     }
+    /// Which records and requests are followed, by OpenTelemetry's names.
+    Sampler {
+        /// All.
+        AlwaysOn = "always_on",
+        /// None.
+        AlwaysOff = "always_off",
+        /// A part of them, whoever has decided before.
+        Ratio = "traceidratio",
+        /// As was decided before; else all.
+        ParentOrAlwaysOn = "parentbased_always_on",
+        /// As was decided before; else none.
+        ParentOrAlwaysOff = "parentbased_always_off",
+        /// As was decided before; else a part of them.
+        ParentOrRatio = "parentbased_traceidratio",
+    }
     /// What wraps data keys.
     KeyWrapper {
         /// A key of the key file.

@@ -2,6 +2,7 @@
 //! be told at start.
 
 mod coach;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -73,6 +74,7 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
     auth(settings, &mut found);
     vault(settings, &mut found);
     push(settings, &mut found);
+    traces::contradictions(settings, &mut found);
     coach::contradictions(settings, &mut found);
     found.0
 }
@@ -183,7 +185,7 @@ fn sizes(settings: &Settings, found: &mut Found) {
 fn files(settings: &Settings, found: &mut Found) {
     let (kafka, tls, auth) = (&settings.kafka, &settings.http.tls, &settings.auth);
     // Not those of Vault's token and the peer's: an agent may only be about to write them.
-    let files: [(&Option<PathBuf>, &'static [&'static str]); 12] = [
+    let files: [(&Option<PathBuf>, &'static [&'static str]); 13] = [
         (&kafka.ca_file, &["kafka.ca_file"]),
         (&kafka.certificate_file, &["kafka.certificate_file"]),
         (&kafka.key_file, &["kafka.key_file"]),
@@ -196,6 +198,7 @@ fn files(settings: &Settings, found: &mut Found) {
         (&auth.jwks_file, &["auth.jwks_file"]),
         (&auth.tokens_file, &["auth.tokens_file"]),
         (&settings.push.ca_file, &["push.ca_file"]),
+        (&settings.traces.ca_file, &["traces.ca_file"]),
     ];
     for (path, keys) in files {
         let Some(path) = path else { continue };

@@ -213,6 +213,27 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
+/// A part of a whole, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Ratio(pub f64);
+
+impl Setting for Ratio {
+    type Limits = ();
+
+    fn read(given: &Content, (): &()) -> Result<Self, Wrong> {
+        let number = given.word().and_then(|word| word.trim().parse().ok());
+        number.filter(|number| (0.0..=1.0).contains(number)).map(Self).ok_or(Wrong::Kind)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn wanted((): &()) -> String {
+        "a number from 0 to 1".to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +278,16 @@ mod tests {
         }
         for given in ["", "MiB", "1 MB", "1.5 MiB", "-1", "99999999999999999999", "1 MiB x"] {
             assert_eq!(ByteSize::parse(given), None, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_no_more_than_all_and_no_less_than_nothing() {
+        for (given, shown) in [("0", "0"), ("0.01", "0.01"), ("1", "1"), ("1.0", "1")] {
+            assert_eq!(Ratio::read(&text(given), &()).expect("read").show(), shown);
+        }
+        for given in ["", "-0.1", "1.1", "NaN", "1%"] {
+            assert!(Ratio::read(&text(given), &()).is_err(), "{given}");
         }
     }
 

@@ -10,13 +10,14 @@ use neuros::wire::NaiveZones;
 use secrecy::SecretString;
 
 use super::address::{Form, SecretUrl};
+use super::attributes::Attributes;
 use super::choice::{
-    BelowStart, Channel, KeyWrapper, LogFormat, SaslMechanism, SealAlgorithm, SecurityProtocol,
-    SigningAlgorithm,
+    BelowStart, Channel, KeyWrapper, LogFormat, Sampler, SaslMechanism, SealAlgorithm,
+    SecurityProtocol, SigningAlgorithm,
 };
 use super::declaration::{Key, key, settings};
 use super::origins::Origins;
-use super::setting::{ByteSize, Setting, between, zero_or_between};
+use super::setting::{ByteSize, Ratio, Setting, between, zero_or_between};
 use super::text::{BootstrapServers, INSTANCE, LogFilter, NAME, TOPIC, VAULT_KEY, VAULT_PATH};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -233,6 +234,34 @@ settings! {
         level: LogFilter = LogFilter::level("info"), (), "LOG_LEVEL";
         /// JSON lines, text for people, or auto: text on a terminal, else JSON.
         format: LogFormat = LogFormat::Auto, ();
+    }
+    => /// Spans of single records and requests, for an OpenTelemetry collector. They say neither whose a record is nor what
+    /// it holds.
+    traces: TracesSettings {
+        /// Where the collector takes OTLP over HTTP, to which /v1/traces is added. Without it nothing is followed.
+        endpoint: Option<SecretUrl> = None, Form {
+            schemes: &["http", "https"],
+            example: "http://collector:4318",
+        }, "OTEL_EXPORTER_OTLP_ENDPOINT";
+        /// The file with the authorities (PEM) that its certificate is from; without it those of the system.
+        ca_file: Option<PathBuf> = None, (), "OTEL_EXPORTER_OTLP_CERTIFICATE";
+        /// Which records and requests are followed. Those that begin with parentbased_ heed what was decided before, by
+        /// the producer or client whose `traceparent` came with them.
+        sampler: Sampler = Sampler::ParentOrRatio, (), "OTEL_TRACES_SAMPLER";
+        /// So large a part, where the sampler draws.
+        ratio: Ratio = Ratio(0.01), (), "OTEL_TRACES_SAMPLER_ARG";
+        /// What the collector calls the service; without it service.name of the attributes, else biometric-bridge.
+        service_name: Option<String> = None, NAME, "OTEL_SERVICE_NAME";
+        /// What else describes the service: name=value,name=value.
+        resource_attributes: Attributes = Attributes::default(), (), "OTEL_RESOURCE_ATTRIBUTES";
+        /// Spans that wait for the collector, at most; those beyond are dropped and counted.
+        queue_spans_max: usize = 4_096, 16..=1_000_000;
+        /// Spans that are sent at once, at most.
+        batch_spans_max: usize = 512, 1..=65_536;
+        /// How long a span waits for others.
+        every: Duration = SECOND, between(MILLISECOND * 10, MINUTE);
+        /// How long the collector may take for an answer.
+        timeout: Duration = SECOND * 5, between(MILLISECOND * 100, MINUTE);
     }
     => /// The keys that seal health data.
     keys: Keys {

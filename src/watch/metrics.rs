@@ -11,12 +11,13 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use self::groups::{Alerts, Asked, Outputs, Pushes, Records, Scrub, Sockets};
+use self::groups::{Alerts, Asked, Outputs, Pushes, Records, Scrub, Sockets, Traced};
 use super::audit::AuditMetrics;
 use super::coach::CoachMetrics;
 use super::gauges::{Behind, Gauges, MODES};
 use super::{Readiness, State};
 use crate::kafka::TopicNames;
+use crate::telemetry;
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -40,6 +41,7 @@ pub struct Metrics {
     gauges: Gauges,
     histograms: Histograms,
     asked: Asked,
+    traced: Traced,
     pub(super) sockets: Sockets,
     pub(super) pushes: Pushes,
     pub(super) coach: CoachMetrics,
@@ -108,6 +110,7 @@ impl Metrics {
             gauges: Gauges::new(&registry)?,
             histograms: Histograms::new(&registry)?,
             asked: Asked::new(&registry)?,
+            traced: Traced::new(&registry)?,
             sockets: Sockets::new(&registry)?,
             pushes: Pushes::new(&registry)?,
             coach: CoachMetrics::new(&registry)?,
@@ -243,6 +246,7 @@ impl Metrics {
     ) -> Result<String, prometheus::Error> {
         self.gauges.set(state, readiness, behind, topics);
         self.audit.set();
+        self.traced.set(telemetry::traces().spans());
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))

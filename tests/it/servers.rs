@@ -5,6 +5,7 @@
 //! All end with the test process, also when that is killed; nothing is left on disk.
 
 mod bridge;
+mod collector;
 mod disk;
 mod kafka;
 mod memory;
@@ -16,6 +17,7 @@ mod process;
 mod program;
 mod prometheus;
 mod redis;
+mod rotel;
 mod scratch;
 mod vault;
 
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
 pub(crate) use bridge::Bridge;
+pub(crate) use collector::{Collector, Manner, Span};
 pub(crate) use kafka::Kafka;
 pub(crate) use messages::{Message, Outgoing};
 pub(crate) use model::{Answer, Model, completion};
@@ -34,6 +37,7 @@ pub(crate) use process::{Server, spawn};
 pub(crate) use program::Program;
 pub(crate) use prometheus::{Prometheus, promtool};
 pub(crate) use redis::Redis;
+pub(crate) use rotel::Rotel;
 pub(crate) use scratch::{Port, folder};
 pub(crate) use vault::{Fault, Vault};
 

@@ -37,4 +37,5 @@ mod rolling;
 pub(crate) mod site;
 mod sockets;
 mod start;
+mod traces;
 mod vault;

@@ -26,6 +26,7 @@ python="$cache/python"
 examples="$(cd "$here/../../examples" && pwd)"
 examples_python="$cache/examples-python"
 examples_typescript="$cache/examples-typescript"
+rotel="$cache/rotel"
 chart="$cache/chart"
 chart_python="$cache/chart-python"
 missing="$cache/missing"
@@ -312,6 +313,17 @@ install_chart_tools() {
     echo "$stamp" > "$chart/stamp"
 }
 
+# Rotel, a collector of OpenTelemetry's spans: a program of its own in a Python wheel.
+install_rotel() {
+    install_python "$rotel" "$here/rotel.txt" "tests of traces" --require-hashes --no-deps
+}
+
+# The program in it, or nothing.
+rotel_program() {
+    local programs=("$rotel"/lib/python3*/site-packages/rotel/rotel-agent)
+    if [ -e "$rotel/stamp" ] && [ -x "${programs[0]}" ]; then echo "${programs[0]}"; fi
+}
+
 # Notes what is there as `name=path`, and what is not as a sentence.
 note() { found+="$1=$2"$'\n'; }
 note_command() {
@@ -326,6 +338,7 @@ install_packages
     install_python "$python" "$here/requirements.txt" "the Python clients"
     install_python "$examples_python" "$examples/langgraph/requirements.txt" "the examples in Python" --require-hashes
     install_typescript
+    install_rotel
     install_lint
     install_compose_load
     install_unpacked
@@ -365,6 +378,7 @@ if [ -e "$examples_python/stamp" ]; then note examples-python "$examples_python/
 if [ -e "$examples_typescript/stamp" ]; then note examples-typescript "$examples_typescript/node_modules"; fi
 if [ -e "$chart/stamp" ]; then for tool in helm helm-unittest helm-docs; do note "$tool" "$chart/$tool"; done; fi
 if [ -e "$chart_python/stamp" ]; then note kubernetes-validate "$chart_python/bin/kubernetes-validate"; fi
+if [ -n "$(rotel_program)" ]; then note rotel "$(rotel_program)"; fi
 if node_is_there; then note node "$(command -v node)"; fi
 if [ "$(cat "$cache/found" 2> /dev/null)" != "${found%$'\n'}" ]; then
     printf '%s' "$found" > "$cache/found.new"

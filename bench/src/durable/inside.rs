@@ -189,6 +189,7 @@ async fn lanes(task: &Task) -> anyhow::Result<Told> {
         keys,
         clock: Arc::new(SystemClock),
         observer: Arc::new(observer),
+        tracer: Arc::new(actors::trace::Untraced),
         fatal,
         relays: TaskTracker::new(),
     };

@@ -18,6 +18,7 @@ use super::subscriber::{Cut, Offered, Subscriber};
 use super::text::{Text, text_of};
 use super::unread::Unread;
 use crate::hints::Hints;
+use crate::telemetry;
 
 /// A lost hint costs so much, at most, beside reading.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -138,7 +139,10 @@ impl Hub {
         for Step { lane, number, message } in steps {
             position.move_to(lane, number);
             let Some(message) = message else { continue };
-            for (_, subscriber) in followers.get(&message.user_id).into_iter().flatten() {
+            let own = followers.get(&message.user_id);
+            let sockets = own.map_or(0, Vec::len) + everybody.len();
+            telemetry::traces().handed_out(message.text.expose(), sockets);
+            for (_, subscriber) in own.into_iter().flatten() {
                 if subscriber.offer(&message) == Offered::Hole {
                     holes.push((Arc::clone(subscriber), message.user_id.clone()));
                 }

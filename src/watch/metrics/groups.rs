@@ -8,6 +8,7 @@ use neuros::alert::Held;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 use super::{counter, counters};
+use crate::telemetry::Spans;
 
 /// A record that waits longer from the log to its commit is late: what the objective of `config/dashboards/slo.json`
 /// is about.
@@ -96,6 +97,45 @@ fn unsigned(count: i64) -> u64 {
 pub(super) struct Asked {
     pub(super) requests: IntCounterVec,
     pub(super) failures: IntCounterVec,
+}
+
+/// What becomes of spans.
+pub(super) struct Traced {
+    spans: IntCounterVec,
+    passed_over: IntCounter,
+}
+
+impl Traced {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let traced = Self {
+            spans: counters(
+                registry,
+                "biometric_spans_total",
+                "Spans that the collector has taken, and that were dropped: by a full queue, or because it did not.",
+                &["outcome"],
+            )?,
+            passed_over: counter(
+                registry,
+                "biometric_records_not_followed_total",
+                "Records that would have been followed if not enough others of their batch had been.",
+            )?,
+        };
+        traced.set(None);
+        Ok(traced)
+    }
+
+    /// Sets what is counted elsewhere. One looks at a time.
+    pub(super) fn set(&self, spans: Option<&Spans>) {
+        let counts = spans.map(|spans| (spans.exported(), spans.dropped(), spans.passed_over()));
+        let (exported, dropped, passed_over) = counts.unwrap_or_default();
+        for (counter, counted) in [
+            (&self.spans.with_label_values(&["exported"]), exported),
+            (&self.spans.with_label_values(&["dropped"]), dropped),
+            (&self.passed_over, passed_over),
+        ] {
+            counter.inc_by(counted.saturating_sub(counter.get()));
+        }
+    }
 }
 
 /// What is said of alerts, and what is not.

@@ -19,7 +19,9 @@ use super::http::issuer::{SigningKey, set_of};
 use super::http::people::trust_at;
 use super::push_client::peer::{Manners, Peer};
 use super::site::{LANES, Site, Stamps};
-use crate::servers::{Bridge, Kafka, Outgoing, Postgres, Redis, Server as _, Servers, folder};
+use crate::servers::{
+    Bridge, Collector, Kafka, Outgoing, Postgres, Redis, Server as _, Servers, folder,
+};
 use crate::support::stderr;
 
 /// Alerts that come and go within a test.
@@ -80,6 +82,9 @@ fn told(variables: &[(&str, &str)]) -> (Vec<String>, Found) {
     prepare(&mut site, &key);
     let peer = Peer::start(Manners::default());
     site.set("WEBSOCKET_URL", &peer.url());
+    let collector = Collector::start();
+    site.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
+    site.set("OTEL_TRACES_SAMPLER", "always_on");
     for (name, value) in variables {
         site.set(name, value);
     }
@@ -101,6 +106,12 @@ fn told(variables: &[(&str, &str)]) -> (Vec<String>, Found) {
     let sees = |(_, message): &(usize, Value)| message.to_string().contains(PEOPLE);
     assert!(peer.seen(|seen| seen.messages.iter().any(sees)), "the peer is told");
     let shown = story.collect();
+    let spans = collector.spans();
+    for part in ["process ", "step", "alert", "commit", "send ", "GET /", "_OTHER"] {
+        let is_there = spans.iter().any(|span| span.name.starts_with(part));
+        assert!(is_there, "a collector gets spans of all kinds, {part} too");
+    }
+    story.evidence.said("what the collector got", collector.bytes());
     let logged = story.a_name_that_is_logged();
     let wanted = wanted(&story.site, &shown);
     let shown = wanted.values.find(shown.as_bytes()).is_some();

@@ -14,6 +14,7 @@ use actors::clock::Clock;
 use actors::lane::{Lane, UserNumber};
 use actors::ports::{Ports, Rules};
 use actors::seal::{DataKey, KeyRing, KeysAway, UserTag};
+use actors::trace::Untraced;
 use async_trait::async_trait;
 use neuros::time::{Micros, Timestamp};
 use neuros::wire::Intake;
@@ -201,6 +202,7 @@ impl Process {
             keys: Arc::clone(&keys) as _,
             clock: Arc::clone(&clock) as _,
             observer: ear,
+            tracer: Arc::new(Untraced),
             fatal: say,
             relays: TaskTracker::new(),
         };

@@ -23,6 +23,7 @@ use actors::phi::Phi;
 use actors::ports::{BASE_EVERY, BatchRules, BelowStart, CheckpointRules, Ports, Rules, UserRules};
 use actors::rows::Sink;
 use actors::seal::{DataKey, KeyRing, KeysAway, Place, Seal, Sealed, Unopened, UserTag};
+use actors::trace::Untraced;
 use async_trait::async_trait;
 use neuros::Policy;
 use neuros::time::Timestamp;
@@ -327,6 +328,7 @@ impl World {
             keys: Arc::clone(&self.keys) as _,
             clock: Arc::clone(&self.clock) as _,
             observer: Arc::clone(&self.told) as _,
+            tracer: Arc::new(Untraced),
             fatal,
             relays: TaskTracker::new(),
         }

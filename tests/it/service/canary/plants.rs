@@ -163,6 +163,8 @@ pub(super) fn odd_requests(bridge: &Bridge, evidence: &mut Evidence) {
     for (number, request) in [
         "GET /kanarie-p1/zebrafink-path HTTP/1.1\r\nHost: kanarie-p1\r\nConnection: close\r\n\r\n",
         "GET /api/v1/users/kanarie-p1/zebrafink HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "KANARIE-P1 /api/v1/policy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "kanarie-p1 /ws HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "GET /kanarie-p1 HTTP/9.9\r\n\r\n",
         "kanarie-p1 43.219871\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nzebrafink-name kanarie-p1\r\n\r\n",
