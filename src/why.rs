@@ -20,6 +20,10 @@ pub(crate) const RECORDS_MAX: i64 = 10_000;
 pub(crate) const PASSED_MAX: i64 = 200_000;
 /// The newest records that are told of.
 const TOLD: i64 = 10;
+/// So far back the last evaluation is looked for when none of those was one, and when none of these was either: there are
+/// [`RECORDS_MAX`] with the way from the nearest base.
+const FURTHER: i64 = 500;
+const FURTHEST: i64 = 4_990;
 
 /// Why a person is in their mode.
 pub(crate) struct Why {
@@ -31,6 +35,8 @@ pub(crate) struct Why {
     standing: Option<Explanation>,
     /// What came of the newest records, the newest last; `None` when they are too far from any state that is kept.
     told: Option<Vec<Told>>,
+    /// The newest outcome that was evaluated, further back than those if need be.
+    outcome: Option<Outcome>,
     change: Option<Counterfactual>,
 }
 
@@ -67,6 +73,7 @@ impl Why {
             return Ok(Err(TooFar));
         };
         let Looked { person, told, evaluated } = looked;
+        let (evaluated, outcome) = evaluated.unzip();
         let record = source.store.records_at(source.stored.user, &[newest.place]).await?.pop();
         let policy = match &record {
             Some(record) => Some(source.restorer.policy(record.policy).await?),
@@ -83,11 +90,12 @@ impl Why {
             }
             None => None,
         };
-        Ok(Ok(Self { person, newest: record, standing, told, change }))
+        Ok(Ok(Self { person, newest: record, standing, told, outcome, change }))
     }
 
     fn nothing(person: Person) -> Self {
-        Self { person, newest: None, standing: None, told: Some(Vec::new()), change: None }
+        let told = Some(Vec::new());
+        Self { person, newest: None, standing: None, told, outcome: None, change: None }
     }
 
     /// Why, in a sentence or a few.
@@ -95,8 +103,8 @@ impl Why {
         let Some(state) = self.person.state.as_deref() else {
             return "Nothing was known of them then.".to_owned();
         };
-        match (self.evaluated(), &self.told) {
-            (Some((_, outcome)), _) => {
+        match (&self.outcome, &self.told) {
+            (Some(outcome), _) => {
                 outcome.explanation.as_ref().map(ToString::to_string).unwrap_or_default()
             }
             (None, told) => {
@@ -111,7 +119,7 @@ impl Why {
 
     /// What would have led to another mode, in a sentence.
     pub(crate) fn otherwise(&self) -> Option<String> {
-        self.evaluated()?;
+        self.outcome.as_ref()?;
         Some(match &self.change {
             Some(change) => format!(
                 "With {} {} instead of {} the mode would have been {}.",
@@ -124,17 +132,9 @@ impl Why {
         })
     }
 
-    /// The newest outcome that was evaluated.
-    fn evaluated(&self) -> Option<(&Told, &Outcome)> {
-        self.told.iter().flatten().rev().find_map(|told| {
-            let mut outcomes = told.replayed.outcomes.iter().rev();
-            Some((told, outcomes.find(|outcome| is_evaluated(outcome))?))
-        })
-    }
-
     /// The explanation that tells most: of the newest evaluation, else of how things stood.
     pub(crate) fn explanation(&self) -> Option<&Explanation> {
-        let evaluated = self.evaluated().and_then(|(_, outcome)| outcome.explanation.as_deref());
+        let evaluated = self.outcome.as_ref().and_then(|outcome| outcome.explanation.as_deref());
         evaluated.or(self.standing.as_ref())
     }
 
@@ -152,6 +152,22 @@ impl Why {
                 })
             })
             .collect()
+    }
+
+    /// What came of the newest records, the newest first, a line each.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        self.told.iter().flatten().rev().flat_map(|told| {
+            let number = told.stored.number;
+            told.replayed.outcomes.iter().rev().map(move |outcome| {
+                let Outcome { time, kind, mode, reason, .. } = outcome;
+                let reason = reason.map_or("-", |reason| reason.as_str());
+                format!(
+                    "record {number} of {time}: {} in {}, {reason}",
+                    kind.as_str(),
+                    mode.as_str()
+                )
+            })
+        })
     }
 
     /// What was read last, by signal.
@@ -181,7 +197,7 @@ impl Why {
             "n": self.person.message_number,
             "why": self.sentence(),
             "why_not": self.otherwise(),
-            "counterfactual": self.evaluated().and(self.change.as_ref()),
+            "counterfactual": self.change,
             "state": summary,
             "rules": self.standing.as_ref().map(|standing| &standing.rules),
             "baselines": self.baselines(),
@@ -228,24 +244,35 @@ impl Told {
 struct Looked {
     person: Person,
     told: Option<Vec<Told>>,
-    evaluated: Option<Evaluated>,
+    evaluated: Option<(Evaluated, Outcome)>,
 }
 
 impl Looked {
-    /// Goes back a few records from number `upto`, or as far as states reach, and comes forward again; `None` when
-    /// not even `upto` is near enough to any.
+    /// Goes back a few records from number `upto`, further when none of them was evaluated, or as far as states reach,
+    /// and comes forward again; `None` when not even `upto` is near enough to any.
     async fn at(source: Source<'_>, upto: i64) -> Result<Option<Self>, RestoreError> {
         let start = source.stored.start.record_number;
         let bases = source.store.bases(source.stored.user).await?;
         // Records that a base holds may have gone.
         let base = bases.iter().map(|base| base.record_number).find(|number| *number < upto);
-        for after in [Some((upto - TOLD).max(start)), base].into_iter().flatten() {
+        let mut looked = None;
+        let back = [TOLD, FURTHER, FURTHEST].map(|records| (upto - records).max(start));
+        for after in back.into_iter().chain(base) {
             let begun = Retracing::begin(source, Numbers { after, upto }, RECORDS_MAX).await;
             match begun {
-                Ok(Some(records)) => return Self::forward(records).await.map(Some),
+                Ok(Some(records)) => {
+                    let found = Self::forward(records).await?;
+                    if found.evaluated.is_some() {
+                        return Ok(Some(found));
+                    }
+                    looked.get_or_insert(found);
+                }
                 Ok(None) | Err(RestoreError::Unreadable { .. }) => {}
                 Err(error) => return Err(error),
             }
+        }
+        if looked.is_some() {
+            return Ok(looked);
         }
         let person = source.restorer.at(source.stored, source.key, upto, RECORDS_MAX).await?;
         Ok(person.map(|person| Self { person, told: None, evaluated: None }))
@@ -257,9 +284,9 @@ impl Looked {
             let before = records.person.state.clone();
             let Some((stored, replayed)) = records.next().await? else { break };
             let Some(replayed) = replayed else { continue };
-            if replayed.outcomes.iter().any(is_evaluated) {
+            if let Some(outcome) = replayed.outcomes.iter().rfind(|outcome| is_evaluated(outcome)) {
                 let (record, policy) = (replayed.record.clone(), replayed.policy.clone());
-                evaluated = Some(Evaluated { before, record, policy });
+                evaluated = Some((Evaluated { before, record, policy }, outcome.clone()));
             }
             told.push(Told { stored, replayed });
             if told.len() > usize::try_from(TOLD).unwrap_or(usize::MAX) {

@@ -109,6 +109,9 @@ fn print(told: &Inquiry, output: &mut impl Write) -> io::Result<()> {
         rules(explanation, output)?;
     }
     readings(&why.readings(), output)?;
+    for line in why.lines() {
+        writeln!(output, "{line}")?;
+    }
     for baseline in why.baselines() {
         let (signal, device) = (text(&baseline, "signal"), text(&baseline, "device_id"));
         let (mean, status) = (number(baseline["mean"].as_f64()), text(&baseline, "status"));

@@ -36,7 +36,7 @@ pub(super) async fn state(reader: Reader, request: HttpRequest) -> Result<HttpRe
 /// A page of a user's mode changes, each with its explanation, the oldest first.
 #[utoipa::path(
     get, path = "/api/v1/users/{user_id}/transitions", tag = "users",
-    params(schemas::User, schemas::PageOf),
+    params(schemas::User, schemas::PageOfChanges),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The mode changes.", body = schemas::Transitions),

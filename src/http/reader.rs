@@ -135,9 +135,8 @@ impl Reader {
         let limit = i64::from(page.limit);
         let read = async move |opened: Arc<Opened>, file: File| {
             // What is of before the user was erased and let in again does not open.
-            let (user, after) =
-                (file.stored.user, page.after.max(file.stored.start.message_number));
-            let rows = opened.store.transitions_of_user(user, after, limit).await?;
+            let (user, after) = (file.stored.user, page.after.max(file.stored.start.seq));
+            let rows = opened.store.transitions_by_seq(user, after, limit).await?;
             let mut messages = Messages::of(rows.len(), limit);
             for row in &rows {
                 if messages.is_full() {
@@ -148,9 +147,11 @@ impl Reader {
                 messages.add(place, explained_of_stored(stored))?;
             }
             let (transitions, next) = messages.end();
+            let last = transitions.len().checked_sub(1).and_then(|last| rows.get(last));
+            let next = next.and(last.map(|last| last.seq));
             written(&Transitions { transitions, next })
         };
-        let part = Some(format!("n > {}", page.after));
+        let part = Some(format!("seq > {}", page.after));
         self.disclose("mode_transitions", part, limit, read).await
     }
 

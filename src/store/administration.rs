@@ -4,6 +4,7 @@
 use actors::lane::{Lane, Positions, Routing, UserNumber};
 use actors::store::StoreError;
 use async_trait::async_trait;
+use entities::mode_transitions::Column;
 use neuros::time::Timestamp;
 
 use super::{Adoption, LaneRow, SqlStore, StoredAlert, StoredTransition, WrappedKey};
@@ -102,6 +103,14 @@ pub trait Administration: Send + Sync {
         limit: i64,
     ) -> Result<Vec<StoredTransition>, StoreError>;
 
+    /// Mode changes of a user with a `seq` above `after`, in order, at most `limit`.
+    async fn transitions_by_seq(
+        &self,
+        user: UserNumber,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredTransition>, StoreError>;
+
     /// Alert changes of a user with message numbers above `after`, in order, at most `limit`.
     async fn alerts_of_user(
         &self,
@@ -175,7 +184,16 @@ impl Administration for SqlStore {
         after: i64,
         limit: i64,
     ) -> Result<Vec<StoredTransition>, StoreError> {
-        self.read_transitions(user, after, limit).await
+        self.read_transitions(user, Column::N, after, limit).await
+    }
+
+    async fn transitions_by_seq(
+        &self,
+        user: UserNumber,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StoredTransition>, StoreError> {
+        self.read_transitions(user, Column::Seq, after, limit).await
     }
 
     async fn alerts_of_user(

@@ -128,16 +128,18 @@ impl SqlStore {
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(user).collect())
     }
 
+    /// In the order of one of the two numbers that each has.
     pub(super) async fn read_transitions(
         &self,
         user: UserNumber,
+        number: mode_transitions::Column,
         after: i64,
         limit: i64,
     ) -> Result<Vec<StoredTransition>, StoreError> {
         let rows = mode_transitions::Entity::find()
             .filter(mode_transitions::Column::UserNumber.eq(user.0))
-            .filter(mode_transitions::Column::N.gt(after))
-            .order_by_asc(mode_transitions::Column::N)
+            .filter(number.gt(after))
+            .order_by_asc(number)
             .limit(page(limit))
             .all(&self.reader)
             .await;

@@ -93,6 +93,18 @@ pub(in crate::http) struct PageOf {
     limit: Option<u32>,
 }
 
+/// A page of mode changes by their own numbers.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct PageOfChanges {
+    /// Mode changes with a `seq` above this one.
+    #[param(minimum = 0, maximum = 9223372036854775807_i64)]
+    after: Option<i64>,
+    /// So many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
 /// A stretch of time.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

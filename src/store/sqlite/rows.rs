@@ -73,7 +73,7 @@ impl Prepared {
             checkpoints: moved.map(|row| (user(row, stamp), row.is_rebuilt)).collect(),
             quarantines: flagged.map(|row| (row.user.0, row.quarantine)).collect(),
             new_users: new.into_iter().map(|row| user(row, stamp).into_active_model()).collect(),
-            bases: batch.bases.iter().map(|row| base(row, stamp)).collect(),
+            bases: batch.bases.iter().map(base).collect(),
             transitions: batch.transitions.iter().map(|row| transition(row, stamp)).collect(),
             alerts: batch.alerts.iter().map(|row| alert(row, stamp)).collect(),
             dead_letters: batch.dead_letters.iter().map(|row| letter(row, lane, stamp)).collect(),
@@ -109,14 +109,14 @@ fn record(row: &RecordRow, lane: i32, stamp: DateTime<Utc>) -> event_records::Ac
     }
 }
 
-fn base(row: &BaseRow, stamp: DateTime<Utc>) -> base_checkpoints::ActiveModel {
+fn base(row: &BaseRow) -> base_checkpoints::ActiveModel {
     base_checkpoints::ActiveModel {
         user_number: Set(row.user.0),
         record_number: Set(row.record_number),
         message_number: Set(row.message_number),
         engine: Set(ENGINE_VERSION.cast_signed()),
         body: Set(row.body.0.clone()),
-        created_at: Set(stamp),
+        created_at: Set(instant::of(row.newest.stamp)),
         newest_lane: Set(Some(row.newest.lane.0)),
         newest_position: Set(Some(row.newest.position)),
     }

@@ -292,9 +292,8 @@ fn transitions(batch: &Batch, statement: Statement) -> Statement {
 const ALERTS: &str =
     "INSERT INTO alert_changes (user_number, n, record_number, alert_id, message_id, status,
          started_at, updated_at, ended_at, body, recorded_at)
-     SELECT *, $11 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[],
-         $5::uuid[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
-         $10::bytea[])";
+     SELECT *, $11 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[],
+         $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::bytea[])";
 
 fn alerts(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.alerts;
@@ -349,10 +348,10 @@ fn outbox(batch: &Batch, statement: Statement) -> Statement {
         .bind(instant::of(batch.after.stamp))
 }
 
-const BASES: &str =
-    "INSERT INTO base_checkpoints (user_number, record_number, message_number, newest_position,
-         body, newest_lane, engine, created_at)
-     SELECT *, $6, $7, $8 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[], $5::bytea[])";
+const BASES: &str = "INSERT INTO base_checkpoints (user_number, record_number, message_number,
+         created_at, newest_lane, newest_position, body, engine)
+     SELECT *, $8 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[],
+         $5::int[], $6::int[], $7::bytea[])";
 
 fn bases(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.bases;
@@ -360,11 +359,11 @@ fn bases(batch: &Batch, statement: Statement) -> Statement {
         .bind(column(rows, |row| row.user.0))
         .bind(column(rows, |row| row.record_number))
         .bind(column(rows, |row| row.message_number))
+        .bind(column(rows, |row| instant::of(row.newest.stamp)))
+        .bind(column(rows, |row| row.newest.lane.0))
         .bind(column(rows, |row| row.newest.position))
         .bind(column(rows, |row| row.body.0.as_slice()))
-        .bind(batch.lane.0)
         .bind(ENGINE_VERSION.cast_signed())
-        .bind(instant::of(batch.after.stamp))
 }
 
 const LOOKS: &str = "INSERT INTO alert_looks (user_number, due, lane)

@@ -130,6 +130,32 @@ fn why_is_told_with_every_rule_and_equals_replay_at_any_time() {
     assert!(site.number(reads) >= 9, "each look is written down");
 }
 
+#[test]
+fn the_last_evaluation_is_told_of_however_many_records_were_none_since() {
+    let key = SigningKey::elliptic("e");
+    let Some((site, bridge)) = site(&key, 40) else { return };
+    let operator = key.token("ops", "operator");
+    let before = ask(&bridge, PATH, &operator).json();
+    assert!(before["counterfactual"].is_object(), "{}", before["why_not"]);
+    let nothing = |number: usize| {
+        let mut event = Event::swinging("ada", number);
+        // Of the day before, it says nothing of now.
+        let time = MORNING + i64::try_from(number).expect("few") * 120;
+        event.value = event.value.replace(&time.to_string(), &(time - 86_400).to_string());
+        event
+    };
+    let events: Vec<Event> = (40..60).map(nothing).collect();
+    stream(site.kafka, &site.topics.events, &events, 20);
+    site.wait_caught_up();
+    let after = ask(&bridge, PATH, &operator).json();
+    assert_eq!(after["outcomes"][0]["outcomes"][0]["kind"], "not_evaluated");
+    assert_eq!(after["record_number"], 60);
+    for what in ["why", "why_not", "counterfactual"] {
+        assert_eq!(after[what], before[what], "{what}");
+    }
+    bridge.end();
+}
+
 /// What is told at a terminal is what the endpoint tells, but for what only the owner of the lane knows.
 fn explains_the_same(site: &Site<'_>, shown: &Value, explained: &str) {
     let json = |arguments: &[&str]| -> Value {
@@ -151,7 +177,8 @@ fn explains_the_same(site: &Site<'_>, shown: &Value, explained: &str) {
         }
     }
     assert_eq!(told, shown);
-    for (what, line) in [("readings", "reading "), ("lane", "lane "), ("alerts", "alert ")] {
+    let told = [("readings", "reading "), ("lane", "lane "), ("outcomes", "record 60 of ")];
+    for (what, line) in told.into_iter().chain([("alerts", "alert ")]) {
         let is_there = explained.lines().any(|text| text.starts_with(line));
         assert!(is_there || (what == "alerts" && shown[what] == json!([])), "{what}: {explained}");
     }

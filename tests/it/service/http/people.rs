@@ -86,6 +86,7 @@ fn state_and_mode_changes_are_shown_as_they_are_stored() {
             pages += 1;
             paged.extend(transitions.clone());
             after = page["next"].clone();
+            assert!(after.is_null() || after == transitions[1]["seq"], "{after}");
         }
         assert_eq!(paged, changes);
     }
@@ -218,7 +219,7 @@ fn who_reads_is_written_down_before_anything_is_shown_and_so_is_who_is_refused()
     look(
         ask(&bridge, "/api/v1/users/ada/transitions?after=2&limit=5", &operator),
         200,
-        "http/subject ops|READ|mode_transitions|n > 2|5|ada",
+        "http/subject ops|READ|mode_transitions|seq > 2|5|ada",
     );
     look(
         ask(&bridge, "/api/v1/users/bob-7f3a/state", &operator),
