@@ -21,12 +21,16 @@ const STEP_MICROS: i64 = 1_000_000;
 /// Of so many events one is strained enough to change the mode, as in drains.
 const STRAINED: u64 = 64;
 const LINGER: Duration = Duration::from_millis(5);
+/// What stands before the time at which a record was stored.
+const STORED: &str = "\"recorded_at\":\"";
 /// Backends of PostgreSQL tell what they have read after so long, at most.
 const TOLD: Duration = Duration::from_secs(3);
 
 /// What was measured of a user with so many events.
 pub(super) struct Look {
     pub(super) events: u64,
+    /// When, if it was not now.
+    pub(super) when: &'static str,
     pub(super) milliseconds: f64,
     /// Rows of records that one look reads.
     pub(super) rows: f64,
@@ -57,29 +61,37 @@ pub(super) fn run(setup: &Setup, options: &Options, table: &mut Table) -> anyhow
     watch(std::slice::from_mut(&mut service), &mut database, FEW + most, pause)?;
     say("looks")?;
     let url = |user| format!("http://{}/debug/users/{}", service.address(), user_id(user));
-    let look = |user| -> anyhow::Result<f64> {
+    let ask = |url: &str, wanted: &str| -> anyhow::Result<(String, f64)> {
         let bearer = format!("Bearer {}", token.bearer);
         let began = clock::now();
-        let mut answer = ureq::get(url(user)).header("Authorization", &bearer).call()?;
+        let mut answer = ureq::get(url).header("Authorization", &bearer).call()?;
         let text = answer.body_mut().read_to_string()?;
         let took = began.elapsed();
-        anyhow::ensure!(text.contains("\"why\""), "nothing is told of {}", user_id(user));
-        Ok(took.as_secs_f64() * 1_000.0)
+        anyhow::ensure!(text.contains(wanted), "nothing is told at {url}");
+        Ok((text, took.as_secs_f64() * 1_000.0))
     };
-    let mut times = [Vec::new(), Vec::new()];
+    let (few, many) = (url(0), url(1));
+    let (middle_one, _) = ask(&format!("{many}/events?limit=1&after={}", most / 2), STORED)?;
+    let (_, behind) = middle_one.split_once(STORED).context("a record says when it was stored")?;
+    let half = behind.split('"').next().unwrap_or_default();
+    let then = format!("{many}?as_of={half}");
+    let places = [(&few, FEW, ""), (&many, most, ""), (&then, most, ", half of them ago")];
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..LOOKS {
-        for (user, times) in (0..).zip(&mut times) {
-            times.push(look(user)?);
+        for ((url, ..), times) in places.iter().zip(&mut times) {
+            times.push(ask(url, "\"why\"")?.1);
         }
     }
-    let [few, many] = times.map(middle);
-    for (user, events, milliseconds) in [(0, FEW, few), (1, most, many)] {
+    let times = times.map(middle);
+    for ((url, events, when), milliseconds) in places.into_iter().zip(times) {
         let before = rows_read(&mut database)?;
-        look(user)?;
+        ask(url, "\"why\"")?;
         let rows = rows_read(&mut database)?.checked_sub(before).context("counted back")?;
-        report::look(table, &Look { events, milliseconds, rows: rows as f64 });
+        report::look(table, &Look { events, when, milliseconds, rows: rows as f64 });
     }
-    report::looks(table, most, many / few);
+    let [few, many, then] = times;
+    report::looks(table, most, "", many / few);
+    report::looks(table, most, ", half of them ago", then / few);
     Ok(())
 }
 

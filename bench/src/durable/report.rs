@@ -128,14 +128,14 @@ pub(super) fn sockets(table: &mut Table, sockets: &Sockets) {
 
 /// A look into a user.
 pub(super) fn look(table: &mut Table, look: &Look) {
-    let of = format!("a user of {}", of(look.events, "events"));
+    let of = format!("a user of {}{}", of(look.events, "events"), look.when);
     table.put(format!("{of}: a look, p50"), look.milliseconds, "ms");
     table.put(format!("{of}: rows of records read for it"), look.rows, "rows");
 }
 
 /// Looks into users with many and with few events.
-pub(super) fn looks(table: &mut Table, most: u64, ratio: f64) {
-    let name = format!("a look into a user of {} / few", of(most, "events"));
+pub(super) fn looks(table: &mut Table, most: u64, when: &str, ratio: f64) {
+    let name = format!("a look into a user of {}{when} / few", of(most, "events"));
     table.judge(name, ratio, "", Goal::at_most(2.0, 1.0));
 }
 
