@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::archive::{File, Opened};
 use super::cursor::Cursor;
-use super::feed::{self, Missing, Step};
+use super::feed::{self, Left, Missing, Step};
 use super::hub::with_cursor;
 use super::now;
 use super::status::Status;
@@ -260,13 +260,19 @@ pub(super) async fn catch_up_everybody(opened: &Opened, subscriber: &Subscriber)
             Ok(steps) => {
                 for step in steps {
                     cursor.move_to(step.lane, step.number);
-                    let was_message = step.message.is_some();
-                    if let Some(message) = step.message {
-                        let text = with_cursor(&message.text, &cursor.encode());
-                        if !subscriber.put(text).await {
-                            return;
+                    let was_message = match step.left {
+                        Left::Nothing => false,
+                        Left::Message(message) => {
+                            let text = with_cursor(&message.text, &cursor.encode());
+                            if !subscriber.put(text).await {
+                                return;
+                            }
+                            true
                         }
-                    }
+                        Left::Broken { problem, .. } => {
+                            return pause_after(Unread::Broken(problem), subscriber).await;
+                        }
+                    };
                     subscriber.passed_any((step.lane, step.number), was_message);
                 }
             }

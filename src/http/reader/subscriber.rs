@@ -79,6 +79,22 @@ pub(super) enum Offered {
     Hole,
 }
 
+impl Followed {
+    /// There is a message that is not put into the queue now.
+    fn sees(&mut self, n: i64) -> Offered {
+        if self.is_behind {
+            self.seen = self.seen.max(n);
+            return Offered::Done;
+        }
+        if n <= self.last {
+            return Offered::Done;
+        }
+        self.is_behind = true;
+        self.seen = n;
+        Offered::Hole
+    }
+}
+
 impl Subscriber {
     /// One who follows nobody yet, with so many bytes that may wait, and for so long.
     pub(super) fn new(bytes_max: usize, wait_max: Duration) -> Self {
@@ -125,22 +141,19 @@ impl Subscriber {
     pub(super) fn offer(&self, message: &Message) -> Offered {
         let mut inner = self.inner();
         let Some(followed) = inner.users.get_mut(&message.user_id) else { return Offered::Done };
-        if followed.is_behind {
-            followed.seen = followed.seen.max(message.n);
-            return Offered::Done;
-        }
-        if message.n <= followed.last {
-            return Offered::Done;
-        }
-        if message.n > followed.last + 1 {
-            followed.is_behind = true;
-            followed.seen = message.n;
-            return Offered::Hole;
+        if followed.is_behind || message.n != followed.last + 1 {
+            return followed.sees(message.n);
         }
         followed.last = message.n;
         followed.sent += 1;
         self.push(&mut inner, message.text.clone());
         Offered::Done
+    }
+
+    /// The same of one that cannot be offered: it is to be read where else it is stored.
+    pub(super) fn misses(&self, user_id: &str, n: i64) -> Offered {
+        let mut inner = self.inner();
+        inner.users.get_mut(user_id).map_or(Offered::Done, |followed| followed.sees(n))
     }
 
     /// A message for who follows everybody, with its place and the text that names it.
@@ -153,6 +166,15 @@ impl Subscriber {
         everybody.cursor.move_to(lane, number);
         everybody.sent += 1;
         self.push(&mut inner, text.clone());
+    }
+
+    /// A message for who follows everybody that does not open: behind it nothing follows, unless it was had.
+    pub(super) fn misses_any(&self, (lane, number): (Lane, i64)) {
+        let mut inner = self.inner();
+        let is_missing = |its: &Everybody| !its.is_behind && number > its.cursor.of(lane);
+        if inner.everybody.as_ref().is_some_and(is_missing) {
+            self.cut_off(&mut inner, Cut::Broken);
+        }
     }
 
     /// A user's condition; told only when it is another than before.

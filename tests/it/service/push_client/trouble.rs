@@ -71,7 +71,8 @@ fn a_message_that_is_never_acknowledged_comes_again_though_other_lanes_go_on() {
     let bridge = site.start();
     bridge.wait_lanes(LANES);
     let times = |seen: &Seen| {
-        let is_it = |message: &Value| (&message["user_id"], &message["n"]) == (&json!("user-3"), &json!(1));
+        let is_it =
+            |message: &Value| (&message["user_id"], &message["n"]) == (&json!("user-3"), &json!(1));
         seen.messages.iter().filter(|(_, message)| is_it(message)).count()
     };
     // Something is acknowledged all the time.

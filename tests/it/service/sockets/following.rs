@@ -224,6 +224,43 @@ fn a_cursor_of_elsewhere_or_older_than_what_is_kept_is_told_as_such() {
 }
 
 #[test]
+fn a_message_that_does_not_open_is_passed_over_by_nobody() {
+    let key = SigningKey::elliptic("e");
+    let Some(site) = site(&key) else { return };
+    let bridge = site.start();
+    stream(site.kafka, &site.topics.events, &crowd(3, 10), 100);
+    site.wait_caught_up();
+    let messages = "sink < 2 AND user_number IS NOT NULL";
+    let newest = format!(
+        "(lane, number) = (SELECT lane, number FROM outbox WHERE {messages}
+          ORDER BY recorded_at DESC, lane DESC, number DESC LIMIT 1)"
+    );
+    let spoil = || {
+        site.sql(&format!(
+            "UPDATE outbox SET body = set_byte(body, length(body) - 1,
+             get_byte(body, length(body) - 1) # 1) WHERE {newest}"
+        ));
+    };
+    let follow = || {
+        let mut socket = open(&bridge, &key.token("ops", "operator"));
+        // "1", the cursor of whoever knows nothing.
+        socket.say(&subscribe(&json!("*"), &json!("MQ")));
+        socket
+    };
+    spoil();
+    let mut socket = follow();
+    assert_eq!(socket.code(), 1011, "what was stored does not open");
+    spoil();
+    let mut known = Known::default();
+    let mut socket = follow();
+    while known.messages.len() < stored(&site) {
+        known.take(socket.message());
+    }
+    known.equals_store(&site, |_| true);
+    bridge.end();
+}
+
+#[test]
 fn a_user_whom_nobody_can_restore_keeps_nothing_from_whoever_follows_others_too() {
     let key = SigningKey::elliptic("e");
     let Some(mut site) = site(&key) else { return };
