@@ -50,16 +50,21 @@ impl Hub {
         id
     }
 
-    /// From now on a user's messages are offered to this one.
+    /// From now on a user's messages are offered to this one, unless it has gone.
     pub(super) fn follow(&self, id: u64, subscriber: &Arc<Subscriber>, user_id: &str) {
         let mut registry = self.registry();
-        let followers = registry.followers.entry(user_id.to_owned()).or_default();
-        followers.push((id, Arc::clone(subscriber)));
+        if registry.subscribers.contains_key(&id) {
+            let followers = registry.followers.entry(user_id.to_owned()).or_default();
+            followers.push((id, Arc::clone(subscriber)));
+        }
     }
 
     /// From now on everybody's are.
     pub(super) fn follow_everybody(&self, id: u64, subscriber: &Arc<Subscriber>) {
-        self.registry().everybody.insert(id, Arc::clone(subscriber));
+        let mut registry = self.registry();
+        if registry.subscribers.contains_key(&id) {
+            registry.everybody.insert(id, Arc::clone(subscriber));
+        }
     }
 
     /// Up to where messages were handed out; `None` before the store was asked first.
@@ -296,6 +301,8 @@ mod tests {
         let (users, _) = ada.end();
         hub.leave(one, &users);
         assert!(hub.followed().is_empty());
+        hub.follow(one, &ada, "ada");
+        assert!(hub.followed().is_empty(), "who has gone comes too late");
     }
 
     #[tokio::test]

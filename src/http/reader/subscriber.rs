@@ -1,7 +1,7 @@
 //! One who follows users, between what is read and the socket: whom, how far each has come, and what waits to be
 //! sent. The queue is bounded: whoever does not keep up is closed, and what was dropped is in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(in crate::http) enum Cut {
     Again,
     /// Too many wait to read.
     Busy,
+    /// It cannot be written down that it follows.
+    NotLogged,
 }
 
 /// One who follows users.
@@ -45,7 +47,11 @@ pub(in crate::http) struct Subscriber {
 #[derive(Default)]
 struct Inner {
     queue: Queue,
+    /// Who are asked for and not followed yet, for that is not written down.
+    asked: BTreeSet<String>,
     users: BTreeMap<String, Followed>,
+    /// The same of everybody.
+    asks_for_everybody: bool,
     everybody: Option<Everybody>,
     cut: Option<Cut>,
     is_over: bool,
@@ -102,11 +108,32 @@ impl Subscriber {
         Self { inner: Mutex::default(), ready, room, bytes_max, wait_max }
     }
 
-    /// Adds users, each from behind a message; nothing live is put into the queue for them until
-    /// [`Subscriber::caught_up`].
-    pub(super) fn follow(&self, user_id: &str) {
+    /// These are asked for, and nothing is done about it yet.
+    pub(super) fn ask(&self, users: impl Iterator<Item = String>) {
+        self.inner().asked.extend(users);
+    }
+
+    /// The same of everybody.
+    pub(super) fn ask_for_everybody(&self) {
+        self.inner().asks_for_everybody = true;
+    }
+
+    /// Whether anybody still waits for what is to be read.
+    pub(super) fn waits(&self) -> bool {
+        let inner = self.inner();
+        inner.cut.is_none() && !inner.is_over
+    }
+
+    /// Follows a user; nothing live is put into the queue for them until [`Subscriber::caught_up`]. Says whether the
+    /// socket is still there.
+    pub(super) fn follow(&self, user_id: &str) -> bool {
         let followed = Followed { last: 0, seen: 0, is_behind: true, told: None, sent: 0 };
-        self.inner().users.insert(user_id.to_owned(), followed);
+        let mut inner = self.inner();
+        inner.asked.remove(user_id);
+        if !inner.is_over {
+            inner.users.insert(user_id.to_owned(), followed);
+        }
+        !inner.is_over
     }
 
     /// Where a user's messages are taken up.
@@ -117,24 +144,31 @@ impl Subscriber {
         }
     }
 
-    /// Follows everybody from behind a cursor, with nothing live until the reader has caught up.
-    pub(super) fn follow_everybody(&self, cursor: Cursor) {
-        self.inner().everybody = Some(Everybody { cursor, is_behind: true, sent: 0 });
+    /// Follows everybody from behind a cursor, with nothing live until the reader has caught up. Says whether the
+    /// socket is still there.
+    pub(super) fn follow_everybody(&self, cursor: Cursor) -> bool {
+        let mut inner = self.inner();
+        if !inner.is_over {
+            inner.everybody = Some(Everybody { cursor, is_behind: true, sent: 0 });
+        }
+        !inner.is_over
     }
 
-    /// How many users are followed by name.
+    /// How many users are followed by name, or asked for.
     pub(super) fn user_count(&self) -> usize {
-        self.inner().users.len()
+        let inner = self.inner();
+        inner.users.len() + inner.asked.len()
     }
 
-    /// Whether this one is followed by name.
+    /// Whether this one is followed by name, or asked for.
     pub(super) fn follows(&self, user_id: &str) -> bool {
-        self.inner().users.contains_key(user_id)
+        let inner = self.inner();
+        inner.users.contains_key(user_id) || inner.asked.contains(user_id)
     }
 
-    /// Whether everybody is followed.
+    /// Whether everybody is followed, or asked for.
     pub(super) fn follows_everybody(&self) -> bool {
-        self.inner().everybody.is_some()
+        self.inner().asks_for_everybody
     }
 
     /// A message of a user who is followed by name.

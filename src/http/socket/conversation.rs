@@ -86,6 +86,7 @@ impl From<Cut> for Ended {
             Cut::Broken => Self::Broken,
             Cut::Again => Self::Later("come again with `after`"),
             Cut::Busy => Self::Later("too many wait to read; come again later with `after`"),
+            Cut::NotLogged => Self::Later("it cannot be written down who follows"),
         }
     }
 }
@@ -240,7 +241,6 @@ impl Conversation {
         self.subscription.follow(wanted).await.map_err(|unfollowed| match unfollowed {
             Unfollowed::Forbidden => Ended::Forbidden,
             Unfollowed::Wrong(said) => Ended::Bad(said),
-            Unfollowed::NotLogged => Ended::Later("it cannot be written down who follows"),
         })
     }
 }
