@@ -260,6 +260,7 @@ async fn turn(opened: &Arc<Opened>) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::http::reader::feed::Message;
+    use crate::http::reader::subscriber::Told;
 
     fn step(number: i64, user_id: &str, n: i64) -> Step {
         let text = text_of(format!("{{\"n\":{n}}}"));
@@ -283,7 +284,7 @@ mod tests {
         let (one, ada) = entered(&hub);
         ada.follow("ada");
         hub.follow(one, &ada, "ada");
-        ada.begin_after("ada", 7, Status::Fresh);
+        ada.begin_after("ada", 7, Told { status: Status::Fresh, clock: None });
         assert!(ada.caught_up("ada", false));
         let (two, all) = entered(&hub);
         all.follow_everybody(hub.position().expect("the store was asked"));
@@ -313,7 +314,7 @@ mod tests {
         let (one, ada) = entered(&hub);
         ada.follow("ada");
         hub.follow(one, &ada, "ada");
-        ada.begin_after("ada", 7, Status::Fresh);
+        ada.begin_after("ada", 7, Told { status: Status::Fresh, clock: None });
         assert!(ada.caught_up("ada", false));
         let all = [(); 2].map(|()| {
             let (id, all) = entered(&hub);

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actors::lane::Lane;
+use neuros::time::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -65,8 +66,16 @@ struct Followed {
     seen: i64,
     /// Somebody reads the store for this user.
     is_behind: bool,
-    told: Option<Status>,
+    told: Option<Told>,
     sent: u64,
+}
+
+/// What was said of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) status: Status,
+    /// The time of the newest evaluated event.
+    pub(super) clock: Option<Timestamp>,
 }
 
 /// All users at once.
@@ -137,7 +146,7 @@ impl Subscriber {
     }
 
     /// Where a user's messages are taken up.
-    pub(super) fn begin_after(&self, user_id: &str, last: i64, told: Status) {
+    pub(super) fn begin_after(&self, user_id: &str, last: i64, told: Told) {
         if let Some(followed) = self.inner().users.get_mut(user_id) {
             followed.last = last;
             followed.told = Some(told);
@@ -211,14 +220,21 @@ impl Subscriber {
         }
     }
 
-    /// A user's condition; told only when it is another than before.
-    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: impl FnOnce() -> Text) {
+    /// A user's condition; told only when it is another than before. It is judged with the clock that was told: what
+    /// was looked up may be older.
+    pub(super) fn offer_status(
+        &self,
+        user_id: &str,
+        judge: impl FnOnce(Option<Timestamp>) -> Told,
+        text: impl FnOnce(Told) -> Text,
+    ) {
         let mut inner = self.inner();
-        let Some(followed) = inner.users.get_mut(user_id) else { return };
-        let is_news = followed.told.is_some_and(|told| told != status);
-        if is_news {
-            followed.told = Some(status);
-            self.push(&mut inner, text());
+        let followed = inner.users.get_mut(user_id);
+        let Some(told) = followed.and_then(|followed| followed.told.as_mut()) else { return };
+        let before = std::mem::replace(told, judge(told.clock));
+        let now = *told;
+        if now.status != before.status {
+            self.push(&mut inner, text(now));
         }
     }
 
@@ -403,7 +419,8 @@ mod tests {
     fn following(last: i64) -> Subscriber {
         let subscriber = Subscriber::new(1_000, WAIT_MAX);
         subscriber.follow("ada");
-        subscriber.begin_after("ada", last, Status::Fresh);
+        let clock = Some(Timestamp::from_micros(100));
+        subscriber.begin_after("ada", last, Told { status: Status::Fresh, clock });
         subscriber
     }
 
@@ -423,6 +440,26 @@ mod tests {
             assert_eq!(next(&subscriber).await, Ok(message(n).text.expose().clone()));
         }
         assert_eq!(subscriber.end(), (vec![("ada".to_owned(), 3)], None));
+    }
+
+    #[tokio::test]
+    async fn a_status_is_told_when_it_changes_and_judged_with_the_clock_that_was_told() {
+        let subscriber = following(0);
+        let mut clocks = Vec::new();
+        for (status, clock) in
+            [(Status::Fresh, 100), (Status::Stale, 200), (Status::Stale, 300), (Status::Fresh, 400)]
+        {
+            let judge = |told: Option<Timestamp>| {
+                clocks.push(told.map(Timestamp::as_micros));
+                Told { status, clock: Some(Timestamp::from_micros(clock)) }
+            };
+            let text = |told: Told| text_of(format!("{:?}", told.status));
+            subscriber.offer_status("ada", judge, text);
+        }
+        assert_eq!(clocks, [100, 100, 200, 300].map(Some));
+        assert_eq!(next(&subscriber).await.as_deref(), Ok("Stale"));
+        assert_eq!(next(&subscriber).await.as_deref(), Ok("Fresh"));
+        assert_eq!(subscriber.inner().queue.pop().map(|(by, _)| by), None, "nothing twice");
     }
 
     #[tokio::test]

@@ -195,6 +195,29 @@ fn a_user_turns_fresh_with_an_event_of_now_and_stale_when_none_follows() {
 }
 
 #[test]
+fn nobody_turns_stale_by_a_checkpoint_that_is_older_than_their_snapshot() {
+    let key = SigningKey::elliptic("e");
+    let Some(mut site) = site(&key) else { return };
+    site.set("BRIDGE__CHECKPOINT__EVERY", "1h");
+    let bridge = site.start();
+    bridge.wait_lanes(3);
+    let now = crate::service::http::issuer::now();
+    stream(site.kafka, &site.topics.events, &[Event::at("ada", 3, 1, now - 1)], 1);
+    site.wait_caught_up();
+    let checkpoint = site.number("SELECT record_number FROM users WHERE user_id = 'ada'");
+    assert_eq!(checkpoint, 0, "the event is in no checkpoint");
+    let mut socket = open(&bridge, &key.token("ada", "self"));
+    socket.say(&subscribe(&json!(["ada"]), &Value::Null));
+    assert_eq!(socket.message()["status"], "fresh");
+    // As long as three looks.
+    assert_eq!(socket.next_within(Duration::from_secs(6)), Came::Nothing);
+    // Of a quarantine somebody is told all the same.
+    site.sql("UPDATE users SET quarantined_at = now() WHERE user_id = 'ada'");
+    assert_eq!(socket.message()["status"], "quarantined");
+    bridge.end();
+}
+
+#[test]
 fn a_cursor_of_elsewhere_or_older_than_what_is_kept_is_told_as_such() {
     let key = SigningKey::elliptic("e");
     let Some(site) = site(&key) else { return };
