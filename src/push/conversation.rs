@@ -49,7 +49,7 @@ pub(super) enum Ended {
     Stuck,
     #[error("the peer answers no ping")]
     Silent,
-    #[error("the peer acknowledges nothing")]
+    #[error("the peer does not acknowledge what it was sent")]
     Unacknowledged,
 }
 

@@ -18,18 +18,21 @@ pub(super) struct Window {
     pages: BTreeMap<PageNumber, Written>,
     next_page: PageNumber,
     /// Where messages are that wait to be acknowledged. One whose lane was claimed again is in two pages.
-    unacknowledged: BTreeMap<Uuid, Vec<(PageNumber, usize)>>,
+    unacknowledged: BTreeMap<Uuid, Vec<Position>>,
     /// Pings that wait for their pongs, with when each was sent.
     pings: VecDeque<(u64, Instant)>,
     last_ping: u64,
-    /// When something was acknowledged last, or since when something waits for that.
-    progress: Option<Instant>,
+    /// The first message in the order of writing that waits to be acknowledged, and since when all before it are.
+    oldest: Option<(Position, Instant)>,
     /// The peer has taken something.
     has_taken: bool,
 }
 
 /// Numbers pages in the order in which they are written.
 type PageNumber = u64;
+
+/// A message: its page, and its place in it. Pages are written one after the other.
+type Position = (PageNumber, usize);
 
 /// Messages of one lane.
 struct Written {
@@ -60,7 +63,7 @@ impl Window {
             unacknowledged: BTreeMap::new(),
             pings: VecDeque::new(),
             last_ping: 0,
-            progress: None,
+            oldest: None,
             has_taken: false,
         }
     }
@@ -81,7 +84,7 @@ impl Window {
         written.acknowledged.push(false);
         if self.require_ack {
             self.unacknowledged.entry(message_id).or_default().push((page, place));
-            self.progress.get_or_insert(now);
+            self.oldest.get_or_insert(((page, place), now));
         }
     }
 
@@ -101,7 +104,6 @@ impl Window {
     pub(super) fn acknowledge(&mut self, message_id: Uuid, now: Instant) -> bool {
         let Some(places) = self.unacknowledged.remove(&message_id) else { return false };
         self.has_taken = true;
-        self.progress = (!self.unacknowledged.is_empty()).then_some(now);
         for (number, place) in places {
             let Some(page) = self.pages.get_mut(&number) else { continue };
             if let Some(acknowledged) = page.acknowledged.get_mut(place) {
@@ -111,7 +113,20 @@ impl Window {
                 self.is_safe(number);
             }
         }
+        let oldest = self.first_unacknowledged();
+        if self.oldest.map(|(known, _)| known) != oldest {
+            self.oldest = oldest.map(|position| (position, now));
+        }
         true
+    }
+
+    /// In the order of writing.
+    fn first_unacknowledged(&self) -> Option<Position> {
+        let mut pages = self.pages.iter();
+        pages.find_map(|(number, page)| {
+            let place = page.safe();
+            (place < page.acknowledged.len()).then_some((*number, place))
+        })
     }
 
     /// The peer has answered a ping, and with it all before; says whether that ping waited for it.
@@ -155,13 +170,14 @@ impl Window {
         self.pages.values().map(open).sum()
     }
 
-    /// What the peer has owed for longer than `patience`.
+    /// What the peer has owed for longer than `patience`. One that is slow is not late as long as it goes on with the
+    /// oldest; what it does with others makes good for no message that it leaves out.
     pub(super) fn late(&self, now: Instant, patience: Duration) -> Option<Late> {
         let is_late = |since: Instant| now.saturating_duration_since(since) > patience;
         if self.pings.front().is_some_and(|(_, sent)| is_late(*sent)) {
             return Some(Late::Pong);
         }
-        self.progress.is_some_and(is_late).then_some(Late::Ack)
+        self.oldest.is_some_and(|(_, since)| is_late(since)).then_some(Late::Ack)
     }
 
     /// The connection has ended: tells relays how much of what they gave is safe.
@@ -172,7 +188,7 @@ impl Window {
         }
         self.unacknowledged.clear();
         self.pings.clear();
-        self.progress = None;
+        self.oldest = None;
     }
 }
 

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::archive::{File, Opened};
 use super::cursor::Cursor;
-use super::feed::{self, Missing, Step};
+use super::feed::{self, Left, Missing, Step};
 use super::hub::with_cursor;
 use super::now;
 use super::status::Status;
-use super::subscriber::{Cut, Subscriber};
+use super::subscriber::{Cut, Subscriber, Told};
 use super::text::{Text, text_of, text_of_opened};
 use super::unread::Unread;
 use crate::store::Administration as _;
@@ -41,7 +41,7 @@ async fn file_of(opened: &Opened, user_id: &str) -> Result<Option<File>, Unread>
 struct Standing {
     /// The message that says so.
     text: Text,
-    status: Status,
+    told: Told,
     /// The newest message up to there.
     n: i64,
 }
@@ -58,12 +58,12 @@ async fn standing_of(
     file: Option<File>,
 ) -> Result<Standing, Unread> {
     let Some(File { stored, key }) = file else {
-        let status = Status::Stale;
+        let told = Told { status: Status::Stale, clock: None };
         let text = json!({
             "type": "snapshot", "user_id": user_id, "n": 0, "seq": 0, "mode": null,
-            "confidence": null, "as_of": null, "clock": null, "status": status,
+            "confidence": null, "as_of": null, "clock": null, "status": told.status,
         });
-        return Ok(Standing { text: text_of(text.to_string()), status, n: 0 });
+        return Ok(Standing { text: text_of(text.to_string()), told, n: 0 });
     };
     let person = if_readable(opened, &stored, opened.restorer.newest(&stored, &key).await)?;
     let person = person.as_ref();
@@ -85,7 +85,7 @@ async fn standing_of(
         "clock": clock,
         "status": status,
     });
-    Ok(Standing { text: text_of(text.to_string()), status, n })
+    Ok(Standing { text: text_of(text.to_string()), told: Told { status, clock }, n })
 }
 
 /// Somebody as they were restored; `None` when this release cannot: nobody else who is followed with them is of less
@@ -115,14 +115,14 @@ pub(super) async fn begin(
 ) -> bool {
     while subscriber.last(user_id).is_some() {
         match standing(opened, user_id).await {
-            Ok(Standing { text, status, n }) => {
+            Ok(Standing { text, told, n }) => {
                 // Whoever knows more than there is knew another store.
                 let last = after.map_or(n, |after| after.min(n));
                 // Before it is said where they stand, no change of that is.
                 if snapshot && !subscriber.put(text).await {
                     return false;
                 }
-                subscriber.begin_after(user_id, last, status);
+                subscriber.begin_after(user_id, last, told);
                 return true;
             }
             Err(unread) => pause_after(unread, subscriber).await,
@@ -260,13 +260,19 @@ pub(super) async fn catch_up_everybody(opened: &Opened, subscriber: &Subscriber)
             Ok(steps) => {
                 for step in steps {
                     cursor.move_to(step.lane, step.number);
-                    let was_message = step.message.is_some();
-                    if let Some(message) = step.message {
-                        let text = with_cursor(&message.text, &cursor.encode());
-                        if !subscriber.put(text).await {
-                            return;
+                    let was_message = match step.left {
+                        Left::Nothing => false,
+                        Left::Message(message) => {
+                            let text = with_cursor(&message.text, &cursor.encode());
+                            if !subscriber.put(text).await {
+                                return;
+                            }
+                            true
                         }
-                    }
+                        Left::Broken { problem, .. } => {
+                            return pause_after(Unread::Broken(problem), subscriber).await;
+                        }
+                    };
                     subscriber.passed_any((step.lane, step.number), was_message);
                 }
             }

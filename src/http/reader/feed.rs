@@ -1,11 +1,12 @@
 //! Committed messages of all lanes in the order in which they were recorded, read from the store and opened. What
-//! no longer opens is passed over: its user was erased.
+//! nobody has a key for is passed over: its user was erased. What does not open otherwise is told as such.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use actors::lane::{Lane, UserNumber};
+use actors::phi::Phi;
 use actors::places::outbox_place;
-use actors::seal::DataKey;
+use actors::seal::{DataKey, Unopened};
 
 use super::archive::Opened;
 use super::cursor::Cursor;
@@ -20,8 +21,20 @@ const PAGE: usize = 500;
 pub(super) struct Step {
     pub(super) lane: Lane,
     pub(super) number: i64,
-    /// The message in it; `None` for what is for no subscriber.
-    pub(super) message: Option<Message>,
+    pub(super) left: Left,
+}
+
+/// What is in a row for subscribers.
+pub(super) enum Left {
+    /// Nothing: it is for none of them, or its user was erased.
+    Nothing,
+    Message(Message),
+    /// A message that does not open.
+    Broken {
+        user_id: String,
+        n: i64,
+        problem: String,
+    },
 }
 
 /// A message of a user, as it left.
@@ -111,21 +124,41 @@ async fn open(opened: &Opened, rows: Vec<(Lane, LeavingRow)>) -> Result<Vec<Step
     let keys: BTreeMap<UserNumber, Option<DataKey>> = users.into_iter().zip(keys).collect();
     let mut steps = Vec::with_capacity(rows.len());
     for (lane, LeavingRow { number, message, .. }) in rows {
-        let message = match message {
-            None => None,
+        let left = match message {
+            None => Left::Nothing,
             Some(LeavingMessage { user, user_id, n, body }) => {
                 let place = outbox_place(user, n);
-                let text = match keys.get(&user).and_then(Option::as_ref) {
-                    Some(key) => opened.restorer.open(user, key, place, &body).await?.ok(),
-                    None => None,
-                };
-                let text = text.and_then(text_of_opened);
-                text.map(|text| Message { user_id, n, text })
+                match keys.get(&user).and_then(Option::as_ref) {
+                    Some(key) => {
+                        let text = opened.restorer.open(user, key, place, &body).await?;
+                        left(
+                            user_id,
+                            n,
+                            text,
+                            &format!("row {number} of the outbox of lane {lane}"),
+                        )
+                    }
+                    None => Left::Nothing,
+                }
             }
         };
-        steps.push(Step { lane, number, message });
+        steps.push(Step { lane, number, left });
     }
     Ok(steps)
+}
+
+/// What a message comes to that was opened, or was not.
+fn left(user_id: String, n: i64, opened: Result<Phi<Vec<u8>>, Unopened>, row: &str) -> Left {
+    let text = match opened {
+        Ok(bytes) => text_of_opened(bytes).ok_or_else(|| "it is no text".to_owned()),
+        // Of before the user was erased and let in again.
+        Err(Unopened::OtherKey(_)) => return Left::Nothing,
+        Err(error) => Err(error.to_string()),
+    };
+    match text {
+        Ok(text) => Left::Message(Message { user_id, n, text }),
+        Err(problem) => Left::Broken { user_id, n, problem: format!("{row}: {problem}") },
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +190,25 @@ mod tests {
         };
         assert_eq!(order([2, 10]), [(0, 1), (1, 8), (1, 9), (0, 2), (1, 10)]);
         assert_eq!(order([3, 10]), [(0, 1), (1, 8), (1, 9), (0, 2)], "its third may come next");
+    }
+
+    #[test]
+    fn only_what_nobody_has_a_key_for_is_passed_over() {
+        let of = |opened| left("ada".to_owned(), 7, opened, "row 3");
+        let message = of(Ok(Phi::new(b"{}".to_vec())));
+        assert!(matches!(message, Left::Message(Message { n: 7, .. })));
+        assert!(matches!(of(Err(Unopened::OtherKey(1))), Left::Nothing));
+        for spoilt in [
+            Ok(Phi::new(vec![0xff])),
+            Err(Unopened::Damaged),
+            Err(Unopened::UnknownVersion(9)),
+            Err(Unopened::UnknownAlgorithm(9)),
+            Err(Unopened::NotAuthentic),
+        ] {
+            let Left::Broken { user_id, n, problem } = of(spoilt) else { panic!("not told") };
+            assert_eq!((user_id.as_str(), n), ("ada", 7));
+            assert!(problem.starts_with("row 3: ") && !problem.contains("ada"), "{problem}");
+        }
     }
 
     #[test]

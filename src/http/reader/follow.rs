@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::store::StoreError;
 use futures_util::future::join_all;
 
 use super::archive::{Archive, Opened};
@@ -11,7 +12,7 @@ use super::catching_up::{begin, catch_up, catch_up_everybody, snapshots};
 use super::cursor::Cursor;
 use super::ended::ENDED;
 use super::status::Status;
-use super::subscriber::Subscriber;
+use super::subscriber::{Cut, Subscriber};
 use super::text::Text;
 use super::{FOLLOWED, access, accessor, refusal};
 use crate::http::authentication::Identity;
@@ -20,8 +21,10 @@ use crate::http::refusals::{Refusals, Whom};
 use crate::store::{Access, Administration as _};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// How long writing down that somebody follows may take.
+/// How long writing down that somebody follows may take while the store is there.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before a store that is away is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What somebody asks to follow.
 pub(in crate::http) struct Wanted {
@@ -44,8 +47,6 @@ pub(in crate::http) enum Unfollowed {
     Forbidden,
     /// The request is none that can be; says what is wrong.
     Wrong(String),
-    /// It cannot be written down.
-    NotLogged,
 }
 
 /// Somebody's place at the hub, until it is dropped.
@@ -93,7 +94,7 @@ impl Subscription {
         self.opened.hub.is_away().then(|| Status::Stale.of_service(None))
     }
 
-    /// Follows, if that may be.
+    /// Follows, if that may be, once it is written down; while the store is away, that waits.
     ///
     /// # Errors
     ///
@@ -120,20 +121,10 @@ impl Subscription {
             record_id: after.map(|after| format!("n > {after}")),
             ..self.access("SUBSCRIBE")
         };
-        self.log(users.iter().map(|(user_id, after)| row(user_id, *after)).collect()).await?;
-        for user_id in users.keys() {
-            self.subscriber.follow(user_id);
-            self.opened.hub.follow(self.id, &self.subscriber, user_id);
-        }
-        let (opened, subscriber) = (Arc::clone(&self.opened), Arc::clone(&self.subscriber));
-        self.opened.runtime.spawn(async move {
-            for (user_id, after) in users {
-                if !begin(&opened, &subscriber, &user_id, after, snapshot).await {
-                    return;
-                }
-                catch_up(&opened, &subscriber, &user_id).await;
-            }
-        });
+        let rows = users.iter().map(|(user_id, after)| row(user_id, *after)).collect();
+        self.subscriber.ask(users.keys().cloned());
+        let beginning = self.beginning();
+        self.opened.runtime.spawn(async move { beginning.users(rows, users, snapshot).await });
         Ok(())
     }
 
@@ -174,37 +165,16 @@ impl Subscription {
             return Err(Unfollowed::Forbidden);
         }
         let row = self.access("SUBSCRIBE");
-        self.log(vec![Access { record_id: Some("everybody".to_owned()), ..row }]).await?;
-        let (opened, subscriber) = (Arc::clone(&self.opened), Arc::clone(&self.subscriber));
-        let cursor = match cursor.or_else(|| opened.hub.position()) {
-            Some(cursor) => cursor,
-            // Before the store was asked for the first time.
-            None => Cursor::at(opened.store.heads().await.map_err(|_| Unfollowed::NotLogged)?),
-        };
-        let status = if opened.hub.is_away() { Status::Stale } else { Status::Fresh };
-        subscriber.tell(&status.of_service(Some(&cursor.encode())));
-        subscriber.follow_everybody(cursor);
-        opened.hub.follow_everybody(self.id, &subscriber);
-        self.opened.runtime.spawn(async move {
-            if !snapshot || snapshots(&opened, &subscriber).await {
-                catch_up_everybody(&opened, &subscriber).await;
-            }
-        });
+        let row = Access { record_id: Some("everybody".to_owned()), ..row };
+        self.subscriber.ask_for_everybody();
+        let beginning = self.beginning();
+        self.opened.runtime.spawn(async move { beginning.everybody(row, cursor, snapshot).await });
         Ok(())
     }
 
-    /// Writes rows down before anything is sent.
-    async fn log(&self, rows: Vec<Access>) -> Result<(), Unfollowed> {
-        let opened = Arc::clone(&self.opened);
-        let written = self.opened.runtime.spawn(async move { log_all(&opened, &rows).await });
-        match tokio::time::timeout(PATIENCE, written).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(problem))) => {
-                tracing::error!(%problem, "nobody follows: phi_access_log takes no rows");
-                Err(Unfollowed::NotLogged)
-            }
-            Ok(Err(_)) | Err(_) => Err(Unfollowed::NotLogged),
-        }
+    fn beginning(&self) -> Beginning {
+        let (archive, opened) = (Arc::clone(&self.archive), Arc::clone(&self.opened));
+        Beginning { archive, opened, id: self.id, subscriber: Arc::clone(&self.subscriber) }
     }
 
     async fn refuse(&self, user_id: Option<String>) {
@@ -236,8 +206,103 @@ impl Drop for Subscription {
     }
 }
 
-async fn log_all(opened: &Opened, rows: &[Access]) -> Result<(), String> {
+/// How somebody comes to follow whom they may.
+struct Beginning {
+    archive: Arc<Archive>,
+    opened: Arc<Opened>,
+    id: u64,
+    subscriber: Arc<Subscriber>,
+}
+
+impl Beginning {
+    async fn users(self, rows: Vec<Access>, users: BTreeMap<String, Option<i64>>, snapshot: bool) {
+        if !self.log(&rows).await {
+            return;
+        }
+        let Self { archive, opened, id, subscriber } = &self;
+        for (user_id, row) in users.keys().zip(rows) {
+            match subscriber.follow(user_id) {
+                true => opened.hub.follow(*id, subscriber, user_id),
+                false => archive.log_end(vec![ended(row)]),
+            }
+        }
+        for (user_id, after) in users {
+            if !begin(opened, subscriber, &user_id, after, snapshot).await {
+                return;
+            }
+            catch_up(opened, subscriber, &user_id).await;
+        }
+    }
+
+    async fn everybody(self, row: Access, cursor: Option<Cursor>, snapshot: bool) {
+        if !self.log(std::slice::from_ref(&row)).await {
+            return;
+        }
+        let Self { archive, opened, id, subscriber } = &self;
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => self.position().await,
+        };
+        let status = if opened.hub.is_away() { Status::Stale } else { Status::Fresh };
+        subscriber.tell(&status.of_service(Some(&cursor.encode())));
+        if !subscriber.follow_everybody(cursor) {
+            return archive.log_end(vec![ended(row)]);
+        }
+        opened.hub.follow_everybody(*id, subscriber);
+        if !snapshot || snapshots(opened, subscriber).await {
+            catch_up_everybody(opened, subscriber).await;
+        }
+    }
+
+    /// Where everybody's messages are by now.
+    async fn position(&self) -> Cursor {
+        loop {
+            if let Some(position) = self.opened.hub.position() {
+                return position;
+            }
+            // Before the store was asked for the first time.
+            match self.opened.store.heads().await {
+                Ok(heads) => return Cursor::at(heads),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Writes rows down before anything is sent, as often as it takes while the store is away: whoever waits is told
+    /// so by the hub. Says whether they are written.
+    async fn log(&self, rows: &[Access]) -> bool {
+        let hub = &self.opened.hub;
+        while self.subscriber.waits() {
+            // A crowd that waits asks nothing.
+            if hub.is_away() {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let problem = match tokio::time::timeout(PATIENCE, log_all(&self.opened, rows)).await {
+                Ok(Ok(())) => return true,
+                Ok(Err(StoreError::Away(_))) => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(_) if hub.is_away() => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            tracing::error!(%problem, "nobody follows: phi_access_log takes no rows");
+            self.subscriber.cut(Cut::NotLogged);
+        }
+        false
+    }
+}
+
+/// Of a subscription that was written down and came to nothing: its socket has gone meanwhile.
+fn ended(row: Access) -> Access {
+    let record_id = row.record_id.filter(|_| row.user_id.is_none());
+    Access { access_type: ENDED.to_owned(), record_id, ..row }
+}
+
+async fn log_all(opened: &Opened, rows: &[Access]) -> Result<(), StoreError> {
     // Together: they are written by one statement.
     let written = join_all(rows.iter().map(|row| opened.store.log_access(row))).await;
-    written.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())
+    written.into_iter().collect()
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::archive::Opened;
 use super::catching_up::catch_up;
 use super::cursor::Cursor;
-use super::feed::{self, Missing, Step};
+use super::feed::{self, Left, Missing, Step};
 use super::status::Status;
 use super::subscriber::{Cut, Offered, Subscriber};
 use super::text::{Text, text_of};
@@ -51,16 +51,21 @@ impl Hub {
         id
     }
 
-    /// From now on a user's messages are offered to this one.
+    /// From now on a user's messages are offered to this one, unless it has gone.
     pub(super) fn follow(&self, id: u64, subscriber: &Arc<Subscriber>, user_id: &str) {
         let mut registry = self.registry();
-        let followers = registry.followers.entry(user_id.to_owned()).or_default();
-        followers.push((id, Arc::clone(subscriber)));
+        if registry.subscribers.contains_key(&id) {
+            let followers = registry.followers.entry(user_id.to_owned()).or_default();
+            followers.push((id, Arc::clone(subscriber)));
+        }
     }
 
     /// From now on everybody's are.
     pub(super) fn follow_everybody(&self, id: u64, subscriber: &Arc<Subscriber>) {
-        self.registry().everybody.insert(id, Arc::clone(subscriber));
+        let mut registry = self.registry();
+        if registry.subscribers.contains_key(&id) {
+            registry.everybody.insert(id, Arc::clone(subscriber));
+        }
     }
 
     /// Up to where messages were handed out; `None` before the store was asked first.
@@ -136,9 +141,22 @@ impl Hub {
         let Registry { followers, everybody, position, .. } = &mut *registry;
         let position = position.get_or_insert_default();
         let mut holes = Vec::new();
-        for Step { lane, number, message } in steps {
+        for Step { lane, number, left } in steps {
             position.move_to(lane, number);
-            let Some(message) = message else { continue };
+            let message = match left {
+                Left::Nothing => continue,
+                Left::Message(message) => message,
+                Left::Broken { user_id, n, problem } => {
+                    tracing::error!(%problem, "a message cannot be handed out");
+                    everybody.values().for_each(|subscriber| subscriber.misses_any((lane, number)));
+                    for (_, subscriber) in followers.get(&user_id).into_iter().flatten() {
+                        if subscriber.misses(&user_id, n) == Offered::Hole {
+                            holes.push((Arc::clone(subscriber), user_id.clone()));
+                        }
+                    }
+                    continue;
+                }
+            };
             let own = followers.get(&message.user_id);
             let sockets = own.map_or(0, Vec::len) + everybody.len();
             telemetry::traces().handed_out(message.text.expose(), sockets);
@@ -246,11 +264,12 @@ async fn turn(opened: &Arc<Opened>) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::http::reader::feed::Message;
+    use crate::http::reader::subscriber::Told;
 
     fn step(number: i64, user_id: &str, n: i64) -> Step {
         let text = text_of(format!("{{\"n\":{n}}}"));
-        let message = Some(Message { user_id: user_id.to_owned(), n, text });
-        Step { lane: Lane(1), number, message }
+        let left = Left::Message(Message { user_id: user_id.to_owned(), n, text });
+        Step { lane: Lane(1), number, left }
     }
 
     async fn next(subscriber: &Subscriber) -> String {
@@ -269,7 +288,7 @@ mod tests {
         let (one, ada) = entered(&hub);
         ada.follow("ada");
         hub.follow(one, &ada, "ada");
-        ada.begin_after("ada", 7, Status::Fresh);
+        ada.begin_after("ada", 7, Told { status: Status::Fresh, clock: None });
         assert!(ada.caught_up("ada", false));
         let (two, all) = entered(&hub);
         all.follow_everybody(hub.position().expect("the store was asked"));
@@ -287,6 +306,37 @@ mod tests {
         let (users, _) = ada.end();
         hub.leave(one, &users);
         assert!(hub.followed().is_empty());
+        hub.follow(one, &ada, "ada");
+        assert!(hub.followed().is_empty(), "who has gone comes too late");
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_open_ends_who_follows_everybody_and_is_looked_for_where_else_it_is()
+    {
+        let hub = Hub::default();
+        assert_eq!(hub.from(&BTreeMap::from([(Lane(1), 4)])), None, "nobody waits yet");
+        let (one, ada) = entered(&hub);
+        ada.follow("ada");
+        hub.follow(one, &ada, "ada");
+        ada.begin_after("ada", 7, Told { status: Status::Fresh, clock: None });
+        assert!(ada.caught_up("ada", false));
+        let all = [(); 2].map(|()| {
+            let (id, all) = entered(&hub);
+            all.follow_everybody(hub.position().expect("the store was asked"));
+            hub.follow_everybody(id, &all);
+            all
+        });
+        assert!(hub.joins(&all[0]), "the other still reads, and will meet it");
+        let broken = |number, n| {
+            let (user_id, problem) = ("ada".to_owned(), "it is spoilt".to_owned());
+            Step { lane: Lane(1), number, left: Left::Broken { user_id, n, problem } }
+        };
+        assert!(hub.hand_out(vec![broken(4, 7)]).is_empty(), "all had it before");
+        let holes = hub.hand_out(vec![broken(5, 8), step(6, "ada", 9), step(7, "bob", 1)]);
+        assert_eq!(holes.len(), 1);
+        assert_eq!(all[0].next().await.err(), Some(Cut::Broken));
+        assert!(all[1].cursor().is_some());
+        assert_eq!(ada.last("ada"), Some(7), "the ninth waits for the eighth");
     }
 
     #[tokio::test]

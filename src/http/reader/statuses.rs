@@ -1,7 +1,6 @@
 //! Looks from time to time whether those who are followed have turned stale, quarantined or fresh again, and tells
 //! who follows them. No message of a user's own says so. It opens nobody's state who has the checkpoint of before.
 
-use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::archive::{File, Opened};
 use super::catching_up::clock_of;
 use super::now;
 use super::status::Status;
+use super::subscriber::Told;
 use super::unread::Unread;
 use crate::store::UserMark;
 
@@ -72,8 +72,8 @@ async fn look(
         let mut one = Known::default();
         refresh(opened, &changed, &mut one).await?;
         for user_id in &changed {
-            let (status, time) = standing(opened, one.get(user_id));
-            let text = status.message(user_id, time);
+            let Told { status, clock } = standing(opened, one.get(user_id), None);
+            let text = status.message(user_id, clock);
             everybody.iter().for_each(|subscriber| subscriber.tell(&text));
         }
     }
@@ -113,18 +113,19 @@ async fn refresh(opened: &Opened, users: &[String], known: &mut Known) -> Result
 }
 
 fn tell_followers(opened: &Opened, user_id: &str, clock: Option<&Clock>) {
-    let (status, time) = standing(opened, clock);
-    let text = LazyCell::new(|| status.message(user_id, time));
     for subscriber in opened.hub.followers(user_id) {
-        subscriber.offer_status(user_id, status, || Arc::clone(&text));
+        let judge = |told| standing(opened, clock, told);
+        let text = |Told { status, clock }: Told| status.message(user_id, clock);
+        subscriber.offer_status(user_id, judge, text);
     }
 }
 
-/// A user's status by now, and the time of their newest evaluated event.
-fn standing(opened: &Opened, clock: Option<&Clock>) -> (Status, Option<Timestamp>) {
-    let time = clock.and_then(|clock| clock.time);
+/// A user's status by now, and the time of their newest evaluated event: of the checkpoint, or of the newer state that
+/// whoever follows was `told`. Of nobody that is nothing.
+fn standing(opened: &Opened, clock: Option<&Clock>, told: Option<Timestamp>) -> Told {
+    let time = clock.and_then(|clock| clock.time.max(told));
     let quarantined = clock.is_some_and(|clock| clock.mark.quarantined);
-    (Status::of(quarantined, time, now(), opened.fresh_for), time)
+    Told { status: Status::of(quarantined, time, now(), opened.fresh_for), clock: time }
 }
 
 /// The rows and keys of these users.

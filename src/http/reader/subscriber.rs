@@ -1,11 +1,12 @@
 //! One who follows users, between what is read and the socket: whom, how far each has come, and what waits to be
 //! sent. The queue is bounded: whoever does not keep up is closed, and what was dropped is in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actors::lane::Lane;
+use neuros::time::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -28,6 +29,8 @@ pub(in crate::http) enum Cut {
     Again,
     /// Too many wait to read.
     Busy,
+    /// It cannot be written down that it follows.
+    NotLogged,
 }
 
 /// One who follows users.
@@ -45,7 +48,11 @@ pub(in crate::http) struct Subscriber {
 #[derive(Default)]
 struct Inner {
     queue: Queue,
+    /// Who are asked for and not followed yet, for that is not written down.
+    asked: BTreeSet<String>,
     users: BTreeMap<String, Followed>,
+    /// The same of everybody.
+    asks_for_everybody: bool,
     everybody: Option<Everybody>,
     cut: Option<Cut>,
     is_over: bool,
@@ -59,8 +66,16 @@ struct Followed {
     seen: i64,
     /// Somebody reads the store for this user.
     is_behind: bool,
-    told: Option<Status>,
+    told: Option<Told>,
     sent: u64,
+}
+
+/// What was said of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) status: Status,
+    /// The time of the newest evaluated event.
+    pub(super) clock: Option<Timestamp>,
 }
 
 /// All users at once.
@@ -79,6 +94,22 @@ pub(super) enum Offered {
     Hole,
 }
 
+impl Followed {
+    /// There is a message that is not put into the queue now.
+    fn sees(&mut self, n: i64) -> Offered {
+        if self.is_behind {
+            self.seen = self.seen.max(n);
+            return Offered::Done;
+        }
+        if n <= self.last {
+            return Offered::Done;
+        }
+        self.is_behind = true;
+        self.seen = n;
+        Offered::Hole
+    }
+}
+
 impl Subscriber {
     /// One who follows nobody yet, with so many bytes that may wait, and for so long.
     pub(super) fn new(bytes_max: usize, wait_max: Duration) -> Self {
@@ -86,61 +117,86 @@ impl Subscriber {
         Self { inner: Mutex::default(), ready, room, bytes_max, wait_max }
     }
 
-    /// Adds users, each from behind a message; nothing live is put into the queue for them until
-    /// [`Subscriber::caught_up`].
-    pub(super) fn follow(&self, user_id: &str) {
+    /// These are asked for, and nothing is done about it yet.
+    pub(super) fn ask(&self, users: impl Iterator<Item = String>) {
+        self.inner().asked.extend(users);
+    }
+
+    /// The same of everybody.
+    pub(super) fn ask_for_everybody(&self) {
+        self.inner().asks_for_everybody = true;
+    }
+
+    /// Whether anybody still waits for what is to be read.
+    pub(super) fn waits(&self) -> bool {
+        let inner = self.inner();
+        inner.cut.is_none() && !inner.is_over
+    }
+
+    /// Follows a user; nothing live is put into the queue for them until [`Subscriber::caught_up`]. Says whether the
+    /// socket is still there.
+    pub(super) fn follow(&self, user_id: &str) -> bool {
         let followed = Followed { last: 0, seen: 0, is_behind: true, told: None, sent: 0 };
-        self.inner().users.insert(user_id.to_owned(), followed);
+        let mut inner = self.inner();
+        inner.asked.remove(user_id);
+        if !inner.is_over {
+            inner.users.insert(user_id.to_owned(), followed);
+        }
+        !inner.is_over
     }
 
     /// Where a user's messages are taken up.
-    pub(super) fn begin_after(&self, user_id: &str, last: i64, told: Status) {
+    pub(super) fn begin_after(&self, user_id: &str, last: i64, told: Told) {
         if let Some(followed) = self.inner().users.get_mut(user_id) {
             followed.last = last;
             followed.told = Some(told);
         }
     }
 
-    /// Follows everybody from behind a cursor, with nothing live until the reader has caught up.
-    pub(super) fn follow_everybody(&self, cursor: Cursor) {
-        self.inner().everybody = Some(Everybody { cursor, is_behind: true, sent: 0 });
+    /// Follows everybody from behind a cursor, with nothing live until the reader has caught up. Says whether the
+    /// socket is still there.
+    pub(super) fn follow_everybody(&self, cursor: Cursor) -> bool {
+        let mut inner = self.inner();
+        if !inner.is_over {
+            inner.everybody = Some(Everybody { cursor, is_behind: true, sent: 0 });
+        }
+        !inner.is_over
     }
 
-    /// How many users are followed by name.
+    /// How many users are followed by name, or asked for.
     pub(super) fn user_count(&self) -> usize {
-        self.inner().users.len()
+        let inner = self.inner();
+        inner.users.len() + inner.asked.len()
     }
 
-    /// Whether this one is followed by name.
+    /// Whether this one is followed by name, or asked for.
     pub(super) fn follows(&self, user_id: &str) -> bool {
-        self.inner().users.contains_key(user_id)
+        let inner = self.inner();
+        inner.users.contains_key(user_id) || inner.asked.contains(user_id)
     }
 
-    /// Whether everybody is followed.
+    /// Whether everybody is followed, or asked for.
     pub(super) fn follows_everybody(&self) -> bool {
-        self.inner().everybody.is_some()
+        self.inner().asks_for_everybody
     }
 
     /// A message of a user who is followed by name.
     pub(super) fn offer(&self, message: &Message) -> Offered {
         let mut inner = self.inner();
         let Some(followed) = inner.users.get_mut(&message.user_id) else { return Offered::Done };
-        if followed.is_behind {
-            followed.seen = followed.seen.max(message.n);
-            return Offered::Done;
-        }
-        if message.n <= followed.last {
-            return Offered::Done;
-        }
-        if message.n > followed.last + 1 {
-            followed.is_behind = true;
-            followed.seen = message.n;
-            return Offered::Hole;
+        if followed.is_behind || message.n != followed.last + 1 {
+            return followed.sees(message.n);
         }
         followed.last = message.n;
         followed.sent += 1;
         self.push(&mut inner, message.text.clone());
         Offered::Done
+    }
+
+    /// The same of one that cannot be offered: it is to be read where else it is stored.
+    pub(super) fn misses(&self, user_id: &str, n: i64) -> Offered {
+        let mut inner = self.inner();
+        inner.users.get_mut(user_id).map_or(Offered::Done, |followed| followed.sees(n))
     }
 
     /// A message for who follows everybody, with its place and the text that names it.
@@ -155,14 +211,30 @@ impl Subscriber {
         self.push(&mut inner, text.clone());
     }
 
-    /// A user's condition; told only when it is another than before.
-    pub(super) fn offer_status(&self, user_id: &str, status: Status, text: impl FnOnce() -> Text) {
+    /// A message for who follows everybody that does not open: behind it nothing follows, unless it was had.
+    pub(super) fn misses_any(&self, (lane, number): (Lane, i64)) {
         let mut inner = self.inner();
-        let Some(followed) = inner.users.get_mut(user_id) else { return };
-        let is_news = followed.told.is_some_and(|told| told != status);
-        if is_news {
-            followed.told = Some(status);
-            self.push(&mut inner, text());
+        let is_missing = |its: &Everybody| !its.is_behind && number > its.cursor.of(lane);
+        if inner.everybody.as_ref().is_some_and(is_missing) {
+            self.cut_off(&mut inner, Cut::Broken);
+        }
+    }
+
+    /// A user's condition; told only when it is another than before. It is judged with the clock that was told: what
+    /// was looked up may be older.
+    pub(super) fn offer_status(
+        &self,
+        user_id: &str,
+        judge: impl FnOnce(Option<Timestamp>) -> Told,
+        text: impl FnOnce(Told) -> Text,
+    ) {
+        let mut inner = self.inner();
+        let followed = inner.users.get_mut(user_id);
+        let Some(told) = followed.and_then(|followed| followed.told.as_mut()) else { return };
+        let before = std::mem::replace(told, judge(told.clock));
+        let now = *told;
+        if now.status != before.status {
+            self.push(&mut inner, text(now));
         }
     }
 
@@ -347,7 +419,8 @@ mod tests {
     fn following(last: i64) -> Subscriber {
         let subscriber = Subscriber::new(1_000, WAIT_MAX);
         subscriber.follow("ada");
-        subscriber.begin_after("ada", last, Status::Fresh);
+        let clock = Some(Timestamp::from_micros(100));
+        subscriber.begin_after("ada", last, Told { status: Status::Fresh, clock });
         subscriber
     }
 
@@ -367,6 +440,26 @@ mod tests {
             assert_eq!(next(&subscriber).await, Ok(message(n).text.expose().clone()));
         }
         assert_eq!(subscriber.end(), (vec![("ada".to_owned(), 3)], None));
+    }
+
+    #[tokio::test]
+    async fn a_status_is_told_when_it_changes_and_judged_with_the_clock_that_was_told() {
+        let subscriber = following(0);
+        let mut clocks = Vec::new();
+        for (status, clock) in
+            [(Status::Fresh, 100), (Status::Stale, 200), (Status::Stale, 300), (Status::Fresh, 400)]
+        {
+            let judge = |told: Option<Timestamp>| {
+                clocks.push(told.map(Timestamp::as_micros));
+                Told { status, clock: Some(Timestamp::from_micros(clock)) }
+            };
+            let text = |told: Told| text_of(format!("{:?}", told.status));
+            subscriber.offer_status("ada", judge, text);
+        }
+        assert_eq!(clocks, [100, 100, 200, 300].map(Some));
+        assert_eq!(next(&subscriber).await.as_deref(), Ok("Stale"));
+        assert_eq!(next(&subscriber).await.as_deref(), Ok("Fresh"));
+        assert_eq!(subscriber.inner().queue.pop().map(|(by, _)| by), None, "nothing twice");
     }
 
     #[tokio::test]

@@ -14,11 +14,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::allowance::Allowance;
 use super::request;
+use crate::http::Desk;
 use crate::http::authentication::Identity;
 use crate::http::reader::{Cut, Ending, Subscription, Text, Unfollowed};
-use crate::http::{Desk, Sockets};
 
-/// How often it is looked at whether a client is still there and known, at least.
+/// How often it is looked at whether a client is still there and known, at least. A ping goes out at a look.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a client may take to read why it is closed, and to answer. One that does not keep up has as long as it may
 /// be silent: it has much to read before that.
@@ -86,6 +86,7 @@ impl From<Cut> for Ended {
             Cut::Broken => Self::Broken,
             Cut::Again => Self::Later("come again with `after`"),
             Cut::Busy => Self::Later("too many wait to read; come again later with `after`"),
+            Cut::NotLogged => Self::Later("it cannot be written down who follows"),
         }
     }
 }
@@ -140,9 +141,11 @@ impl Conversation {
         let ending = self.desk.archive.ending().clone();
         let expired = expired(self.identity.until());
         tokio::pin!(expired);
-        let mut look = tokio::time::interval(LOOK_EVERY.min(self.desk.sockets.ping_every));
+        let (look_every, looks_each_ping) = looks(self.desk.sockets.ping_every);
+        let mut heard = Instant::now();
+        let mut look = tokio::time::interval_at(heard + look_every, look_every);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut heard, mut pinged) = (Instant::now(), Instant::now());
+        let mut looked = 0;
         let mut allowance = Allowance::new(heard);
         let subscriber = std::sync::Arc::clone(self.subscription.subscriber());
         loop {
@@ -151,9 +154,12 @@ impl Conversation {
                 biased;
                 () = ending.cancelled() => return self.desk.archive.how_it_ends().into(),
                 () = &mut expired => return Ended::Expired,
-                _ = look.tick() => if let Err(ended) = self.look(heard, &mut pinged).await {
-                    return ended;
-                },
+                _ = look.tick() => {
+                    looked = (looked + 1) % looks_each_ping;
+                    if let Err(ended) = self.look(heard, looked == 0).await {
+                        return ended;
+                    }
+                }
                 message = stream.recv() => {
                     heard = Instant::now();
                     let message = match message {
@@ -189,16 +195,14 @@ impl Conversation {
     }
 
     /// Looks whether the client is still there, and still known.
-    async fn look(&mut self, heard: Instant, pinged: &mut Instant) -> Result<(), Ended> {
+    async fn look(&mut self, heard: Instant, pings: bool) -> Result<(), Ended> {
         if !self.desk.authentication.still_knows(&self.identity) {
             return Err(Ended::Expired);
         }
-        let Sockets { ping_every, silence_max, .. } = self.desk.sockets;
-        if heard.elapsed() >= silence_max {
+        if heard.elapsed() >= self.desk.sockets.silence_max {
             return Err(Ended::Silent);
         }
-        if pinged.elapsed() >= ping_every {
-            *pinged = Instant::now();
+        if pings {
             in_time(self.session.ping(b"")).await?;
         }
         Ok(())
@@ -240,9 +244,15 @@ impl Conversation {
         self.subscription.follow(wanted).await.map_err(|unfollowed| match unfollowed {
             Unfollowed::Forbidden => Ended::Forbidden,
             Unfollowed::Wrong(said) => Ended::Bad(said),
-            Unfollowed::NotLogged => Ended::Later("it cannot be written down who follows"),
         })
     }
+}
+
+/// How often it is looked, and with how many looks a ping is due: neither a look too early nor one too late.
+fn looks(ping_every: Duration) -> (Duration, u32) {
+    let looks = ping_every.as_millis().div_ceil(LOOK_EVERY.as_millis()).max(1);
+    let looks = u32::try_from(looks).unwrap_or(u32::MAX);
+    (ping_every / looks, looks)
 }
 
 /// Sends what is short; a client that reads so slowly that there is no room for it does not keep up.
@@ -295,5 +305,27 @@ async fn expired(until: Option<Timestamp>) {
         let left = until.as_micros() - crate::app::now().as_micros();
         let Ok(left) = u64::try_from(left) else { return };
         tokio::time::sleep(Duration::from_micros(left + 1).min(CLOCK_MAX)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_go_out_as_often_as_the_settings_say_and_clients_are_looked_at_between_them() {
+        for (ping_every, wanted) in [
+            (20_000, (5_000, 4)),
+            (5_000, (5_000, 1)),
+            (200, (200, 1)),
+            (12_000, (4_000, 3)),
+            (60_000, (5_000, 12)),
+        ] {
+            let (look_every, looks) = looks(Duration::from_millis(ping_every));
+            assert_eq!((look_every.as_millis(), looks), wanted, "{ping_every}");
+        }
+        let (look_every, looks) = looks(Duration::from_millis(17_001));
+        let late = Duration::from_millis(17_001) - look_every * looks;
+        assert!(look_every < LOOK_EVERY && late < Duration::from_micros(1), "{late:?}");
     }
 }

@@ -102,22 +102,47 @@ fn a_message_that_two_owners_of_its_lane_have_given_is_acknowledged_for_both() {
 }
 
 #[test]
-fn a_peer_is_late_that_owes_a_pong_or_acknowledges_nothing_for_longer_than_its_time() {
+fn a_peer_is_late_that_owes_a_pong_or_leaves_its_oldest_message_for_longer_than_its_time() {
     let (patience, begin) = (Duration::from_secs(10), Instant::now());
     let at = |seconds| begin + Duration::from_secs(seconds);
     let mut window = Window::new(true);
     assert_eq!(window.late(at(99), patience), None, "it owes nothing");
-    let _told = written(&mut window, &[1, 2], begin);
+    let _told = written(&mut window, &[1, 2, 3], begin);
     assert_eq!(window.late(at(10), patience), None);
     assert_eq!(window.late(at(11), patience), Some(Late::Ack));
-    window.acknowledge(id(2), at(9));
+    window.acknowledge(id(1), at(9));
     assert_eq!(window.late(at(19), patience), None, "it goes on");
+    window.acknowledge(id(3), at(18));
+    assert_eq!(window.late(at(20), patience), Some(Late::Ack), "the second is left out");
     let ping = window.ping(at(12));
-    window.acknowledge(id(1), at(13));
+    window.acknowledge(id(2), at(13));
     assert_eq!(window.late(at(22), patience), None);
     assert_eq!(window.late(at(23), patience), Some(Late::Pong));
     window.pong(&ping);
     assert_eq!(window.late(at(99), patience), None);
+}
+
+#[test]
+fn a_message_that_is_left_out_is_missed_though_other_lanes_are_acknowledged_all_the_time() {
+    let (patience, begin) = (Duration::from_secs(10), Instant::now());
+    let at = |seconds| begin + Duration::from_secs(seconds);
+    let mut window = Window::new(true);
+    let mut theirs = written(&mut window, &[1, 2, 3], begin);
+    let mut late = None;
+    for second in 0..30 {
+        let number = 100 + u128::from(second);
+        let mut other = written(&mut window, &[number], at(second));
+        if second == 0 {
+            window.acknowledge(id(1), at(0));
+            window.acknowledge(id(3), at(0));
+        }
+        window.acknowledge(id(number), at(second));
+        assert_eq!(safe(&mut other), Some(Ok(())), "its lane goes on");
+        late = late.or_else(|| window.late(at(second), patience).map(|late| (second, late)));
+    }
+    assert_eq!(late, Some((11, Late::Ack)));
+    window.fail("given up");
+    assert_eq!(safe(&mut theirs), Some(Err(1)), "the second comes again");
 }
 
 /// Lanes of the property, and messages of each.

@@ -29,6 +29,8 @@ pub(crate) struct Manners {
     pub(crate) reads: bool,
     /// It acknowledges messages.
     pub(crate) acknowledges: bool,
+    /// Except this one, by user and number.
+    pub(crate) leaves_out: Option<(&'static str, i64)>,
     /// It opens no socket, but answers with this status and this place to go to.
     pub(crate) refuses: Option<(u16, Option<&'static str>)>,
     /// It speaks `neuros.v1`.
@@ -39,8 +41,17 @@ pub(crate) struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        let says = Vec::new();
-        Self { reads: true, acknowledges: true, refuses: None, speaks: true, says }
+        let (says, leaves_out) = (Vec::new(), None);
+        Self { reads: true, acknowledges: true, leaves_out, refuses: None, speaks: true, says }
+    }
+}
+
+impl Manners {
+    /// Whether this message is acknowledged.
+    fn acknowledge(&self, message: &Value) -> bool {
+        let is_left_out =
+            |(user, n): (&str, i64)| message["user_id"] == user && message["n"].as_i64() == Some(n);
+        self.acknowledges && !self.leaves_out.is_some_and(is_left_out)
     }
 }
 
@@ -255,8 +266,8 @@ fn read<S: Read + Write>(shared: &Shared, socket: &mut WebSocket<S>, number: usi
         Ok(Message::Text(text)) => {
             let message: Value = serde_json::from_str(&text).expect("JSON");
             let ack = json!({ "type": "ack", "message_id": message["message_id"] });
+            let acknowledges = lock(&shared.manners).acknowledge(&message);
             shared.note(|seen| seen.messages.push((number, message)));
-            let acknowledges = lock(&shared.manners).acknowledges;
             !acknowledges || socket.send(Message::text(ack.to_string())).is_ok()
         }
         Ok(Message::Close(frame)) => {

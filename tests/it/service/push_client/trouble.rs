@@ -1,10 +1,12 @@
 //! Peers that are away, dead, deaf or silent: they delay themselves alone, and nothing is lost to them.
 
+use serde_json::{Value, json};
+
 use super::delivery::{all_arrived, cursors, known, site};
-use super::peer::{Manners, Order, Peer};
+use super::peer::{Manners, Order, Peer, Seen};
 use crate::servers::folder;
 use crate::service::check;
-use crate::service::feed::{crowd, stream};
+use crate::service::feed::{Flow, crowd, stream};
 use crate::service::site::{LANES, Site};
 use crate::service::sockets::client::stored;
 
@@ -59,6 +61,35 @@ fn a_peer_that_answers_nothing_is_given_up_and_tried_again() {
         check::all(&site);
         bridge.end();
     }
+}
+
+#[test]
+fn a_message_that_is_never_acknowledged_comes_again_though_other_lanes_go_on() {
+    let left_out = ("user-3", 1);
+    let peer = Peer::start(Manners { leaves_out: Some(left_out), ..Manners::default() });
+    let Some(site) = site(&peer, true, "4s") else { return };
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    let times = |seen: &Seen| {
+        let is_it =
+            |message: &Value| (&message["user_id"], &message["n"]) == (&json!("user-3"), &json!(1));
+        seen.messages.iter().filter(|(_, message)| is_it(message)).count()
+    };
+    // Something is acknowledged all the time.
+    let flow = Flow::default();
+    std::thread::scope(|scope| {
+        let _ends = flow.ends();
+        scope.spawn(|| flow.run(&site, 10));
+        peer.wait("it is sent", |seen| times(seen) == 1);
+        peer.wait("it comes again", |seen| times(seen) == 2);
+        let given_up = peer.seen(|seen| seen.messages.last().expect("one").0);
+        assert_eq!(given_up, 2, "over another connection");
+        peer.change(|manners| manners.leaves_out = None);
+    });
+    assert!(bridge.metric("biometric_push_disconnects_total{reason=\"unacknowledged\"}") >= 1.0);
+    all_arrived(&site, &peer);
+    check::all(&site);
+    bridge.end();
 }
 
 #[test]

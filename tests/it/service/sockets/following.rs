@@ -195,6 +195,29 @@ fn a_user_turns_fresh_with_an_event_of_now_and_stale_when_none_follows() {
 }
 
 #[test]
+fn nobody_turns_stale_by_a_checkpoint_that_is_older_than_their_snapshot() {
+    let key = SigningKey::elliptic("e");
+    let Some(mut site) = site(&key) else { return };
+    site.set("BRIDGE__CHECKPOINT__EVERY", "1h");
+    let bridge = site.start();
+    bridge.wait_lanes(3);
+    let now = crate::service::http::issuer::now();
+    stream(site.kafka, &site.topics.events, &[Event::at("ada", 3, 1, now - 1)], 1);
+    site.wait_caught_up();
+    let checkpoint = site.number("SELECT record_number FROM users WHERE user_id = 'ada'");
+    assert_eq!(checkpoint, 0, "the event is in no checkpoint");
+    let mut socket = open(&bridge, &key.token("ada", "self"));
+    socket.say(&subscribe(&json!(["ada"]), &Value::Null));
+    assert_eq!(socket.message()["status"], "fresh");
+    // As long as three looks.
+    assert_eq!(socket.next_within(Duration::from_secs(6)), Came::Nothing);
+    // Of a quarantine somebody is told all the same.
+    site.sql("UPDATE users SET quarantined_at = now() WHERE user_id = 'ada'");
+    assert_eq!(socket.message()["status"], "quarantined");
+    bridge.end();
+}
+
+#[test]
 fn a_cursor_of_elsewhere_or_older_than_what_is_kept_is_told_as_such() {
     let key = SigningKey::elliptic("e");
     let Some(site) = site(&key) else { return };
@@ -220,6 +243,43 @@ fn a_cursor_of_elsewhere_or_older_than_what_is_kept_is_told_as_such() {
     known.equals_store(&site, |_| true);
     site.sql("DELETE FROM outbox WHERE number = 2");
     assert_eq!(follow("MQ").code(), 4009, "some of it is no longer kept");
+    bridge.end();
+}
+
+#[test]
+fn a_message_that_does_not_open_is_passed_over_by_nobody() {
+    let key = SigningKey::elliptic("e");
+    let Some(site) = site(&key) else { return };
+    let bridge = site.start();
+    stream(site.kafka, &site.topics.events, &crowd(3, 10), 100);
+    site.wait_caught_up();
+    let messages = "sink < 2 AND user_number IS NOT NULL";
+    let newest = format!(
+        "(lane, number) = (SELECT lane, number FROM outbox WHERE {messages}
+          ORDER BY recorded_at DESC, lane DESC, number DESC LIMIT 1)"
+    );
+    let spoil = || {
+        site.sql(&format!(
+            "UPDATE outbox SET body = set_byte(body, length(body) - 1,
+             get_byte(body, length(body) - 1) # 1) WHERE {newest}"
+        ));
+    };
+    let follow = || {
+        let mut socket = open(&bridge, &key.token("ops", "operator"));
+        // "1", the cursor of whoever knows nothing.
+        socket.say(&subscribe(&json!("*"), &json!("MQ")));
+        socket
+    };
+    spoil();
+    let mut socket = follow();
+    assert_eq!(socket.code(), 1011, "what was stored does not open");
+    spoil();
+    let mut known = Known::default();
+    let mut socket = follow();
+    while known.messages.len() < stored(&site) {
+        known.take(socket.message());
+    }
+    known.equals_store(&site, |_| true);
     bridge.end();
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Came, Known, Socket, open, stored};
+use super::client::{Came, Known, Socket, all_stored, open, stored};
 use crate::servers::{Kafka, Postgres, Redis, Server as _, Servers};
 use crate::service::feed::{Event, crowd, stream};
 use crate::service::http::issuer::{SigningKey, set_of};
@@ -98,12 +98,43 @@ fn a_socket_stays_open_while_the_database_is_away_and_says_so() {
     assert_eq!(status(&mut socket), "stale");
     let mut late = open(&bridge, &key.token("ops", "operator"));
     assert_eq!(status(&mut late), "stale", "whoever comes meanwhile is told too");
+    let mut named = open(&bridge, &key.token("user-1", "self"));
+    assert_eq!(status(&mut named), "stale");
+    late.say(&json!({ "type": "subscribe", "users": "*", "after": known.cursor }));
+    let subscribe = json!({ "type": "subscribe", "users": ["user-1"], "after": { "user-1": 0 } });
+    named.say(&subscribe);
     stream(site.kafka, &site.topics.events, &crowd(10, 10), 20);
+    // As long as it takes to say that something cannot be written down.
+    for socket in [&mut late, &mut named] {
+        assert_eq!(socket.next_within(Duration::from_secs(8)), Came::Nothing, "it is held");
+    }
     postgres.start_again();
     assert_eq!(status(&mut socket), "fresh");
     site.wait_caught_up();
     take_all(&site, &mut socket, &mut known);
     known.equals_store(&site, |_| true);
+    // Who has asked meanwhile gets what they asked for, and it is written down.
+    let mut all = Known::default();
+    take_all(&site, &mut late, &mut all);
+    all.equals_store(&site, |_| true);
+    let mut own = Known::default();
+    let snapshot = loop {
+        let message = named.message();
+        if message["type"] == "snapshot" {
+            break message;
+        }
+    };
+    assert_eq!(snapshot["user_id"], "user-1");
+    let theirs = all_stored(&site, |user_id| user_id == "user-1").len();
+    while own.messages.len() < theirs {
+        own.take(named.message());
+    }
+    own.equals_store(&site, |user_id| user_id == "user-1");
+    let rows = "SELECT count(*) FROM phi_access_log
+         WHERE access_type = 'SUBSCRIBE' AND (user_id = 'user-1' OR record_id = 'everybody')";
+    assert_eq!(site.number(rows), 3);
+    named.say(&subscribe);
+    assert_eq!(named.code(), 4009, "who is followed already");
     bridge.end();
 }
 
