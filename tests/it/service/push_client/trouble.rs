@@ -67,7 +67,7 @@ fn a_peer_that_answers_nothing_is_given_up_and_tried_again() {
 fn a_message_that_is_never_acknowledged_comes_again_though_other_lanes_go_on() {
     let left_out = ("user-3", 1);
     let peer = Peer::start(Manners { leaves_out: Some(left_out), ..Manners::default() });
-    let Some(site) = site(&peer, true, "4s") else { return };
+    let Some(site) = site(&peer, true, "10s") else { return };
     let bridge = site.start();
     bridge.wait_lanes(LANES);
     let times = |seen: &Seen| {

@@ -116,10 +116,15 @@ impl Socket {
 
     /// The code that it is closed with, whatever comes before.
     pub(in crate::service) fn code(&mut self) -> u16 {
+        self.closed().0
+    }
+
+    /// The same, and why.
+    pub(in crate::service) fn closed(&mut self) -> (u16, String) {
         loop {
             match self.next() {
                 Came::Message(_) => {}
-                Came::Closed(code, _) => return code,
+                Came::Closed(code, why) => return (code, why),
                 other => panic!("not closed: {other:?}"),
             }
         }

@@ -242,7 +242,13 @@ fn a_cursor_of_elsewhere_or_older_than_what_is_kept_is_told_as_such() {
     }
     known.equals_store(&site, |_| true);
     site.sql("DELETE FROM outbox WHERE number = 2");
-    assert_eq!(follow("MQ").code(), 4009, "some of it is no longer kept");
+    let ended = follow("MQ").closed();
+    if ended == (1013, "come again with `after`".to_owned()) {
+        // The hub had not handed that out yet, which it tells all who follow.
+        assert_eq!(follow("MQ").code(), 4009, "some of it is no longer kept");
+    } else {
+        assert_eq!(ended.0, 4009, "some of it is no longer kept: {ended:?}");
+    }
     bridge.end();
 }
 
