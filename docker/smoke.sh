@@ -56,6 +56,7 @@ compose exec -T bridge biometric-bridge doctor
 
 compose exec -T bridge biometric-bridge send --user smoke --metric hrv=44
 until_so "the event is applied and Prometheus has seen it" metric 'sum(biometric_events_processed_total) > 0'
+until_so "the collector has taken spans" metric 'sum(biometric_spans_total{outcome="exported"}) > 0'
 until_so "Prometheus reaches everybody" metric 'min(up) == 1'
 compose exec -T postgres psql -U postgres -d bridge -w -A -t -c "SELECT 1" > /dev/null 2>&1 \
     && { echo "PostgreSQL lets somebody in without a password" >&2; exit 1; }
