@@ -25,11 +25,8 @@ const OPEN: &str = "nginx";
 const STORES: [&str; 3] = ["kafka", "postgres", "redis"];
 
 /// Variables of the bridge that are none of its settings, with the reason.
-const NO_SETTING: [(&str, &str); 3] = [
-    ("SSL_CERT_FILE", "whom the bridge trusts where no setting names an authority"),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "OpenTelemetry's own name"),
-    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "OpenTelemetry's own name"),
-];
+const NO_SETTING: [(&str, &str); 1] =
+    [("SSL_CERT_FILE", "whom the bridge trusts where no setting names an authority")];
 
 /// The compose file with anchors and merges carried out.
 pub(super) fn parse(text: &str) -> Value {
