@@ -45,4 +45,14 @@ fn a_collector_gets_spans_and_its_key_only_with_a_certificate_of_the_authority_t
         assert!(sent.contains(header), "{header:?}: {sent}");
     }
     assert!(!bridge.log().contains("sesame"), "what a collector asks for is in no log");
+    // The name for traces alone goes before the one for everything.
+    site.set("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-tenant=8");
+    let bridge = site.start();
+    bridge.wait_ready();
+    send(&site, "ada", Some(&traceparent(TRACE, "01")));
+    bridge.wait_metric(EXPORTED, |exported| exported > 0.0);
+    bridge.end();
+    let bytes = collector.bytes().split_off(bytes.len());
+    let sent = String::from_utf8_lossy(&bytes);
+    assert!(sent.contains("x-tenant: 8\r\n") && !sent.contains("sesame"), "{sent}");
 }
