@@ -75,7 +75,7 @@ pub(super) fn lay_down(
         }
         // Its keys are the operator's own: those that the settings name.
         if items.is_empty() && !volume["configMap"].is_null() {
-            for file in ["kafka.crt", "vault.crt", "bundle.crt"] {
+            for file in ["kafka.crt", "vault.crt", "collector.crt", "bundle.crt"] {
                 write(&format!("{place}/{file}"), "-");
             }
         }
