@@ -18,7 +18,7 @@ end() {
         compose ps --all || true
         compose logs --no-color --tail 60 || true
     fi
-    compose down --volumes --timeout 45 > /dev/null 2>&1 || true
+    compose down --volumes --timeout 50 > /dev/null 2>&1 || true
     rm -rf "$secrets"
     exit "$code"
 }
@@ -56,9 +56,10 @@ compose exec -T bridge biometric-bridge doctor
 
 compose exec -T bridge biometric-bridge send --user smoke --metric hrv=44
 until_so "the event is applied and Prometheus has seen it" metric 'sum(biometric_events_processed_total) > 0'
+until_so "the collector has taken spans" metric 'sum(biometric_spans_total{outcome="exported"}) > 0'
 until_so "Prometheus reaches everybody" metric 'min(up) == 1'
 compose exec -T postgres psql -U postgres -d bridge -w -A -t -c "SELECT 1" > /dev/null 2>&1 \
     && { echo "PostgreSQL lets somebody in without a password" >&2; exit 1; }
-compose stop --timeout 45 bridge
+compose stop --timeout 50 bridge
 test "$(docker inspect --format '{{.State.ExitCode}}' "$(compose ps --all -q bridge)")" -eq 0
 echo "the trial works"

@@ -5,6 +5,7 @@ mod alerts;
 mod chart;
 mod dashboards;
 pub(crate) mod docker;
+mod drain;
 mod guide;
 mod nginx;
 mod promql;

@@ -94,7 +94,6 @@ install_packages() {
     has python3 || wanted+=(python3 python3-venv)
     has setpriv || wanted+=(util-linux)
     has valgrind || wanted+=(valgrind)
-    has openssl || wanted+=(openssl)
     # Both in one: npm is no part of Debian's nodejs.
     { has node && has npm; } || wanted+=(nodejs npm)
     # Networks that can be cut; where they may not be made, chaos says so and does without.
@@ -363,7 +362,6 @@ for name in curl jq openssl; do note_command "$name" "$name"; done
 note_command redis-cli redis-tools
 note_command setpriv util-linux
 note_command valgrind valgrind
-note_command openssl openssl
 unpacked="$cache/unpacked"
 if [ -e "$unpacked/nginx.stamp" ]; then note nginx "$unpacked/nginx"; fi
 if [ -e "$unpacked/prometheus.stamp" ]; then for tool in prometheus promtool; do note "$tool" "$unpacked/$tool"; done; fi

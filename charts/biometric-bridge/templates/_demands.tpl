@@ -109,6 +109,10 @@
 {{/* Whom an instance speaks to, by the names below networkPolicy.egress, and whether it does. */}}
 {{- define "bridge.edges" -}}
 {{- $v := .Values -}}
+{{- $traces := ne "" (include "bridge.setting" (list . "traces.endpoint" "")) -}}
+{{- range $v.extraEnv -}}
+{{- if has .name (list "OTEL_EXPORTER_OTLP_ENDPOINT" "BRIDGE__TRACES__ENDPOINT") -}}{{- $traces = true -}}{{- end -}}
+{{- end -}}
 {{- $used := dict
   "dns" true
   "postgres" true
@@ -119,7 +123,7 @@
   "issuer" (ne "" (include "bridge.setting" (list . "auth.jwks_url" "")))
   "peer" $v.push.enabled
   "coach" $v.coach.enabled
-  "telemetry" (or (not (empty $v.networkPolicy.egress.telemetry.to)) (ne "" (include "bridge.setting" (list . "traces.endpoint" ""))))
+  "telemetry" (or $traces (not (empty $v.networkPolicy.egress.telemetry.to)))
 -}}
 {{- $edges := dict -}}
 {{- range $name, $is := $used -}}

@@ -26,12 +26,12 @@
 
 {{/*
 How long the service may take to end, in seconds: `shutdown.deadline` for what is in flight, or 12 s for whoever follows
-somebody, and then 15 s: 3 for what was sent last, 4 for the peer, 2 for HTTP, twice 2 for the log of accesses, 2 for the
-database's connections (src/app.rs, Service::end).
+somebody, and then 17 s: 3 for what was sent last, 4 for the peer, 2 for HTTP, twice 2 for the log of accesses, 2 for the
+database's connections (src/app.rs, Service::end), 2 for the last spans (src/telemetry/traces.rs).
 */}}
 {{- define "bridge.drainSeconds" -}}
 {{- $deadline := include "bridge.seconds" (include "bridge.setting" (list . "shutdown.deadline" "25s")) | int64 -}}
-{{- add (max $deadline 12) 15 -}}
+{{- add (max $deadline 12) 17 -}}
 {{- end -}}
 
 {{- define "bridge.gracePeriodSeconds" -}}

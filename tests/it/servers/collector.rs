@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span as Sent;
 use prost::Message as _;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::scratch::Port;
+use super::vault::who_shows;
 
 /// How long spans are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,7 +69,7 @@ impl Span {
 
 /// A stand-in.
 pub(crate) struct Collector {
-    address: SocketAddr,
+    url: String,
     shared: Arc<Shared>,
     _port: Port,
 }
@@ -93,24 +96,40 @@ impl Default for State {
 impl Collector {
     /// Begins to listen.
     pub(crate) fn start() -> Self {
+        Self::listen(None)
+    }
+
+    /// One that speaks TLS.
+    pub(crate) fn start_tls(certificate: &Path, key: &Path) -> Self {
+        Self::listen(Some(who_shows(certificate, key)))
+    }
+
+    fn listen(tls: Option<Arc<ServerConfig>>) -> Self {
         let port = Port::new().expect("a port is free");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         let listener = TcpListener::bind(address).expect("it listens");
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::<Shared>::default();
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&serving);
+                let (shared, tls) = (Arc::clone(&serving), tls.clone());
                 // A connection that breaks off has said what it had to say.
-                std::thread::spawn(move || shared.serve(stream));
+                std::thread::spawn(move || match tls {
+                    None => shared.serve(stream),
+                    Some(config) => {
+                        let session = ServerConnection::new(config).expect("a session");
+                        shared.serve(StreamOwned::new(session, stream))
+                    }
+                });
             }
         });
-        Self { address, shared, _port: port }
+        Self { url: format!("{scheme}://{address}"), shared, _port: port }
     }
 
     /// Where it is.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// Treats whoever sends so from now on.
@@ -161,8 +180,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, stream: TcpStream) -> Option<()> {
-        let mut answers = stream.try_clone().ok()?;
+    fn serve<S: Read + Write>(&self, stream: S) -> Option<()> {
         let mut reader = BufReader::new(stream);
         loop {
             let (head, body) = read(&mut reader)?;
@@ -191,7 +209,9 @@ impl Shared {
             let said = ExportTraceServiceResponse { partial_success }.encode_to_vec();
             let head = "Content-Type: application/x-protobuf\r\nContent-Length";
             let head = format!("HTTP/1.1 {status}\r\n{head}: {}\r\n\r\n", said.len());
+            let answers = reader.get_mut();
             answers.write_all(&[head.as_bytes(), &said].concat()).ok()?;
+            answers.flush().ok()?;
         }
     }
 
@@ -209,7 +229,7 @@ impl Shared {
 }
 
 /// The head and the body of a request; `None` when there is none.
-fn read(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+fn read<S: Read>(reader: &mut BufReader<S>) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {

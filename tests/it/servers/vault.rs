@@ -72,6 +72,18 @@ struct State {
     sizes: Vec<usize>,
 }
 
+/// How a stand-in speaks TLS that shows this certificate.
+pub(super) fn who_shows(certificate: &Path, key: &Path) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(certificate).expect("PEM");
+    let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ServerConfig::builder_with_provider(provider.into());
+    let config = config.with_safe_default_protocol_versions().expect("versions");
+    let config = config.with_no_client_auth().with_single_cert(chain, key).expect("they fit");
+    Arc::new(config)
+}
+
 impl Vault {
     /// A stand-in.
     pub(crate) fn stand_in() -> Self {
@@ -80,14 +92,7 @@ impl Vault {
 
     /// One that speaks TLS.
     pub(crate) fn stand_in_tls(certificate: &Path, key: &Path) -> Self {
-        let chain = CertificateDer::pem_file_iter(certificate).expect("PEM");
-        let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
-        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let config = ServerConfig::builder_with_provider(provider.into());
-        let config = config.with_safe_default_protocol_versions().expect("versions");
-        let config = config.with_no_client_auth().with_single_cert(chain, key).expect("they fit");
-        Self::listen(Some(Arc::new(config)))
+        Self::listen(Some(who_shows(certificate, key)))
     }
 
     /// A real one when `BRIDGE_VAULT` names its program, else a stand-in.

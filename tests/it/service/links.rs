@@ -64,7 +64,7 @@ impl Authority {
 /// An authority that signs, one that nobody asked, and a certificate that holds and one that held.
 pub(crate) struct World {
     pub(crate) authority: Authority,
-    stranger: Authority,
+    pub(crate) stranger: Authority,
     pub(crate) good: Shown,
     expired: Shown,
     _folder: tempfile::TempDir,

@@ -1,6 +1,7 @@
 //! Spans of single records and requests, as a collector gets them: which there are, what they continue and what continues
 //! them, and that whoever collects them can hold up nothing.
 
+mod link;
 mod whole;
 
 use std::time::{Duration, Instant};

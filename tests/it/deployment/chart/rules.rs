@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use biometric_bridge::settings::KEYS;
+use biometric_bridge::settings::{KEYS, Key};
 use serde_json::{Value, json};
 
 use super::available;
@@ -11,24 +11,29 @@ use super::manifests::{VALUES, containers, list, manifests, name_of, pod_pointer
 /// Variables that mean something to the program and are no settings of its own.
 const OTHER_VARIABLES: [&str; 3] = ["BRIDGE_CONFIG", "RUST_BACKTRACE", "SSL_CERT_FILE"];
 
+/// Variables that hold a secret and are no settings of its own: what a collector asks for.
+const OTHER_SECRETS: [&str; 2] =
+    ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"];
+
 /// Kinds whose pods run until somebody ends them.
 const LONG_RUNNING: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet"];
 
+fn variables_of(key: &Key) -> impl Iterator<Item = String> {
+    key.variable.map(ToOwned::to_owned).into_iter().chain([key.derived_variable()])
+}
+
 /// Variables that hold a secret.
 pub(super) fn secret_variables() -> BTreeSet<String> {
-    let secret = KEYS.iter().filter(|key| key.is_secret);
-    let names = secret.flat_map(|key| {
-        key.variable.map(ToOwned::to_owned).into_iter().chain([key.derived_variable()])
-    });
-    names.collect()
+    let settings = KEYS.iter().filter(|key| key.is_secret).flat_map(variables_of);
+    settings.chain(OTHER_SECRETS.map(ToOwned::to_owned)).collect()
 }
 
 fn known_variables() -> BTreeSet<String> {
-    let settings = KEYS.iter().flat_map(|key| {
-        key.variable.map(ToOwned::to_owned).into_iter().chain([key.derived_variable()])
-    });
-    let files = secret_variables().into_iter().map(|name| format!("{name}_FILE"));
-    settings.chain(files).chain(OTHER_VARIABLES.map(ToOwned::to_owned)).collect()
+    let settings = KEYS.iter().flat_map(variables_of);
+    let files = KEYS.iter().filter(|key| key.is_secret).flat_map(variables_of);
+    let files = files.map(|name| format!("{name}_FILE"));
+    let others = OTHER_VARIABLES.into_iter().chain(OTHER_SECRETS).map(ToOwned::to_owned);
+    settings.chain(files).chain(others).collect()
 }
 
 /// Everything that a rule is against, each as `Kind/name: what`.
@@ -269,6 +274,7 @@ Deployment | /spec/containers/0/image | "registry:5000/bridge" | its image is no
 Job | /spec/containers/0/image | "registry/psql@sha256:0123" | its image is not pinned
 Deployment | /spec/containers/0/env/- | {"name": "BRIDGE__STORE__UURL"} | no setting has the variable
 Deployment | /spec/containers/0/env/- | {"name": "OPENAI_API_KEY", "value": "x"} | a secret in the plain variable
+Deployment | /spec/containers/0/env/- | {"name": "OTEL_EXPORTER_OTLP_HEADERS", "value": "k=x"} | a secret in the plain variable
 Job | /spec/containers/0/env | [{"name": "BRIDGE__STORE__URL", "value": "x"}] | a secret in the plain variable
 Deployment | /spec/containers/0/env/- | {"name": "BRIDGE__KAFKA__GROUP_INSTANCE_ID"} | the next pod does not have
 Deployment | /spec/containers/0/startupProbe | null | its startupProbe does not ask /health

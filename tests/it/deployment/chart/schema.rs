@@ -242,6 +242,7 @@ fn values_that_are_none_are_refused() {
         ("config.store.connections_max=1", "connections_max"),
         ("config.shutdown.deadline=soon", "deadline"),
         ("extraEnv[0].name=OPENAI_API_KEY,extraEnv[0].value=sk-1", "extraEnv"),
+        ("extraEnv[0].name=OTEL_EXPORTER_OTLP_HEADERS,extraEnv[0].value=k", "extraEnv"),
         ("extraVolumes[0].name=x,extraVolumes[0].hostPath.path=/", "extraVolumes"),
         ("resources.limits=null", "resources"),
         ("runAsUser=0", "runAsUser"),

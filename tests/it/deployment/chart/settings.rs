@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use biometric_bridge::settings::{Faults, Inputs, Loaded};
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use super::manifests::{
     VALUES, chart, config, containers, list, manifests, name_of, pods, text, values,
 };
 use super::{as_text, available};
+use crate::deployment::drain;
 use crate::support::{read, root, run, stderr, stdout};
 
 /// Where the chart mounts things.
@@ -75,7 +75,7 @@ pub(super) fn lay_down(
         }
         // Its keys are the operator's own: those that the settings name.
         if items.is_empty() && !volume["configMap"].is_null() {
-            for file in ["kafka.crt", "vault.crt", "bundle.crt"] {
+            for file in ["kafka.crt", "vault.crt", "collector.crt", "bundle.crt"] {
                 write(&format!("{place}/{file}"), "-");
             }
         }
@@ -176,25 +176,6 @@ fn the_policy_that_is_mounted_is_one() {
     }
 }
 
-/// How long an end may take after `shutdown.deadline`, as the program has it.
-fn rest() -> Duration {
-    let seconds = |file: &str, before: &str| {
-        let text = read(&root().join(file));
-        let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{file}: {before}"));
-        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        number.parse::<u64>().expect("a number")
-    };
-    let constant = |name: &str| format!("const {name}: Duration = Duration::from_secs(");
-    let all = [
-        seconds("src/app.rs", &constant("RELAYED")),
-        seconds("src/push.rs", &constant("CLOSING")),
-        seconds("src/http.rs", ".shutdown_timeout("),
-        seconds("src/app/audit.rs", &constant("LAST")) * 2,
-        seconds("src/app.rs", &constant("CLOSING")),
-    ];
-    Duration::from_secs(all.iter().sum())
-}
-
 /// By how many seconds a pod is given longer to end than its drain may take.
 fn spare_seconds(all: &[Value]) -> i64 {
     let pods = pods(all);
@@ -203,8 +184,7 @@ fn spare_seconds(all: &[Value]) -> i64 {
     let container = &list(pod, "/spec/containers")[0];
     let folder = tempfile::tempdir().expect("a folder");
     let (loaded, _) = loaded(all, pod, container, folder.path());
-    // Whoever follows somebody is given 8 s, and the rows of that their time.
-    let drain = loaded.settings.shutdown.deadline.max(Duration::from_secs(12)) + rest();
+    let drain = drain::of(&loaded.settings);
     let waits = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_i64().expect("set");
     let grace = pod["spec"]["terminationGracePeriodSeconds"].as_i64().expect("set");
     grace - waits - i64::try_from(drain.as_secs()).expect("it ends")
@@ -215,6 +195,7 @@ fn a_pod_is_given_longer_to_end_than_the_drain_may_take() {
     if !available() {
         return;
     }
+    assert_eq!(spare_seconds(&manifests("minimal")), 5, "where the chart computes it");
     for name in VALUES {
         let mut all = manifests(name);
         let spare = spare_seconds(&all);

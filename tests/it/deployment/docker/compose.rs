@@ -1,11 +1,12 @@
 //! The rules of the compose file, beyond what its schema says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::image::is_pinned;
-use crate::deployment::each_is_noticed;
+use crate::deployment::{drain, each_is_noticed};
 use crate::support::{read, root};
 
 const PROFILES: [&str; 2] = ["core", "observability"];
@@ -24,11 +25,8 @@ const OPEN: &str = "nginx";
 const STORES: [&str; 3] = ["kafka", "postgres", "redis"];
 
 /// Variables of the bridge that are none of its settings, with the reason.
-const NO_SETTING: [(&str, &str); 3] = [
-    ("SSL_CERT_FILE", "whom the bridge trusts where no setting names an authority"),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "OpenTelemetry's own name"),
-    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "OpenTelemetry's own name"),
-];
+const NO_SETTING: [(&str, &str); 1] =
+    [("SSL_CERT_FILE", "whom the bridge trusts where no setting names an authority")];
 
 /// The compose file with anchors and merges carried out.
 pub(super) fn parse(text: &str) -> Value {
@@ -250,10 +248,11 @@ fn of_the_bridge(all: &Value) -> Vec<String> {
             }
         }
     }
-    let grace = all["services"]["bridge"]["stop_grace_period"].as_str().unwrap_or("0s");
+    let bridge = &all["services"]["bridge"];
+    let grace = bridge["stop_grace_period"].as_str().unwrap_or("0s");
     let seconds: u64 = grace.trim_end_matches('s').parse().unwrap_or(0);
-    if seconds <= 25 {
-        faults.push(format!("bridge: {grace} is not longer than shutdown.deadline"));
+    if Duration::from_secs(seconds) <= drain::with(&bridge["environment"]) {
+        faults.push(format!("bridge: {grace} is not longer than the drain may take"));
     }
     faults
 }
@@ -383,7 +382,7 @@ const PLANTS: [(&str, &str, &str); 35] = [
         "BRIDGE__KAFKA__CA_PATH is no setting",
     ),
     ("  LOG_LEVEL:", "  BRIDGE__SECURITY__ALLOW_PLAINTEXT: kafka\n  LOG_LEVEL:", "go in the clear"),
-    ("stop_grace_period: 40s", "stop_grace_period: 20s", "not longer than shutdown.deadline"),
+    ("stop_grace_period: 50s", "stop_grace_period: 42s", "not longer than the drain may take"),
 ];
 
 #[test]
