@@ -35,8 +35,10 @@ defects: ## each deliberate defect must be noticed by the simulation
 servers: ## installs the servers and clients that the tests talk to (ALLOW_MISSING=1: as far as they can be had)
 	@tests/servers/install.sh $(if $(ALLOW_MISSING),--allow-missing)
 
+# Most of these tests wait for servers more than they compute.
+AT_A_TIME ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 integration: servers ## the program as a user meets it, with real servers (ALLOW_MISSING=1: skips tests whose server is missing)
-	$(if $(ALLOW_MISSING),BRIDGE_ALLOW_MISSING_SERVERS=1 )$(TEST) --test it
+	$(if $(ALLOW_MISSING),BRIDGE_ALLOW_MISSING_SERVERS=1 )$(TEST) --test it -- --test-threads $(AT_A_TIME)
 
 # The short form of it, 20 kills, is one of the integration tests.
 CHAOS_KILLS ?= 200
