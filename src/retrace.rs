@@ -84,9 +84,8 @@ impl Source<'_> {
 
     /// The number of the oldest base within a stretch.
     pub(crate) async fn oldest_base(self, numbers: Numbers) -> Result<Option<i64>, StoreError> {
-        let bases = self.store.bases(self.stored.user).await?;
-        let numbered = bases.iter().map(|base| base.record_number);
-        Ok(numbered.filter(|number| *number > numbers.after && *number < numbers.upto).min())
+        let oldest = self.store.first_base_behind(self.stored.user, numbers.after).await?;
+        Ok(oldest.filter(|number| *number < numbers.upto))
     }
 
     fn back(self) -> Back {

@@ -252,9 +252,9 @@ impl Looked {
     /// and comes forward again; `None` when not even `upto` is near enough to any.
     async fn at(source: Source<'_>, upto: i64) -> Result<Option<Self>, RestoreError> {
         let start = source.stored.start.record_number;
-        let bases = source.store.bases(source.stored.user).await?;
+        let bases = source.store.bases(source.stored.user, upto - 1).await?;
         // Records that a base holds may have gone.
-        let base = bases.iter().map(|base| base.record_number).find(|number| *number < upto);
+        let base = bases.first().map(|base| base.record_number);
         let mut looked = None;
         let back = [TOLD, FURTHER, FURTHEST].map(|records| (upto - records).max(start));
         for after in back.into_iter().chain(base) {

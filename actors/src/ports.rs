@@ -130,9 +130,9 @@ pub struct CheckpointRules {
     pub scrub_every: Duration,
 }
 
-/// Whoever looks back applies no more than ten thousand records again: so from the base before any of them all can be
-/// told of that one and of those right before it.
-pub const BASE_EVERY: u32 = 5_000;
+/// Whoever looks back begins at the base before: so nobody applies many more records than these again, however far
+/// back they look.
+pub const BASE_EVERY: u32 = 1_000;
 
 impl Default for CheckpointRules {
     fn default() -> Self {

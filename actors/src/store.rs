@@ -137,12 +137,12 @@ pub trait Store: Send + Sync {
         limit: i64,
     ) -> Result<Vec<StoredUser>, StoreError>;
 
-    /// The base checkpoints of a user, the newest first.
+    /// The newest few base checkpoints of a user that hold nothing behind record `upto`, the newest first.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    async fn bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError>;
+    async fn bases(&self, user: UserNumber, upto: i64) -> Result<Vec<StoredBase>, StoreError>;
 
     /// Ids of all users in quarantine.
     ///

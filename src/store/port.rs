@@ -164,8 +164,8 @@ impl Store for SqlStore {
         self.carry(move |store| async move { store.read_users_after(after, limit).await }).await
     }
 
-    async fn bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
-        self.carry(move |store| async move { store.read_bases(user).await }).await
+    async fn bases(&self, user: UserNumber, upto: i64) -> Result<Vec<StoredBase>, StoreError> {
+        self.carry(move |store| async move { store.read_bases(user, upto).await }).await
     }
 
     async fn quarantined(&self) -> Result<Vec<String>, StoreError> {

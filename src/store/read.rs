@@ -137,10 +137,18 @@ impl SqlStore {
         Ok(found)
     }
 
-    pub(super) async fn read_bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
+    pub(super) async fn read_bases(
+        &self,
+        user: UserNumber,
+        upto: i64,
+    ) -> Result<Vec<StoredBase>, StoreError> {
+        // One that does not open is passed over for the one before it; more than a few, and all may be spoilt.
+        const FEW: u64 = 8;
         let rows = base_checkpoints::Entity::find()
             .filter(base_checkpoints::Column::UserNumber.eq(user.0))
+            .filter(base_checkpoints::Column::RecordNumber.lte(upto))
             .order_by_desc(base_checkpoints::Column::RecordNumber)
+            .limit(FEW)
             .all(&self.reader)
             .await;
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(base).collect())

@@ -44,7 +44,7 @@ impl Restorer {
         key: &DataKey,
         upto: i64,
     ) -> Result<Person, RestoreError> {
-        let bases = self.store.bases(stored.user).await?;
+        let bases = self.store.bases(stored.user, upto).await?;
         let rebuilt = self.rebuild_from(&bases, stored, key, upto).await;
         let is_short = match &rebuilt {
             Ok(person) => person.record_number < upto.min(stored.record_number),
@@ -54,7 +54,7 @@ impl Restorer {
             return rebuilt;
         }
         // Records that led on from a base may have gone since it was read: then a newer one holds them.
-        let newer = self.store.bases(stored.user).await?;
+        let newer = self.store.bases(stored.user, upto).await?;
         if newer == bases {
             return rebuilt;
         }

@@ -42,7 +42,7 @@ impl Restorer {
         {
             person = opened;
         } else {
-            let bases = self.store.bases(stored.user).await?;
+            let bases = self.store.bases(stored.user, upto).await?;
             for base in bases.iter().filter(|base| base.record_number <= upto) {
                 if let Ok(based) = self.based(stored.user, key, base).await? {
                     person = based;

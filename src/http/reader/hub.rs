@@ -241,6 +241,8 @@ async fn turn(opened: &Arc<Opened>) -> Result<(), String> {
     while let Some(from) = opened.hub.from(&heads) {
         match feed::next(opened, &from, &heads).await {
             Ok(steps) => {
+                // Who was told that the store is away hears that it is back before what it says.
+                opened.hub.note_away(false);
                 for (subscriber, user_id) in opened.hub.hand_out(steps) {
                     let opened = Arc::clone(opened);
                     let runtime = opened.runtime.clone();

@@ -107,6 +107,28 @@ impl SqlStore {
         self.first_base(user, Column::CreatedAt.gt(instant::of(time))).await
     }
 
+    /// The number of a user's first base behind a record.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away.
+    pub async fn first_base_behind(
+        &self,
+        user: UserNumber,
+        after: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let found = base_checkpoints::Entity::find()
+            .select_only()
+            .column(Column::RecordNumber)
+            .filter(Column::UserNumber.eq(user.0))
+            .filter(Column::RecordNumber.gt(after))
+            .order_by_asc(Column::RecordNumber)
+            .into_tuple()
+            .one(&self.reader)
+            .await;
+        found.map_err(|error| of_database(&error))
+    }
+
     /// The newest record of the first base of a user that is so, and says where it lies.
     async fn first_base(
         &self,

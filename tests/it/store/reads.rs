@@ -129,11 +129,11 @@ async fn each_sink_sees_its_own_rows_of_the_outbox(place: Place) {
 async fn bases_are_read_the_newest_first(place: Place) {
     let mut owner = Owner::first(&place.store).await;
     let user = owner.with_user("u1").await;
-    assert!(place.store.bases(user).await.expect("an answer").is_empty());
+    assert!(place.store.bases(user, i64::MAX).await.expect("an answer").is_empty());
     for number in [10, 30, 20] {
         keep_base(&place, user, number, Timestamp::from_micros(START)).await;
     }
-    let bases = place.store.bases(user).await.expect("an answer");
+    let bases = place.store.bases(user, i64::MAX).await.expect("an answer");
     let numbers: Vec<i64> = bases.iter().map(|base| base.record_number).collect();
     assert_eq!(numbers, [30, 20, 10]);
     assert_eq!((bases[0].message_number, bases[0].engine), (15, 1));

@@ -256,7 +256,7 @@ impl Store for Forgetful {
         Ok(Vec::new())
     }
 
-    async fn bases(&self, _: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
+    async fn bases(&self, _: UserNumber, _: i64) -> Result<Vec<StoredBase>, StoreError> {
         Ok(Vec::new())
     }
 

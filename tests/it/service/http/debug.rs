@@ -378,7 +378,8 @@ fn of_many_records_any_time_is_told_and_without_a_state_near_it_that_is_said() {
              FROM event_records WHERE number <= {number}"
         ))
     };
-    assert_eq!(site.sql("SELECT record_number FROM base_checkpoints ORDER BY 1"), "5000\n10000");
+    let bases = "SELECT count(*), min(record_number), max(record_number) FROM base_checkpoints";
+    assert_eq!(site.sql(bases), "10|1000|10000");
     let outcomes = replayed(&site);
     for number in [20, 4_900, 5_000, 5_100, 9_999, 10_100] {
         let path = format!("{PATH}?as_of={}", stored(number));

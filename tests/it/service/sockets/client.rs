@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest as _;
@@ -80,8 +80,14 @@ impl Socket {
 
     /// What comes next, within a time.
     pub(in crate::service) fn next_within(&mut self, patience: Duration) -> Came {
-        self.socket.get_ref().set_read_timeout(Some(patience)).expect("set");
+        #[expect(clippy::disallowed_methods, reason = "somebody waits for a real socket")]
+        let until = Instant::now() + patience;
         loop {
+            // Pings come all the time, and must not make it wait for ever.
+            #[expect(clippy::disallowed_methods, reason = "somebody waits for a real socket")]
+            let left = until.saturating_duration_since(Instant::now());
+            let left = left.max(Duration::from_millis(1));
+            self.socket.get_ref().set_read_timeout(Some(left)).expect("set");
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     return Came::Message(serde_json::from_str(&text).expect("JSON"));
@@ -89,7 +95,8 @@ impl Socket {
                 Ok(Message::Close(Some(frame))) => {
                     return Came::Closed(frame.code.into(), frame.reason.to_string());
                 }
-                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(Message::Ping(_) | Message::Pong(_)) if left.as_millis() > 1 => {}
+                Ok(Message::Ping(_) | Message::Pong(_)) => return Came::Nothing,
                 Ok(other) => panic!("{other:?}"),
                 Err(Error::Io(error))
                     if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) =>

@@ -423,8 +423,8 @@ impl Store for Connection {
         .await
     }
 
-    async fn bases(&self, user: UserNumber) -> Result<Vec<StoredBase>, StoreError> {
-        let of_user = (user, 0)..=(user, i64::MAX);
+    async fn bases(&self, user: UserNumber, upto: i64) -> Result<Vec<StoredBase>, StoreError> {
+        let of_user = (user, 0)..=(user, upto);
         let store = &self.server.store;
         let bases = store.look(|tables| {
             tables.bases.range(of_user).rev().map(|(_, base)| base.clone()).collect()
