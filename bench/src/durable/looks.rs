@@ -90,8 +90,7 @@ pub(super) fn run(setup: &Setup, options: &Options, table: &mut Table) -> anyhow
         report::look(table, &Look { events, when, milliseconds, rows: rows as f64 });
     }
     let [few, many, then] = times;
-    report::looks(table, most, "", many / few);
-    report::looks(table, most, ", half of them ago", then / few);
+    report::looks(table, most, [many / few, then / few]);
     Ok(())
 }
 

@@ -134,9 +134,11 @@ pub(super) fn look(table: &mut Table, look: &Look) {
 }
 
 /// Looks into users with many and with few events.
-pub(super) fn looks(table: &mut Table, most: u64, when: &str, ratio: f64) {
-    let name = format!("a look into a user of {}{when} / few", of(most, "events"));
-    table.judge(name, ratio, "", Goal::at_most(2.0, 1.0));
+pub(super) fn looks(table: &mut Table, most: u64, [now, then]: [f64; 2]) {
+    let name = format!("a look into a user of {} / few", of(most, "events"));
+    table.judge(name.clone(), now, "", Goal::at_most(2.0, 1.0));
+    // Nothing of those days was evaluated, for it came when it was old: the last evaluation is looked for further back.
+    table.put(format!("{name}, half of them ago"), then, "");
 }
 
 pub(super) fn mebibytes(bytes: u64) -> f64 {
