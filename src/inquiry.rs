@@ -21,7 +21,7 @@ use crate::why::Why;
 pub(crate) struct Inquiry {
     user_id: String,
     as_of: Option<Timestamp>,
-    quarantined: bool,
+    pub(crate) quarantined: bool,
     pub(crate) why: Why,
     /// The newest change of each alert that was open.
     pub(crate) alerts: Vec<Value>,
@@ -64,10 +64,6 @@ impl Inquiry {
         let home = Home::of(source.store, user_id).await?;
         let (user_id, quarantined) = (user_id.to_owned(), source.stored.quarantined);
         Ok(Ok(Self { user_id, as_of, quarantined, why, alerts, coach, home }))
-    }
-
-    pub(crate) fn is_quarantined(&self) -> bool {
-        self.quarantined
     }
 
     /// All of it.

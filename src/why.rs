@@ -256,7 +256,10 @@ impl Looked {
         // Records that a base holds may have gone.
         let base = bases.first().map(|base| base.record_number);
         let mut looked = None;
-        let back = [TOLD, FURTHER, FURTHEST].map(|records| (upto - records).max(start));
+        let mut back =
+            [TOLD, FURTHER, FURTHEST].map(|records| (upto - records).max(start)).to_vec();
+        // Behind the beginning there is nothing to look for.
+        back.dedup();
         for after in back.into_iter().chain(base) {
             let begun = Retracing::begin(source, Numbers { after, upto }, RECORDS_MAX).await;
             match begun {

@@ -175,7 +175,7 @@ impl Scrub {
 
     async fn is_too_long(&self, stored: &StoredUser, upto: i64) -> Result<bool, RestoreError> {
         let bases = self.ports.store.bases(stored.user, upto).await?;
-        let base = bases.iter().map(|base| base.record_number).find(|number| *number <= upto);
+        let base = bases.first().map(|base| base.record_number);
         Ok(upto - base.unwrap_or_default() > RECORDS_MAX)
     }
 

@@ -93,7 +93,7 @@ const ELSEWHERE: Owned = Owned {
 };
 
 fn print(told: &Inquiry, output: &mut impl Write) -> io::Result<()> {
-    let Inquiry { why, alerts, coach, home, .. } = told;
+    let Inquiry { quarantined, why, alerts, coach, home, .. } = told;
     writeln!(output, "{}", escaped(&why.sentence()))?;
     if let Some(message) = coach {
         let (of, by) = (text(message, "time"), text(message, "source"));
@@ -102,7 +102,7 @@ fn print(told: &Inquiry, output: &mut impl Write) -> io::Result<()> {
     if let Some(otherwise) = why.otherwise() {
         writeln!(output, "{otherwise}")?;
     }
-    if told.is_quarantined() {
+    if *quarantined {
         writeln!(output, "In quarantine: an evaluation failed, and what has come since waits.")?;
     }
     if let Some(explanation) = why.explanation() {

@@ -16,11 +16,9 @@ fn further_back<'b>(
     stored: &StoredUser,
     upto: i64,
 ) -> Option<&'b StoredBase> {
-    let mut of_theirs = bases.iter().map(|base| (base.record_number, base));
-    of_theirs.by_ref().find(|(number, _)| *number <= upto)?;
-    let (number, base) = of_theirs.next()?;
-    let is_near = upto - number <= FURTHER_BACK_MAX && number > stored.start.record_number;
-    is_near.then_some(base)
+    let base = bases.get(1)?;
+    let is_near = upto - base.record_number <= FURTHER_BACK_MAX;
+    (is_near && base.record_number > stored.start.record_number).then_some(base)
 }
 
 /// A person as rebuilt; where the newest record lies, the user's row knows.
@@ -81,7 +79,7 @@ impl Restorer {
             }
         }
         let is_theirs = |base: &&StoredBase| base.record_number > stored.start.record_number;
-        for base in bases.iter().filter(is_theirs).filter(|base| base.record_number <= upto) {
+        for base in bases.iter().filter(is_theirs) {
             match self.based(stored.user, key, base).await? {
                 Ok(based) => {
                     person = based;

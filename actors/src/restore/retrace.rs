@@ -43,7 +43,7 @@ impl Restorer {
             person = opened;
         } else {
             let bases = self.store.bases(stored.user, upto).await?;
-            for base in bases.iter().filter(|base| base.record_number <= upto) {
+            for base in &bases {
                 if let Ok(based) = self.based(stored.user, key, base).await? {
                     person = based;
                     break;
