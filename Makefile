@@ -15,7 +15,8 @@ demo: ## the whole service on recorded people, nothing to set up (DEMO="--once -
 build: ## the program, optimised
 	$(CARGO) build --release --locked
 
-test: check unit defects integration fuzz-build instructions-check ## everything that must pass
+# What is quick to fail comes first.
+test: check fuzz-build unit defects instructions-check integration ## everything that must pass
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check

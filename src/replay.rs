@@ -77,7 +77,7 @@ impl<'p> Replay<'p> {
         }
         match &decoded {
             Ok(record) => {
-                let entry = self.states.entry_ref(record.user_id.as_ref());
+                let entry = self.states.entry_ref(record.user_id.as_str());
                 let state = entry.or_insert_with(|| Box::new(State::born(record)));
                 self.outcomes.clear();
                 step(self.policy, state, record, self.explain, &mut self.outcomes);

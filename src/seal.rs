@@ -17,10 +17,10 @@ mod tests;
 mod user_tag;
 
 use actors::phi::Phi;
-use actors::seal::{DataKey, Place, Seal, Sealed, Unopened};
+use actors::seal::{DataKey, Place, Seal, Sealed, Sealing, Unopened};
 
 pub use envelope::Algorithm;
-use envelope::{Binding, Key};
+use envelope::{Binding, Key, Ready};
 
 /// The system has no randomness to give, so no key and no nonce can be made.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -64,12 +64,19 @@ impl Sealer {
 
 impl Seal for Sealer {
     fn seal(&self, key: &DataKey, place: Place, plaintext: &Phi<Vec<u8>>) -> Sealed {
-        let texts = [place.table, place.column];
-        let (binding, nonce) = (binding(place, &texts), envelope::fresh_nonce());
-        let sealed = envelope::seal(self.algorithm, raw(key), binding, &nonce, plaintext.expose());
-        // More than 64 GiB in one piece, which nothing that we read can be. It must not leave in the
-        // clear, so it leaves as nothing, which does not open.
-        Sealed(sealed.unwrap_or_default())
+        self.with(key)(place, plaintext)
+    }
+
+    fn with<'s>(&'s self, key: &'s DataKey) -> Sealing<'s> {
+        let ready = Ready::new(self.algorithm, raw(key));
+        Box::new(move |place, plaintext| {
+            let texts = [place.table, place.column];
+            let (binding, nonce) = (binding(place, &texts), envelope::fresh_nonce());
+            let sealed = ready.seal(binding, &nonce, plaintext.expose());
+            // More than 64 GiB in one piece, which nothing that we read can be. It must not leave in the
+            // clear, so it leaves as nothing, which does not open.
+            Sealed(sealed.unwrap_or_default())
+        })
     }
 
     fn open(&self, key: &DataKey, place: Place, sealed: &[u8]) -> Result<Phi<Vec<u8>>, Unopened> {

@@ -160,6 +160,9 @@ pub async fn open(url: &str, options: &Options) -> Result<Arc<SqlStore>, StoreEr
 impl SqlStore {
     /// Ends all connections, once what is under way is done.
     pub async fn close(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.give_back();
+        }
         for connection in [&self.reader, &self.writer] {
             if let Err(error) = connection.close_by_ref().await {
                 tracing::debug!(error = %of_database(&error), "a connection did not end cleanly");

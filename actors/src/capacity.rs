@@ -18,9 +18,8 @@ pub const SCRUB_QUESTIONS: usize = 1;
 /// one has a place of its own. Full: whoever asks is told that the lane does not answer.
 pub const INQUIRIES: usize = 1;
 
-/// A user's mailbox: one message for each batch in flight. It cannot be full while the permits hold;
-/// were it so, the lane would start anew from what is committed.
-pub const USER_MAILBOX: usize = 16;
+/// Users of a batch who work before others on the lane's thread have a turn: some fraction of a millisecond.
+pub const USERS_AT_ONCE: usize = 256;
 
 /// Messages that a sink has been handed after their commit and has not published yet. Full: the sink
 /// forgets them and reads them from the outbox, where they are anyway.

@@ -3,60 +3,84 @@
 
 use std::sync::Arc;
 
+use neuros::alert::Held;
+use neuros::time::Timestamp;
+
 use crate::batch::{Dead, Decided, End, Passport};
 use crate::cache::CachedState;
 use crate::dead_letter::{self, Failure, Letter};
 use crate::defect::Defect;
-use crate::gather::Gathering;
-use crate::lane::{ModeCounts, Progress, UserNumber};
+use crate::lane::{Counts, ModeCounts, PerSource, Progress, UserNumber};
+use crate::live::Seat;
 use crate::log::Outgoing;
-use crate::notice::Notice;
 use crate::obey::{Obeyed, Rebuilt};
 use crate::person::Look;
 use crate::residents::Residents;
-use crate::router::{LOST, UserWork};
+use crate::router::LOST;
 use crate::rows::{
-    BaseRow, CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, Quarantine, RecordRow,
-    ReleasedRow, Sink, UserRow,
+    CommandRow, DeadLetterRow, ErasureRow, KeysUsed, LookRow, Quarantine, RecordRow, ReleasedRow,
+    Sink, UserRow,
 };
-use crate::user::{Steps, Switch};
+use crate::user::{Added, Steps};
 
 /// What the batch's users come to.
-#[derive(Default)]
-struct Sum {
-    records: Vec<RecordRow>,
+pub(crate) struct Sum {
+    pub(crate) added: Added,
     users: Vec<UserRow>,
-    bases: Vec<BaseRow>,
-    switches: Vec<Switch>,
-    notices: Vec<Notice>,
     looks: Vec<LookRow>,
     states: Vec<CachedState>,
     keys: KeysUsed,
+    counts: PerSource<Counts>,
+    modes: ModeCounts,
+    held: [u32; Held::ALL.len()],
+    evaluations: u64,
 }
 
 impl Sum {
-    /// Everything in the order in which it is written. Rows are large: their keys are sorted, and each row is moved
-    /// once.
+    /// Of a batch behind `before`, of so many records.
+    pub(crate) fn after(before: &Progress, records: usize) -> Self {
+        let mut added = Added::default();
+        added.records.resize_with(records, || None);
+        Self {
+            added,
+            users: Vec::new(),
+            looks: Vec::new(),
+            states: Vec::new(),
+            keys: KeysUsed::default(),
+            counts: before.counts,
+            modes: before.modes,
+            held: Default::default(),
+            evaluations: 0,
+        }
+    }
+
+    /// Counts what a user was sent.
+    pub(crate) fn count(&mut self, steps: &Steps) {
+        self.counts.add(&steps.counts);
+    }
+
+    /// Everything in the order in which it is written. As a rule users have worked in their order, and their rows
+    /// are in it already.
     fn sort(&mut self) {
-        self.records.sort_by_cached_key(|record| record.position);
-        self.users.sort_by_cached_key(|row| row.user);
+        let Added { bases, switches, notices, .. } = &mut self.added;
+        in_order(&mut self.users, |row| row.user);
         if Defect::UnsortedRows.is_on() {
             self.users.reverse();
         }
-        self.bases.sort_by_cached_key(|row| (row.user, row.record_number));
-        self.switches.sort_unstable_by_key(|switch| (switch.row.user, switch.row.n));
-        self.notices.sort_unstable_by_key(|notice| (notice.user, notice.change.n));
-        self.looks.sort_unstable_by_key(|look| look.user);
+        in_order(bases, |row| (row.user, row.record_number));
+        in_order(switches, |switch| (switch.row.user, switch.row.n));
+        in_order(notices, |notice| (notice.user, notice.change.n));
+        in_order(&mut self.looks, |look| look.user);
     }
 
     /// The row of a user, made if there is none yet.
-    fn mention(&mut self, user: UserNumber, user_id: &Arc<str>, is_new: bool) -> &mut UserRow {
+    fn mention(&mut self, user: UserNumber, user_id: &str, is_new: bool) -> &mut UserRow {
         let known = self.users.iter().position(|row| row.user == user);
         let place = known.unwrap_or(self.users.len());
         if known.is_none() {
             self.users.push(UserRow {
                 user,
-                user_id: user_id.as_ref().to_owned(),
+                user_id: user_id.to_owned(),
                 is_new,
                 record_number: 0,
                 newest: None,
@@ -70,13 +94,19 @@ impl Sum {
     }
 }
 
-/// A batch when its users have answered.
+/// Rows are large: their keys are sorted, and each row is moved once, if at all.
+fn in_order<R, K: Ord>(rows: &mut [R], key: impl Fn(&R) -> K) {
+    if !rows.is_sorted_by_key(&key) {
+        rows.sort_by_cached_key(key);
+    }
+}
+
+/// A batch when its users have worked.
 pub(crate) struct Worked {
-    /// Who worked, and who is only mentioned.
-    pub(crate) gathering: Gathering,
-    /// The answers, in the order of the works, as they came.
-    #[expect(clippy::vec_box, reason = "each has been boxed on its way already")]
-    pub(crate) answers: Vec<Box<Steps>>,
+    /// What they come to.
+    pub(crate) sum: Sum,
+    /// Users whose quarantine begins with it; they have a dead letter in it.
+    pub(crate) quarantine: Vec<String>,
     /// Users who are mentioned and whom the store does not know yet.
     pub(crate) outsiders: Vec<(Arc<str>, UserNumber)>,
     /// What a command comes to beside them.
@@ -84,7 +114,7 @@ pub(crate) struct Worked {
 }
 
 impl Residents {
-    /// Makes a decided batch of the answers; `None` when there is nothing to write.
+    /// Makes a decided batch of what its users come to; `None` when there is nothing to write.
     ///
     /// `read` is how far ingest has come: its positions, marks and counts are taken, everything else
     /// the router knows better.
@@ -97,35 +127,25 @@ impl Residents {
     ) -> Result<Option<Decided>, End> {
         let before = self.progress.clone();
         let mut after = read;
-        let mut sum = Sum::default();
-        let (mut counts, mut modes) = (before.counts, before.modes);
-        let Worked { gathering, answers, outsiders, mut obeyed } = worked;
-        let Gathering { works, quarantine, .. } = gathering;
-        for (work, steps) in works.into_iter().zip(answers) {
-            // Released records were counted when they were read, as dead letters.
-            match &mut obeyed {
-                None => counts.add(&steps.counts),
-                Some(obeyed) => obeyed.refused(&steps),
-            }
-            for (sum, held) in passport.held.iter_mut().zip(steps.held) {
-                *sum += held;
-            }
-            passport.evaluations += steps.evaluations;
-            if let Some(mode) = steps.mode.filter(|mode| steps.mode_before != Some(*mode)) {
-                modes.moved(steps.mode_before, mode);
-            }
-            self.add(work, steps, &passport, &mut sum)?;
-        }
+        let Worked { mut sum, quarantine, outsiders, obeyed } = worked;
+        (passport.held, passport.evaluations) = (sum.held, sum.evaluations);
+        let records = std::mem::take(&mut sum.added.records);
+        // Rows that stay where they are: to flatten them would move each, and more than once.
+        #[expect(clippy::filter_map_identity, reason = "only so are they collected in place")]
+        let records: Vec<RecordRow> = records.into_iter().filter_map(|row| row).collect();
         self.add_outsiders(outsiders, &quarantine, &mut sum)?;
-        let mut obeyed = obeyed.unwrap_or_default();
-        let (forgotten, erasure) = (obeyed.forgotten.take(), obeyed.erasure.take());
+        let (mut forgotten, mut erasure) = (None, None);
+        let (mut released, mut commands) = (Vec::new(), Vec::new());
+        if let Some(mut obeyed) = obeyed {
+            (forgotten, erasure) = (obeyed.forgotten.take(), obeyed.erasure.take());
+            (released, commands) = self.obey(obeyed, &records, &mut sum);
+        }
         if let Some((_, Some(mode))) = erasure {
-            modes.left(mode);
+            sum.modes.left(mode);
         }
         let erasures: Vec<ErasureRow> = erasure.into_iter().map(|(row, _)| row).collect();
-        let (released, commands) = self.obey(obeyed, &mut sum, &mut modes);
         for source in crate::lane::Source::ALL {
-            let (found, total) = (counts.of(source), after.counts.of_mut(source));
+            let (found, total) = (sum.counts.of(source), after.counts.of_mut(source));
             (total.new, total.duplicate) = (found.new, found.duplicate);
         }
         if Defect::DeadLetterDropped.is_on() {
@@ -133,13 +153,13 @@ impl Residents {
         }
         let dead_letters = self.dead_letters(dead, &passport, before.outbox);
         sum.keys.service = (!dead_letters.is_empty()).then(|| self.service_key.number());
-        after.modes = modes;
+        after.modes = sum.modes;
         after.users = self.progress.users;
-        after.outbox =
-            before.outbox + count(&dead_letters) + count(&sum.switches) + count(&sum.notices);
+        let Added { switches, notices, .. } = &sum.added;
+        after.outbox = before.outbox + count(&dead_letters) + count(switches) + count(notices);
         after.checkpointed = self.checkpointed(passport.stamp);
         let is_command = !(released.is_empty() && commands.is_empty() && erasures.is_empty());
-        let is_asked = is_command || !sum.records.is_empty() || !sum.looks.is_empty();
+        let is_asked = is_command || !records.is_empty() || !sum.looks.is_empty();
         after.batch = before.batch + 1 - i64::from(is_command && Defect::CommandIsNoBatch.is_on());
         after.stamp = passport.stamp;
         if after.positions == before.positions && sum.users.is_empty() && !is_asked {
@@ -148,7 +168,8 @@ impl Residents {
         }
         sum.sort();
         self.progress = after.clone();
-        let Sum { records, users, bases, switches, notices, looks, states, keys } = sum;
+        let Sum { added, users, looks, states, keys, .. } = sum;
+        let Added { bases, switches, notices, .. } = added;
         Ok(Some(Decided {
             passport,
             before,
@@ -173,14 +194,14 @@ impl Residents {
     fn obey(
         &mut self,
         mut obeyed: Obeyed,
+        records: &[RecordRow],
         sum: &mut Sum,
-        modes: &mut ModeCounts,
     ) -> (Vec<ReleasedRow>, Vec<CommandRow>) {
         if let Some(Rebuilt { row, mode_before, mode, key_number }) = obeyed.rebuilt.take() {
             sum.users.push(row);
             sum.keys.add(key_number);
             if let Some(mode) = mode {
-                modes.moved(mode_before, mode);
+                sum.modes.moved(mode_before, mode);
             }
         }
         sum.looks.append(&mut obeyed.looks);
@@ -189,62 +210,65 @@ impl Residents {
         }
         if let Some((user_id, user)) = &obeyed.freed {
             if let Some(command) = &mut obeyed.command {
-                command.record_number = sum.records.iter().map(|record| record.number).max();
+                command.record_number = records.iter().map(|record| record.number).max();
             }
             self.outsiders.remove(user_id);
             sum.mention(*user, user_id, false).quarantine = Quarantine::Ends;
         }
-        obeyed.rows(&sum.records.iter().map(|record| record.position).collect())
+        obeyed.rows(&records.iter().map(|record| record.position).collect())
     }
 
-    fn add(
+    /// Adds what a user's steps in the batch stamped `stamp` come to, beside what the user has added.
+    pub(crate) fn add(
         &mut self,
-        work: UserWork,
-        steps: Box<Steps>,
-        passport: &Passport,
+        seat: Seat,
+        steps: Steps,
+        stamp: Timestamp,
         sum: &mut Sum,
     ) -> Result<(), End> {
-        let UserWork { seat, .. } = work;
+        for (sum, held) in sum.held.iter_mut().zip(steps.held) {
+            *sum += held;
+        }
+        sum.evaluations += steps.evaluations;
+        if let Some(mode) = steps.mode.filter(|mode| steps.mode_before != Some(*mode)) {
+            sum.modes.moved(steps.mode_before, mode);
+        }
         let resident = self.live.get_mut(seat).ok_or(LOST)?;
         let (user, is_new) = (resident.user, !std::mem::replace(&mut resident.is_stored, true));
-        let user_id = Arc::clone(&resident.user_id);
-        if steps.writes_checkpoint || !steps.records.is_empty() || !steps.notices.is_empty() {
+        let written = steps.writes_checkpoint;
+        if written || steps.records > 0 || steps.has_notices {
             sum.keys.add(steps.key_number);
         }
-        if steps.writes_checkpoint {
-            self.written(seat, passport.stamp);
-        } else if !steps.records.is_empty() {
-            self.lags(seat, passport.stamp);
+        let mut state = steps.state;
+        if self.rules.cache
+            && let Some(body) = &state
+        {
+            let (user_id, body) = (resident.user_id.as_ref().to_owned(), body.clone());
+            sum.states.push(CachedState { user_id, version: steps.record_number, body });
         }
-        if is_new || steps.writes_checkpoint {
-            let written = steps.writes_checkpoint;
+        if is_new || written {
             sum.users.push(UserRow {
                 user,
-                user_id: user_id.as_ref().to_owned(),
+                user_id: resident.user_id.as_ref().to_owned(),
                 is_new,
                 record_number: if written { steps.record_number } else { 0 },
                 newest: steps.newest.filter(|_| written),
                 message_number: if written { steps.message_number } else { 0 },
-                checkpoint: steps.state.clone().filter(|_| written),
+                checkpoint: state.take().filter(|_| written),
                 is_rebuilt: false,
                 quarantine: Quarantine::Unchanged,
             });
-        }
-        if self.rules.cache
-            && let Some(body) = steps.state
-        {
-            let user_id = user_id.as_ref().to_owned();
-            sum.states.push(CachedState { user_id, version: steps.record_number, body });
         }
         match steps.look {
             Look::Unchanged => {}
             Look::At(due) => sum.looks.push(LookRow { user, due: Some(due) }),
             Look::Never => sum.looks.push(LookRow { user, due: None }),
         }
-        sum.records.extend(steps.records);
-        sum.bases.extend(steps.bases);
-        sum.switches.extend(steps.switches);
-        sum.notices.extend(steps.notices);
+        if written {
+            self.written(seat, stamp);
+        } else if steps.records > 0 {
+            self.lags(seat, stamp);
+        }
         Ok(())
     }
 
@@ -252,7 +276,7 @@ impl Residents {
     fn add_outsiders(
         &self,
         outsiders: Vec<(Arc<str>, UserNumber)>,
-        quarantine: &[Arc<str>],
+        quarantine: &[String],
         sum: &mut Sum,
     ) -> Result<(), End> {
         for (user_id, user) in &outsiders {

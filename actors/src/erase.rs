@@ -6,21 +6,19 @@
 //! done. In this order the count of users by mode stays right, whenever a process dies: with the key gone
 //! first, nobody could tell any more which mode the user leaves.
 
-use actix::{Handler, Message};
 use neuros::Mode;
 
 use crate::batch::End;
 use crate::capacity::USERS_PAGE;
 use crate::command::{Command, Order};
 use crate::lane::UserNumber;
+use crate::live::Seat;
 use crate::obey::{Done, Plan};
 use crate::residents::{Residents, end, keys_end, store_end};
 use crate::restore::RestoreError;
-use crate::router::LOST;
 use crate::rows::{Erasure, ErasureRow, LookRow, RecordPlace};
 use crate::seal::DataKey;
 use crate::store::{Asked, Begin, StoredUser};
-use crate::user::{Copy, User};
 
 /// The outcome of an erasure.
 pub const ERASED: &str = "erased: the keys are destroyed, and nothing more is accepted";
@@ -40,34 +38,21 @@ pub const NOT_ERASED: &str = "the user was not erased";
 /// The number of a user's newest record, where it lies, and the mode that the user leaves.
 type Leaves = (i64, Option<RecordPlace>, Option<Mode>);
 
-/// Seal with this key from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Rekey(DataKey);
-
-impl Handler<Rekey> for User {
-    type Result = ();
-
-    fn handle(&mut self, Rekey(key): Rekey, _: &mut Self::Context) {
-        self.take_key(key);
-    }
-}
-
 impl Residents {
     /// Everybody in memory, or one of them, takes the newest key there is. Those who are not take it when they
     /// come.
-    pub(crate) async fn plan_rekey(&self, id: i64, only: Option<&str>) -> Result<Plan, End> {
+    pub(crate) async fn plan_rekey(&mut self, id: i64, only: Option<&str>) -> Result<Plan, End> {
         let is_meant = |user_id: &str| only.is_none_or(|only| only == user_id);
-        let meant = self.live.iter().filter(|resident| is_meant(&resident.user_id));
-        let meant: Vec<_> = meant.map(|it| (it.user, it.address.clone())).collect();
+        let meant = self.live.iter().filter(|(_, resident)| is_meant(&resident.user_id));
+        let meant: Vec<(Seat, UserNumber)> = meant.map(|(seat, it)| (seat, it.user)).collect();
         let mut count = 0;
         for page in meant.chunks(USERS_PAGE) {
-            let users: Vec<UserNumber> = page.iter().map(|(user, _)| *user).collect();
-            for ((_, address), key) in page.iter().zip(self.newest_keys(&users).await?) {
-                let Some(key) = key else { continue };
-                // Nothing is in flight, so there is room.
-                address.try_send(Rekey(key)).map_err(|_| LOST)?;
-                count += 1;
+            let users: Vec<UserNumber> = page.iter().map(|(_, user)| *user).collect();
+            for ((seat, _), key) in page.iter().zip(self.newest_keys(&users).await?) {
+                if let (Some(resident), Some(key)) = (self.live.get_mut(*seat), key) {
+                    resident.actor.take_key(key);
+                    count += 1;
+                }
             }
         }
         Ok(Plan::nothing(id, &format!("{count} users in memory seal with their newest key")))
@@ -150,7 +135,7 @@ impl Residents {
     /// A user's newest record, and the mode that they are in, if that can still be told.
     async fn leaves(&self, stored: &StoredUser) -> Result<Leaves, End> {
         let person = match self.live.find(&stored.user_id) {
-            Some(resident) => Some(resident.address.send(Copy).await.map_err(|_| LOST)?),
+            Some(resident) => Some(resident.actor.person().clone()),
             None => {
                 let keys = self.newest_keys(&[stored.user]).await?;
                 match keys.into_iter().next().flatten() {

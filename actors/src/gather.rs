@@ -1,45 +1,122 @@
-//! The records of a batch, by user: each user once, in the order of their first record. Nothing is evaluated
-//! here.
+//! The records of a batch, by user: each user once, with their records as they came. Nothing is evaluated here.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use neuros::time::Timestamp;
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::batch::{Dead, End};
 use crate::capacity::USERS_PAGE;
+use crate::lane::UserNumber;
 use crate::live::Seat;
 use crate::residents::Residents;
-use crate::router::{LOST, UserWork};
+use crate::router::LOST;
 use crate::taken::Taken;
 
-/// The users of a batch with their work.
+/// The users of a batch, and what each has in it.
 pub(crate) struct Gathering {
-    pub(crate) works: Vec<UserWork>,
+    works: Vec<UserWork>,
+    taken: Vec<Taken>,
+    /// Of each record the place of its user's work.
+    works_of: Vec<usize>,
     /// Users whose dead letters are among the batch, each once.
     pub(crate) mentioned: Vec<Arc<str>>,
-    /// Users whose quarantine begins with this batch; they have a dead letter in it.
-    pub(crate) quarantine: Vec<Arc<str>>,
+}
+
+/// A user's part of a batch.
+#[derive(Clone)]
+pub(crate) struct UserWork {
+    pub(crate) seat: Seat,
+    user: UserNumber,
+    /// Where in the order of a batch that is arranged the user's records are named; before, how many they are.
+    records: Range<usize>,
+    /// Write a checkpoint even if nothing is new.
+    pub(crate) checkpoint: bool,
+}
+
+/// The same, user by user, by number.
+pub(crate) struct Arranged {
+    works: Vec<UserWork>,
+    taken: Vec<Option<Taken>>,
+    /// Places in `taken`.
+    order: Vec<usize>,
 }
 
 impl Gathering {
-    /// A user's work in the batch stamped `stamp`, which begins empty.
-    pub(crate) fn work_of(
+    /// How many users there are.
+    pub(crate) fn len(&self) -> usize {
+        self.works.len()
+    }
+
+    /// Has a user's checkpoint written with the batch stamped `stamp`.
+    pub(crate) fn add_checkpoint(
         &mut self,
         seat: Seat,
         stamp: Timestamp,
         residents: &mut Residents,
-    ) -> Option<&mut UserWork> {
+    ) {
+        if let Some(place) = self.place_of(seat, stamp, residents) {
+            self.works[place].checkpoint = true;
+        }
+    }
+
+    /// The place of a user's work in the batch stamped `stamp`.
+    fn place_of(
+        &mut self,
+        seat: Seat,
+        stamp: Timestamp,
+        residents: &mut Residents,
+    ) -> Option<usize> {
         let resident = residents.live.get_mut(seat)?;
         let known = resident.work.filter(|(of, _)| *of == stamp);
         let (_, place) = *resident.work.insert(known.unwrap_or((stamp, self.works.len())));
         if known.is_none() {
-            self.works.push(UserWork { seat, records: SmallVec::new(), checkpoint: false });
+            let user = resident.user;
+            self.works.push(UserWork { seat, user, records: 0..0, checkpoint: false });
         }
-        self.works.get_mut(place)
+        Some(place)
+    }
+
+    /// Puts users into the order of their numbers, and behind each other what they have.
+    pub(crate) fn arrange(self) -> Arranged {
+        let Self { mut works, taken, works_of, .. } = self;
+        let mut by_user: Vec<(UserNumber, usize)> =
+            works.iter().map(|work| work.user).zip(0..).collect();
+        by_user.sort_unstable();
+        let mut begin = 0;
+        for (_, place) in &by_user {
+            let records = &mut works[*place].records;
+            let end = begin + records.end;
+            *records = begin..begin;
+            begin = end;
+        }
+        let mut order = vec![0; taken.len()];
+        for (place, work) in works_of.into_iter().enumerate() {
+            let records = &mut works[work].records;
+            order[records.end] = place;
+            records.end += 1;
+        }
+        let taken = taken.into_iter().map(Some).collect();
+        let works = by_user.into_iter().map(|(_, place)| works[place].clone()).collect();
+        Arranged { works, taken, order }
+    }
+}
+
+impl Arranged {
+    /// How many users there are.
+    pub(crate) fn len(&self) -> usize {
+        self.works.len()
+    }
+
+    /// The user at `place` with what is theirs, in order; each record once.
+    pub(crate) fn work(&mut self, place: usize) -> (&UserWork, impl Iterator<Item = Taken>) {
+        let Self { works, taken, order } = self;
+        let work = &works[place];
+        let records = order[work.records.clone()].iter();
+        (work, records.filter_map(|place| taken[*place].take()))
     }
 }
 
@@ -51,7 +128,6 @@ impl Residents {
         &mut self,
         applications: Vec<Taken>,
         dead_letters: &[Dead],
-        quarantine: Vec<String>,
         stamp: Timestamp,
     ) -> Result<Gathering, End> {
         let seats = self.admit(&applications, stamp).await?;
@@ -61,14 +137,15 @@ impl Residents {
         mentioned.dedup();
         let mut gathering = Gathering {
             works: Vec::with_capacity(applications.len()),
+            taken: applications,
+            works_of: Vec::with_capacity(seats.len()),
             mentioned: mentioned.into_iter().map(Arc::from).collect(),
-            quarantine: quarantine.into_iter().map(Arc::from).collect(),
         };
         let now = Instant::now();
-        for (taken, seat) in applications.into_iter().zip(seats) {
-            if let Some(work) = gathering.work_of(seat, stamp, self) {
-                work.records.push(taken);
-            }
+        for seat in seats {
+            let place = gathering.place_of(seat, stamp, self).ok_or(LOST)?;
+            gathering.works_of.push(place);
+            gathering.works[place].records.end += 1;
             if let Some(resident) = self.live.get_mut(seat) {
                 (resident.touched, resident.seen) = (stamp, now);
             }

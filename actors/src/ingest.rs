@@ -115,7 +115,7 @@ impl Work {
             self.ports.forwarder.bytes_max(),
         );
         let stop = self.stop.clone();
-        let mut obeyed = false;
+        let (mut obeyed, mut expected) = (false, 0);
         while let Some(permit) = self.permit(&stop).await {
             // Between two parts of a command the records that wait have their turn.
             if !std::mem::take(&mut obeyed)
@@ -128,8 +128,9 @@ impl Work {
             let filled = tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.give_up(permit).await,
-                filled = self.fill(&intake) => filled.map_err(End::Log)?,
+                filled = self.fill(&intake, expected) => filled.map_err(End::Log)?,
             };
+            expected = filled.applications.len();
             let read = self.close(filled, permit).await?;
             self.router.try_send(read).map_err(|_| End::Stopped)?;
         }
@@ -138,6 +139,11 @@ impl Work {
             // The semaphore is closed when the lane ends.
             Err(_) => Ok(()),
         }
+    }
+
+    /// Places of all batches but one.
+    fn others(&self) -> u32 {
+        u32::try_from(self.rules.batch.in_flight_max.max(1) - 1).unwrap_or(u32::MAX)
     }
 
     /// A place for a batch; `None` when the lane is to end.
@@ -163,11 +169,7 @@ impl Work {
     /// Has a command carried out, or a part of it, when all before it is committed: what it is about may
     /// be in flight.
     async fn obey(&mut self, command: Command, permit: OwnedSemaphorePermit) -> Result<(), End> {
-        let mut others = self.rules.batch.in_flight_max.max(1) - 1;
-        if Defect::ReleaseMissesInFlight.is_on() {
-            others = 0;
-        }
-        let others = u32::try_from(others).unwrap_or(u32::MAX);
+        let others = if Defect::ReleaseMissesInFlight.is_on() { 0 } else { self.others() };
         let all = Arc::clone(&self.permits).acquire_many_owned(others).await;
         // The semaphore is closed when the lane ends.
         let Ok(others) = all else { return Ok(()) };
@@ -196,17 +198,21 @@ impl Work {
         Ok(())
     }
 
-    /// Reads until the batch is full, the linger is over or, without records, a quiet user's
-    /// checkpoint is due. What was taken when the future is dropped is read anew by the next owner.
-    async fn fill(&mut self, intake: &Intake) -> Result<Filling, LogError> {
-        let rules = self.rules.batch;
+    /// Reads until the batch is full, the linger is over or, without records, a quiet user's checkpoint is due.
+    /// Without a linger a small batch is filled for as long as others are in flight. What was taken when the future is
+    /// dropped is read anew by the next owner.
+    async fn fill(&mut self, intake: &Intake, expected: usize) -> Result<Filling, LogError> {
+        let (rules, others) = (self.rules.batch, self.others());
         let every = self.rules.checkpoint.every;
         let mut filling = Filling::default();
+        // A lane that catches up fills one like the one before: to grow would move all that is there again and again.
+        filling.applications.reserve(expected);
         let mut until = self.next_look();
         loop {
             if self.events_stop.get().is_some_and(|stop| self.progress.positions.events >= stop) {
                 self.reader.hold_events()?;
             }
+            let waits = filling.records > 0 && rules.linger.is_zero();
             let (progress, suspects) = (&mut self.progress, &mut self.suspects);
             let tracer = &*self.ports.tracer;
             let mut take = |incoming: Incoming<'_>| {
@@ -219,13 +225,15 @@ impl Work {
             };
             let read = tokio::select! {
                 biased;
-                read = tokio::time::timeout_at(until, self.reader.read(&mut take)) => read,
+                read = self.reader.read(&mut take) => Some(read),
                 () = self.orders.arrived() => return Ok(filling),
+                () = tokio::time::sleep_until(until), if !waits => None,
+                () = alone(&self.permits, others), if waits => return Ok(filling),
             };
             match read {
-                Ok(read) => read?,
-                Err(_) if filling.records > 0 => return Ok(filling),
-                Err(_) => {
+                Some(read) => read?,
+                None if filling.records > 0 => return Ok(filling),
+                None => {
                     let oldest = self.oldest_unwritten.get();
                     if oldest.is_some_and(|oldest| oldest.elapsed() >= every) {
                         return Ok(filling);
@@ -234,7 +242,8 @@ impl Work {
                     continue;
                 }
             }
-            if rules.linger.is_zero() || filling.is_full(&rules) {
+            let is_large = rules.linger.is_zero() && filling.records >= rules.pipelined_from;
+            if is_large || filling.is_full(&rules) {
                 return Ok(filling);
             }
             until = until.min(Instant::now() + rules.linger);
@@ -300,6 +309,12 @@ impl Work {
     }
 }
 
+/// Waits until no batch is in flight but the one that has a place already.
+async fn alone(permits: &Semaphore, others: u32) {
+    // The semaphore is closed when the lane ends.
+    drop(permits.acquire_many(others).await);
+}
+
 /// How often, at most, a lane without records looks after checkpoints.
 const QUIET_MIN: Duration = Duration::from_millis(10);
 
@@ -352,7 +367,7 @@ impl Filling {
                     Some(self.oldest.map_or(record_time, |oldest| oldest.min(record_time)));
                 if suspects.hold_back(source, offset, &record.user_id, &mut self.quarantine) {
                     progress.counts.of_mut(source).dead_letter += 1;
-                    let user_id = Some(record.user_id.into_owned());
+                    let user_id = Some(record.user_id.to_string());
                     let letter =
                         intake::letter(incoming, Some(record_time), QUARANTINED, QUARANTINE);
                     self.dead_letters.push(Dead { source, offset, user_id, letter });

@@ -21,7 +21,7 @@ pub struct Inquiry {
     pub answer: oneshot::Sender<Option<Presence>>,
 }
 
-/// A user's actor. When a lane answers, between two batches, nothing waits in any user's mailbox.
+/// A user's actor. When a lane answers, between two batches, nothing waits for any user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// How long it has been there.

@@ -246,7 +246,7 @@ pub fn read_again(
 /// Whose a record that became a dead letter is, when that much can be read.
 pub fn user_of(raw: &Phi<Raw>, record_time: Option<Timestamp>, wire: &Wire) -> Option<String> {
     match application(&message(raw, record_time), wire)? {
-        Ok(application) => Some(application.record.user_id.into_owned()),
+        Ok(application) => Some(application.record.user_id.to_string()),
         Err(rejection) => rejection.user_id.map(|user_id| user_id.into_owned()),
     }
 }
@@ -266,9 +266,11 @@ fn application<'m>(
     message: &Message<'m>,
     wire: &Wire,
 ) -> Option<Result<Application, Rejection<'m>>> {
-    let decoded = catch_unwind(AssertUnwindSafe(|| wire::decode(message, wire))).ok()?;
+    // Boxed where it is made: a record is large, and moves no more.
+    let decode = || wire::decode(message, wire).map(|record| Box::new(record.into_owned()));
+    let decoded = catch_unwind(AssertUnwindSafe(decode)).ok()?;
     Some(decoded.map(|record| Application {
-        record: Box::new(record.into_owned()),
+        record,
         traceparent: message.headers.traceparent().map(Box::from),
     }))
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use actix::Addr;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use neuros::time::Timestamp;
@@ -17,7 +16,7 @@ use crate::user::User;
 pub(crate) struct Resident {
     pub(crate) user_id: Arc<str>,
     pub(crate) user: UserNumber,
-    pub(crate) address: Addr<User>,
+    pub(crate) actor: Box<User>,
     /// The store has, or will have with the batches in flight, a row.
     pub(crate) is_stored: bool,
     /// The stamp of the newest batch with something of this user.
@@ -97,7 +96,7 @@ impl Live {
     }
 
     /// Everybody, in the order of their seats.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Resident> {
-        self.residents.iter().map(|(_, resident)| resident)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seat, &Resident)> {
+        self.residents.iter().map(|(seat, resident)| (Seat(seat), resident))
     }
 }

@@ -2,6 +2,8 @@
 //! decides nothing.
 
 use std::cell::RefCell;
+use std::io::{Cursor, Read as _};
+use std::sync::LazyLock;
 
 use neuros::event::Record;
 use neuros::explain::Explanation;
@@ -10,6 +12,7 @@ use neuros::{Mode, Outcome};
 use serde::Serialize;
 use uuid::Uuid;
 use zstd::bulk::Compressor;
+use zstd::dict::{DecoderDictionary, EncoderDictionary};
 
 use crate::phi::Phi;
 
@@ -109,40 +112,71 @@ impl<'a> ModeSwitch<'a> {
     }
 }
 
-/// Of Zstandard's levels.
-const COMPRESSION_LEVEL: i32 = 1;
+/// Of Zstandard's levels; one below zero leaves out what takes long, and beside an example little is lost by it.
+const COMPRESSION_LEVEL: i32 = -1;
+
+/// A mode change with its explanation, made up, as most look: what others have in common with it is named and not
+/// written out. What is stored cannot be read without it, so it stays as it is for ever; a better one would have
+/// a mark of its own.
+const EXAMPLE: &[u8] = include_bytes!("message/example.json");
+
+/// What stored bytes begin with that were compressed beside [`EXAMPLE`]. JSON begins with a brace, and what earlier
+/// releases have compressed with `0x28`.
+const BESIDE_EXAMPLE: u8 = 1;
+
+static WRITTEN: LazyLock<EncoderDictionary<'static>> =
+    LazyLock::new(|| EncoderDictionary::copy(EXAMPLE, COMPRESSION_LEVEL));
+
+static READ: LazyLock<DecoderDictionary<'static>> =
+    LazyLock::new(|| DecoderDictionary::copy(EXAMPLE));
 
 thread_local! {
     /// Made once: to make one takes longer than to compress a mode change.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> =
-        RefCell::new(Compressor::new(COMPRESSION_LEVEL).ok());
+        RefCell::new(Compressor::with_prepared_dictionary(&WRITTEN).ok());
 }
 
 /// A mode change with all that explains it, as it is sealed and stored: its message with one more field, compressed
-/// (Zstandard, RFC 8878). An explanation says much in the same words, and what does not fit into a quarter of a
-/// page goes through several rows of a table beside.
+/// (Zstandard, RFC 8878). Explanations say much in the same words, and what does not fit into a quarter of a page goes
+/// through several rows of a table beside.
 pub fn explained_to_stored(message: &Phi<Vec<u8>>, explanation: &Explanation) -> Phi<Vec<u8>> {
-    let (message, explanation) = (message.expose(), to_json(explanation));
-    let message = message.strip_suffix(b"}").unwrap_or(message);
-    let parts = [message, EXPLANATION, explanation.expose(), b"}"];
-    compressed(Phi::new(parts.concat()))
+    let message = message.expose();
+    let mut json = Vec::with_capacity(EXPLAINED_BYTES);
+    json.extend_from_slice(message.strip_suffix(b"}").unwrap_or(message));
+    json.extend_from_slice(EXPLANATION);
+    let mut json = json_behind(json, explanation);
+    json.push(b'}');
+    compressed(Phi::new(json))
 }
 
 /// As it is where there is no compressor.
 fn compressed(json: Phi<Vec<u8>>) -> Phi<Vec<u8>> {
     let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
-        compressor.as_mut().and_then(|compressor| compressor.compress(json.expose()).ok())
+        let bytes_max = 1 + zstd::zstd_safe::compress_bound(json.expose().len());
+        let mut written = Vec::with_capacity(bytes_max);
+        written.push(BESIDE_EXAMPLE);
+        let mut written = Cursor::new(written);
+        written.set_position(1);
+        compressor.as_mut()?.compress_to_buffer(json.expose(), &mut written).ok()?;
+        Some(written.into_inner())
     });
     compressed.map_or(json, Phi::new)
 }
 
 /// The JSON of a stored mode change, whatever its size; `None` when it is none. It may have been stored
-/// uncompressed. Bytes come back only after they were authenticated: nobody makes them large on purpose.
+/// uncompressed, or by a release that knew no example. Bytes come back only after they were authenticated: nobody
+/// makes them large on purpose.
 pub fn explained_of_stored(bytes: Phi<Vec<u8>>) -> Option<Phi<Vec<u8>>> {
-    match bytes.expose().first() {
-        Some(b'{') => Some(bytes),
-        _ => zstd::stream::decode_all(bytes.expose().as_slice()).ok().map(Phi::new),
+    let mut json = Vec::new();
+    match bytes.expose().as_slice() {
+        [b'{', ..] => return Some(bytes),
+        [BESIDE_EXAMPLE, frame @ ..] => {
+            let reader = zstd::Decoder::with_prepared_dictionary(frame, &READ).ok()?;
+            { reader }.read_to_end(&mut json).ok()?;
+        }
+        frame => json = zstd::decode_all(frame).ok()?,
     }
+    Some(Phi::new(json))
 }
 
 /// The message in a stored mode change, byte for byte as it left; `None` when it is none.
@@ -154,16 +188,28 @@ pub fn message_of_stored(bytes: Phi<Vec<u8>>) -> Option<Phi<Vec<u8>>> {
     Some(Phi::new([json.get(..end)?, b"}"].concat()))
 }
 
+/// What a message takes, and a mode change with its explanation, as a rule at most: so they need not grow, and leave
+/// no copies behind.
+const MESSAGE_BYTES: usize = 1_024;
+const EXPLAINED_BYTES: usize = 8_192;
+
 /// What is between a message and its explanation.
 const EXPLANATION: &[u8] = b",\"explanation\":";
 
 /// Nothing that is made here refuses to be written, and a vector always takes it.
 pub(crate) fn to_json(value: &impl Serialize) -> Phi<Vec<u8>> {
-    Phi::new(serde_json::to_vec(value).unwrap_or_default())
+    Phi::new(json_behind(Vec::with_capacity(MESSAGE_BYTES), value))
+}
+
+/// The JSON of `value` behind what is in `json`. Writing into a vector cannot fail, and nothing that we write refuses it.
+fn json_behind(mut json: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_writer(&mut json, value).map(|()| json).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::Digest as _;
+
     use super::*;
 
     #[test]
@@ -175,9 +221,21 @@ mod tests {
             let stored = compressed(json.clone());
             assert!(stored != json, "it is compressed");
             assert!(explained_of_stored(stored) == Some(json.clone()));
-            assert!(explained_of_stored(json.clone()) == Some(json), "as it was stored before");
+            let before = zstd::encode_all(json.expose().as_slice(), 1).map(Phi::new);
+            let before = before.expect("a vector takes what is written to it");
+            assert!(explained_of_stored(before) == Some(json.clone()), "as it was stored before");
+            assert!(explained_of_stored(json.clone()) == Some(json), "and before that");
         }
         assert!(explained_of_stored(phi(b"neither")).is_none());
+    }
+
+    #[test]
+    fn the_example_is_what_stored_bytes_refer_to_and_never_another() {
+        let digest = sha2::Sha256::digest(EXAMPLE);
+        assert_eq!(digest.first_chunk(), Some(&0x5985_9d4a_5234_1694_u64.to_be_bytes()));
+        let like_it = String::from_utf8_lossy(EXAMPLE).replace("somebody", "somebody else");
+        let stored = compressed(Phi::new(like_it.clone().into_bytes()));
+        assert!(stored.expose().len() < like_it.len() / 50, "{} bytes", stored.expose().len());
     }
 
     #[test]

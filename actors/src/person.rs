@@ -66,6 +66,9 @@ pub enum Look {
     Never,
 }
 
+/// What alerts take of a checkpoint, as a rule at most: so it need not grow, and leaves no copies behind.
+const ALERTS_BYTES: usize = 256;
+
 /// The first byte of a checkpoint with alerts; a checkpoint of a state alone begins with its version, a smaller one.
 const WITH_ALERTS: u8 = 0x81;
 
@@ -104,7 +107,8 @@ impl Person {
     /// State and alerts as bytes; `None` before the first record.
     pub fn to_checkpoint(&self) -> Option<Phi<Vec<u8>>> {
         let state = self.state.as_ref()?.to_checkpoint();
-        let mut bytes = vec![WITH_ALERTS, 0, 0];
+        let mut bytes = Vec::with_capacity(state.len() + ALERTS_BYTES);
+        bytes.extend_from_slice(&[WITH_ALERTS, 0, 0]);
         // Writing into a vector cannot fail, and no part of a book refuses to be written.
         bytes = postcard::to_extend(&self.alerts, bytes).unwrap_or_default();
         // A policy has at most 32 rules, each with one open episode at most.

@@ -104,6 +104,10 @@ pub struct BatchRules {
     pub linger: Duration,
     /// Batches between ingest and commit.
     pub in_flight_max: usize,
+    /// From so many records on a batch is worked on while others are in flight. A smaller one waits until there is no
+    /// other, and is filled meanwhile: so behind a commit that takes long there is one batch, not several that each
+    /// take a commit more.
+    pub pipelined_from: usize,
 }
 
 impl Default for BatchRules {
@@ -113,6 +117,7 @@ impl Default for BatchRules {
             bytes_max: 8 << 20,
             linger: Duration::ZERO,
             in_flight_max: BATCHES_IN_FLIGHT,
+            pipelined_from: 1_024,
         }
     }
 }
@@ -137,7 +142,7 @@ pub const BASE_EVERY: u32 = 1_000;
 impl Default for CheckpointRules {
     fn default() -> Self {
         Self {
-            every_records: 16,
+            every_records: 64,
             every: Duration::from_secs(5),
             base_every: BASE_EVERY,
             scrub_every: Duration::from_secs(10),

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::Actor as _;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use neuros::time::{Micros, Timestamp};
@@ -25,7 +24,7 @@ use crate::restore::{RestoreError, Restorer};
 use crate::router::{LOST, Sample};
 use crate::seal::{DataKey, KeysAway};
 use crate::store::{Asked, StoreError, StoredUser};
-use crate::user::{BatchContext, Copy, User};
+use crate::user::{BatchContext, User};
 
 /// The users of one lane that are in memory.
 pub(crate) struct Residents {
@@ -63,7 +62,7 @@ pub(crate) struct Sampled {
 
 impl Residents {
     /// A copy of somebody in memory.
-    pub(crate) async fn sample(&self, sample: &Sample) -> Option<Sampled> {
+    pub(crate) fn sample(&self, sample: &Sample) -> Option<Sampled> {
         let resident = match sample {
             Sample::Of(user_id) => self.live.find(user_id)?,
             Sample::Ahead(number) => {
@@ -71,7 +70,7 @@ impl Residents {
                 self.unwritten.get(place).and_then(|(_, _, seat)| self.live.get(*seat))?
             }
         };
-        let person = resident.address.send(Copy).await.ok()?;
+        let person = resident.actor.person().clone();
         let (user, touched) = (resident.user, resident.touched);
         Some(Sampled { user_id: Arc::clone(&resident.user_id), user, person, touched })
     }
@@ -192,12 +191,12 @@ impl Residents {
         touched: Timestamp,
         unwritten: u32,
     ) -> Seat {
-        let address = User::new(user, key, person, unwritten).start();
+        let actor = Box::new(User::new(user, key, person, unwritten));
         let now = Instant::now();
         self.live.seat(Resident {
             user_id,
             user,
-            address,
+            actor,
             is_stored,
             touched,
             seen: now,
@@ -246,7 +245,7 @@ impl Residents {
     ) {
         self.drop_written();
         let (now, every) = (Instant::now(), self.rules.checkpoint.every);
-        let limit = match gathering.works.len() {
+        let limit = match gathering.len() {
             _ if everybody => usize::MAX,
             0 => IDLE_CHECKPOINTS,
             users => QUIET_CHECKPOINTS.max(users / 4),
@@ -260,9 +259,7 @@ impl Residents {
             .map(|(_, _, seat)| *seat)
             .collect();
         for seat in due {
-            if let Some(work) = gathering.work_of(seat, stamp, self) {
-                work.checkpoint = true;
-            }
+            gathering.add_checkpoint(seat, stamp, self);
         }
     }
 
@@ -304,7 +301,7 @@ impl Residents {
         // Down to nine tenths, so that the next batch does not have to look again.
         let surplus = self.live.len() - rules.live_max / 10 * 9;
         let mut leaving: Vec<Instant> =
-            self.live.iter().filter(|resident| may_leave(resident)).map(|r| r.seen).collect();
+            self.live.iter().filter(|(_, it)| may_leave(it)).map(|(_, it)| it.seen).collect();
         leaving.sort_unstable();
         if let Some(newest) = leaving.get(surplus.min(leaving.len()).saturating_sub(1)).copied() {
             self.live.retain(|resident| !may_leave(resident) || resident.seen > newest);

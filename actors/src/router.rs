@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AtomicResponse, Context, Handler};
 use actix::{Addr, WrapFuture as _};
-use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use crate::alert::Alerts;
 use crate::batch::{Decided, End, Read};
-use crate::capacity::{BATCH_MAILBOX, INQUIRIES, SCRUB_QUESTIONS};
-use crate::decide::Worked;
+use crate::capacity::{BATCH_MAILBOX, INQUIRIES, SCRUB_QUESTIONS, USERS_AT_ONCE};
+use crate::decide::{Sum, Worked};
+use crate::gather::Arranged;
 use crate::lane::Provenance;
 use crate::live::Seat;
-use crate::obey::Commanded;
+use crate::obey::{Commanded, Obeyed};
 use crate::residents::{Residents, Sampled};
-use crate::taken::{Panicked, Taken};
-use crate::user::{Apply, BatchContext, Stepped, Steps};
+use crate::taken::Panicked;
+use crate::user::BatchContext;
 
 /// Routes the batches of one lane, one at a time and in order.
 pub(crate) struct Router {
@@ -85,30 +85,12 @@ pub(crate) enum Sample {
 }
 
 impl Handler<Sample> for Router {
-    type Result = AtomicResponse<Self, Option<Sampled>>;
+    type Result = Option<Sampled>;
 
     /// Between two batches, when no user has a step in work.
     fn handle(&mut self, sample: Sample, _: &mut Self::Context) -> Self::Result {
-        let desk = self.desk.take();
-        let work = async move {
-            let desk = desk?;
-            let sampled = desk.residents.sample(&sample).await;
-            Some((desk, sampled))
-        };
-        AtomicResponse::new(Box::pin(work.into_actor(self).map(|done, router, _| {
-            let (desk, sampled) = done?;
-            router.desk = Some(desk);
-            sampled
-        })))
+        self.residents()?.sample(&sample)
     }
-}
-
-/// A user's part of a batch.
-pub(crate) struct UserWork {
-    pub(crate) seat: Seat,
-    pub(crate) records: SmallVec<[Taken; 1]>,
-    /// Write a checkpoint even if nothing is new.
-    pub(crate) checkpoint: bool,
 }
 
 impl Desk {
@@ -120,14 +102,16 @@ impl Desk {
             (applications, obeyed) = (plan.taken, Some(plan.obeyed));
             tell = Some((done, plan.done));
         }
-        let stamp = passport.stamp;
-        let gathered = self.residents.gather(applications, &dead_letters, quarantine, stamp);
+        let (stamp, records) = (passport.stamp, applications.len());
+        let gathered = self.residents.gather(applications, &dead_letters, stamp);
         let mut gathering = gathered.await?;
         let outsiders = self.residents.identify(&gathering.mentioned).await?;
         self.residents.add_due_checkpoints(&mut gathering, stamp, last);
-        let context = self.residents.context(stamp, gathering.works.len());
-        let answers = self.ask(&mut gathering.works, context).await?;
-        let worked = Worked { gathering, answers, outsiders, obeyed };
+        let context = self.residents.context(stamp, gathering.len());
+        let mut arranged = gathering.arrange();
+        let mut sum = Sum::after(&self.residents.progress, records);
+        self.work(&mut arranged, &context, obeyed.as_mut(), &mut sum).await?;
+        let worked = Worked { sum, quarantine, outsiders, obeyed };
         let decided = self.residents.decide(passport, worked, dead_letters, progress)?;
         if let Some(decided) = decided {
             self.pass_on(decided)?;
@@ -139,39 +123,36 @@ impl Desk {
         Ok(())
     }
 
-    /// Hands each user their records, then waits for all answers; in the order of `works`.
-    async fn ask(
-        &self,
-        works: &mut [UserWork],
-        context: BatchContext,
-    ) -> Result<Vec<Box<Steps>>, End> {
-        let context = Arc::new(context);
-        let (reply, mut answers) = mpsc::channel(works.len().max(1));
-        for (slot, work) in works.iter_mut().enumerate() {
-            let apply = Apply {
-                slot,
-                records: std::mem::take(&mut work.records),
-                checkpoint: work.checkpoint,
-                context: Arc::clone(&context),
-                reply: reply.clone(),
-            };
-            let resident = self.residents.live.get(work.seat).ok_or(LOST)?;
-            resident.address.try_send(apply).map_err(|_| LOST)?;
+    /// Hands each user what is theirs, one user after the other, and sums up what they make of it.
+    async fn work(
+        &mut self,
+        arranged: &mut Arranged,
+        context: &BatchContext,
+        mut obeyed: Option<&mut Obeyed>,
+        sum: &mut Sum,
+    ) -> Result<(), End> {
+        for place in 0..arranged.len() {
+            if place % USERS_AT_ONCE == USERS_AT_ONCE - 1 {
+                // Whoever shares the thread has a turn: what is committed meanwhile leaves.
+                tokio::task::yield_now().await;
+            }
+            let (work, records) = arranged.work(place);
+            let resident = self.residents.live.get_mut(work.seat).ok_or(LOST)?;
+            let steps = resident.actor.apply(records, work.checkpoint, context, &mut sum.added);
+            let steps = steps.map_err(|panicked| self.failed(panicked, work.seat))?;
+            // Released records were counted when they were read, as dead letters.
+            match &mut obeyed {
+                None => sum.count(&steps),
+                Some(obeyed) => obeyed.refused(&steps),
+            }
+            self.residents.add(work.seat, steps, context.stamp, sum)?;
         }
-        drop(reply);
-        let mut steps: Vec<Option<Box<Steps>>> = Vec::new();
-        steps.resize_with(works.len(), || None);
-        while let Some(Stepped { slot, result }) = answers.recv().await {
-            let place = steps.get_mut(slot).ok_or(LOST)?;
-            *place = Some(result.map_err(|panicked| self.failed(panicked, works, slot))?);
-        }
-        steps.into_iter().collect::<Option<Vec<_>>>().ok_or(LOST)
+        Ok(())
     }
 
     /// A record is put aside, and the user with it; of an order nobody knows which, so only the user is.
-    fn failed(&self, panicked: Panicked, works: &[UserWork], slot: usize) -> End {
-        let of_work = works.get(slot).and_then(|work| self.residents.live.get(work.seat));
-        match (panicked.provenance, of_work) {
+    fn failed(&self, panicked: Panicked, seat: Seat) -> End {
+        match (panicked.provenance, self.residents.live.get(seat)) {
             (Provenance::Order(_), Some(resident)) => End::Unreadable {
                 user_id: resident.user_id.as_ref().to_owned(),
                 problem: "an order about the user's alerts cannot be carried out".to_owned(),

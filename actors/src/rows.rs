@@ -1,6 +1,7 @@
 //! What one batch writes: everything is ready, sealed and in order before the transaction begins.
 
 use neuros::time::Timestamp;
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::dead_letter::Letter;
@@ -74,9 +75,9 @@ pub struct RecordRow {
     /// The engine that decided it.
     pub engine: i16,
     /// The device that measured.
-    pub device_id: String,
+    pub device_id: SmolStr,
     /// What the producer calls it.
-    pub event_type: String,
+    pub event_type: SmolStr,
     /// The decoded record.
     pub body: Sealed,
 }

@@ -97,10 +97,18 @@ impl std::fmt::Display for UserTag {
     }
 }
 
+/// Seals with a key that is ready, as [`Seal::seal`] does.
+pub type Sealing<'s> = Box<dyn Fn(Place, &Phi<Vec<u8>>) -> Sealed + 's>;
+
 /// Seals and opens with a key at hand; no I/O.
 pub trait Seal: Send + Sync {
     /// Seals `plaintext` for its place.
     fn seal(&self, key: &DataKey, place: Place, plaintext: &Phi<Vec<u8>>) -> Sealed;
+
+    /// The same for one thing after the other with one key, which is made ready once.
+    fn with<'s>(&'s self, key: &'s DataKey) -> Sealing<'s> {
+        Box::new(move |place, plaintext| self.seal(key, place, plaintext))
+    }
 
     /// Opens what [`Seal::seal`] gave for this key or one before it.
     ///

@@ -1,19 +1,15 @@
 //! The user actor: one person's state, alone. It folds what it is handed, in order, and answers with
 //! sealed rows; it never waits, reads or writes anything itself.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler, Message, MessageResult};
 use neuros::alert::{Held, Refusal, Stored};
 use neuros::event::Record;
 use neuros::time::Timestamp;
 use neuros::{ENGINE_VERSION, Kind, Mode, Outcome, Policy};
-use smallvec::SmallVec;
-use tokio::sync::mpsc;
+use smol_str::SmolStr;
 
-use crate::capacity::USER_MAILBOX;
 use crate::defect::Defect;
 use crate::lane::{Counts, Lane, PerSource, Provenance, UserNumber};
 use crate::message::{self, Cause, ModeSwitch, to_json};
@@ -22,7 +18,7 @@ use crate::person::{Applied, Evaluate, Look, Person, Reaction};
 use crate::phi::Phi;
 use crate::places::{checkpoint_place, outbox_place, record_place, transition_place};
 use crate::rows::{BaseRow, RecordPlace, RecordRow, TransitionRow};
-use crate::seal::{DataKey, Seal, Sealed};
+use crate::seal::{DataKey, Seal, Sealed, Sealing};
 use crate::taken::{Entry, Panicked, Taken};
 use crate::trace::Trace;
 
@@ -48,50 +44,32 @@ pub struct BatchContext {
     pub states: bool,
 }
 
-/// Apply these records, all of one batch that are this user's.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Apply {
-    /// The user's place among the users of the batch.
-    pub slot: usize,
-    /// In the order of the log.
-    pub records: SmallVec<[Taken; 1]>,
-    /// Write a checkpoint, whatever the count says.
-    pub checkpoint: bool,
-    /// What all users share.
-    pub context: Arc<BatchContext>,
-    /// Where the answer goes; has room for it.
-    pub reply: mpsc::Sender<Stepped>,
-}
-
-/// Give a copy of who you are.
-#[derive(Message)]
-#[rtype(result = "Person")]
-pub struct Copy;
-
-/// The answer: what became of a user's records.
-pub struct Stepped {
-    /// The user's place among the users of the batch.
-    pub slot: usize,
-    /// The rows, boxed since they are moved often, or the record whose evaluation panicked.
-    pub result: Result<Box<Steps>, Panicked>,
-}
-
-/// What a user's records of one batch have changed.
+/// What the users of a batch add to it.
 #[derive(Default)]
-pub struct Steps {
-    /// Records applied.
-    pub records: SmallVec<[RecordRow; 1]>,
-    /// Counts of new and duplicate records.
-    pub counts: PerSource<Counts>,
+pub struct Added {
+    /// Records, by their place among what the batch applies; none where one was applied before.
+    pub records: Vec<Option<RecordRow>>,
     /// States that are kept for good.
     pub bases: Vec<BaseRow>,
-    /// Events of these records that were evaluated.
-    pub evaluations: u64,
     /// Mode changes.
     pub switches: Vec<Switch>,
     /// Changes of alerts.
     pub notices: Vec<Notice>,
+    /// What came of the events of the record in work.
+    outcomes: Vec<Outcome>,
+}
+
+/// What a user's records of one batch have changed, beside what they add.
+#[derive(Default)]
+pub struct Steps {
+    /// Counts of new and duplicate records.
+    pub counts: PerSource<Counts>,
+    /// Records applied.
+    pub records: u32,
+    /// Something is said of the user's alerts.
+    pub has_notices: bool,
+    /// Events of these records that were evaluated.
+    pub evaluations: u64,
     /// What was held back, by the place of its reason in [`Held::ALL`].
     pub held: [u32; Held::ALL.len()],
     /// When to look at the alerts again.
@@ -150,43 +128,57 @@ impl User {
         self.key = key;
     }
 
-    fn apply(
+    /// Who this is now.
+    pub(crate) fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// Folds in what one batch has for this user, in order, and writes a checkpoint whatever the count says if
+    /// `checkpoint`. What it adds to the batch goes behind `added`.
+    pub(crate) fn apply(
         &mut self,
-        records: &mut [Taken],
+        records: impl Iterator<Item = Taken>,
         checkpoint: bool,
         context: &BatchContext,
-    ) -> Result<Box<Steps>, Panicked> {
-        let mut steps = Box::<Steps>::default();
-        steps.mode_before = self.person.state.as_ref().map(|state| state.mode());
-        let mut outcomes = Vec::new();
+        added: &mut Added,
+    ) -> Result<Steps, Panicked> {
+        let mode_before = self.person.state.as_ref().map(|state| state.mode());
+        let mut steps = Steps { mode_before, ..Steps::default() };
+        let (bases, notices) = (added.bases.len(), added.notices.len());
         let before = Defect::CheckpointOfTheWrongBatch.is_on().then(|| self.person.clone());
-        for taken in &mut *records {
+        let key = self.key.clone();
+        let context = &Context { batch: context, seal: context.seal.with(&key) };
+        let mut last = None;
+        for taken in records {
+            let blamed = Panicked::over(&taken);
+            last = Some(blamed);
             let whole = AssertUnwindSafe(|| {
                 let number = self.person.record_number;
-                self.take(taken, context, &mut outcomes, &mut steps);
-                self.keep(number, context, &mut steps);
+                self.take(taken, context, added, &mut steps);
+                self.keep(number, context, added);
             });
             // What the panic has left of this state is never looked at again: the lane starts anew.
-            catch_unwind(whole).map_err(|_| Panicked::over(taken))?;
+            catch_unwind(whole).map_err(|_| blamed)?;
         }
-        self.unwritten += u32::try_from(steps.records.len()).unwrap_or(u32::MAX);
+        self.unwritten += steps.records;
+        steps.has_notices = added.notices.len() > notices;
         steps.record_number = self.person.record_number;
         steps.newest = self.person.newest;
         steps.message_number = self.person.message_number;
         steps.key_number = self.key.number();
         steps.mode = self.person.state.as_ref().map(|state| state.mode());
         // No base is ahead of its user's row.
-        let is_due = checkpoint || !steps.bases.is_empty();
-        if self.unwritten > 0 && (is_due || self.unwritten >= context.checkpoint_every) {
+        let is_due = checkpoint || added.bases.len() > bases;
+        if self.unwritten > 0 && (is_due || self.unwritten >= context.batch.checkpoint_every) {
             steps.writes_checkpoint = true;
             self.unwritten = 0;
         }
         // Duplicates change nothing. So there is at most one state for each record: `key_usage` counts on that.
-        if steps.writes_checkpoint || context.states && !steps.records.is_empty() {
+        if steps.writes_checkpoint || context.batch.states && steps.records > 0 {
             let whole = AssertUnwindSafe(|| self.checkpoint(before.as_ref(), context));
-            match (catch_unwind(whole), records.last()) {
+            match (catch_unwind(whole), last) {
                 (Ok(state), _) => steps.state = state,
-                (Err(_), Some(last)) => return Err(Panicked::over(last)),
+                (Err(_), Some(last)) => return Err(last),
                 // No record to blame: the state stays as it is, and so does its stored checkpoint.
                 (Err(_), None) => steps.writes_checkpoint = false,
             }
@@ -194,87 +186,92 @@ impl User {
         Ok(steps)
     }
 
-    fn take(
-        &mut self,
-        taken: &mut Taken,
-        context: &BatchContext,
-        outcomes: &mut Vec<Outcome>,
-        steps: &mut Steps,
-    ) {
-        let (position, provenance, trace) = (taken.position, taken.provenance, &taken.trace);
+    fn take(&mut self, taken: Taken, context: &Context<'_>, added: &mut Added, steps: &mut Steps) {
+        let Taken { position, provenance, trace, entry, .. } = taken;
         let _step = trace.step();
+        let &BatchContext { lane, stamp, ref policy, evaluate, .. } = context.batch;
         let mut reaction = Reaction::default();
-        let (body, numbered) = match &mut taken.entry {
+        let (body, named, user_id) = match entry {
             Entry::Record(record) => {
                 let seq = self.person.seq();
                 let counts = match provenance {
                     Provenance::Log(source, _) => steps.counts.of_mut(source),
                     Provenance::Order(_) => &mut Counts::default(),
                 };
-                let applied =
-                    (context.evaluate)(&mut self.person, &context.policy, record, outcomes);
+                let outcomes = &mut added.outcomes;
+                let applied = evaluate(&mut self.person, policy, &record, outcomes);
                 if applied == Applied::Duplicate {
                     counts.duplicate += 1;
                     return;
                 }
                 counts.new += 1;
                 steps.evaluations += evaluated(outcomes);
-                self.person.react(&context.policy, record, outcomes, &mut reaction);
+                self.person.react(policy, &record, outcomes, &mut reaction);
                 let switched = outcomes.iter().filter(|outcome| outcome.kind == Kind::Switched);
                 for ((outcome, n), seq) in switched.zip(&reaction.switches).zip(seq + 1..) {
-                    let told = Told { record, trace, seq, n: *n };
-                    steps.switches.extend(self.switch(&told, outcome, context));
+                    let told = Told { record: &record, trace: &trace, seq, n: *n };
+                    added.switches.extend(self.switch(&told, outcome, context));
                 }
-                let mut body = Vec::with_capacity(128);
+                let mut body = Vec::with_capacity(192);
                 record.to_stored(&mut body);
-                let column = |text: &mut Cow<'static, str>| std::mem::take(text).into_owned();
                 let named = Named {
                     time: record.record_time,
-                    device_id: column(&mut record.device_id),
-                    event_type: column(&mut record.event_type),
+                    device_id: record.device_id,
+                    event_type: record.event_type,
                 };
-                (Phi::new(body), named)
+                (Phi::new(body), named, record.user_id)
             }
             Entry::Order(asked) => {
-                let stored = Stored::new(asked.at, asked.order.clone());
-                if let Err(refusal) = self.person.obey(&context.policy, &stored, &mut reaction) {
+                let stored = Stored::new(asked.at, asked.order);
+                if let Err(refusal) = self.person.obey(policy, &stored, &mut reaction) {
                     steps.refusal = Some(refusal);
                     return;
                 }
-                let event_type = ORDER.to_owned();
-                let named = Named { time: asked.at, device_id: String::new(), event_type };
-                (Phi::new(stored.to_bytes()), named)
+                let (device_id, event_type) = (SmolStr::default(), SmolStr::new_static(ORDER));
+                let named = Named { time: asked.at, device_id, event_type };
+                (Phi::new(stored.to_bytes()), named, SmolStr::from(asked.user_id))
             }
         };
-        self.say(taken, reaction, context, steps);
-        let place = RecordPlace { stamp: context.stamp, lane: context.lane, position };
+        self.say(&user_id, &trace, reaction, context.batch, added, steps);
+        let place = RecordPlace { stamp, lane, position };
         let previous = self.person.newest.replace(place);
-        steps.records.push(self.row((position, provenance, previous), numbered, &body, context));
+        let row = self.row((position, provenance, previous), named, &body, context);
+        // A batch has a place for each record. Were there none, the record must not be passed over in silence.
+        added.records[usize::try_from(position).unwrap_or(usize::MAX)] = Some(row);
+        steps.records += 1;
     }
 
     /// Keeps the state for good, where it is time to. `before` is the newest record of before: nothing is kept twice.
-    fn keep(&self, before: i64, context: &BatchContext, steps: &mut Steps) {
+    fn keep(&self, before: i64, context: &Context<'_>, added: &mut Added) {
         let record_number = self.person.record_number;
-        if record_number > before && record_number % i64::from(context.base_every) == 0 {
+        if record_number > before && record_number % i64::from(context.batch.base_every) == 0 {
             let (user, message_number) = (self.user, self.person.message_number);
             let kept = self.checkpoint(None, context).zip(self.person.newest);
             let row =
                 |(body, newest)| BaseRow { user, record_number, message_number, newest, body };
-            steps.bases.extend(kept.map(row));
+            added.bases.extend(kept.map(row));
         }
     }
 
     /// What a record or an order has led to beside mode changes.
-    fn say(&self, taken: &Taken, reaction: Reaction, context: &BatchContext, steps: &mut Steps) {
-        steps.notices.extend(reaction.changes.into_iter().map(|change| Notice {
+    fn say(
+        &self,
+        user_id: &str,
+        trace: &Trace,
+        reaction: Reaction,
+        context: &BatchContext,
+        added: &mut Added,
+        steps: &mut Steps,
+    ) {
+        added.notices.extend(reaction.changes.into_iter().map(|change| Notice {
             user: self.user,
-            user_id: taken.user_id().to_owned(),
+            user_id: user_id.to_owned(),
             key: self.key.clone(),
             record_number: self.person.record_number,
             change,
             policy_version: context.policy.version.clone(),
             stamp: context.stamp,
-            trace: taken.trace.clone(),
+            trace: trace.clone(),
         }));
         for (sum, held) in steps.held.iter_mut().zip(reaction.held) {
             *sum += held;
@@ -289,7 +286,7 @@ impl User {
         (position, provenance, previous): (i32, Provenance, Option<RecordPlace>),
         named: Named,
         body: &Phi<Vec<u8>>,
-        context: &BatchContext,
+        context: &Context<'_>,
     ) -> RecordRow {
         let number = self.person.record_number;
         RecordRow {
@@ -299,20 +296,20 @@ impl User {
             previous,
             provenance,
             record_time: named.time,
-            policy: context.policy_number,
+            policy: context.batch.policy_number,
             engine: ENGINE_VERSION.cast_signed(),
             device_id: named.device_id,
             event_type: named.event_type,
-            body: context.seal.seal(&self.key, record_place(self.user, number), body),
+            body: (context.seal)(record_place(self.user, number), body),
         }
     }
 
-    fn switch(&self, told: &Told<'_>, outcome: &Outcome, context: &BatchContext) -> Option<Switch> {
+    fn switch(&self, told: &Told<'_>, outcome: &Outcome, context: &Context<'_>) -> Option<Switch> {
         // A switch always comes with its explanation.
         let explanation = outcome.explanation.as_deref()?;
         let &Told { record, trace, seq, n } = told;
         let seq = i64::try_from(seq).unwrap_or(i64::MAX);
-        let stamp = context.stamp;
+        let stamp = context.batch.stamp;
         let traceparent = trace.traceparent.as_deref();
         let cause = Cause { record, traceparent, outcome, explanation, seq, n, stamp };
         let message = to_json(&ModeSwitch::of(&cause));
@@ -324,25 +321,31 @@ impl User {
             record_number: self.person.record_number,
             message_id: message::message_id(&record.user_id, n),
             time: outcome.time,
-            policy: context.policy_number,
-            body: context.seal.seal(&self.key, transition_place(self.user, n), &explained),
+            policy: context.batch.policy_number,
+            body: (context.seal)(transition_place(self.user, n), &explained),
         };
-        let outgoing = context.seal.seal(&self.key, outbox_place(self.user, n), &message);
-        let (user_id, trace) = (record.user_id.as_ref().to_owned(), trace.continued());
+        let outgoing = (context.seal)(outbox_place(self.user, n), &message);
+        let (user_id, trace) = (record.user_id.to_string(), trace.continued());
         Some(Switch { row, outgoing, message, user_id, trace })
     }
 
-    fn checkpoint(&self, defective: Option<&Person>, context: &BatchContext) -> Option<Sealed> {
+    fn checkpoint(&self, defective: Option<&Person>, context: &Context<'_>) -> Option<Sealed> {
         let person = defective.filter(|person| person.state.is_some()).unwrap_or(&self.person);
         let bytes = person.to_checkpoint()?;
         let place = checkpoint_place(self.user, self.person.record_number);
-        Some(context.seal.seal(&self.key, place, &bytes))
+        Some((context.seal)(place, &bytes))
     }
 }
 
 /// Of these events, how many could have changed the mode.
 fn evaluated(outcomes: &[Outcome]) -> u64 {
     outcomes.iter().filter(|outcome| outcome.kind != Kind::NotEvaluated).count() as u64
+}
+
+/// What all users of a batch share, and one user's key made ready.
+struct Context<'c> {
+    batch: &'c BatchContext,
+    seal: Sealing<'c>,
 }
 
 /// What is told of a mode change.
@@ -356,38 +359,9 @@ struct Told<'t> {
 /// What a row says in the clear of what it holds.
 struct Named {
     time: Timestamp,
-    device_id: String,
-    event_type: String,
+    device_id: SmolStr,
+    event_type: SmolStr,
 }
 
 /// The type of event that an order is stored as.
 const ORDER: &str = "order";
-
-impl Actor for User {
-    type Context = Context<Self>;
-
-    fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(USER_MAILBOX);
-    }
-}
-
-impl Handler<Apply> for User {
-    type Result = ();
-
-    fn handle(&mut self, apply: Apply, _: &mut Self::Context) {
-        let Apply { slot, mut records, checkpoint, context, reply } = apply;
-        let result = self.apply(&mut records, checkpoint, &context);
-        // The queue has room for each user of the batch; it is closed when the lane has been dropped.
-        if reply.try_send(Stepped { slot, result }).is_err() {
-            tracing::debug!("a batch was dropped while its users worked on it");
-        }
-    }
-}
-
-impl Handler<Copy> for User {
-    type Result = MessageResult<Copy>;
-
-    fn handle(&mut self, _: Copy, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.person.clone())
-    }
-}

@@ -22,6 +22,7 @@ mod setup;
 mod soak;
 mod sockets;
 mod states;
+mod warm_up;
 mod without;
 
 use std::path::PathBuf;
@@ -114,6 +115,7 @@ pub fn run(options: &Options) -> anyhow::Result<Table> {
         servers.postgres.push(profile::SETTING.to_owned());
     }
     let setup = setup::Setup::start(&options.service, &servers)?;
+    warm_up::run(&setup)?;
     if measures(Part::Drains) || measures(Part::Without) || measures(Part::Million) {
         let [few, many] = options.users;
         let few = drain::run(&setup, options, few, options.events)?.0;

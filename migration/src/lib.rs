@@ -24,6 +24,7 @@ mod m0017_indexes_for_people;
 mod m0018_socket_tickets;
 mod m0020_coach;
 mod m0021_base_places;
+mod m0022_room_for_checkpoints;
 
 pub use key_store::KeyMigrator;
 pub use sea_orm_migration::MigratorTrait;
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_socket_tickets::Migration),
             Box::new(m0020_coach::Migration),
             Box::new(m0021_base_places::Migration),
+            Box::new(m0022_room_for_checkpoints::Migration),
         ]
     }
 }

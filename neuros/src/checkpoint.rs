@@ -21,6 +21,9 @@ use crate::time::{Day, Timestamp};
 /// The version that [`State::to_checkpoint`] writes.
 pub const VERSION: u8 = 1;
 
+/// What a state takes, as a rule at most: so its bytes need not grow, and leave no copies behind.
+const BYTES: usize = 2_048;
+
 /// Why bytes are no checkpoint that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -41,8 +44,9 @@ impl State {
         let mut devices = Devices::default();
         let stored = Stored::of(self, &mut devices);
         // Writing into a vector cannot fail, and no part of a state refuses to be written.
-        let mut bytes =
-            postcard::to_extend(&(devices.0, stored), vec![VERSION]).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(BYTES);
+        bytes.push(VERSION);
+        bytes = postcard::to_extend(&(devices.0, stored), bytes).unwrap_or_default();
         bytes.extend_from_slice(&checksum(&bytes));
         bytes
     }

@@ -6,6 +6,7 @@ pub mod stored;
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::redact::redacted_debug;
@@ -13,15 +14,16 @@ use crate::time::Timestamp;
 
 /// One inbound message, decoded: some canonical events of one user and one device, in time order.
 ///
-/// Text is borrowed from the message where it stands there without escapes.
+/// What each has are short texts as a rule, and they are in the record itself; those that few have are borrowed from the
+/// message where they stand there without escapes.
 #[derive(Clone, PartialEq)]
 pub struct Record<'a> {
     /// Whose body this is about; 1..=255 bytes, no control characters.
-    pub user_id: Cow<'a, str>,
+    pub user_id: SmolStr,
     /// The device (or, failing that, its type or source) that measured.
-    pub device_id: Cow<'a, str>,
+    pub device_id: SmolStr,
     /// The producer's name for what this is: `heart_rate`, `sleep`, `workout` …
-    pub event_type: Cow<'a, str>,
+    pub event_type: SmolStr,
     /// The producer's session, when it names one of at most 255 bytes without control characters.
     pub session_id: Option<Cow<'a, str>>,
     /// The record's own time, as the device gave it.
@@ -149,12 +151,11 @@ impl<'a> Record<'a> {
 
     /// The same record with all its text owned, so that it may outlive its message.
     pub fn into_owned<'o>(self) -> Record<'o> {
-        let own = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
         Record {
-            user_id: own(self.user_id),
-            device_id: own(self.device_id),
-            event_type: own(self.event_type),
-            session_id: self.session_id.map(own),
+            user_id: self.user_id,
+            device_id: self.device_id,
+            event_type: self.event_type,
+            session_id: self.session_id.map(|text| Cow::Owned(text.into_owned())),
             time: self.time,
             record_time: self.record_time,
             events: self.events,

@@ -150,7 +150,7 @@ fn hold_latest(
                 (latest.value, latest.time, latest.baseline) = (value, time, baseline);
             }
             _ => {
-                let device_id = record.device_id.as_ref().into();
+                let device_id = record.device_id.clone();
                 *latest = Some(Latest { value, time, device_id, baseline });
             }
         }

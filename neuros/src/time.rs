@@ -127,19 +127,49 @@ impl Add<Micros> for Timestamp {
     }
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// Year, month, day, hour, minute, second and microsecond, in UTC.
+    fn civil(self) -> [i64; 7] {
         let (year, month, day) = civil_from_days(self.0.div_euclid(MICROS_PER_DAY));
         let micros = self.0.rem_euclid(MICROS_PER_DAY);
         let (seconds, micros) = (micros / MICROS_PER_SECOND, micros % MICROS_PER_SECOND);
-        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+        [year, month, day, seconds / 3_600, seconds / 60 % 60, seconds % 60, micros]
+    }
+
+    /// Hands on the text form. That of the years 0 to 9999, and no record is from others, is written by fixed places.
+    fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
+        let [year, month, day, hour, minute, second, micros] = self.civil();
+        if !(0..=9_999).contains(&year) {
+            return take(&format!(
+                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
+            ));
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |at: usize, digits: usize, mut number: i64| {
+            for place in text[at..at + digits].iter_mut().rev() {
+                *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
+                number /= 10;
+            }
+        };
+        put(0, 4, year);
+        for (at, number) in [(5, month), (8, day), (11, hour), (14, minute), (17, second)] {
+            put(at, 2, number);
+        }
+        put(20, 6, micros);
+        // Nothing but ASCII was put there.
+        take(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.write_str(text))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
@@ -152,6 +182,19 @@ mod tests {
         let time = Timestamp::from_micros(1_740_988_800_000_001);
         assert_eq!(time.to_string(), "2025-03-03T08:00:00.000001Z");
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn years_of_four_digits_are_where_the_usual_way_ends() {
+        let last = Timestamp::from_micros(253_402_300_799_999_999);
+        assert_eq!(last.to_string(), "9999-12-31T23:59:59.999999Z");
+        assert_eq!((last + Micros(1)).to_string(), "10000-01-01T00:00:00.000000Z");
+        let first = Timestamp::from_micros(-62_167_219_200_000_000);
+        assert_eq!(first.to_string(), "0000-01-01T00:00:00.000000Z");
+        assert_eq!((first + Micros(-1)).to_string(), "-001-12-31T23:59:59.999999Z");
+        for time in [last, last + Micros(1)] {
+            assert_eq!(serde_json::to_string(&time).ok(), Some(format!("\"{time}\"")));
+        }
     }
 
     #[test]

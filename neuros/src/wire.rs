@@ -142,9 +142,9 @@ impl Arrival<'_> {
             Ok((header, readings)) => {
                 let Header { device_id, event_type, session_id, at, record_time } = header;
                 let mut record = Record {
-                    user_id,
-                    device_id,
-                    event_type,
+                    user_id: user_id.into(),
+                    device_id: device_id.into(),
+                    event_type: event_type.into(),
                     session_id,
                     time: at.time,
                     record_time,

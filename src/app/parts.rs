@@ -178,6 +178,7 @@ impl Starting<'_> {
                 bytes_max: settings.batch.bytes_max.0,
                 linger: settings.batch.linger,
                 in_flight_max: settings.batch.in_flight_max,
+                ..BatchRules::default()
             },
             checkpoint: CheckpointRules {
                 every_records: settings.checkpoint.every_records,

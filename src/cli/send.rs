@@ -4,6 +4,7 @@
 mod event;
 mod sending;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -297,7 +298,7 @@ impl Session {
             record_time: None,
         };
         let key = match neuros::wire::decode(&message, &intake) {
-            Ok(record) => Some(record.user_id),
+            Ok(record) => Some(record.user_id.to_string()),
             // In a log that may be what was sent; of lines that are typed it is a slip.
             Err(rejection)
                 if !self.log
@@ -305,9 +306,9 @@ impl Session {
             {
                 return Ok(Err(Malformed::NotAnEvent(rejection.detail)));
             }
-            Err(rejection) => rejection.user_id,
+            Err(rejection) => rejection.user_id.map(Cow::into_owned),
         };
-        let key = key.map(|user_id| user_id.into_owned().into_bytes());
+        let key = key.map(String::into_bytes);
         self.without_key += u64::from(key.is_none());
         outgoing.key = key.as_deref();
         self.sending.put(outgoing, input, number).await

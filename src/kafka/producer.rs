@@ -33,7 +33,7 @@ fn producer(connection: &Connection, name: &str) -> Result<Producer, KafkaError>
         .set("message.timeout.ms", "0")
         .set("message.max.bytes", bytes_max.to_string())
         .set("queue.buffering.max.kbytes", (64 << 10).to_string())
-        .set("linger.ms", "1");
+        .set("linger.ms", "0");
     Producer::new(&config)
 }
 

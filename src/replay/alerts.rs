@@ -99,7 +99,7 @@ impl<'p> AlertReplay<'p> {
             return Ok(false);
         }
         self.pass_time(record.record_time, &mut report)?;
-        let user_id = record.user_id.as_ref();
+        let user_id = record.user_id.as_str();
         let known = self.people.entry(user_id.to_owned()).or_default();
         known.days.insert(record.record_time.as_micros().div_euclid(MICROS_PER_DAY));
         let mut reaction = Reaction::default();

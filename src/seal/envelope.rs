@@ -37,7 +37,7 @@ mod tests;
 
 use actors::seal::Unopened;
 use aes_gcm::Aes256Gcm;
-use aes_gcm::aead::{self, AeadInOut, KeyInit, KeySizeUser, consts::U32};
+use aes_gcm::aead::{self, AeadInOut, KeyInit as _};
 use chacha20poly1305::XChaCha20Poly1305;
 use rand::Rng as _;
 
@@ -105,28 +105,42 @@ pub(super) fn fresh_nonce() -> Nonce {
     nonce
 }
 
-/// Seals `plaintext`; none when it is longer than the algorithm allows: 64 GiB with GCM, 256 GiB with the other.
-pub(super) fn seal(
+/// A key made ready to seal one thing after the other: its schedule is made once. For as long as those take, and no
+/// longer: kept for each user it would take 624 bytes of secrets.
+pub(super) struct Ready {
+    cipher: Cipher,
     algorithm: Algorithm,
-    key: Key<'_>,
-    binding: Binding<'_>,
-    nonce: &Nonce,
-    plaintext: &[u8],
-) -> Option<Vec<u8>> {
-    let header = header(algorithm, key.number);
-    let nonce = &nonce[..algorithm.nonce_bytes()];
-    // Of the final length from the start: growing would leave plaintext behind in freed memory.
-    let mut sealed = Vec::with_capacity(algorithm.overhead_bytes() + plaintext.len());
-    sealed.extend_from_slice(&header);
-    sealed.extend_from_slice(nonce);
-    sealed.extend_from_slice(plaintext);
-    let (_, text) = sealed.split_at_mut(HEADER_BYTES + nonce.len());
-    let tag = encrypt(algorithm, key.bytes, nonce, &associated_data(&header, binding), text)?;
-    sealed.extend_from_slice(&tag);
-    Some(sealed)
+    key_number: u32,
 }
 
-/// Opens what [`seal`] gave for the same key and binding.
+impl Ready {
+    /// Makes `key` ready.
+    pub(super) fn new(algorithm: Algorithm, key: Key<'_>) -> Self {
+        Self { cipher: Cipher::new(algorithm, key.bytes), algorithm, key_number: key.number }
+    }
+
+    /// Seals `plaintext`; none when it is longer than the algorithm allows: 64 GiB with GCM, 256 GiB with the other.
+    pub(super) fn seal(
+        &self,
+        binding: Binding<'_>,
+        nonce: &Nonce,
+        plaintext: &[u8],
+    ) -> Option<Vec<u8>> {
+        let header = header(self.algorithm, self.key_number);
+        let nonce = &nonce[..self.algorithm.nonce_bytes()];
+        // Of the final length from the start: growing would leave plaintext behind in freed memory.
+        let mut sealed = Vec::with_capacity(self.algorithm.overhead_bytes() + plaintext.len());
+        sealed.extend_from_slice(&header);
+        sealed.extend_from_slice(nonce);
+        sealed.extend_from_slice(plaintext);
+        let (_, text) = sealed.split_at_mut(HEADER_BYTES + nonce.len());
+        let tag = self.cipher.encrypt(nonce, &associated_data(&header, binding), text)?;
+        sealed.extend_from_slice(&tag);
+        Some(sealed)
+    }
+}
+
+/// Opens what [`Ready::seal`] gave for the same key and binding.
 pub(super) fn open(key: Key<'_>, binding: Binding<'_>, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
     match sealed.first() {
         None => return Err(Unopened::Damaged),
@@ -144,8 +158,8 @@ pub(super) fn open(key: Key<'_>, binding: Binding<'_>, sealed: &[u8]) -> Result<
     }
     let mut text = ciphertext.to_vec();
     let associated_data = associated_data(header, binding);
-    decrypt(algorithm, key.bytes, nonce, &associated_data, &mut text, tag)
-        .ok_or(Unopened::NotAuthentic)?;
+    let cipher = Cipher::new(algorithm, key.bytes);
+    cipher.decrypt(nonce, &associated_data, &mut text, tag).ok_or(Unopened::NotAuthentic)?;
     Ok(text)
 }
 
@@ -173,53 +187,65 @@ fn associated_data(header: &[u8; HEADER_BYTES], binding: Binding<'_>) -> Vec<u8>
     data
 }
 
-/// Encrypts in place, with a tag of 128 bits. The key schedule is made anew each time: kept for each user it
-/// would take 624 bytes of secrets.
-fn encrypt(
-    algorithm: Algorithm,
-    key: &[u8; 32],
-    nonce: &[u8],
-    associated_data: &[u8],
-    text: &mut [u8],
-) -> Option<[u8; TAG_BYTES]> {
-    match algorithm {
-        Algorithm::Aes256Gcm => encrypt_by::<Aes256Gcm>(key, nonce, associated_data, text),
-        Algorithm::XChaCha20Poly1305 => {
-            encrypt_by::<XChaCha20Poly1305>(key, nonce, associated_data, text)
+/// A key's schedule.
+enum Cipher {
+    Aes256Gcm(Box<Aes256Gcm>),
+    XChaCha20Poly1305(XChaCha20Poly1305),
+}
+
+impl Cipher {
+    fn new(algorithm: Algorithm, key: &[u8; 32]) -> Self {
+        match algorithm {
+            Algorithm::Aes256Gcm => Self::Aes256Gcm(Box::new(Aes256Gcm::new(key.into()))),
+            Algorithm::XChaCha20Poly1305 => {
+                Self::XChaCha20Poly1305(XChaCha20Poly1305::new(key.into()))
+            }
+        }
+    }
+
+    /// Encrypts in place, with a tag of 128 bits.
+    fn encrypt(
+        &self,
+        nonce: &[u8],
+        associated_data: &[u8],
+        text: &mut [u8],
+    ) -> Option<[u8; TAG_BYTES]> {
+        match self {
+            Self::Aes256Gcm(cipher) => encrypt_by(&**cipher, nonce, associated_data, text),
+            Self::XChaCha20Poly1305(cipher) => encrypt_by(cipher, nonce, associated_data, text),
+        }
+    }
+
+    /// The way back; `text` stays as it is unless the tag is right.
+    fn decrypt(
+        &self,
+        nonce: &[u8],
+        associated_data: &[u8],
+        text: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> Option<()> {
+        match self {
+            Self::Aes256Gcm(cipher) => decrypt_by(&**cipher, nonce, associated_data, text, tag),
+            Self::XChaCha20Poly1305(cipher) => {
+                decrypt_by(cipher, nonce, associated_data, text, tag)
+            }
         }
     }
 }
 
-fn encrypt_by<C: AeadInOut + KeyInit + KeySizeUser<KeySize = U32>>(
-    key: &[u8; 32],
+fn encrypt_by<C: AeadInOut>(
+    cipher: &C,
     nonce: &[u8],
     associated_data: &[u8],
     text: &mut [u8],
 ) -> Option<[u8; TAG_BYTES]> {
     let nonce = aead::Nonce::<C>::try_from(nonce).ok()?;
-    let tag = C::new(key.into()).encrypt_inout_detached(&nonce, associated_data, text.into());
+    let tag = cipher.encrypt_inout_detached(&nonce, associated_data, text.into());
     tag.ok()?.as_slice().try_into().ok()
 }
 
-/// The way back; `text` stays as it is unless the tag is right.
-fn decrypt(
-    algorithm: Algorithm,
-    key: &[u8; 32],
-    nonce: &[u8],
-    associated_data: &[u8],
-    text: &mut [u8],
-    tag: &[u8; TAG_BYTES],
-) -> Option<()> {
-    match algorithm {
-        Algorithm::Aes256Gcm => decrypt_by::<Aes256Gcm>(key, nonce, associated_data, text, tag),
-        Algorithm::XChaCha20Poly1305 => {
-            decrypt_by::<XChaCha20Poly1305>(key, nonce, associated_data, text, tag)
-        }
-    }
-}
-
-fn decrypt_by<C: AeadInOut + KeyInit + KeySizeUser<KeySize = U32>>(
-    key: &[u8; 32],
+fn decrypt_by<C: AeadInOut>(
+    cipher: &C,
     nonce: &[u8],
     associated_data: &[u8],
     text: &mut [u8],
@@ -227,5 +253,5 @@ fn decrypt_by<C: AeadInOut + KeyInit + KeySizeUser<KeySize = U32>>(
 ) -> Option<()> {
     let nonce = aead::Nonce::<C>::try_from(nonce).ok()?;
     let tag = aead::Tag::<C>::try_from(tag.as_slice()).ok()?;
-    C::new(key.into()).decrypt_inout_detached(&nonce, associated_data, text.into(), &tag).ok()
+    cipher.decrypt_inout_detached(&nonce, associated_data, text.into(), &tag).ok()
 }

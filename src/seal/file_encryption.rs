@@ -6,7 +6,7 @@ use actors::seal::{DataKey, KeysAway};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::envelope::{self, Algorithm, Binding, Key};
+use super::envelope::{self, Algorithm, Binding, Key, Ready};
 use super::key_encryption::KeyEncryption;
 use super::key_file::{KeyEncryptionKey, KeyFile};
 use super::key_ring::WrappedKey;
@@ -82,7 +82,7 @@ pub(super) fn wrap(
     let nonce = envelope::fresh_nonce();
     let texts = place(kek.name());
     let binding = binding(user, key_number, &texts);
-    let encrypted_key = envelope::seal(algorithm, sealer, binding, &nonce, key.expose())?;
+    let encrypted_key = Ready::new(algorithm, sealer).seal(binding, &nonce, key.expose())?;
     Some(WrappedKey { user, key_number, encrypted_key, wrapped_by: kek.name().to_owned() })
 }
 

@@ -144,7 +144,7 @@ settings! {
     => /// How often users' states are written; until then they can be rebuilt from their records.
     checkpoint: Checkpoint {
         /// After so many of a user's records …
-        every_records: u32 = 16, 1..=10_000;
+        every_records: u32 = 64, 1..=10_000;
         /// … or so long after the first of them, whichever comes first.
         every: Duration = SECOND * 5, between(MILLISECOND * 100, HOUR);
         /// So often, over all lanes, one user is compared with what their stored records make of them: in

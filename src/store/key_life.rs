@@ -190,19 +190,17 @@ impl SqlStore {
         Ok(rows.map_err(|error| of_database(&error))?.into_iter().map(fact).collect())
     }
 
-    /// Users behind `after` who have sealed more than `least` with all their keys, by number, at most `limit`.
+    /// The next `limit` users behind `after`, by number, and how much they have sealed at most, with all their keys.
     ///
     /// # Errors
     ///
     /// When the store is away.
-    pub async fn sealed_more_than(
+    pub async fn sealed_behind(
         &self,
-        least: i64,
         after: UserNumber,
         limit: i64,
     ) -> Result<Vec<KeyUse>, StoreError> {
-        let values = vec![after.0.into(), least.into(), limit.into()];
-        let rows = self.key_rows(SEALED_MORE, values).await?;
+        let rows = self.key_rows(SEALED_BEHIND, vec![after.0.into(), limit.into()]).await?;
         let used = |row: &QueryResult| {
             Ok(KeyUse { user: UserNumber(column(row, 0)?), sealed: column(row, 1)? })
         };
@@ -287,10 +285,11 @@ const NEWEST: &str = "
 /// A record is sealed once, its state as a checkpoint at most once, and as a base at most once; a message in
 /// the outbox, in its own table, and once more where the coach has something to say. Twice that, for what a crash or a fence had sealed in vain. Checkpoints lag
 /// behind by a few records, which is of no weight against the limit.
-const SEALED_MORE: &str = "
+///
+/// All of a page, and not only those who have sealed most: to find none of them would take reading all users at once.
+const SEALED_BEHIND: &str = "
     SELECT user_number, 6 * record_number + 6 * message_number FROM users
-    WHERE user_number > $1 AND 6 * record_number + 6 * message_number > $2
-    ORDER BY user_number LIMIT $3";
+    WHERE user_number > $1 ORDER BY user_number LIMIT $2";
 
 const SEALED_BEFORE: &str = "
     SELECT user_number, max(sealed_before) FROM encryption_keys

@@ -21,7 +21,7 @@ mod copy;
 pub(super) mod records;
 pub(super) mod users;
 
-use commit::{Places, Prepared};
+use commit::{Connections, Done, Places, Prepared};
 
 /// PostgreSQL cuts longer names, and a claim compares them.
 const NAME_BYTES_MAX: usize = 63;
@@ -82,6 +82,7 @@ fn name(options: &Options) -> String {
 /// PostgreSQL beyond what the shared code asks of it.
 pub(super) struct Postgres {
     pub(super) pool: PgPool,
+    commits: Connections,
     places: Places,
     name: String,
     lock_timeout: Duration,
@@ -89,8 +90,9 @@ pub(super) struct Postgres {
 
 impl Postgres {
     pub(super) fn new(pool: PgPool, options: &Options) -> Self {
-        let places = Places::default();
-        Self { pool, places, name: name(options), lock_timeout: options.lock_timeout }
+        let commits = Connections::of(pool.clone(), options.connections);
+        let (places, name, lock_timeout) = (Places::default(), name(options), options.lock_timeout);
+        Self { pool, commits, places, name, lock_timeout }
     }
 
     /// The name of our connections.
@@ -115,12 +117,23 @@ impl Postgres {
 
     /// Writes a batch in a task of its own, which nobody can stop half way.
     pub(super) async fn commit(&self, batch: &Batch, runtime: &Handle) -> Result<(), CommitError> {
-        let prepared = Prepared::of(batch, &self.places)?;
-        let (pool, places) = (self.pool.clone(), self.places.clone());
-        match runtime.spawn(commit::run(pool, places, prepared)).await {
-            Ok(done) => done,
-            Err(_) => Err(CommitError::Unknown("the process is going down".to_owned())),
+        let mut place = self.places.take(batch.lane.0);
+        loop {
+            let prepared = Prepared::of(batch, place.take())?;
+            let (connections, places) = (self.commits.clone(), self.places.clone());
+            match runtime.spawn(commit::run(connections, places, prepared)).await {
+                Ok(Ok(Done::Committed)) => return Ok(()),
+                // Wherever it may lie now.
+                Ok(Ok(Done::Elsewhere)) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(CommitError::Unknown("the process is going down".to_owned())),
+            }
         }
+    }
+
+    /// Gives back what is kept of the pool, for it ends.
+    pub(super) fn give_back(&self) {
+        self.commits.give_back();
     }
 
     /// Limits how long the transaction waits for a lock; gives the number of its backend.

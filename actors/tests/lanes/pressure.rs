@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actors::lane::Lane;
 use actors::ports::BatchRules;
 
 use crate::facts::event;
@@ -43,6 +44,34 @@ fn while_the_store_stands_still_a_lane_reads_no_more_than_its_batches_in_flight(
             let rules = BatchRules { records_max: 8, in_flight_max, ..BatchRules::default() };
             let ([records, _], _) = run_into_a_halted_store(rules).await;
             assert_eq!(records, 8 * in_flight_max);
+        }
+    });
+}
+
+#[test]
+fn behind_a_commit_that_takes_long_small_batches_become_one() {
+    run(|| async {
+        for (pipelined_from, batches) in [(1, 4), (5, 2)] {
+            let mut world = World::new(1);
+            world.rules.batch = BatchRules { pipelined_from, ..BatchRules::default() };
+            let owner = world.own(0);
+            world.all_committed().await;
+            let before = world.store.progress(Lane(0)).batch;
+            world.store.hold(true);
+            for second in 0..5 {
+                let (time, value) = event("a", second, r#""heart_rate":60"#);
+                world.log.write(0, time, &value);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            world.store.hold(false);
+            world.all_committed().await;
+            assert_eq!(world.store.users_with_records()["a"], 5);
+            let found = world.store.progress(Lane(0)).batch - before;
+            assert_eq!(
+                found, batches,
+                "batches that follow each other from {pipelined_from} records on"
+            );
+            owner.leave().await;
         }
     });
 }

@@ -52,7 +52,7 @@ struct Run {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::value_variants().to_vec())]
     parts: Vec<Part>,
     /// Events of each drain.
-    #[arg(long, default_value_t = 1_500_000)]
+    #[arg(long, default_value_t = 3_000_000)]
     events: u64,
     /// Few users.
     #[arg(long, default_value_t = 10_000)]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use actors::lane::Provenance;
 use anyhow::{Context as _, bail};
 use biometric_bridge::kafka::topics::{self, Plan};
 use biometric_bridge::kafka::{Connection, Limits, TopicNames};
@@ -201,12 +202,14 @@ pub(super) fn watch(
     }
 }
 
-/// That each of so many events is either stored or a repeat of one that is.
+/// That each of so many events is either stored or a repeat of one that is. What time has done to alerts meanwhile is
+/// stored too, and is no event.
 pub(super) fn all_are_there(database: &mut Database, events: u64) -> anyhow::Result<()> {
-    let sums = database.numbers(
+    let sums = database.numbers(&format!(
         "SELECT sum(events_new)::bigint, sum(events_duplicate)::bigint, \
-         (SELECT count(*) FROM event_records) FROM lanes",
-    )?;
+             (SELECT count(*) FROM event_records WHERE source <> {}) FROM lanes",
+        Provenance::Order(0).number()
+    ))?;
     let [new, repeated, stored] = sums.as_slice() else { bail!("lanes cannot be summed") };
     anyhow::ensure!(
         new == stored && (new + repeated).cast_unsigned() == events,

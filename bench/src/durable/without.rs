@@ -11,6 +11,9 @@ use crate::table::{Goal, Table};
 /// middle ones count.
 const REPEATS: usize = 4;
 
+/// Events of a drain, at most: enough for some seconds of each.
+const EVENTS_MAX: u64 = 1_500_000;
+
 /// `place` has at least so many events.
 pub(super) fn run(
     setup: &Setup,
@@ -18,6 +21,7 @@ pub(super) fn run(
     events: u64,
     table: &mut Table,
 ) -> anyhow::Result<()> {
+    let events = events.min(EVENTS_MAX);
     say("without a store")?;
     let [consumer, unstored] = in_turn(setup, place, [Inside::Consumer, Inside::Unstored], events)?;
     table.put("consumer that drops all it reads", consumer, "events/s");

@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::{EventSpan, Metric, Reading, Record};
 use crate::time::Timestamp;
@@ -37,9 +39,9 @@ struct Stored<'a> {
     session_id: Option<Cow<'a, str>>,
     time: i64,
     record_time: i64,
-    events: Vec<StoredEvent>,
+    events: SmallVec<[StoredEvent; 1]>,
     #[serde(borrow)]
-    readings: Vec<StoredReading<'a>>,
+    readings: SmallVec<[StoredReading<'a>; 4]>,
 }
 
 /// Distance of its time from the record's, UTC offset in minutes, whether that was assumed, and one
@@ -64,8 +66,8 @@ impl<'a> Record<'a> {
     /// Appends the record to `bytes`.
     pub fn to_stored(&self, bytes: &mut Vec<u8>) {
         let stored = Stored {
-            device_id: Cow::Borrowed(self.device_id.as_ref()),
-            event_type: Cow::Borrowed(self.event_type.as_ref()),
+            device_id: Cow::Borrowed(self.device_id.as_str()),
+            event_type: Cow::Borrowed(self.event_type.as_str()),
             session_id: self.session_id.as_deref().map(Cow::Borrowed),
             time: self.time.as_micros(),
             record_time: self.record_time.as_micros(),
@@ -90,7 +92,7 @@ impl<'a> Record<'a> {
     /// # Errors
     ///
     /// When the version is not [`VERSION`], or the bytes do not hold a record.
-    pub fn from_stored(user_id: Cow<'a, str>, bytes: &'a [u8]) -> Result<Self, Error> {
+    pub fn from_stored(user_id: SmolStr, bytes: &'a [u8]) -> Result<Self, Error> {
         let (&version, body) = bytes.split_first().ok_or(Error::Damaged)?;
         if version != VERSION {
             return Err(Error::UnknownVersion(version));
@@ -112,8 +114,8 @@ impl<'a> Record<'a> {
         };
         Ok(Self {
             user_id,
-            device_id: stored.device_id,
-            event_type: stored.event_type,
+            device_id: stored.device_id.into(),
+            event_type: stored.event_type.into(),
             session_id: stored.session_id,
             time,
             record_time: Timestamp::from_micros(stored.record_time),

@@ -309,18 +309,25 @@ fn read_readings<'a>(
         scanner.close(&value)?;
         return Ok(false);
     }
-    let mut entries = Entries::default();
+    let (mut entries, mut newest) = (Entries::default(), None);
     while scanner.next_element(&mut entries)? {
         match scanner.open()? {
-            Value::Object => readings.extend(read_entry(scanner)?),
+            Value::Object => readings.extend(read_entry(scanner, &mut newest)?),
             other => scanner.close(&other)?,
         }
     }
     Ok(true)
 }
 
-/// Reads one object of `readings`; `None` for one that is skipped or dropped.
-fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Option<EnteredReading<'a>>, Malformed> {
+/// A timestamp, and what it was read as.
+type ReadStamp<'a> = (Field<'a>, EnteredStamp);
+
+/// Reads one object of `readings`; `None` for one that is skipped or dropped. Most have the timestamp of the one
+/// before, which need not be read twice: `newest`.
+fn read_entry<'a>(
+    scanner: &mut Scanner<'a>,
+    newest: &mut Option<ReadStamp<'a>>,
+) -> Result<Option<EnteredReading<'a>>, Malformed> {
     let (mut metric, mut value) = (Field::Absent, Field::Absent);
     let (mut confidence, mut timestamp) = (Field::Absent, Field::Absent);
     let mut entries = Entries::default();
@@ -343,10 +350,14 @@ fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Option<EnteredReading<'a>
     let Some(metric) = metric.non_empty_text().and_then(metric_named) else {
         return Ok(None);
     };
-    let stamp = match timestamp.stamp() {
-        None => EnteredStamp::OfRecord,
-        Some(None) => EnteredStamp::Unreadable,
-        Some(Some(stamp)) => EnteredStamp::Own(stamp),
-    };
+    let known = newest.filter(|(written, _)| *written == timestamp);
+    let (_, stamp) = *newest.insert(known.unwrap_or_else(|| {
+        let stamp = match timestamp.stamp() {
+            None => EnteredStamp::OfRecord,
+            Some(None) => EnteredStamp::Unreadable,
+            Some(Some(stamp)) => EnteredStamp::Own(stamp),
+        };
+        (timestamp, stamp)
+    }));
     Ok(Some(EnteredReading { metric, value: value.given(), confidence: confidence.given(), stamp }))
 }

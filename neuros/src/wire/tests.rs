@@ -106,7 +106,7 @@ fn metrics_come_before_readings_and_readings_before_a_flat_metric() {
 
 #[test]
 fn only_a_flat_metric_names_the_event_type() {
-    let event_type = |members: &str| read(&e1(members)).event_type.into_owned();
+    let event_type = |members: &str| read(&e1(members)).event_type.to_string();
     assert_eq!(event_type(r#""metric_type":"sleep","value":1"#), "sleep");
     assert_eq!(event_type(r#""metric_type":"sleep","metrics":{"hrv":1}"#), "readings");
     assert_eq!(event_type(r#""event_type":"","metric_type":"sleep","value":1"#), "sleep");
@@ -118,7 +118,7 @@ fn only_a_flat_metric_names_the_event_type() {
 fn the_device_falls_back_to_its_type_then_the_source_then_unknown() {
     let device = |members: &str, headers: &[(&str, &str)]| {
         let text = e1(&format!(r#"{members}"metrics":{{"hrv":1}}"#));
-        read_with(&text, headers).device_id.into_owned()
+        read_with(&text, headers).device_id.to_string()
     };
     let source = [("ce_specversion", "1.0"), ("ce_source", "urn:band")];
     assert_eq!(device(r#""device_id":"d","device_type":"t","#, &source), "d");

@@ -62,25 +62,48 @@ impl Stamp {
     /// Reads `YYYY-MM-DD`, `T`, `t` or a space, `HH:MM`, optional `:SS` and 1–9 fraction digits,
     /// then `Z`, `z`, `±HH:MM`, `±HHMM` or nothing.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Self::from_usual_text(text.as_bytes()).or_else(|| Self::from_any_text(text))
+    }
+
+    /// The same of `YYYY-MM-DDTHH:MM:SSZ` with no, three or six fraction digits, as most producers write it.
+    fn from_usual_text(text: &[u8]) -> Option<Self> {
+        let (date, rest) = text.split_first_chunk()?;
+        let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T'] = *date else { return None };
+        let (clock, rest) = rest.split_first_chunk()?;
+        let [h0, h1, b':', n0, n1, b':', s0, s1] = *clock else { return None };
+        let [f0, f1, f2, f3, f4, f5] = match *rest {
+            [b'Z'] => [b'0'; 6],
+            [b'.', f0, f1, f2, b'Z'] => [f0, f1, f2, b'0', b'0', b'0'],
+            [b'.', f0, f1, f2, f3, f4, f5, b'Z'] => [f0, f1, f2, f3, f4, f5],
+            _ => return None,
+        };
+        let digits =
+            [y0, y1, y2, y3, m0, m1, d0, d1, h0, h1, n0, n1, s0, s1, f0, f1, f2, f3, f4, f5]
+                .map(|byte| byte.wrapping_sub(b'0'));
+        if digits.iter().fold(false, |beyond, digit| beyond | (*digit > 9)) {
+            return None;
+        }
+        let pair = |at: usize| i64::from(digits[at] * 10 + digits[at + 1]);
+        let [century, year, month, day, hour, minute, second, f0, f1, f2] =
+            [0, 2, 4, 6, 8, 10, 12, 14, 16, 18].map(pair);
+        let micros = f0 * 10_000 + f1 * 100 + f2;
+        let clock = clock_of((century * 100 + year, month, day), (hour, minute, second), micros)?;
+        Some(Self { clock, utc_offset_minutes: Some(0) })
+    }
+
+    fn from_any_text(text: &str) -> Option<Self> {
         let mut rest = Digits(text.as_bytes());
         let year = rest.number(4)?;
         let month = rest.after(b'-')?.number(2)?;
         let day = rest.after(b'-')?.number(2)?;
-        if !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
-            return None;
-        }
         let (b'T' | b't' | b' ') = rest.take()? else {
             return None;
         };
         let hour = rest.number(2)?;
         let minute = rest.after(b':')?.number(2)?;
         let (second, micros) = rest.seconds()?;
-        if hour > 23 || minute > 59 || second > 59 {
-            return None;
-        }
-        let utc_offset_minutes = rest.utc_offset_minutes()?;
-        let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60;
-        Some(Self { clock: (seconds + second) * 1_000_000 + micros, utc_offset_minutes })
+        let clock = clock_of((year, month, day), (hour, minute, second), micros)?;
+        Some(Self { clock, utc_offset_minutes: rest.utc_offset_minutes()? })
     }
 
     /// Reads Unix seconds, or milliseconds when above 1e11; fractions round to the microsecond.
@@ -122,6 +145,21 @@ impl Stamp {
             tz_assumed,
         })
     }
+}
+
+/// Microseconds since 1970-01-01T00:00:00 on a clock that shows this; `None` when no clock does.
+#[inline]
+fn clock_of(
+    (year, month, day): (i64, i64, i64),
+    (hour, minute, second): (i64, i64, i64),
+    micros: i64,
+) -> Option<i64> {
+    let is_date = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
+    if !is_date || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(seconds * 1_000_000 + micros)
 }
 
 /// The offset from UTC, in minutes, of a clock in `zone` that shows `clock`.
@@ -225,6 +263,28 @@ mod tests {
     fn number(text: &str) -> Option<i64> {
         let resolved = Stamp::from_number(Number::parse(text)?)?.resolve(&TimeZone::UTC)?;
         Some(resolved.time.as_micros())
+    }
+
+    #[test]
+    fn the_usual_form_is_read_as_any_other_is() {
+        let usual =
+            ["2025-03-03T08:00:00.123456Z", "2024-02-29T23:59:59.120Z", "1970-01-01T00:00:00Z"];
+        for text in usual {
+            let stamp = Stamp::from_usual_text(text.as_bytes());
+            assert!(stamp.is_some() && stamp == Stamp::from_any_text(text), "{text}");
+            for at in 0..text.len() {
+                for byte in b"09:/Z-T.a" {
+                    let mut changed = text.as_bytes().to_vec();
+                    changed[at] = *byte;
+                    let changed = String::from_utf8(changed).expect("ASCII");
+                    let stamp = Stamp::from_usual_text(changed.as_bytes());
+                    assert!(
+                        stamp.is_none() || stamp == Stamp::from_any_text(&changed),
+                        "{changed}"
+                    );
+                }
+            }
+        }
     }
 
     const EIGHT: i64 = 1_740_988_800_000_000;

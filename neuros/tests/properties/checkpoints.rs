@@ -75,7 +75,7 @@ proptest! {
         let mut restored = World::new(&policy, Explain::Everything);
         for record in &records {
             prop_assert!(kept.outcomes_of(record) == restored.outcomes_of(record));
-            let state = restored.states.get_mut(record.user_id.as_ref()).unwrap();
+            let state = restored.states.get_mut(record.user_id.as_str()).unwrap();
             let bytes = state.to_checkpoint();
             let back = State::from_checkpoint(&bytes);
             prop_assert!(back.as_ref() == Ok(&*state));

@@ -47,7 +47,7 @@ proptest! {
         let mut world = World::new(&policy, Explain::Switches);
         let mut draws = Draws(seed);
         for record in decoded(&log).iter().take(40) {
-            let before = world.states.get(record.user_id.as_ref()).cloned();
+            let before = world.states.get(record.user_id.as_str()).cloned();
             let outcomes = world.outcomes_of(record);
             let looked = draws.below(8) == 0;
             if !looked {

@@ -20,7 +20,7 @@ type ByUser = BTreeMap<String, Vec<Outcome>>;
 fn outcomes_by_user(world: &mut World<'_>, records: &[&Record<'_>]) -> ByUser {
     let mut outcomes = ByUser::new();
     for record in records {
-        world.step(record, outcomes.entry(record.user_id.clone().into_owned()).or_default());
+        world.step(record, outcomes.entry(record.user_id.to_string()).or_default());
     }
     outcomes
 }

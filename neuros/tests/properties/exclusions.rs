@@ -60,7 +60,7 @@ impl Excluded {
         let records: Vec<_> = log.iter().map(|message| message.decoded().ok()).collect();
         let identity = |record: &Record<'_>| {
             let text = [&record.user_id, &record.device_id, &record.event_type];
-            (text.map(|text| text.as_ref().to_owned()), record.time)
+            (text.map(|text| text.to_string()), record.time)
         };
         let mut barred = BTreeSet::new();
         for (sending, record) in sendings.iter().zip(&records) {

@@ -117,9 +117,9 @@ proptest! {
         let mut world = World::new(&policy, Explain::Switches);
         for record in &decoded(&log) {
             let born = || State::born(record);
-            let before = world.states.get(record.user_id.as_ref()).cloned().unwrap_or_else(born);
+            let before = world.states.get(record.user_id.as_str()).cloned().unwrap_or_else(born);
             let outcomes = world.outcomes_of(record);
-            let state = &world.states[record.user_id.as_ref()];
+            let state = &world.states[record.user_id.as_str()];
             fit(&outcomes, record, &before, state)?;
             let remembered = u64::from(policy.history).min(state.seq());
             prop_assert_eq!(state.history().len() as u64, remembered);
@@ -138,14 +138,14 @@ proptest! {
         let mut world = World::new(&policy, Explain::Everything);
         for record in &decoded(&log) {
             let born = || State::born(record);
-            let before = world.states.get(record.user_id.as_ref()).cloned().unwrap_or_else(born);
+            let before = world.states.get(record.user_id.as_str()).cloned().unwrap_or_else(born);
             let outcomes = world.outcomes_of(record);
             for outcome in &outcomes {
                 is_caused_by_its_readings(outcome)?;
             }
             let mut kinds = outcomes.iter().map(|outcome| outcome.kind);
             if kinds.all(|kind| matches!(kind, Kind::NotEvaluated | Kind::Duplicate)) {
-                let after = &world.states[record.user_id.as_ref()];
+                let after = &world.states[record.user_id.as_str()];
                 prop_assert!(without_baselines(&before) == without_baselines(after));
             }
         }
@@ -159,9 +159,9 @@ proptest! {
         for record in &decoded(&log) {
             for outcome in world.outcomes_of(record) {
                 let at = outcome.explanation.unwrap().evaluated_at;
-                let held = clocks.get(record.user_id.as_ref()).copied();
+                let held = clocks.get(record.user_id.as_str()).copied();
                 prop_assert!(at >= held);
-                clocks.extend(at.map(|at| (record.user_id.as_ref().to_owned(), at)));
+                clocks.extend(at.map(|at| (record.user_id.to_string(), at)));
             }
         }
     }

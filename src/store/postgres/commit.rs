@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::rows::Batch;
 use actors::store::CommitError;
-use sqlx::postgres::{PgArguments, PgConnection, PgPool};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row};
 use uuid::Uuid;
@@ -15,9 +15,13 @@ use super::copy;
 use crate::store::failure::{before_commit, of_commit, of_driver};
 use crate::store::{ANSWER_TIMEOUT, NO_ANSWER, progress};
 
+mod connections;
 mod erase;
 mod lane;
 mod rows;
+mod statement;
+
+pub(super) use connections::Connections;
 
 /// A statement with its parameters in it.
 pub(super) type Statement = Query<'static, Postgres, PgArguments>;
@@ -48,7 +52,7 @@ impl From<Missing> for CommitError {
 pub(super) struct Places(Arc<Mutex<BTreeMap<i32, String>>>);
 
 impl Places {
-    fn take(&self, lane: i32) -> Option<String> {
+    pub(super) fn take(&self, lane: i32) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&lane)
     }
 
@@ -61,15 +65,17 @@ impl Places {
 pub(super) struct Prepared {
     lane: i32,
     token: Uuid,
-    /// At the place where the lane's last commit left its row, if that is known; and wherever it lies.
-    at_its_place: Option<Statement>,
-    compare_and_set: Statement,
+    /// Whether the lane's row is looked for only where the lane's last commit has left it.
+    at_its_place: bool,
+    /// Sets the lane's row.
+    first: Written,
     records: Vec<u8>,
     record_count: u64,
     statements: Vec<Written>,
 }
 
-/// A statement that gives a row of counts: of what each of its parts has touched.
+/// A statement that gives a row of counts: of what each of its parts has touched. The first one's come behind the
+/// place of the lane's row.
 pub(super) struct Written {
     statement: Statement,
     /// What the counts must be, and what it means when one is less.
@@ -78,25 +84,23 @@ pub(super) struct Written {
 
 impl Prepared {
     /// Encodes a batch.
-    pub(super) fn of(batch: &Batch, places: &Places) -> Result<Self, CommitError> {
+    pub(super) fn of(batch: &Batch, place: Option<String>) -> Result<Self, CommitError> {
         if !progress::follows(&batch.before, &batch.after, batch.outbox.len()) {
             return Err(CommitError::Refused(
                 "the batch does not follow on the one before it".to_owned(),
             ));
         }
+        let at_its_place = place.is_some();
+        let (first, mut statements) = rows::statements(batch, place);
+        statements.extend(erase::statements(batch));
         Ok(Self {
             lane: batch.lane.0,
             token: batch.token.0,
-            at_its_place: places
-                .take(batch.lane.0)
-                .map(|place| lane::compare_and_set_at(batch, place)),
-            compare_and_set: lane::compare_and_set(batch),
+            at_its_place,
+            first,
             records: copy::encode(batch),
             record_count: count(batch.records.len()),
-            statements: rows::statements(batch)
-                .into_iter()
-                .chain(erase::statements(batch))
-                .collect(),
+            statements,
         })
     }
 }
@@ -105,49 +109,59 @@ fn count(rows: usize) -> u64 {
     rows as u64
 }
 
+/// What became of a batch, if nothing failed.
+pub(super) enum Done {
+    /// It is committed.
+    Committed,
+    /// Nothing was done: the lane's row is not where the lane's last commit had left it.
+    Elsewhere,
+}
+
 /// Writes a batch. A connection on which anything failed is closed, never used again.
 pub(super) async fn run(
-    pool: PgPool,
+    connections: Connections,
     places: Places,
     prepared: Prepared,
-) -> Result<(), CommitError> {
-    let mut connection = pool.acquire().await.map_err(|error| before_commit(of_driver(&error)))?;
+) -> Result<Done, CommitError> {
+    let mut kept = connections.get().await.map_err(|error| before_commit(of_driver(&error)))?;
     let lane = prepared.lane;
     // Whoever waits for the answer gives up as late; without this the connection would never come free.
-    let done = tokio::time::timeout(ANSWER_TIMEOUT, transact(&mut connection, prepared)).await;
+    let done = tokio::time::timeout(ANSWER_TIMEOUT, transact(kept.connection(), prepared)).await;
     match done.unwrap_or_else(|_| Err(CommitError::Unknown(NO_ANSWER.to_owned()))) {
         Ok(place) => {
+            connections.keep(kept);
+            let Some(place) = place else { return Ok(Done::Elsewhere) };
             places.put(lane, place);
-            Ok(())
+            Ok(Done::Committed)
         }
         Err(error) => {
-            // Without its goodbye, which could wait for ever: the server rolls back when it notices.
-            drop(connection.detach());
+            kept.end();
             Err(error)
         }
     }
 }
 
-/// Gives the place of the lane's row.
+/// Gives the place of the lane's row; none when that is not where it was.
 async fn transact(
     connection: &mut PgConnection,
     prepared: Prepared,
-) -> Result<String, CommitError> {
+) -> Result<Option<String>, CommitError> {
     let broke = |error: sqlx::Error| before_commit(of_driver(&error));
     sqlx::raw_sql("BEGIN; SET LOCAL synchronous_commit = on")
         .execute(&mut *connection)
         .await
         .map_err(broke)?;
-    let mut place = match prepared.at_its_place {
-        Some(statement) => set(connection, statement).await.map_err(broke)?,
-        None => None,
-    };
-    if place.is_none() {
-        place = set(connection, prepared.compare_and_set).await.map_err(broke)?;
+    let Written { statement, expected } = prepared.first;
+    let set = statement.fetch_one(&mut *connection).await.map_err(broke)?;
+    let place: Option<String> = set.try_get(0).map_err(broke)?;
+    if place.is_none() && prepared.at_its_place {
+        sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(broke)?;
+        return Ok(None);
     }
-    let Some(place) = place else {
+    if place.is_none() {
         return Err(whose(connection, prepared.lane, prepared.token).await);
-    };
+    }
+    compare(&set, 1, &expected)?;
     if !prepared.records.is_empty() {
         let copied = copy_in(connection, &prepared.records).await.map_err(broke)?;
         if copied != prepared.record_count {
@@ -156,24 +170,22 @@ async fn transact(
     }
     for Written { statement, expected } in prepared.statements {
         let touched = statement.fetch_one(&mut *connection).await.map_err(broke)?;
-        for (place, (rows, missing)) in expected.into_iter().enumerate() {
-            let touched: i64 = touched.try_get(place).map_err(broke)?;
-            if u64::try_from(touched) != Ok(rows) {
-                return Err(missing.into());
-            }
-        }
+        compare(&touched, 0, &expected)?;
     }
     let committed = sqlx::raw_sql("COMMIT").execute(&mut *connection).await;
     committed.map(|_| place).map_err(|error| of_commit(&error))
 }
 
-/// Sets a lane's row; gives the place of its new version if there was one to set.
-async fn set(
-    connection: &mut PgConnection,
-    statement: Statement,
-) -> Result<Option<String>, sqlx::Error> {
-    let rows = statement.fetch_all(connection).await?;
-    rows.first().map(|row| row.try_get(0)).transpose()
+/// Compares the counts of a statement, which begin with column `first`.
+fn compare(touched: &PgRow, first: usize, expected: &[(u64, Missing)]) -> Result<(), CommitError> {
+    for (column, (rows, missing)) in (first..).zip(expected) {
+        let touched: i64 =
+            touched.try_get(column).map_err(|error| before_commit(of_driver(&error)))?;
+        if u64::try_from(touched) != Ok(*rows) {
+            return Err((*missing).into());
+        }
+    }
+    Ok(())
 }
 
 /// In pieces, so that the server works while the rest is sent.

@@ -78,7 +78,8 @@ impl Program {
             if is_so(&lines) {
                 return lines;
             }
-            assert!(self.runs(), "it has ended before {wanted}:\n{}", self.complaints());
+            let ended = self.ended();
+            assert_eq!(ended, None, "it has ended before {wanted}:\n{}", self.complaints());
             std::thread::sleep(LOOK);
         }
         let (count, last) = (self.lines().len(), self.lines().pop());

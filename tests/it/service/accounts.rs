@@ -163,9 +163,9 @@ fn identity(message: &Message) -> Option<Identity> {
     let message = wire::Message { value, headers: headers.collect(), record_time };
     let record = wire::decode(&message, &intake).ok()?;
     Some((
-        record.user_id.into_owned(),
-        record.device_id.into_owned(),
-        record.event_type.into_owned(),
+        record.user_id.to_string(),
+        record.device_id.to_string(),
+        record.event_type.to_string(),
         record.time,
     ))
 }

@@ -295,7 +295,7 @@ fn the_log_leads_to(site: &Site<'_>, policy: &Policy, states: &str) {
         let Ok(record) = decode(&Message { value, headers, record_time }, &intake) else {
             continue;
         };
-        let user_id = record.user_id.as_ref();
+        let user_id = record.user_id.as_str();
         partitions.entry(user_id.to_owned()).or_default().insert(message.partition);
         let state = replayed.entry(user_id.to_owned());
         let state = state.or_insert_with(|| Box::new(State::born(&record)));

@@ -8,6 +8,14 @@ use crate::servers::Server as _;
 const BLOCKED: &str = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()
     AND application_name LIKE 'biometric-bridge%' AND wait_event_type = 'Lock'";
 
+/// Rows of records are added only while nobody holds this lock: so a commit stands still when it has its lane's row. A
+/// lock of the table would stop it before.
+const HELD_UP: &str = "CREATE FUNCTION held_up() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
+    CREATE TRIGGER held_up BEFORE INSERT ON event_records
+        FOR EACH ROW EXECUTE FUNCTION held_up();
+    DO 'BEGIN PERFORM pg_advisory_lock(1); END'";
+
 #[test]
 fn an_instance_frozen_in_mid_commit_is_replaced_and_comes_back_harmless() {
     let Some(site) = Site::shared(Stamps::Producer) else { return };
@@ -17,11 +25,11 @@ fn an_instance_frozen_in_mid_commit_is_replaced_and_comes_back_harmless() {
     feed::stream(site.kafka, &site.topics.events, &events[..600], 600);
     site.wait_caught_up();
     let mut session = site.postgres.session(&site.database);
-    session.run("BEGIN; LOCK TABLE event_records IN SHARE ROW EXCLUSIVE MODE");
+    session.run(HELD_UP);
     feed::stream(site.kafka, &site.topics.events, &events[600..1_200], 600);
     site.wait_sql(BLOCKED);
     first.pause();
-    session.run("COMMIT");
+    session.run("DO 'BEGIN PERFORM pg_advisory_unlock(1); END'");
     // The frozen instance now holds the rows of its lanes, and nobody tells it to commit.
     let second = site.start();
     second.wait_lanes(LANES);

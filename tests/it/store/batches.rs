@@ -164,8 +164,8 @@ pub(crate) fn record(user: UserNumber, number: i64, position: i32) -> RecordRow 
         record_time: Timestamp::from_micros(START - number),
         policy: 1,
         engine: 1,
-        device_id: format!("ring {position}"),
-        event_type: "heart_rate".to_owned(),
+        device_id: format!("ring {position}").into(),
+        event_type: "heart_rate".into(),
         body: Sealed(format!("record {number} of {}", user.0).into_bytes()),
     }
 }

@@ -30,6 +30,7 @@ facts!(
     instants_that_no_calendar_has_do_not_stop_a_lane,
     a_caller_that_goes_away_stops_nothing,
     a_batch_of_thousands_is_one_batch,
+    a_lanes_row_that_has_moved_is_found,
 );
 
 async fn everything_of_a_batch_comes_back(place: Place) {
@@ -213,8 +214,9 @@ async fn whatever_goes_in_comes_out(place: Place) {
             row.engine = next() as i16;
             row.device_id = String::from_utf8_lossy(&next().to_be_bytes())
                 .replace('\0', "é")
-                .repeat((next() % 9) as usize);
-            row.event_type = ["", "💓", "a\"b'c\\d", "\t"][(next() % 4) as usize].to_owned();
+                .repeat((next() % 9) as usize)
+                .into();
+            row.event_type = ["", "💓", "a\"b'c\\d", "\t"][(next() % 4) as usize].into();
             row.body = Sealed((0..next() % 300).map(|_| next() as u8).collect());
             batch.records.push(row);
         }
@@ -226,7 +228,7 @@ async fn whatever_goes_in_comes_out(place: Place) {
         let texts: Vec<_> = batch
             .records
             .iter()
-            .map(|row| (row.device_id.clone(), row.event_type.clone()))
+            .map(|row| (row.device_id.to_string(), row.event_type.to_string()))
             .collect();
         let first = written.first().map_or(number + 1, |row| row.0);
         owner.commit(batch).await.expect("it is committed");
@@ -405,6 +407,25 @@ async fn a_batch_of_thousands_is_one_batch(place: Place) {
     assert_eq!(place.store.users(Asked::Ids(&ids)).await.expect("users").len(), 6_000);
     let numbers: Vec<UserNumber> = (0..40_000).map(|at| UserNumber(at << 14)).collect();
     assert_eq!(place.store.users(Asked::Numbers(&numbers)).await.expect("users").len(), 6_000);
+}
+
+/// Of few records, which go with the lane's row, and of many, which come behind it.
+async fn a_lanes_row_that_has_moved_is_found(place: Place) {
+    let mut owner = Owner::first(&place.store).await;
+    let (mut user, mut number) = (None, 0);
+    for records in [1, 1, 2_000, 1] {
+        let mut batch = owner.batch();
+        let is_new = user.is_none();
+        let user = *user.get_or_insert_with(|| batch.after.number_user(Lane(0)));
+        batch.records =
+            (0..records).map(|at| record(user, number + 1 + i64::from(at), at)).collect();
+        number += i64::from(records);
+        batch.users.push(user_row(user, "u1", number, is_new));
+        owner.commit(batch).await.expect("it is committed");
+        // Whatever else writes to the row leaves a new version of it elsewhere.
+        place.run("UPDATE lanes SET users = users").await;
+    }
+    assert_eq!(place.count("event_records").await, number);
 }
 
 /// Used by other facts too: a token that nobody has.

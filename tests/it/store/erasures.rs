@@ -217,8 +217,10 @@ async fn a_newer_key_retires_the_older_and_begins_to_count_anew(place: Place) {
     let before = store.sealed_before(UserNumber(0), user).await.expect("counts");
     assert_eq!(before.into_iter().collect::<Vec<_>>(), [(user, 6)]);
     assert!(store.sealed_before(user, user).await.expect("counts").is_empty());
-    let more = async |least| store.sealed_more_than(least, UserNumber(0), 9).await.expect("users");
-    assert_eq!((more(5).await.len(), more(6).await.len()), (1, 0));
+    let behind = async |after| store.sealed_behind(after, 9).await.expect("users");
+    let page = behind(UserNumber(0)).await;
+    assert_eq!(page.iter().map(|used| (used.user, used.sealed)).collect::<Vec<_>>(), [(user, 6)]);
+    assert!(behind(user).await.is_empty());
     let mut batch = owner.batch();
     dead_letter(&mut batch, 1, None);
     batch.after.counts.events.dead_letter += 1;

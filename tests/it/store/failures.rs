@@ -90,7 +90,7 @@ async fn a_repeated_user_is_refused_without_a_word_about_it(place: Place) {
     }
     let mut batch = owner.batch();
     batch.records.push(record(user, 2, 0));
-    batch.records[0].device_id = format!("{SECRET}\0");
+    batch.records[0].device_id = format!("{SECRET}\0").into();
     if let Err(refused) = owner.commit(batch).await {
         // SQLite keeps such a text, PostgreSQL does not.
         assert!(matches!(refused, CommitError::Refused(_)), "{refused:?}");

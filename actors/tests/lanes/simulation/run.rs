@@ -87,6 +87,7 @@ fn rules(setting: &Setting, routing: Routing) -> Rules {
             linger: Duration::from_millis(setting.linger),
             in_flight_max: setting.in_flight_max,
             bytes_max: setting.bytes_max,
+            pipelined_from: setting.records_max / 2,
         },
         checkpoint: CheckpointRules {
             every_records: setting.checkpoint_records,

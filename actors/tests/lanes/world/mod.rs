@@ -288,7 +288,7 @@ impl World {
             policy: Arc::new(Policy::default()),
             policy_number: 1,
             evaluate: Person::apply,
-            batch: BatchRules { records_max: 64, ..BatchRules::default() },
+            batch: BatchRules { records_max: 64, pipelined_from: 1, ..BatchRules::default() },
             checkpoint: CheckpointRules {
                 every_records: 3,
                 every: Duration::from_secs(5),

@@ -7,7 +7,7 @@ use actors::rows::Batch;
 use super::Statement;
 use crate::store::{instant, progress};
 
-/// The statement, with how the row is found beside its key. It gives the place of the new version.
+/// The command, with how the row is found beside its key. It gives the place of the new version.
 macro_rules! compare_and_set {
     ($($found:literal)?) => {
         compare_and_set!(
@@ -28,35 +28,32 @@ macro_rules! compare_and_set {
             WHERE lane = $1 AND ",
             $fence,
             $($found,)?
-            " RETURNING ctid::text"
+            " RETURNING ctid::text AS place"
         )
     };
 }
 
-/// Sets the row of the batch's lane, wherever it lies.
-pub(super) fn compare_and_set(batch: &Batch) -> Statement {
+/// The command that sets a lane's row, wherever it lies; or looking at one place only: while an old snapshot is open,
+/// all versions since then are behind the key, and this alone does not look at each of them.
+pub(super) fn compare_and_set(at_its_place: bool) -> &'static str {
+    if at_its_place {
+        return compare_and_set!("AND ctid = $30::text::tid");
+    }
     if Defect::FenceRemoved.is_on() {
-        const NO_FENCE: &str = compare_and_set!(
+        return compare_and_set!(
             of "$2::uuid IS NOT NULL AND least($3::bigint, $4::bigint, $5::bigint) IS NOT NULL "
         );
-        return bind(sqlx::query(NO_FENCE), batch);
     }
     if Defect::PositionsUncompared.is_on() {
-        const NO_POSITIONS: &str = compare_and_set!(
+        return compare_and_set!(
             of "fence_token = $2 AND batch = $3 AND least($4::bigint, $5::bigint) IS NOT NULL "
         );
-        return bind(sqlx::query(NO_POSITIONS), batch);
     }
-    bind(sqlx::query(compare_and_set!()), batch)
+    compare_and_set!()
 }
 
-/// The same, looking for the row at one place only: while an old snapshot is open, all versions since
-/// then are behind the key, and this alone does not look at each of them.
-pub(super) fn compare_and_set_at(batch: &Batch, place: String) -> Statement {
-    bind(sqlx::query(compare_and_set!("AND ctid = $30::text::tid")), batch).bind(place)
-}
-
-fn bind(statement: Statement, batch: &Batch) -> Statement {
+/// Its parameters; `place` if it looks at one only.
+pub(super) fn bind(statement: Statement, batch: &Batch, place: Option<String>) -> Statement {
     let (before, after) = (&batch.before, &batch.after);
     let mut statement = statement
         .bind(batch.lane.0)
@@ -82,5 +79,8 @@ fn bind(statement: Statement, batch: &Batch) -> Statement {
             statement = statement.bind(*count);
         }
     }
-    statement
+    match place {
+        Some(place) => statement.bind(place),
+        None => statement,
+    }
 }

@@ -3,44 +3,25 @@
 use actors::hash_chain::RowHash;
 use actors::rows::{Batch, Quarantine, UserRow};
 use neuros::ENGINE_VERSION;
-use sqlx::{AssertSqlSafe, query};
 
 use super::super::copy;
+use super::statement::{Lane, Part, as_one};
 use super::{Missing, Statement, Written};
 use crate::store::instant;
 
-/// The rows for one table.
-struct Part<'b> {
-    /// The command that takes them.
-    sql: &'static str,
-    /// How many it must touch.
-    rows: usize,
-    /// What it means when it touches fewer.
-    missing: Missing,
-    bind: Box<dyn FnOnce(Statement) -> Statement + 'b>,
-}
-
-impl<'b> Part<'b> {
-    fn new(
-        sql: &'static str,
-        rows: usize,
-        missing: Missing,
-        bind: impl FnOnce(Statement) -> Statement + 'b,
-    ) -> Self {
-        Self { sql, rows, missing, bind: Box::new(bind) }
-    }
-}
-
-/// What is written behind the lane's row. All that is only added goes in one statement with the checkpoints, for
-/// a small batch waits for answers more than for anything else; after it what may change the same rows once more.
-pub(super) fn statements(batch: &Batch) -> Vec<Written> {
+/// Everything but COPY's rows: the lane's row, in front of them, and what comes behind. As much as may be goes in one
+/// statement, for a small batch waits for answers more than for anything else: where nothing is copied, all that is
+/// only added goes with the lane's row, and is added only if that is set; otherwise with the checkpoints alone. After
+/// it what may change the same rows once more.
+pub(super) fn statements(batch: &Batch, place: Option<String>) -> (Written, Vec<Written>) {
     let (new, known): (Vec<_>, Vec<_>) = batch.users.iter().partition(|row| row.is_new);
     let moved = |is_rebuilt: bool| -> Vec<&UserRow> {
         let is_meant = |row: &&&UserRow| row.checkpoint.is_some() && row.is_rebuilt == is_rebuilt;
         known.iter().filter(is_meant).copied().collect()
     };
     let (moved, rebuilt) = (moved(false), moved(true));
-    let uncopied = if copy::is_worth_it(batch) { 0 } else { batch.records.len() };
+    let is_copied = copy::is_worth_it(batch);
+    let uncopied = if is_copied { 0 } else { batch.records.len() };
     let refused = Missing::Refused;
     let added = [
         Part::new(RECORDS, uncopied, refused("event_records"), |it| records(batch, it)),
@@ -60,9 +41,12 @@ pub(super) fn statements(batch: &Batch) -> Vec<Written> {
         Part::new(LOOKS, batch.looks.len(), refused("alert_looks"), |it| looks(batch, it)),
         Part::new(AUDIT, 1, refused("phi_access_log"), |it| audit(batch, it)),
     ];
-    let mut statements = vec![as_one(added)];
-    statements.extend(changed(batch, &known, &rebuilt));
-    statements
+    let lane = Lane { batch, place };
+    let (first, second) = match is_copied {
+        true => (as_one(Some(lane), []), Some(as_one(None, added))),
+        false => (as_one(Some(lane), added), None),
+    };
+    (first, second.into_iter().chain(changed(batch, &known, &rebuilt)).collect())
 }
 
 /// What may change rows that the same batch has changed already, in statements of their own.
@@ -71,7 +55,7 @@ fn changed(batch: &Batch, known: &[&UserRow], rebuilt: &[&UserRow]) -> Vec<Writt
     let mut statements = Vec::new();
     let mut add = |part: Part<'_>| {
         if part.rows > 0 {
-            statements.push(as_one([part]));
+            statements.push(as_one(None, [part]));
         }
     };
     add(Part::new(CHECKPOINTS, rebuilt.len(), Missing::Fenced, |it| {
@@ -94,40 +78,6 @@ fn changed(batch: &Batch, known: &[&UserRow], rebuilt: &[&UserRow]) -> Vec<Writt
     statements
 }
 
-/// One statement of all parts that have rows, which gives for each how many it has touched.
-fn as_one<'b>(parts: impl IntoIterator<Item = Part<'b>>) -> Written {
-    let parts: Vec<Part<'b>> = parts.into_iter().filter(|part| part.rows > 0).collect();
-    let (mut commands, mut counts, mut parameters) = (Vec::new(), Vec::new(), 0);
-    for (place, part) in parts.iter().enumerate() {
-        let (sql, highest) = raised(part.sql, parameters);
-        parameters = highest;
-        commands.push(format!("part{place} AS ({sql} RETURNING 1)"));
-        counts.push(format!("(SELECT count(*) FROM part{place})"));
-    }
-    let sql = format!("WITH {} SELECT {}", commands.join(", "), counts.join(", "));
-    // Made of the constants below, of which a few dozen combinations come: each is prepared once.
-    let mut written = Written { statement: query(AssertSqlSafe(sql)), expected: Vec::new() };
-    for part in parts {
-        written.statement = (part.bind)(written.statement);
-        written.expected.push((part.rows as u64, part.missing));
-    }
-    written
-}
-
-/// A command whose parameters come behind `by` others, and the highest number among them.
-fn raised(sql: &str, by: usize) -> (String, usize) {
-    let mut pieces = sql.split('$');
-    let (mut out, mut highest) = (pieces.next().unwrap_or_default().to_owned(), by);
-    for piece in pieces {
-        let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit());
-        let number = piece.strip_suffix(rest).and_then(|digits| digits.parse::<usize>().ok());
-        let number = by + number.unwrap_or_default();
-        highest = highest.max(number);
-        out.push_str(&format!("${number}{rest}"));
-    }
-    (out, highest)
-}
-
 /// A column of `rows` as an array.
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
@@ -140,7 +90,8 @@ const RECORDS: &str =
          previous_lane, previous_position)
      SELECT $12, $13, * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::smallint[],
          $5::bigint[], $6::timestamptz[], $7::int[], $8::smallint[], $9::text[], $10::text[],
-         $11::bytea[], $14::timestamptz[], $15::int[], $16::int[])";
+         $11::bytea[], $14::timestamptz[], $15::int[], $16::int[])
+     WHERE {if ours}";
 
 fn records(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.records;
@@ -163,16 +114,22 @@ fn records(batch: &Batch, statement: Statement) -> Statement {
         .bind(column(rows, |row| row.previous.map(|previous| previous.position)))
 }
 
+/// What a first checkpoint finds free where its row lies, bytes: of such rows a page takes nine, and the first
+/// checkpoints of all beside them. A row that finds no room moves, and both indexes with it.
+const ROOM: [u8; 384] = [0; 384];
+
 const NEW_USERS: &str =
     "INSERT INTO users (user_number, user_id, record_number, message_number, checkpoint,
          quarantined_at, checkpoint_version, checkpointed_at, created_at, newest_time,
-         newest_lane, newest_position)
+         newest_lane, newest_position, room)
      SELECT user_number, user_id, record_number, message_number, checkpoint,
-         CASE WHEN quarantine THEN $8 END, $7, $8, $8, newest_time, newest_lane, newest_position
+         CASE WHEN quarantine THEN $8 END, $7, $8, $8, newest_time, newest_lane, newest_position,
+         CASE WHEN checkpoint IS NULL THEN $12::bytea END
      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bool[],
          $9::timestamptz[], $10::int[], $11::int[])
          AS new(user_number, user_id, record_number, message_number, checkpoint, quarantine,
-             newest_time, newest_lane, newest_position)";
+             newest_time, newest_lane, newest_position)
+     WHERE {if ours}";
 
 fn new_users(batch: &Batch, rows: &[&UserRow], statement: Statement) -> Statement {
     statement
@@ -187,6 +144,7 @@ fn new_users(batch: &Batch, rows: &[&UserRow], statement: Statement) -> Statemen
         .bind(column(rows, |row| row.newest.map(|newest| instant::of(newest.stamp))))
         .bind(column(rows, |row| row.newest.map(|newest| newest.lane.0)))
         .bind(column(rows, |row| row.newest.map(|newest| newest.position)))
+        .bind(ROOM.as_slice())
 }
 
 /// Only over an older state, or where somebody deleted it; a rebuilt one over the same too.
@@ -194,14 +152,15 @@ const CHECKPOINTS: &str =
     "UPDATE users SET record_number = new.record_number, message_number = new.message_number,
          checkpoint = new.checkpoint, checkpoint_version = $5, checkpointed_at = $6,
          newest_time = new.newest_time, newest_lane = new.newest_lane,
-         newest_position = new.newest_position
+         newest_position = new.newest_position, room = NULL
      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $8::timestamptz[],
          $9::int[], $10::int[])
          AS new(user_number, record_number, message_number, checkpoint, newest_time, newest_lane,
              newest_position)
      WHERE users.user_number = new.user_number
          AND (users.record_number < new.record_number
-              OR (users.checkpoint IS NULL OR $7) AND users.record_number = new.record_number)";
+              OR (users.checkpoint IS NULL OR $7) AND users.record_number = new.record_number)
+         AND {if ours}";
 
 fn checkpoints(
     batch: &Batch,
@@ -273,7 +232,8 @@ const TRANSITIONS: &str =
     "INSERT INTO mode_transitions (user_number, seq, n, record_number, message_id, time, policy,
          body, recorded_at)
      SELECT *, $9 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],
-         $5::uuid[], $6::timestamptz[], $7::int[], $8::bytea[])";
+         $5::uuid[], $6::timestamptz[], $7::int[], $8::bytea[])
+     WHERE {if ours}";
 
 fn transitions(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.transitions;
@@ -293,7 +253,8 @@ const ALERTS: &str =
     "INSERT INTO alert_changes (user_number, n, record_number, alert_id, message_id, status,
          started_at, updated_at, ended_at, body, recorded_at)
      SELECT *, $11 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[],
-         $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::bytea[])";
+         $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::bytea[])
+     WHERE {if ours}";
 
 fn alerts(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.alerts;
@@ -315,7 +276,8 @@ const DEAD_LETTERS: &str =
     "INSERT INTO dead_letters (outbox, source, log_offset, record_time, reason, detail,
          user_number, body, lane, failed_at)
      SELECT *, $9, $10 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[],
-         $4::timestamptz[], $5::text[], $6::text[], $7::bigint[], $8::bytea[])";
+         $4::timestamptz[], $5::text[], $6::text[], $7::bigint[], $8::bytea[])
+     WHERE {if ours}";
 
 fn dead_letters(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.dead_letters;
@@ -334,7 +296,8 @@ fn dead_letters(batch: &Batch, statement: Statement) -> Statement {
 
 const OUTBOX: &str = "INSERT INTO outbox (number, sink, user_number, n, body, lane, recorded_at)
      SELECT *, $6, $7 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[],
-         $5::bytea[])";
+         $5::bytea[])
+     WHERE {if ours}";
 
 fn outbox(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.outbox;
@@ -351,7 +314,8 @@ fn outbox(batch: &Batch, statement: Statement) -> Statement {
 const BASES: &str = "INSERT INTO base_checkpoints (user_number, record_number, message_number,
          created_at, newest_lane, newest_position, body, engine)
      SELECT *, $8 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[],
-         $5::int[], $6::int[], $7::bytea[])";
+         $5::int[], $6::int[], $7::bytea[])
+     WHERE {if ours}";
 
 fn bases(batch: &Batch, statement: Statement) -> Statement {
     let rows = &batch.bases;
@@ -368,6 +332,7 @@ fn bases(batch: &Batch, statement: Statement) -> Statement {
 
 const LOOKS: &str = "INSERT INTO alert_looks (user_number, due, lane)
      SELECT *, $3 FROM unnest($1::bigint[], $2::timestamptz[])
+     WHERE {if ours}
      ON CONFLICT (user_number) DO UPDATE SET due = excluded.due, lane = excluded.lane";
 
 fn looks(batch: &Batch, statement: Statement) -> Statement {
@@ -381,7 +346,8 @@ fn looks(batch: &Batch, statement: Statement) -> Statement {
 const AUDIT: &str =
     "INSERT INTO phi_access_log (accessor_id, access_type, table_name, record_id, records,
          access_time, writer, sequence, previous_hash, hash)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+     WHERE {if ours}";
 
 fn audit(batch: &Batch, statement: Statement) -> Statement {
     let row = &batch.audit;
@@ -400,11 +366,25 @@ fn audit(batch: &Batch, statement: Statement) -> Statement {
 
 #[cfg(test)]
 mod tests {
+    use super::super::statement::IF_OURS;
     use super::*;
 
     #[test]
-    fn parameters_come_behind_those_of_the_parts_before() {
-        assert_eq!(raised("a = $1 AND b = $12::text", 3), ("a = $4 AND b = $15::text".into(), 15));
-        assert_eq!(raised("SELECT 1", 3), ("SELECT 1".into(), 3));
+    fn whatever_goes_with_the_lanes_row_is_added_only_if_that_is_set() {
+        let added = [
+            RECORDS,
+            NEW_USERS,
+            CHECKPOINTS,
+            BASES,
+            TRANSITIONS,
+            ALERTS,
+            DEAD_LETTERS,
+            OUTBOX,
+            LOOKS,
+            AUDIT,
+        ];
+        for sql in added {
+            assert_eq!(sql.matches(IF_OURS).count(), 1, "{sql}");
+        }
     }
 }

@@ -44,8 +44,8 @@ const ENDS: [End; 11] = [
     End::Code(4009),
 ];
 
-/// The next connection of a client, which must not have ended.
-fn accept(listener: &TcpListener, client: &Program) -> TcpStream {
+/// The next connection of a client, which must not have ended; it is looked for so often.
+fn accept(listener: &TcpListener, client: &Program, look: Duration) -> TcpStream {
     loop {
         if let Ok((stream, _)) = listener.accept() {
             stream.set_nonblocking(false).expect("set");
@@ -53,14 +53,14 @@ fn accept(listener: &TcpListener, client: &Program) -> TcpStream {
             return stream;
         }
         assert!(client.runs(), "it comes no more:\n{}", client.complaints());
-        std::thread::sleep(LOOK);
+        std::thread::sleep(look);
     }
 }
 
 /// The next connection that asks for a socket; tickets are given out before.
 fn next(listener: &TcpListener, client: &Program) -> TcpStream {
     loop {
-        let mut stream = accept(listener, client);
+        let mut stream = accept(listener, client, LOOK);
         let mut head = [0; 4];
         // Whoever hangs up without a word was nobody; whoever speaks says more than that at once.
         if stream.peek(&mut head).is_ok_and(|length| length < head.len()) {
@@ -133,16 +133,21 @@ fn hold(listener: &TcpListener, client: &Program, newest: usize, end: End) {
     }
 }
 
-fn answers(kind: Kind) {
-    if !Servers::available_for_examples() {
-        return;
-    }
+/// A client, and where it comes to.
+fn started(kind: Kind) -> (TcpListener, Program) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     listener.set_nonblocking(true).expect("set");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let token_file = token_file("a token");
-    let given = Given { bridge: &url, token_file: &token_file, users: &["ada"] };
-    let client: Program = kind.start(&given);
+    let client = kind.start(&Given { bridge: &url, token_file: &token_file, users: &["ada"] });
+    (listener, client)
+}
+
+fn answers(kind: Kind) {
+    if !Servers::available_for_examples() {
+        return;
+    }
+    let (listener, client) = started(kind);
     let mut newest = 0;
     for end in ENDS {
         hold(&listener, &client, newest, end);
@@ -184,4 +189,35 @@ fn the_client_in_typescript_does_what_each_code_asks() {
 #[test]
 fn the_client_that_enters_like_a_browser_does_what_each_code_asks() {
     answers(Kind::Browser);
+}
+
+/// As a proxy does with nobody behind it: `fetch` in Node must not lose sight of it, which it can for a millisecond of
+/// its first connection.
+#[test]
+fn a_client_that_is_hung_up_on_without_a_word_comes_again() {
+    if !Servers::available_for_examples() {
+        return;
+    }
+    for kind in [Kind::Python, Kind::Node, Kind::Browser] {
+        let (listener, client) = started(kind);
+        drop(accept(&listener, &client, Duration::from_micros(50)));
+        hold(&listener, &client, 0, End::Code(4009));
+        assert_eq!(client.wait_ended().code(), Some(77), "{kind:?}: {}", client.complaints());
+    }
+}
+
+#[test]
+fn a_client_whose_ticket_breaks_off_asks_for_another() {
+    if !Servers::available_for_examples() {
+        return;
+    }
+    let (listener, client) = started(Kind::Browser);
+    let mut stream = accept(&listener, &client, LOOK);
+    let mut bytes = [0; 4_096];
+    assert!(stream.read(&mut bytes).expect("they ask") > 0);
+    let half = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 33\r\n\r\n{\"tick";
+    stream.write_all(half.as_bytes()).expect("they listen");
+    drop(stream);
+    hold(&listener, &client, 0, End::Code(4009));
+    assert_eq!(client.wait_ended().code(), Some(77), "{}", client.complaints());
 }
