@@ -132,10 +132,12 @@ const FACTS: [(&str, &str); 20] = [
              UNION ALL SELECT lane, 1, by_user_new FROM lanes) AS counts
          WHERE new + (SELECT count(*) FROM dead_letters d
                           WHERE d.source = counts.source AND d.fate = 'applied'
-                              -- Where its user lived by then, with the batch that released it.
-                              AND counts.lane = coalesce((SELECT max(r.lane) FROM event_records r
+                              -- Where its user lived by then, with the batch that released it: as a rule
+                              -- where it failed. Batches of two lanes may be of the same time.
+                              AND counts.lane = coalesce((SELECT r.lane FROM event_records r
                                   WHERE r.time = d.released_at AND r.source = d.source
-                                      AND r.log_offset = d.log_offset), d.lane))
+                                      AND r.log_offset = d.log_offset
+                                  ORDER BY r.lane <> d.lane, r.lane DESC LIMIT 1), d.lane))
              <> (SELECT count(*) FROM event_records r
                  WHERE r.lane = counts.lane AND r.source = counts.source)",
     ),
