@@ -207,6 +207,12 @@ fn now(connection: &impl ConnectionTrait) -> &'static str {
     }
 }
 
+/// The answer to `work`, if it comes in time. What is given up lets its connection go.
+async fn answered<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+    answer.unwrap_or_else(|_| Err(StoreError::Away(NO_ANSWER.to_owned())))
+}
+
 /// Runs a transaction in a task of its own, to its end, whatever becomes of the caller: a transaction
 /// whose future is dropped half way can stay open on a connection that goes back to the pool, and
 /// takes the next writes on it down with it.

@@ -11,9 +11,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelec
 
 use super::failure::of_database;
 use super::locks::Locks;
-use super::{
-    ANSWER_TIMEOUT, NO_ANSWER, SqlStore, accesses, begin, now, progress, schema, unbroken,
-};
+use super::{SqlStore, accesses, answered, begin, now, progress, schema, unbroken};
 
 impl SqlStore {
     pub(super) async fn claim_lane(
@@ -28,7 +26,8 @@ impl SqlStore {
             let transaction = begin(&writer).await?;
             let locks = Locks::of(&transaction, postgres.as_deref()).await?;
             schema::not_outdated(&transaction).await?;
-            let stored = stored_routing(&transaction).await?;
+            // Whoever was giving users new homes may have fallen silent over it.
+            let stored = locks.behind_what_is_in_flight(stored_routing(&transaction)).await?;
             agree(stored.as_ref(), &wanted, lane)?;
             let take = take(&transaction, lane, &owner);
             let (token, row) = locks.behind_what_is_in_flight(take).await?;
@@ -39,11 +38,7 @@ impl SqlStore {
             Ok(Claim { token, epoch: row.epoch, progress, audited })
         };
         // Given up, it lets its connection go; what it has locked meanwhile the next claim frees.
-        unbroken(async move {
-            let claimed = tokio::time::timeout(ANSWER_TIMEOUT, claim).await;
-            claimed.unwrap_or_else(|_| Err(StoreError::Away(NO_ANSWER.to_owned())))
-        })
-        .await
+        unbroken(answered(claim)).await
     }
 }
 

@@ -80,7 +80,7 @@ impl SqlStore {
         unbroken(async move {
             let transaction = begin(&writer).await?;
             let locks = Locks::of(&transaction, postgres.as_deref()).await?;
-            lease::hold(&transaction, lease).await?;
+            locks.behind_what_is_in_flight(lease::hold(&transaction, lease)).await?;
             let write = async {
                 for row in rows {
                     row.update(&transaction).await.map_err(|error| of_database(&error))?;
@@ -109,7 +109,7 @@ impl SqlStore {
         unbroken(async move {
             let transaction = begin(&writer).await?;
             let locks = Locks::of(&transaction, postgres.as_deref()).await?;
-            lease::hold(&transaction, lease).await?;
+            locks.behind_what_is_in_flight(lease::hold(&transaction, lease)).await?;
             let row = lanes::Entity::find_by_id(home.0).lock_exclusive().one(&transaction);
             let row = async { row.await.map_err(|error| of_database(&error)) };
             let row = locks.behind_what_is_in_flight(row).await?;

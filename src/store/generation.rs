@@ -150,8 +150,11 @@ pub(super) async fn lock_all(
     postgres: Option<&Postgres>,
 ) -> Result<Option<(routing::Model, Vec<lanes::Model>)>, StoreError> {
     let locks = Locks::of(transaction, postgres).await?;
-    let stored = routing::Entity::find().lock_exclusive().one(transaction).await;
-    let Some(stored) = stored.map_err(|error| of_database(&error))? else { return Ok(None) };
+    let stored = async {
+        let stored = routing::Entity::find().lock_exclusive().one(transaction).await;
+        stored.map_err(|error| of_database(&error))
+    };
+    let Some(stored) = locks.behind_what_is_in_flight(stored).await? else { return Ok(None) };
     let rows = locks.behind_what_is_in_flight(lock_lanes(transaction)).await?;
     Ok(Some((stored, rows)))
 }

@@ -10,7 +10,7 @@ use sqlx::Connection as _;
 
 use super::failure::{of_database, of_driver};
 use super::schema::{SchemaStatus, compared, lock, recorded};
-use super::{SqlStore, unbroken};
+use super::{SqlStore, answered, unbroken};
 
 /// Where its changes are recorded.
 const TABLE: &str = "key_store_migrations";
@@ -23,7 +23,7 @@ impl SqlStore {
     /// When the store is away.
     pub async fn key_schema_status(&self) -> Result<SchemaStatus, StoreError> {
         let connection = self.for_schema();
-        let recorded = recorded(&connection, TABLE).await;
+        let recorded = answered(recorded(&connection, TABLE)).await;
         self.give_back(connection).await?;
         Ok(compared(recorded?, known()))
     }

@@ -48,9 +48,9 @@ impl SqlStore {
                 .col_expr(routing::Column::UpdatedAt, Expr::cust(now(&transaction)))
                 .filter(routing::Column::Generation.eq(generation))
                 .filter(has_ended)
-                .exec(&transaction)
-                .await
-                .map_err(|error| of_database(&error))?;
+                .exec(&transaction);
+            let taken = async { taken.await.map_err(|error| of_database(&error)) };
+            let taken = locks.behind_what_is_in_flight(taken).await?;
             if taken.rows_affected == 0 {
                 return Err(why_not(&transaction, generation).await?);
             }
@@ -88,14 +88,21 @@ impl SqlStore {
     ///
     /// When the store is away.
     pub async fn end_expansion(&self, lease: Lease) -> Result<(), StoreError> {
-        routing::Entity::update_many()
-            .col_expr(routing::Column::Expansion, Expr::value(None::<Uuid>))
-            .col_expr(routing::Column::ExpansionUntil, Expr::cust("NULL"))
-            .filter(routing::Column::Expansion.eq(lease.0))
-            .exec(&self.writer)
-            .await
-            .map_err(|error| of_database(&error))?;
-        Ok(())
+        let (writer, postgres) = (self.writer.clone(), self.postgres.clone());
+        unbroken(async move {
+            let transaction = begin(&writer).await?;
+            let locks = Locks::of(&transaction, postgres.as_deref()).await?;
+            let end = routing::Entity::update_many()
+                .col_expr(routing::Column::Expansion, Expr::value(None::<Uuid>))
+                .col_expr(routing::Column::ExpansionUntil, Expr::cust("NULL"))
+                .filter(routing::Column::Expansion.eq(lease.0))
+                .exec(&transaction);
+            // An attempt of our own that was not answered may still hold it.
+            let end = async { end.await.map_err(|error| of_database(&error)) };
+            locks.behind_what_is_in_flight(end).await?;
+            transaction.commit().await.map_err(|error| of_database(&error))
+        })
+        .await
     }
 }
 

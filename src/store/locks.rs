@@ -1,5 +1,5 @@
-//! How a transaction that needs rows of lanes waits for them: behind what is in flight, and not for ever.
-//! Never decides what is done with them.
+//! How a transaction that needs the routing or rows of lanes waits for them: behind what is in flight, and not for
+//! ever. Never decides what is done with them.
 
 use std::future::Future;
 
@@ -8,7 +8,7 @@ use sea_orm::DatabaseTransaction;
 
 use super::postgres::Postgres;
 
-/// A transaction that will lock rows of lanes. On SQLite it has the file's one write lock already.
+/// A transaction that will lock the routing or rows of lanes. On SQLite it has the file's one write lock already.
 pub(super) struct Locks<'t> {
     transaction: &'t DatabaseTransaction,
     /// PostgreSQL, and the number of the transaction's backend there.
@@ -28,8 +28,8 @@ impl<'t> Locks<'t> {
         Ok(Self { transaction, backend })
     }
 
-    /// Waits for `work`, which locks rows of lanes; those of our own backends that hold them for too long
-    /// are ended.
+    /// Waits for `work`, which locks the routing or rows of lanes; those of our own backends that hold them for too
+    /// long are ended.
     pub(super) async fn behind_what_is_in_flight<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,

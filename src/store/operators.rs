@@ -15,6 +15,7 @@ use sea_orm::{
 };
 
 use super::failure::of_database;
+use super::locks::Locks;
 use super::read::{named, page};
 use super::{SqlStore, begin, instant, progress, unbroken};
 
@@ -210,12 +211,16 @@ impl SqlStore {
             record_number: Set(None),
             outcome: Set(None),
         };
-        let writer = self.writer.clone();
+        let (writer, postgres) = (self.writer.clone(), self.postgres.clone());
         unbroken(async move {
             let transaction = begin(&writer).await?;
+            let locks = Locks::of(&transaction, postgres.as_deref()).await?;
             // Shared, as a claim has it: while users find new homes nobody is asked for anything.
-            let stored = routing::Entity::find().lock_shared().one(&transaction).await;
-            let stored = stored.map_err(|error| of_database(&error))?;
+            let stored = async {
+                let stored = routing::Entity::find().lock_shared().one(&transaction).await;
+                stored.map_err(|error| of_database(&error))
+            };
+            let stored = locks.behind_what_is_in_flight(stored).await?;
             if stored.is_none_or(|stored| stored.generation != generation) {
                 return Err(StoreError::Outdated(
                     "users have found new homes meanwhile: ask again".to_owned(),

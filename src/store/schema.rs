@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::failure::{of_database, of_driver};
 use super::progress::fresh_token;
-use super::{SqlStore, unbroken};
+use super::{SqlStore, answered, unbroken};
 
 /// Any number that nothing else in the database locks.
 const MIGRATING: i64 = 0x6272_6964_6765;
@@ -63,7 +63,7 @@ impl SqlStore {
     /// When the store is away.
     pub async fn schema_status(&self) -> Result<SchemaStatus, StoreError> {
         let connection = self.for_schema();
-        let status = status(&connection).await;
+        let status = answered(status(&connection)).await;
         self.give_back(connection).await?;
         status
     }

@@ -5,8 +5,8 @@ use actors::store::StoreError;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 
-use super::SqlStore;
 use super::failure::of_driver;
+use super::{SqlStore, answered};
 
 /// Any number that nothing else in the database locks.
 const KEEPING_HOUSE: i64 = 0x68_6f75_7365;
@@ -26,12 +26,16 @@ impl SqlStore {
     pub async fn take_turn(&self) -> Result<Option<Turn>, StoreError> {
         let Some(pool) = self.pool() else { return Ok(Some(Turn { connection: None })) };
         let options = pool.connect_options();
-        let mut connection = options.connect().await.map_err(|error| of_driver(&error))?;
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(KEEPING_HOUSE)
-            .fetch_one(&mut connection)
-            .await
-            .map_err(|error| of_driver(&error))?;
+        let (connection, taken) = answered(async {
+            let mut connection = options.connect().await.map_err(|error| of_driver(&error))?;
+            let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                .bind(KEEPING_HOUSE)
+                .fetch_one(&mut connection)
+                .await
+                .map_err(|error| of_driver(&error))?;
+            Ok((connection, taken))
+        })
+        .await?;
         let turn = Turn { connection: Some(connection) };
         if taken {
             return Ok(Some(turn));

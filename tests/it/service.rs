@@ -12,7 +12,7 @@ mod dead_letters;
 mod episodes;
 mod erase;
 mod examples;
-mod expand;
+pub(crate) mod expand;
 mod faults;
 pub(crate) mod feed;
 mod frozen;

@@ -46,6 +46,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(30);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
+/// How long one look at what is in the way may take, or whatever else the store is asked for meanwhile: while lanes
+/// stand still nobody waits for a connection that says nothing any more. Longer than those of our own are given who hold
+/// what is needed.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// Things in the way that are named at once.
 const NAMED_MAX: usize = 5;
 
@@ -164,7 +169,7 @@ impl Expansion<'_> {
         for lane in (0..self.known).map(Lane) {
             stops.push((lane, self.log.ends(lane).await.map_err(unavailable)?));
         }
-        self.store.set_stops(self.lease, &stops).await?;
+        in_time(self.store.set_stops(self.lease, &stops)).await?;
         say("the lanes come to rest");
         self.move_users(arguments.rest_at_most).await
     }
@@ -173,7 +178,7 @@ impl Expansion<'_> {
     async fn keep_lease(&self) -> Failure {
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            match self.store.renew_expansion(self.lease, LEASE).await {
+            match in_time(self.store.renew_expansion(self.lease, LEASE)).await {
                 // It may be back before the lease is over.
                 Ok(()) | Err(StoreError::Away(_)) => {}
                 Err(error) => return Failure::Unavailable(format!("{error}; {AGAIN}")),
@@ -184,11 +189,11 @@ impl Expansion<'_> {
     /// Has the lanes read on. Gives the routing, if users have their new homes after all: an answer may
     /// have been lost.
     async fn give_up(&self, before: i32) -> Option<Routing> {
-        if let Err(error) = self.store.end_expansion(self.lease).await {
+        if let Err(error) = in_time(self.store.end_expansion(self.lease)).await {
             let lease = humantime::format_duration(LEASE);
             say(&format!("the lanes stand still for up to {lease} more: {error}"));
         }
-        let stored = self.store.routing().await.ok().flatten();
+        let stored = in_time(self.store.routing()).await.ok().flatten();
         let is_done = |stored: &Routing| {
             stored.generation == before + 1 && stored.partition_count == self.wanted
         };
@@ -200,9 +205,15 @@ impl Expansion<'_> {
         let until = Instant::now() + at_most;
         let mut said: Vec<String> = Vec::new();
         loop {
-            let (named, blockers) = match self.attempt().await {
-                Ok(Expanded::Done(routing)) => return Ok(routing),
-                Ok(Expanded::Blocked(blockers)) => (self.named(&blockers).await, blockers),
+            let look = async {
+                Ok(match self.attempt().await? {
+                    Expanded::Done(routing) => Ok(routing),
+                    Expanded::Blocked(blockers) => Err((self.named(&blockers).await, blockers)),
+                })
+            };
+            let (named, blockers) = match in_time(look).await {
+                Ok(Ok(routing)) => return Ok(routing),
+                Ok(Err(in_the_way)) => in_the_way,
                 // It may be back in time.
                 Err(Failure::Unavailable(problem)) => (vec![problem], Vec::new()),
                 Err(error) => return Err(error),
@@ -214,7 +225,8 @@ impl Expansion<'_> {
                 )));
             }
             if named == said {
-                self.move_stops(&blockers, until).await;
+                // What is not moved in time is moved after the next look.
+                tokio::time::timeout(ANSWER, self.move_stops(&blockers, until)).await.ok();
             } else {
                 say(&format!("waiting: {}", named.join("; ")));
                 said = named;
@@ -300,6 +312,14 @@ impl Expansion<'_> {
         }
         Ok(self.store.expand(self.lease, &added, now()).await?)
     }
+}
+
+/// The answer to what the store is asked, if there is one in time.
+async fn in_time<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::time::timeout(ANSWER, work).await.unwrap_or_else(|_| {
+        let took = humantime::format_duration(ANSWER);
+        Err(StoreError::Away(format!("no answer within {took}")).into())
+    })
 }
 
 /// Returns when somebody wants the command to end.

@@ -228,3 +228,49 @@ fn connections_that_hear_nothing_any_more_are_given_up_in_time() {
     assert_eq!(site.number("SELECT count(*) FROM event_records"), 2_400);
     bridge.end();
 }
+
+#[test]
+fn an_expansion_that_hears_nothing_any_more_goes_on_in_time() {
+    use super::run::{RECOVERY, now};
+    use crate::servers::{Server as _, Servers};
+    use crate::service::site::{LANES, Site, Stamps};
+    use crate::service::{check, expand, feed};
+    use crate::support::{stderr, stdout};
+
+    let Some(site) = Site::shared(Stamps::Producer) else { return };
+    let bridge = site.start();
+    bridge.wait_lanes(LANES);
+    let events = feed::crowd(60, 20);
+    feed::stream(site.kafka, &site.topics.events, &events[..600], 200);
+    site.wait_read(600);
+    // So the lanes do not come to rest, and the command asks again and again.
+    bridge.pause();
+    let cutter = Cutter::start(Ipv4Addr::LOCALHOST, Servers::shared().postgres.port());
+    let direct = format!("127.0.0.1:{}/", Servers::shared().postgres.port());
+    let through = format!("127.0.0.1:{}/", cutter.port);
+    let url = site.database.replace(&direct, &through);
+    feed::stream(site.kafka, &site.topics.events, &events[600..], 200);
+    let expansion = {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_biometric-bridge"));
+        site.tell(&mut command);
+        command.env("POSTGRES_URL", url).stdin(std::process::Stdio::null());
+        command.args(["topics", "expand", "--partitions", "5", "--metadata-age", "1s"]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.spawn().expect("the program starts")
+    };
+    site.wait_sql("SELECT count(events_stop) > 0 FROM lanes");
+    cutter.fall_silent();
+    std::thread::sleep(Duration::from_secs(1));
+    cutter.speak();
+    let since = now();
+    bridge.resume();
+    let output = expansion.wait_with_output().expect("it ends");
+    let took = since.elapsed();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("generation 2 begins with 5 lanes"));
+    assert!(took < RECOVERY, "it took {took:?} until users had new homes: {}", stderr(&output));
+    expand::again(&bridge);
+    bridge.wait_lanes(expand::MORE);
+    check::all(&site);
+    bridge.end();
+}

@@ -131,6 +131,19 @@ impl<'s> Fleet<'s> {
         self.running().all(|bridge| bridge.http("/ready").is_some_and(|(status, _)| status == 200))
     }
 
+    /// What each that should run says of itself.
+    pub(super) fn conditions(&self) -> Vec<String> {
+        const SHOWN: usize = 400;
+        let condition = |bridge: &Bridge| match bridge.http("/ready") {
+            Some((status, said)) => {
+                format!("{status} {}", said.chars().take(SHOWN).collect::<String>())
+            }
+            None if bridge.is_halted() => "is halted".to_owned(),
+            None => "does not answer".to_owned(),
+        };
+        self.running().map(condition).collect()
+    }
+
     /// What each has said.
     pub(super) fn logs(&self) -> Vec<String> {
         self.bridges.iter().map(Bridge::log).collect()

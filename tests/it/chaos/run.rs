@@ -22,8 +22,12 @@ use crate::service::site::{Site, Stamps};
 /// use, and thirty seconds.
 pub(super) const RECOVERY: Duration = Duration::from_secs(6 + 30);
 
-/// How long halted instances are given until what they sent has arrived.
+/// How long something is given before it is looked at again.
 pub(super) const SETTLE: Duration = Duration::from_millis(300);
+
+/// How long halted instances are given until what they sent has arrived: also where the broker has to wait for
+/// its turn, and well below the six seconds after which the group gives them up.
+const ARRIVED: Duration = Duration::from_millis(1_500);
 
 /// How long a fault waits at most until records flow, and how many that are.
 const FLOW: Duration = Duration::from_secs(15);
@@ -204,7 +208,15 @@ impl Run<'_> {
                 return;
             }
         }
-        self.say("no records flow");
+        let servers = [
+            ("Kafka", self.site.kafka.runs()),
+            ("PostgreSQL", self.site.postgres.runs()),
+            ("Redis", self.site.redis.runs()),
+        ];
+        let away = servers.iter().filter(|(_, runs)| !runs).map(|(name, _)| format!("no {name}, "));
+        let away: String = away.collect();
+        let instances = self.fleet.conditions().join("\n");
+        self.say(&format!("no records flow; {away}instances:\n{instances}"));
     }
 
     /// Does what the plan says; gives what is to be told of it, or why it cannot be done here.
@@ -275,7 +287,7 @@ impl Run<'_> {
     fn delete_topic(&mut self, output: Output) {
         let topic = self.topic(output).0.to_owned();
         self.fleet.all_halted(|| {
-            sleep(SETTLE);
+            sleep(ARRIVED);
             self.site.keep_messages(&topic);
             self.site.kafka.delete_topic(&topic);
         });

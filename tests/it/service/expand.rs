@@ -11,7 +11,7 @@ use crate::servers::{Bridge, Server as _};
 use crate::support::{stderr, stdout};
 
 /// Partitions after the expansion.
-pub(super) const MORE: usize = 5;
+pub(crate) const MORE: usize = 5;
 
 fn running(bridge: &Bridge) -> usize {
     let (_, body) = bridge.http("/ready").unwrap_or_default();
@@ -21,7 +21,7 @@ fn running(bridge: &Bridge) -> usize {
 }
 
 /// Starts an instance again that has ended by itself, as it must when users have found new homes.
-pub(super) fn again(bridge: &Bridge) {
+pub(crate) fn again(bridge: &Bridge) {
     assert_eq!(bridge.wait_ended().code(), Some(70), "{}", bridge.log());
     bridge.kill();
     bridge.start_again();

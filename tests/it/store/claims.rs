@@ -6,6 +6,7 @@ use actors::lane::{Lane, Routing};
 use actors::rows::Sink;
 use actors::store::{CommitError, Store, StoreError};
 use biometric_bridge::store::{Administration, Options, open};
+use neuros::time::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
@@ -118,13 +119,16 @@ async fn a_cursor_moves_up_and_only_for_the_owner(place: Place) {
 
 /// A connection with a name that holds lane 0.
 async fn holding(place: &Place, name: &str) -> PgConnection {
+    silent_behind(place, name, "UPDATE lanes SET batch = batch + 1 WHERE lane = 0").await
+}
+
+/// A connection with a name that says no more after this.
+async fn silent_behind(place: &Place, name: &str, sql: &'static str) -> PgConnection {
     let options: PgConnectOptions = place.url.parse().expect("a URL");
     let mut connection =
         options.application_name(name).connect().await.expect("the server answers");
-    sqlx::raw_sql("BEGIN; UPDATE lanes SET batch = batch + 1 WHERE lane = 0")
-        .execute(&mut connection)
-        .await
-        .expect("the lane is held");
+    sqlx::raw_sql("BEGIN").execute(&mut connection).await.expect("it begins");
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("it is held");
     connection
 }
 
@@ -189,6 +193,26 @@ async fn a_claim_ends_a_backend_that_is_stuck_in_a_copy() {
     assert_eq!((claim.epoch, claim.progress.batch), (2, 0), "nothing of the ghost stays");
     assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(6), "{waited:?}");
     stuck.finish().await.expect_err("its backend was ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_fell_silent_over_the_routing_holds_up_no_claim_and_no_expansion() {
+    let Some(place) = places::postgres().await else { return };
+    Owner::first(&place.store).await;
+    let options = Options { lock_timeout: Duration::from_millis(300), ..Options::default() };
+    let store = open(&place.url, &options).await.expect("it opens");
+    let holds = "SELECT 1 FROM routing FOR UPDATE";
+    // Somebody who was giving users new homes.
+    let expands = silent_behind(&place, "biometric-bridge", holds).await;
+    let claim = store.claim(Lane(0), "next", &routing()).await.expect("the silent one is ended");
+    assert_eq!(claim.epoch, 2);
+    let expands_too = silent_behind(&place, "biometric-bridge", holds).await;
+    let lease = store.begin_expansion(1, Duration::from_secs(60)).await.expect("so is the next");
+    let claims = "SELECT 1 FROM routing FOR SHARE";
+    let claims = silent_behind(&place, "biometric-bridge", claims).await;
+    let expanded = store.expand(lease, &[], Timestamp::from_micros(0)).await;
+    assert!(!matches!(expanded, Err(StoreError::Away(_))), "and who was claiming: {expanded:?}");
+    drop((expands, expands_too, claims));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
