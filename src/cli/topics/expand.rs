@@ -46,10 +46,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(30);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
-/// How long one look at what is in the way may take, or whatever else the store is asked for meanwhile: while lanes
-/// stand still nobody waits for a connection that says nothing any more. Longer than those of our own are given who hold
-/// what is needed.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long one look at what is in the way may take, or whatever else is asked for meanwhile: as long as a lane waits for
+/// an answer. While lanes stand still nobody waits for a connection that says nothing any more.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Things in the way that are named at once.
 const NAMED_MAX: usize = 5;
