@@ -115,7 +115,7 @@ impl Work {
             self.ports.forwarder.bytes_max(),
         );
         let stop = self.stop.clone();
-        let (mut obeyed, mut expected) = (false, 0);
+        let (mut obeyed, mut expected, mut most) = (false, 0, FIRST_RECORDS);
         while let Some(permit) = self.permit(&stop).await {
             // Between two parts of a command the records that wait have their turn.
             if !std::mem::take(&mut obeyed)
@@ -128,9 +128,12 @@ impl Work {
             let filled = tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.give_up(permit).await,
-                filled = self.fill(&intake, expected) => filled.map_err(End::Log)?,
+                filled = self.fill(&intake, expected, most) => filled.map_err(End::Log)?,
             };
             expected = filled.applications.len();
+            if filled.records >= most {
+                most *= 2;
+            }
             let read = self.close(filled, permit).await?;
             self.router.try_send(read).map_err(|_| End::Stopped)?;
         }
@@ -198,11 +201,17 @@ impl Work {
         Ok(())
     }
 
-    /// Reads until the batch is full, the linger is over or, without records, a quiet user's checkpoint is due.
-    /// Without a linger a small batch is filled for as long as others are in flight. What was taken when the future is
-    /// dropped is read anew by the next owner.
-    async fn fill(&mut self, intake: &Intake, expected: usize) -> Result<Filling, LogError> {
+    /// Reads until the batch is full or has `most` records, the linger is over or, without records, a quiet user's
+    /// checkpoint is due. Without a linger a small batch is filled for as long as others are in flight. What was taken
+    /// when the future is dropped is read anew by the next owner.
+    async fn fill(
+        &mut self,
+        intake: &Intake,
+        expected: usize,
+        most: usize,
+    ) -> Result<Filling, LogError> {
         let (rules, others) = (self.rules.batch, self.others());
+        let rules = BatchRules { records_max: rules.records_max.min(most), ..rules };
         let every = self.rules.checkpoint.every;
         let mut filling = Filling::default();
         // A lane that catches up fills one like the one before: to grow would move all that is there again and again.
@@ -314,6 +323,10 @@ async fn alone(permits: &Semaphore, others: u32) {
     // The semaphore is closed when the lane ends.
     drop(permits.acquire_many(others).await);
 }
+
+/// Records of a lane's first batch, at most; each that is full lets the next have twice as many. Of whoever comes first
+/// the state has to be brought back, and nobody sees anything of the batch before all of it is stored.
+const FIRST_RECORDS: usize = 1_024;
 
 /// How often, at most, a lane without records looks after checkpoints.
 const QUIET_MIN: Duration = Duration::from_millis(10);

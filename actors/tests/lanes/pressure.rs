@@ -49,6 +49,28 @@ fn while_the_store_stands_still_a_lane_reads_no_more_than_its_batches_in_flight(
 }
 
 #[test]
+fn a_lane_with_much_to_read_shows_something_soon() {
+    run(|| async {
+        const MANY: i64 = 4_000;
+        let mut world = World::new(1);
+        world.rules.batch = BatchRules::default();
+        for second in 0..MANY {
+            let (time, value) = event("a", second, r#""heart_rate":60"#);
+            world.log.write(0, time, &value);
+        }
+        world.store.hold(true);
+        let owner = world.own(0);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.store.hold(false);
+        world.all_committed().await;
+        assert_eq!(world.store.users_with_records()["a"], MANY);
+        let batches = world.store.progress(Lane(0)).batch;
+        assert_eq!(batches, 3, "of 1,024, 2,048 and the other records");
+        owner.leave().await;
+    });
+}
+
+#[test]
 fn behind_a_commit_that_takes_long_small_batches_become_one() {
     run(|| async {
         for (pipelined_from, batches) in [(1, 4), (5, 2)] {
