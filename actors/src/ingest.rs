@@ -11,24 +11,23 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler,
     WrapFuture as _,
 };
-use neuros::time::{Micros, Timestamp};
+use neuros::time::Micros;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Dead, End, EndGuard, Passport, Read};
+use crate::batch::{End, EndGuard, Passport, Read};
 use crate::command::{Command, Orders};
 use crate::defect::Defect;
+use crate::filling::Filling;
 use crate::incoming::Incoming;
-use crate::intake::{self, Application, Forward, Intake, QUARANTINED, Skip, Verdict};
-use crate::lane::{FenceToken, Lane, PerSource, Progress, Provenance};
+use crate::intake::{Forward, Intake};
+use crate::lane::{FenceToken, Lane, Progress};
 use crate::log::{LaneReader, LogError};
 use crate::obey::{Commanded, Done};
 use crate::ports::{BatchRules, Ports, Rules};
 use crate::router::Router;
-use crate::suspects::{QUARANTINE, Suspects};
-use crate::taken::{Entry, Taken};
-use crate::trace::{Trace, Tracer, Trail};
+use crate::suspects::Suspects;
 use crate::turns::Turns;
 
 /// Reads one lane.
@@ -330,79 +329,3 @@ const FIRST_RECORDS: usize = 1_024;
 
 /// How often, at most, a lane without records looks after checkpoints.
 const QUIET_MIN: Duration = Duration::from_millis(10);
-
-/// A batch that is being filled.
-#[derive(Default)]
-struct Filling {
-    applications: Vec<Taken>,
-    dead_letters: Vec<Dead>,
-    quarantine: Vec<String>,
-    forwards: Vec<Forward>,
-    /// Origin and the offset there that must come first.
-    out_of_turn: Vec<(i32, i64)>,
-    oldest: Option<Timestamp>,
-    /// Records of users who were erased.
-    refused: PerSource<i64>,
-    trail: Trail,
-    records: usize,
-    bytes: usize,
-}
-
-impl Filling {
-    fn is_full(&self, rules: &BatchRules) -> bool {
-        self.records >= rules.records_max || self.bytes >= rules.bytes_max
-    }
-
-    fn take(
-        &mut self,
-        incoming: &Incoming<'_>,
-        intake: &Intake,
-        tracer: &dyn Tracer,
-        progress: &mut Progress,
-        suspects: &mut Suspects,
-    ) {
-        self.records += 1;
-        if !Defect::BytesUncounted.is_on() {
-            self.bytes += incoming.bytes();
-        }
-        let (source, offset) = (incoming.source, incoming.offset);
-        let followed = self.trail.take(tracer, intake.lane(), incoming);
-        let verdict = intake.judge(incoming, progress);
-        if suspects.refuses(&verdict, progress.counts.of_mut(source)) {
-            *self.refused.of_mut(source) += 1;
-            return;
-        }
-        match verdict {
-            Verdict::Apply(application) => {
-                let Application { record, traceparent } = application;
-                let record_time = record.record_time;
-                self.oldest =
-                    Some(self.oldest.map_or(record_time, |oldest| oldest.min(record_time)));
-                if suspects.hold_back(source, offset, &record.user_id, &mut self.quarantine) {
-                    progress.counts.of_mut(source).dead_letter += 1;
-                    let user_id = Some(record.user_id.to_string());
-                    let letter =
-                        intake::letter(incoming, Some(record_time), QUARANTINED, QUARANTINE);
-                    self.dead_letters.push(Dead { source, offset, user_id, letter });
-                } else {
-                    // A batch has at most `records_max` records.
-                    let position = i32::try_from(self.applications.len()).unwrap_or(i32::MAX);
-                    let (provenance, letter) = (Provenance::Log(source, offset), None);
-                    let entry = Entry::Record(record);
-                    let trace = Trace { traceparent, followed };
-                    self.applications.push(Taken { position, provenance, letter, trace, entry });
-                }
-            }
-            Verdict::Forward(forward) => self.forwards.push(*forward),
-            Verdict::DeadLetter(letter) => {
-                self.dead_letters.push(Dead { source, offset, user_id: None, letter: *letter });
-            }
-            Verdict::Skip(skip) => {
-                if let Skip::OutOfTurn { origin, previous } = skip {
-                    self.out_of_turn.push((origin, previous));
-                }
-                tracing::debug!(source = ?source, offset, ?skip, "a forwarded record is skipped");
-            }
-        }
-    }
-}

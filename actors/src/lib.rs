@@ -17,6 +17,7 @@ mod decide;
 pub mod defect;
 pub mod erase;
 pub mod expansion;
+mod filling;
 mod gather;
 pub mod hash_chain;
 mod heed;
