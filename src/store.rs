@@ -208,9 +208,11 @@ fn now(connection: &impl ConnectionTrait) -> &'static str {
 }
 
 /// The answer to `work`, if it comes in time. What is given up lets its connection go.
-async fn answered<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(crate) async fn answered<T, E: From<StoreError>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Away(NO_ANSWER.to_owned())))
+    answer.unwrap_or_else(|_| Err(StoreError::Away(NO_ANSWER.to_owned()).into()))
 }
 
 /// Runs a transaction in a task of its own, to its end, whatever becomes of the caller: a transaction

@@ -52,12 +52,16 @@ pub(super) struct Opened {
     pub(super) keys: Arc<StoredKeyRing>,
 }
 
+/// How long connections are given to end: nothing is under way any more, and one that says nothing would keep a command
+/// from its end.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(3);
+
 impl Opened {
     /// Ends all connections: a command that simply ends would leave them to time out.
     pub(super) async fn close(&self) {
-        self.store.close().await;
+        close(&self.store).await;
         if !Arc::ptr_eq(&self.store, &self.key_store) {
-            self.key_store.close().await;
+            close(&self.key_store).await;
         }
     }
 }
@@ -158,5 +162,5 @@ pub(super) fn whoami() -> String {
 
 /// Ends the store's connections: a command that simply ends would leave them to time out.
 pub(super) async fn close(store: &SqlStore) {
-    store.close().await;
+    tokio::time::timeout(GOODBYE, store.close()).await.ok();
 }

@@ -20,7 +20,7 @@ use crate::cli::servers::{block_on, checked_store, close, log_change_of_topics};
 use crate::kafka::KafkaLog;
 use crate::kafka::topics::{self, Found};
 use crate::settings::Settings;
-use crate::store::{Expanded, Lease, SqlStore};
+use crate::store::{Expanded, Lease, SqlStore, answered};
 use crate::telemetry::escaped;
 
 #[derive(Args)]
@@ -45,10 +45,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long lanes stand still at most for a command that is gone, and how often one that is not says so.
 const LEASE: Duration = Duration::from_secs(30);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-
-/// How long one look at what is in the way may take, or whatever else is asked for meanwhile: as long as a lane waits for
-/// an answer. While lanes stand still nobody waits for a connection that says nothing any more.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// Things in the way that are named at once.
 const NAMED_MAX: usize = 5;
@@ -168,7 +164,7 @@ impl Expansion<'_> {
         for lane in (0..self.known).map(Lane) {
             stops.push((lane, self.log.ends(lane).await.map_err(unavailable)?));
         }
-        in_time(self.store.set_stops(self.lease, &stops)).await?;
+        answered(self.store.set_stops(self.lease, &stops)).await?;
         say("the lanes come to rest");
         self.move_users(arguments.rest_at_most).await
     }
@@ -177,7 +173,7 @@ impl Expansion<'_> {
     async fn keep_lease(&self) -> Failure {
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            match in_time(self.store.renew_expansion(self.lease, LEASE)).await {
+            match answered(self.store.renew_expansion(self.lease, LEASE)).await {
                 // It may be back before the lease is over.
                 Ok(()) | Err(StoreError::Away(_)) => {}
                 Err(error) => return Failure::Unavailable(format!("{error}; {AGAIN}")),
@@ -188,11 +184,11 @@ impl Expansion<'_> {
     /// Has the lanes read on. Gives the routing, if users have their new homes after all: an answer may
     /// have been lost.
     async fn give_up(&self, before: i32) -> Option<Routing> {
-        if let Err(error) = in_time(self.store.end_expansion(self.lease)).await {
+        if let Err(error) = answered(self.store.end_expansion(self.lease)).await {
             let lease = humantime::format_duration(LEASE);
             say(&format!("the lanes stand still for up to {lease} more: {error}"));
         }
-        let stored = in_time(self.store.routing()).await.ok().flatten();
+        let stored = self.store.routing().await.ok().flatten();
         let is_done = |stored: &Routing| {
             stored.generation == before + 1 && stored.partition_count == self.wanted
         };
@@ -204,13 +200,14 @@ impl Expansion<'_> {
         let until = Instant::now() + at_most;
         let mut said: Vec<String> = Vec::new();
         loop {
+            // While lanes stand still nobody waits for a connection that says nothing any more.
             let look = async {
                 Ok(match self.attempt().await? {
                     Expanded::Done(routing) => Ok(routing),
                     Expanded::Blocked(blockers) => Err((self.named(&blockers).await, blockers)),
                 })
             };
-            let (named, blockers) = match in_time(look).await {
+            let (named, blockers) = match answered(look).await {
                 Ok(Ok(routing)) => return Ok(routing),
                 Ok(Err(in_the_way)) => in_the_way,
                 // It may be back in time.
@@ -225,7 +222,11 @@ impl Expansion<'_> {
             }
             if named == said {
                 // What is not moved in time is moved after the next look.
-                tokio::time::timeout(ANSWER, self.move_stops(&blockers, until)).await.ok();
+                let moving = async {
+                    self.move_stops(&blockers, until).await;
+                    Ok::<(), StoreError>(())
+                };
+                answered(moving).await.ok();
             } else {
                 say(&format!("waiting: {}", named.join("; ")));
                 said = named;
@@ -311,14 +312,6 @@ impl Expansion<'_> {
         }
         Ok(self.store.expand(self.lease, &added, now()).await?)
     }
-}
-
-/// The answer to what the store is asked, if there is one in time.
-async fn in_time<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    tokio::time::timeout(ANSWER, work).await.unwrap_or_else(|_| {
-        let took = humantime::format_duration(ANSWER);
-        Err(StoreError::Away(format!("no answer within {took}")).into())
-    })
 }
 
 /// Returns when somebody wants the command to end.
