@@ -9,6 +9,7 @@ mod engine;
 mod inside;
 mod instances;
 mod kafka;
+mod killed;
 mod latency;
 mod load;
 mod looks;
@@ -127,6 +128,7 @@ pub fn run(options: &Options) -> anyhow::Result<Table> {
             report::copied(&mut table, &many, &copy::run(&setup, &many)?);
             let state = states::measure(many.users, many.events)?;
             report::memory(&mut table, &few, &many, state);
+            killed::run(&setup, options, &many, &mut table)?;
         }
         if measures(Part::Without) {
             without::run(&setup, &few.place, few.events, &mut table)?;

@@ -60,6 +60,16 @@ impl Process {
         Ok(())
     }
 
+    /// Halts it: connections stay open, nothing answers.
+    pub(super) fn halt(&self) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
+    }
+
+    /// Lets it go on.
+    pub(super) fn go_on(&self) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
+    }
+
     /// An error when it has ended.
     pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {

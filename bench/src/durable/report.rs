@@ -11,7 +11,7 @@ const MEBIBYTE: f64 = 1_048_576.0;
 const GIBIBYTE: f64 = 1_024.0 * MEBIBYTE;
 
 /// The names of users' counts: `10k users`.
-fn of_users(users: u64) -> String {
+pub(super) fn of_users(users: u64) -> String {
     of(users, "users")
 }
 

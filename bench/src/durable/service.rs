@@ -144,6 +144,16 @@ impl Service {
         self.process.kill()
     }
 
+    /// Halts it (SIGSTOP).
+    pub(super) fn halt(&self) -> anyhow::Result<()> {
+        self.process.halt()
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(super) fn go_on(&self) -> anyhow::Result<()> {
+        self.process.go_on()
+    }
+
     pub(super) fn must_run(&mut self) -> anyhow::Result<()> {
         self.process.must_run()
     }
