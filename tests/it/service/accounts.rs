@@ -38,8 +38,9 @@ impl Stored {
     }
 }
 
-/// A forwarded record: where it came from and all the places at its home where it lies.
-type Forwarded = BTreeMap<Place, Vec<Place>>;
+/// A forwarded record: where it came from, and all the places at its home where it lies, with the generations in
+/// which it was sent there.
+type Forwarded = BTreeMap<Place, Vec<(i64, Place)>>;
 
 /// Checks every record of an installation that has read everything.
 pub(crate) fn all(site: &Site<'_>) {
@@ -47,13 +48,20 @@ pub(crate) fn all(site: &Site<'_>) {
     let by_user = by_place(site, &site.topics.by_user);
     let forwarded = forwarded(&events, &by_user);
     let (here, at_home) = (Stored::of(site, 0), Stored::of(site, 1));
+    let generation = site.number("SELECT generation FROM routing");
     let mut duplicates = Vec::new();
     let mut counts: BTreeMap<(i32, &str), i64> = BTreeMap::new();
     let mut count = |lane: i32, what| *counts.entry((lane, what)).or_default() += 1;
     for &(lane, offset) in events.keys() {
         let place = (lane, offset);
         match (here.holds(place), forwarded.contains_key(&place)) {
-            (true, true) => panic!("{place:?} is stored here and was forwarded, too"),
+            // Sent on and not committed before its user found a new home: the one where it lies.
+            (true, true) => assert!(
+                forwarded[&place]
+                    .iter()
+                    .all(|(sent, to)| *sent < generation && !at_home.holds(*to)),
+                "{place:?} is stored here and was forwarded, too"
+            ),
             (true, false) => {}
             (false, true) => count(lane, "events_forwarded"),
             (false, false) => {
@@ -63,12 +71,14 @@ pub(crate) fn all(site: &Site<'_>) {
         }
     }
     let mut origins: BTreeMap<Place, Place> = BTreeMap::new();
-    for (origin, places) in &forwarded {
+    for (origin, sent) in &forwarded {
+        let places: Vec<Place> = sent.iter().map(|(_, place)| *place).collect();
         let stored: Vec<&Place> = places.iter().filter(|place| at_home.holds(**place)).collect();
         // The first of the newest generation that counts came to something; it may have been a repeat.
         let newest = places.last().map_or(0, |place| place.0);
         let first = places.iter().find(|place| place.0 == newest).copied();
         let taken = match stored[..] {
+            [] if here.holds(*origin) => None,
             [] => {
                 count(newest, "by_user_duplicate");
                 duplicates.push(*origin);
@@ -116,7 +126,7 @@ fn forwarded(events: &BTreeMap<Place, Message>, by_user: &BTreeMap<Place, Messag
         let is_at_home = |sent: &[(i64, Place)]| sent.iter().all(|(_, to)| to.0 == sent[0].1.0);
         let mut of_one = sent.chunk_by(|one, next| one.0 == next.0);
         assert!(of_one.all(is_at_home), "two homes at once: {sent:?}");
-        sent.into_iter().map(|(_, place)| place).collect()
+        sent
     };
     forwarded.into_iter().map(|(origin, sent)| (origin, in_order(sent))).collect()
 }
