@@ -102,10 +102,7 @@ pub(super) fn run(
     database.run("CHECKPOINT")?;
     let before = disk(&mut database)?;
     let mut service = Service::start(setup, &options.settings, &place)?;
-    let profile = options.profiles.as_deref();
-    let profile = profile
-        .map(|folder| Profile::begin(folder, &format!("drain-{users}"), &mut database))
-        .transpose()?;
+    let profile = Profile::begin(options, &format!("drain-{users}"), &mut database)?;
     service.wait_for_lanes()?;
     let services = std::slice::from_mut(&mut service);
     let Timed { whole, known, .. } = timed(setup, services, &mut database, events, met(users))?;

@@ -58,9 +58,7 @@ fn recovery(
         database.run("CHECKPOINT")
     };
     send(&mut database)?;
-    let profile = options.profiles.as_deref();
-    let profile =
-        profile.map(|folder| Profile::begin(folder, "recovery", &mut database)).transpose()?;
+    let profile = Profile::begin(options, "recovery", &mut database)?;
     let began = clock::now();
     let mut services = [Service::start(setup, &settings, place)?];
     let starting = began.elapsed().as_secs_f64();

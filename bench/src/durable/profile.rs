@@ -1,12 +1,13 @@
 //! What the machine did during a drain: samples of all processes by `perf`, and PostgreSQL's statements. Only
 //! for whoever asks: a drain that is looked at so closely is slower, and no figure of it counts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::Options;
 use super::database::Database;
 
 /// What PostgreSQL must be started with.
@@ -28,12 +29,13 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Writes `NAME.perf` and `NAME.statements.csv` into `folder`.
+    /// Writes `NAME.perf` and `NAME.statements.csv` into the folder for profiles; none without one.
     pub(super) fn begin(
-        folder: &Path,
+        options: &Options,
         name: &str,
         database: &mut Database,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(folder) = &options.profiles else { return Ok(None) };
         std::fs::create_dir_all(folder)?;
         database.run(
             "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; SELECT pg_stat_statements_reset()",
@@ -43,7 +45,7 @@ impl Profile {
         command.args(["record", "-q", "-a", "-F", "199", "--call-graph", "dwarf,16384", "-o"]);
         command.arg(folder.join(format!("{name}.perf"))).stdout(Stdio::null());
         let perf = command.stderr(Stdio::null()).spawn().context("perf does not start")?;
-        Ok(Self { perf, statements: folder.join(format!("{name}.statements.csv")) })
+        Ok(Some(Self { perf, statements: folder.join(format!("{name}.statements.csv")) }))
     }
 
     pub(super) fn end(mut self, database: &mut Database) -> anyhow::Result<()> {
